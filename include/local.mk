@@ -1,0 +1,3 @@
+dist_noinst_HEADERS += \
+	%D%/tp/base.h %D%/tp/stun.h \
+	%D%/tp/tbl/attrs.def %D%/tp/tbl/errors.def
