@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * conf: the option table, the YAML reader, the check, the dump.
+ *
+ * `turnpike-conf` compiles YAML into flat structs without pointers and hands them over as sealed
+ * memfds: CONF (no secrets; every process may map it), USERS (the keeper only).  Both are replaced
+ * as a whole by a reload; nobody changes them in place.
+ *
+ * Two archives: libtp_conf.a (table, difference, dump: no libyaml) and libtp_conf_yaml.a (reader,
+ * resolver: only turnpike-conf links it).  Errors: 0 or -errno.
+ */
+#ifndef TP_CONF_H
+#define TP_CONF_H
+
+#include "tp/base.h"
+
+#define CONF_LISTENERS_MAX 64
+#define CONF_RELAYS_MAX    32
+#define CONF_RULES_MAX     1024		/* per list */
+#define CONF_OWN_MAX       64
+#define CONF_HOST_ADDRS_MAX 256
+#define CONF_SHARDS_MAX    128
+
+enum conf_family { CONF_FAMILY_IPV4, CONF_FAMILY_IPV6, CONF_FAMILY_CLIENT };
+enum conf_algs { CONF_ALGS_ANY, CONF_ALGS_SHA256 };
+enum conf_logformat { CONF_LOG_TEXT, CONF_LOG_JSON };
+
+enum conf_transport { CONF_UDP = 1, CONF_TCP = 2, CONF_TLS = 4, CONF_DTLS = 8 };
+
+struct conf_listener {
+	struct addr addr;		/* one concrete address ("*" is expanded) and its port */
+	uint8_t transports;		/* CONF_UDP ... */
+	uint8_t zero[3];
+	char    where[64];		/* "turnpike.yaml:12" for error messages */
+};
+struct conf_relay {
+	struct addr addr;		/* concrete local address, port 0 */
+	struct addr external;		/* ADDR_NONE when there is no NAT */
+	uint16_t port_min, port_max;	/* inclusive */
+};
+struct conf_ports { uint16_t min, max; };
+struct conf_own { struct addr addr; struct conf_ports ports; };	/* allow_own; transport udp */
+struct conf_rules { uint32_t count; struct cidr rule[CONF_RULES_MAX]; };
+
+#define CONF_MAGIC   0x54504346u	/* "TPCF" */
+#define CONF_LAYOUT  1			/* raised when the struct changes */
+
+/* The compiled configuration.  Times in ms, rates in bytes per second, sizes in bytes. */
+struct conf {
+	uint32_t magic, layout;
+	uint64_t generation;		/* set by the supervisor's request; grows with each reload */
+	char     file[256];		/* absolute path of the main file */
+
+	char     realm[128];
+	bool     strict_expiry;
+	bool     has_names;		/* only static users: names are known, so USERHASH can be offered */
+	uint64_t nonce_lifetime;
+	uint32_t password_algorithms;	/* enum conf_algs */
+
+	uint32_t listener_count, relay_count;
+	struct conf_listener listeners[CONF_LISTENERS_MAX];
+	struct conf_relay relays[CONF_RELAYS_MAX];
+	struct conf_ports relay_ports;
+	uint32_t default_family;	/* enum conf_family */
+	bool     strict_family;
+	uint64_t default_lifetime, max_lifetime, replace_idle;
+
+	struct conf_rules peer_deny, peer_allow, peer_private;
+	uint32_t peer_own_count;
+	struct conf_own peer_own[CONF_OWN_MAX];
+	/* Every address of this host when the configuration was compiled (getifaddrs), port 0. */
+	uint32_t host_addr_count;
+	struct addr host_addr[CONF_HOST_ADDRS_MAX];
+
+	uint64_t allocations_per_user, allocations_per_prefix, allocations_total;
+	uint64_t permissions_per_allocation, channels_per_allocation;
+	uint64_t challenges_per_prefix, bindings_per_prefix;
+	uint64_t bandwidth_per_allocation, bandwidth_per_user, bandwidth_total;
+
+	char     user[33];
+	uint64_t workers, shards;	/* 0: auto */
+	uint64_t shutdown_grace;
+	uint64_t receive_buffer, send_buffer, relay_receive_buffer;
+
+	uint32_t log_level;		/* enum log_level */
+	char     log_target[256];	/* absolute when a path */
+	uint32_t log_format;		/* enum conf_logformat */
+	char     metrics_address[64];
+	uint64_t metrics_port;
+};
+
+/* ---- users: what the keeper alone maps ------------------------------------------------------ */
+
+#define USERS_MAGIC 0x54505553u		/* "TPUS" */
+#define USERS_LAYOUT 1
+#define USERS_NAME_MAX 128
+#define USERS_PASSWORD_MAX 256
+#define USERS_SECRET_MAX 256
+enum users_kind { USERS_PASSWORD, USERS_KEY_MD5, USERS_KEY_SHA256 };
+struct users_user {
+	uint16_t name_len, pass_len;
+	uint8_t  kind;			/* enum users_kind: what pass[] holds */
+	uint8_t  zero[3];
+	char     name[USERS_NAME_MAX];	/* UTF-8, not terminated */
+	uint8_t  pass[USERS_PASSWORD_MAX];
+};
+struct users_secret {
+	int64_t  until;			/* Unix seconds, 0: no end */
+	uint16_t len;
+	uint8_t  zero[6];
+	uint8_t  value[USERS_SECRET_MAX];
+};
+/* Followed by secret_count users_secret, then user_count users_user, sorted by name bytes. */
+struct users {
+	uint32_t magic, layout;
+	uint32_t secret_count, user_count;
+	char     realm[128];
+};
+
+/* ---- options.c: the table -------------------------------------------------------------------- */
+
+enum opt_type {
+	OPT_BOOL, OPT_INT, OPT_TIME, OPT_SIZE, OPT_RATE, OPT_STR, OPT_PATH, OPT_PORTS, OPT_COUNT_AUTO,
+	OPT_ENUM_FAMILY, OPT_ENUM_ALGS, OPT_ENUM_LEVEL, OPT_ENUM_LOGFORMAT, OPT_LIST,
+};
+enum opt_class { OPT_NOW, OPT_WORKERS, OPT_RESTART };
+struct option_row {
+	const char *path, *def, *doc, *shape;
+	enum opt_type type;
+	enum opt_class cls;
+	uint64_t min, max;
+	size_t offset, size;		/* of the field in struct conf */
+};
+extern const struct option_row option_rows[];
+extern const unsigned option_count;
+const struct option_row *option_find(const char *path);
+/* Parses the text of one scalar into the field.  On -EINVAL/-ERANGE `why` says what is allowed. */
+int  option_set(struct conf *c, const struct option_row *o, const char *text, char *why, size_t why_len);
+/* The value as it would be written in YAML. */
+void option_print(const struct conf *c, const struct option_row *o, char *out, size_t len);
+void conf_defaults(struct conf *c);
+/* Checks magic, layout, counts and bounds of a mapped region before anybody uses it. */
+int  conf_validate(const struct conf *c, size_t size);
+int  users_validate(const struct users *u, size_t size);
+static inline const struct users_secret *users_secrets(const struct users *u) { return (const void *)(u + 1); }
+static inline const struct users_user *users_users(const struct users *u)
+{
+	return (const void *)(users_secrets(u) + u->secret_count);
+}
+
+/* ---- diff.c ---------------------------------------------------------------------------------- */
+
+/* Calls back for each option whose value differs; returns how many. */
+typedef void conf_diff_h(void *arg, const struct option_row *o, const char *was, const char *is);
+unsigned conf_diff(const struct conf *was, const struct conf *is, conf_diff_h *cb, void *arg);
+
+/* ---- dump.c ---------------------------------------------------------------------------------- */
+
+#include <stdio.h>
+/* Complete YAML of a configuration; secrets are not in struct conf, users and secrets are shown as counts. */
+void conf_dump(const struct conf *c, FILE *f);
+void conf_dump_sample(FILE *f);		/* etc/turnpike.yaml */
+void conf_dump_man(FILE *f);		/* the options section of turnpike.yaml(5), roff */
+void conf_dump_help(FILE *f);		/* for turnpiked --help: paths, defaults, one line each */
+
+/* ---- yaml.c, resolve.c (libtp_conf_yaml.a) ---------------------------------------------------- */
+
+/* Where errors and warnings go: "file:line:col: what: what instead". */
+typedef void conf_report_h(void *arg, enum log_level level, const char *text);
+struct conf_request {
+	const char *file;		/* NULL: no file, defaults and sets only */
+	const char *const *sets;	/* "key=value" of --set */
+	unsigned set_count;
+	conf_report_h *report;
+	void *arg;
+	bool foreground;		/* resolves log.target auto */
+};
+/*
+ * Reads, checks everything and resolves (includes, "*", default addresses, relative paths, secret
+ * files).  On success *conf is complete and *users is a malloc'ed block of *users_len bytes (the caller
+ * frees it with sodium_memzero first).  Every error is reported, not only the first; returns -EINVAL
+ * when there was one.  users->secret_count and user_count may both be 0: the caller decides.
+ */
+int  conf_load(const struct conf_request *rq, struct conf *conf, struct users **users, size_t *users_len);
+
+#endif
