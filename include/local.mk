@@ -2,3 +2,4 @@ dist_noinst_HEADERS += \
 	%D%/tp/base.h %D%/tp/stun.h \
 	%D%/tp/tbl/attrs.def %D%/tp/tbl/errors.def
 dist_noinst_HEADERS += %D%/tp/conf.h %D%/tp/tbl/options.def
+dist_noinst_HEADERS += %D%/tp/shm.h %D%/tp/state.h %D%/tp/tbl/drops.def %D%/tp/tbl/counters.def

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * shm: shared regions, lock words, seqlocks, counters.
+ *
+ * A region is a sealed memfd.  Its one writer has a read-write descriptor, everybody else a read-only
+ * re-open of it.  In a region there are no pointers and no pthread objects; all zero is a valid empty
+ * region; what is read from a region that somebody else writes is copied, validated, then used.
+ * Errors: 0 or -errno.
+ */
+#ifndef TP_SHM_H
+#define TP_SHM_H
+
+#include <stdatomic.h>
+
+#include "tp/base.h"
+
+/* ---- region.c ----------------------------------------------------------------------------- */
+
+/* Makes a memfd of `size` bytes (sparse; rounded up to pages by the caller), mode 0600, sealed
+ * SHRINK|GROW|SEAL.  *fd_rw and *fd_ro (re-opened O_RDONLY through /proc/self/fd) are close-on-exec and
+ * the caller's. */
+int  region_make(const char *name, size_t size, int *fd_rw, int *fd_ro);
+/* Maps with a PROT_NONE guard page on either side, MADV_DONTDUMP when `secret`.  Checks that the
+ * descriptor has at least `size` bytes and the SHRINK seal.  NULL and errno on failure. */
+void *region_map(int fd, size_t size, bool write, bool secret);
+void region_unmap(void *base, size_t size);
+
+/* ---- lock.c: a lock word ------------------------------------------------------------------- */
+
+/*
+ * A futex word: 0 free, else (owner + 1) | LOCK_WAITERS.  The owner is a worker index (never a pid), so
+ * the supervisor can free what a dead worker held.  Not recursive.
+ */
+typedef _Atomic uint32_t lock_word;
+#define LOCK_WAITERS 0x80000000u
+#define LOCK_WAIT_MS 2
+/* Takes the lock, waiting at most wait_ms (0: try once).  0, or -ETIMEDOUT. */
+int  lock_take(lock_word *w, uint32_t owner, unsigned wait_ms);
+void lock_give(lock_word *w, uint32_t owner);
+static inline bool lock_held_by(const lock_word *w, uint32_t owner)
+{
+	return (atomic_load_explicit((lock_word *)w, memory_order_acquire) & ~LOCK_WAITERS) == owner + 1;
+}
+/* Supervisor only, after waitpid() and after the redo log was replayed: frees every word of the array
+ * that `owner` holds and wakes all waiters of all words (it may have died between unlock and wake). */
+void lock_recover(lock_word *words, unsigned n, size_t stride, uint32_t owner);
+
+/* ---- crash points -------------------------------------------------------------------------- */
+
+/*
+ * CRASH_POINT(name) marks a place between two stores of shared state.  Compiled to nothing unless
+ * --enable-crash-points; then crash_arm() makes the process kill itself with SIGKILL at the n-th passage
+ * of the named point.  crash_count() counts passages of all points (tests kill at each in turn).
+ */
+#ifdef TP_CRASH_POINTS
+void crash_point(const char *name);
+void crash_arm(const char *name, unsigned long passage);	/* name NULL: the n-th passage of any point */
+unsigned long crash_count(void);
+#define CRASH_POINT(name) crash_point(name)
+#else
+#define CRASH_POINT(name) ((void)0)
+#endif
+
+/* ---- stat.c: counters of one process -------------------------------------------------------- */
+
+enum stat_counter {
+#define COUNTER(name, metric, labels, kind, help) STAT_##name,
+#include "tp/tbl/counters.def"
+#undef COUNTER
+	STAT_COUNTERS
+};
+enum drop {
+#define DROP(name, label, help) DROP_##name,
+#include "tp/tbl/drops.def"
+#undef DROP
+	DROPS
+};
+struct stat_row { const char *name, *metric, *labels, *help; char kind; };
+extern const struct stat_row stat_rows[STAT_COUNTERS];
+struct drop_row { const char *name, *label, *help; };
+extern const struct drop_row drop_rows[DROPS];
+
+/* What a worker is working on; a death leaves it behind for the poison guard. */
+enum busy_phase { BUSY_IDLE, BUSY_CLIENT, BUSY_PEER, BUSY_SWEEP, BUSY_ADOPT, BUSY_MESSAGE };
+struct stat_busy {
+	uint32_t phase;			/* enum busy_phase */
+	uint32_t shard, slot, gen;	/* slot ~0: no session known */
+	struct addr source;
+	uint8_t  head[32];		/* first bytes of the datagram */
+	uint16_t len;
+};
+
+#define STAT_BATCH_BUCKETS 8		/* 1, 2, 3-4, 5-8, 9-16, 17-32, 33-64, more */
+#define STAT_ERROR_CODES 32		/* rows of errors.def, by order there */
+#define STAT_WORDS 256
+#define STAT_MAGIC 0x54505354u		/* "TPST" */
+#define STAT_LAYOUT 1
+/*
+ * One region per process.  Single writer, relaxed stores; readers tolerate a value that is a moment old.
+ */
+struct stat {
+	uint32_t magic, layout;
+	uint32_t role, index, generation;
+	int32_t  pid;
+	uint64_t started_ms;
+	_Atomic uint64_t heartbeat_ms;	/* a worker stores the time of each tick */
+	_Atomic uint64_t ticks;
+	uint32_t state;			/* enum child_state for the supervisor's table; else 0 */
+	uint32_t ready;
+	char     words[STAT_WORDS];	/* last words: why it is about to end; terminated */
+	_Alignas(64) struct stat_busy busy;
+	_Alignas(64) uint64_t counter[STAT_COUNTERS];
+	_Alignas(64) uint64_t drop[DROPS];
+	_Alignas(64) uint64_t error[STAT_ERROR_CODES];	/* error responses sent, by row of errors.def */
+	uint64_t rx_batch[STAT_BATCH_BUCKETS], tx_batch[STAT_BATCH_BUCKETS];	/* datagrams per call */
+};
+#define STAT_SIZE ((sizeof(struct stat) + 4095) & ~(size_t)4095)
+static inline void stat_add(struct stat *s, enum stat_counter c, uint64_t n)
+{
+	atomic_store_explicit((_Atomic uint64_t *)&s->counter[c], s->counter[c] + n, memory_order_relaxed);
+}
+static inline void stat_drop(struct stat *s, enum drop d)
+{
+	atomic_store_explicit((_Atomic uint64_t *)&s->drop[d], s->drop[d] + 1, memory_order_relaxed);
+}
+void stat_error(struct stat *s, unsigned code);		/* STUN error code */
+int  stat_error_row(unsigned code);			/* index into errors.def order, -1 */
+unsigned stat_batch_bucket(unsigned n);
+void stat_init(struct stat *s, unsigned role, unsigned index, uint32_t generation, tp_ms now);	/* keeps counters */
+void stat_words(struct stat *s, const char *fmt, ...) TP_PRINTF(2, 3);
+
+/* ---- secret.c -------------------------------------------------------------------------------- */
+
+#define SECRET_BYTES 32
+/* The SECRET region: 32 random bytes for the life of the daemon.  Keys are derived, never used raw.
+ * (out, 32 bytes) = BLAKE2b(master, context8, number); context is 8 characters, e.g. "tpnonce0". */
+void secret_derive(uint8_t out[32], const uint8_t master[SECRET_BYTES], const char context[8], uint64_t number);
+
+#endif
