@@ -3,3 +3,4 @@ dist_noinst_HEADERS += \
 	%D%/tp/tbl/attrs.def %D%/tp/tbl/errors.def
 dist_noinst_HEADERS += %D%/tp/conf.h %D%/tp/tbl/options.def
 dist_noinst_HEADERS += %D%/tp/shm.h %D%/tp/state.h %D%/tp/tbl/drops.def %D%/tp/tbl/counters.def
+dist_noinst_HEADERS += %D%/tp/auth.h %D%/tp/turn.h
