@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * io: sockets, batches, the event loop of the small processes, messages with descriptors.
+ * Errors: 0 or -errno.
+ */
+#ifndef TP_IO_H
+#define TP_IO_H
+
+#include <sys/uio.h>
+
+#include "tp/base.h"
+#include "tp/msg.h"
+
+/* ---- clock.c --------------------------------------------------------------------------------- */
+
+tp_ms clock_ms(void);			/* CLOCK_MONOTONIC */
+int64_t clock_unix(void);		/* CLOCK_REALTIME, seconds */
+
+/* ---- ipc.c ----------------------------------------------------------------------------------- */
+
+/* SOCK_SEQPACKET pair, non-blocking, close-on-exec. */
+int  ipc_pair(int fds[2]);
+/* Sends one message of msg_size(type) bytes, with `fd` when the type carries one (-1 otherwise; the caller keeps its
+ * own).  0, -EAGAIN when the queue is full, -EPIPE when the other end is gone. */
+int  ipc_send(int sock, const void *msg, int fd);
+/*
+ * Receives one message.  1: *m is filled, *fd is a new close-on-exec descriptor (the caller's) or -1.  0: nothing there
+ * (EAGAIN).  -EPIPE: other end closed.  -EPROTO: wrong length, type, number of descriptors or truncated control data, or
+ * `from` may not send it to `to`; whatever came with it is closed.
+ */
+int  ipc_recv(int sock, unsigned from, unsigned to, union msg *m, int *fd);
+
+/* ---- loop.c: for processes that are not the data path ------------------------------------------- */
+
+struct loop;
+typedef void loop_fd_h(void *arg, int fd, uint32_t events);	/* EPOLLIN ... */
+typedef void loop_timer_h(void *arg);
+struct loop *loop_new(void);
+void loop_free(struct loop *l);
+int  loop_add(struct loop *l, int fd, uint32_t events, loop_fd_h *cb, void *arg);
+int  loop_mod(struct loop *l, int fd, uint32_t events);
+void loop_del(struct loop *l, int fd);		/* safe inside callbacks, also for an event not yet delivered */
+/* One-shot timers; id 0 is never used. */
+unsigned loop_after(struct loop *l, tp_ms span, loop_timer_h *cb, void *arg);
+void loop_cancel(struct loop *l, unsigned id);
+/* Signals as callbacks through one signalfd; blocks them for the process. */
+typedef void loop_signal_h(void *arg, int signo);
+int  loop_signals(struct loop *l, const int *signos, unsigned n, loop_signal_h *cb, void *arg);
+int  loop_run(struct loop *l);			/* until loop_stop(); returns its value */
+void loop_stop(struct loop *l, int value);
+
+/* ---- sock.c: what the supervisor binds ----------------------------------------------------------- */
+
+struct sock_options { size_t receive_buffer, send_buffer; };
+/* UDP listener: SO_REUSEPORT, V6ONLY, pmtu discovery off, error queue (IP_RECVERR) on, buffers FORCEd when permitted.
+ * *granted (may be NULL) is the receive buffer that the kernel gave.  Returns a descriptor or -errno. */
+int  sock_listener_udp(const struct addr *a, const struct sock_options *o, size_t *granted);
+/* UDP relay socket: bound, no reuse, V6ONLY, no broadcast, pmtu discovery off, IP_RECVERR, drop-all filter attached. */
+int  sock_relay_udp(const struct addr *a, size_t receive_buffer);
+int  sock_filter_attach(int fd);		/* drop all */
+int  sock_filter_detach(int fd);		/* 0 also when there is none */
+/* 1 with, 0 without a filter, -errno. */
+int  sock_filter_has(int fd);
+/* Listening TCP socket (metrics) and unix socket (control, mode 0660). */
+int  sock_listener_tcp(const struct addr *a, int backlog);
+int  sock_listener_unix(const char *path, unsigned mode);
+
+/* ---- udp.c: batches --------------------------------------------------------------------------------- */
+
+/*
+ * The I/O engine is chosen once at start: plain, mmsg, mmsg + GSO/GRO.  It is a table of functions; nobody asks which it
+ * is.  A datagram lies in memory of its arena with UDP_HEADROOM bytes before it and UDP_TAIL after it, and stays valid
+ * until the arena is reset (after the flush of the ring that refers to it).
+ */
+#define UDP_HEADROOM 64
+#define UDP_TAIL     8
+#define UDP_MAX      65535
+#define UDP_BATCH    64
+
+struct udp_pkt {
+	struct addr from;
+	uint8_t *p;
+	uint32_t len;
+	uint16_t seg;			/* > 0: GRO; the bytes are datagrams of this size, the last may be shorter */
+	bool     truncated;
+};
+struct udp_arena;
+/* For one shard's use in one batch: `listener` slots of full size plus `relay_bytes` for relay datagrams. */
+struct udp_arena *udp_arena_new(size_t relay_bytes);
+void udp_arena_free(struct udp_arena *a);
+void udp_arena_reset(struct udp_arena *a);	/* everything received is gone */
+
+struct udp_ring;				/* datagrams to be sent, in order, borrowed bytes */
+struct udp_ring *udp_ring_new(unsigned capacity);
+void udp_ring_free(struct udp_ring *r);
+
+/* Told for each datagram that was not sent: err = errno (EMSGSIZE, ENETUNREACH, EPERM...), not for EAGAIN, which is
+ * counted in the ring and drops the rest of that socket's batch. */
+typedef void udp_unsent_h(void *arg, int fd, const struct addr *to, size_t len, int err);
+
+struct udp_counts {				/* of one process, added to by the engine */
+	uint64_t rx_calls, tx_calls, tx_again, tx_errors, tx_packets, tx_bytes;
+	uint64_t rx_batch[8], tx_batch[8];	/* buckets as in tp/shm.h STAT_BATCH_BUCKETS */
+	uint64_t gro_segments, gso_sends, gso_segments;
+};
+struct udp_engine {
+	const char *name;			/* "plain", "mmsg", "gso" */
+	/* Prepares a listener socket (UDP_GRO); once per socket and process. */
+	int  (*listener)(int fd);
+	/* Receives what is there, at most UDP_BATCH datagrams or 16 GRO buffers.  Count, 0 when nothing, -errno. */
+	int  (*rx)(int fd, struct udp_arena *a, struct udp_pkt *pkts, unsigned max, struct udp_counts *c);
+	/* Sends the ring and empties it.  Order within one (socket, destination) is kept. */
+	void (*flush)(struct udp_ring *r, udp_unsent_h *unsent, void *arg, struct udp_counts *c);
+};
+extern const struct udp_engine udp_engine_plain, udp_engine_mmsg;
+/* Relay sockets: one plain recv, the same for every engine.  1, 0 when nothing is there, -ENOBUFS when the arena is full (flush
+ * and reset, then come again), -errno (a pending ICMP error: read the error queue). */
+int  udp_recv_one(int fd, struct udp_arena *a, struct udp_pkt *pkt);
+/* Queues one datagram.  False when the ring is full (flush first). */
+bool udp_ring_put(struct udp_ring *r, int fd, const struct addr *to, const uint8_t *p, size_t len);
+unsigned udp_ring_count(const struct udp_ring *r);
+
+/* One entry of a socket's error queue.  1 with *peer, type, code, info (MTU) of an ICMP error; 0 empty; -errno. */
+struct udp_icmp { struct addr peer; uint8_t family, type, code; uint32_t info; };
+int  udp_error_next(int fd, struct udp_icmp *icmp);
+/* Sends at once with DF set on this datagram alone. */
+int  udp_send_df(int fd, const struct addr *to, const uint8_t *p, size_t len);
+
+#endif

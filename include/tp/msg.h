@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Messages between processes (room io): fixed records over SOCK_SEQPACKET, at most one descriptor each.
+ * Native byte order: same machine, and both ends are of one build (an upgrade replaces all children).
+ * Hostile until proven otherwise: length and type are checked by ipc_recv(), contents by the receiver.
+ */
+#ifndef TP_MSG_H
+#define TP_MSG_H
+
+#include "tp/base.h"
+
+/* Process roles; also in log records and STAT regions. */
+enum proc_role { ROLE_SUPER, ROLE_WORKER, ROLE_USHER, ROLE_KEEPER, ROLE_STEWARD, ROLE_CONF, ROLES };
+const char *proc_role_name(unsigned role);	/* "supervisor", "worker", ... */
+
+enum msg_type {
+	MSG_NONE,
+#define MSG(name, tag, from, to, has_fd) MSG_##name,
+#include "tp/tbl/msgs.def"
+#undef MSG
+	MSG_TYPES
+};
+
+struct msg_head {
+	uint32_t type;			/* enum msg_type */
+	uint32_t generation;		/* of the sending or addressed process: late messages are told by it */
+};
+
+#define MSG_SHARDS_MAX 128
+#define MSG_ROWS_MAX   64
+#define MSG_STUN_MAX   2048		/* a request that is passed to the keeper */
+#define MSG_TEXT_MAX   1024
+
+/*
+ * Descriptors that every child starts with.  0, 1, 2: /dev/null (stderr stays while in the foreground).
+ * Everything else has the supervisor's own number, told by messages.
+ */
+#define CHILD_FD_CONTROL 3		/* SOCK_SEQPACKET to the supervisor */
+#define CHILD_FD_LOG     4		/* SOCK_DGRAM, non-blocking, for struct log_rec */
+
+/* First message to every child.  Unused descriptors are -1. */
+struct msg_start {
+	struct msg_head h;
+	uint32_t role, index, shard_count, slot_max;
+	int32_t  conf_fd, users_fd /* keeper */, secret_fd, cross_fd, stat_fd /* its own, read-write */;
+	int32_t  keeper_fd;		/* worker, steward: SEQPACKET to the keeper.  The keeper gets -1 and peer_fd[] */
+	int32_t  peer_fd[MSG_SHARDS_MAX + 1];	/* keeper: its ends, by worker index; the steward's is last */
+	int32_t  control_fd;		/* steward: listening control socket */
+	int32_t  http_fd;		/* steward: listening metrics socket */
+	int32_t  log_fd;		/* steward: receiving end of the log */
+	int32_t  super_stat_fd;		/* steward: the supervisor's own STAT region (children table: see ledger_fd) */
+	int32_t  ledger_fd;		/* steward: struct ledger of tp/super.h, read-only */
+	int32_t  worker_stat_fd[MSG_SHARDS_MAX];	/* steward: read-only, by worker index */
+	int32_t  keeper_stat_fd, steward_stat_fd;
+	uint64_t boot_ms;		/* CLOCK_MONOTONIC at the daemon's first start */
+	uint8_t  foreground, drop_privileges, zero[2];
+	uint32_t uid, gid;		/* when drop_privileges: what to become */
+	uint32_t draining;
+};
+/* A shard the child owns (worker) or may look at (steward: keys_fd and epoll_fd are -1). */
+struct msg_shard {
+	struct msg_head h;
+	uint32_t shard;
+	int32_t  region_fd, keys_fd, epoll_fd;
+	int32_t  fd_base, fd_span;	/* the window of descriptor numbers that this shard's sockets have */
+};
+struct msg_listener { struct msg_head h; uint32_t shard, row; int32_t fd; uint8_t transport, zero[3]; };
+/* Inventory of relay sockets that the child inherited: in use by a session or not, it finds out. */
+#define MSG_POOL_MAX 64
+struct msg_pool_sock { int32_t fd; uint16_t port; uint8_t row, family; };
+struct msg_pool { struct msg_head h; uint32_t shard, count; struct msg_pool_sock sock[MSG_POOL_MAX]; };
+/* Everything was told: adopt, then answer READY, then serve. */
+struct msg_go { struct msg_head h; };
+struct msg_ready { struct msg_head h; uint32_t adopted, dropped; };
+
+/* A relay socket for a shard; it carries a drop-all filter.  The receiver moves it to number `fd` (dup3).
+ * request 0: for the pool; else the answer to that RELAY, `left` more follow for the same request. */
+struct msg_socket {
+	struct msg_head h;
+	uint32_t shard, request, left, reservation /* id of the sibling that stays behind; 0 */;
+	int32_t  fd;
+	uint16_t port;
+	uint8_t  row, family;
+};
+/* Fill the pool of this row up by `count`. */
+struct msg_want { struct msg_head h; uint32_t shard, row, count; };
+/* Sockets for one request now: of these families (row ~0: any row), even with or without reserving the odd sibling, or
+ * the reserved one. */
+struct msg_relay { struct msg_head h; uint32_t shard, request; uint8_t v4, v6, even, reserve; uint32_t reservation; };
+/* None to be had (range used up, reservation unknown or over). */
+struct msg_relay_none { struct msg_head h; uint32_t shard, request; };
+/* The worker has closed its copy: close yours, too.  unused: never left its filter, may be given to another shard. */
+struct msg_release { struct msg_head h; uint32_t shard; int32_t fd; uint32_t unused; };
+/* Give back idle pool sockets of this row: another shard needs ports. */
+struct msg_recall { struct msg_head h; uint32_t row, keep; };
+
+struct msg_conf { struct msg_head h; uint64_t size, generation; };	/* + memfd: struct conf */
+struct msg_users { struct msg_head h; uint64_t size, generation; };	/* + memfd: struct users */
+/* End sessions: one (slot, gen), or all of a user (by keyed hash of the stable name). */
+struct msg_close { struct msg_head h; uint32_t request, shard, slot, gen; uint64_t user; uint32_t by_user; };
+struct msg_closed { struct msg_head h; uint32_t request, count; };
+struct msg_stop { struct msg_head h; };		/* finish the batch, flush, exit 0 */
+struct msg_drain { struct msg_head h; uint32_t on; };
+
+/* turnpikectl's commands that the supervisor carries out. */
+enum super_command {
+	CMD_STATUS, CMD_RELOAD, CMD_CLOSE_SESSION, CMD_CLOSE_USER, CMD_RESTART_WORKERS, CMD_DRAIN, CMD_UNDRAIN, CMD_UPGRADE,
+	CMD_LOG_LEVEL, CMD_STOP,
+};
+struct msg_command { struct msg_head h; uint32_t request, command, shard, slot, gen, value; uint64_t user; char text[256]; };
+/* Zero or more with more = 1, the last with more = 0 and the code (0 done, 1 refused). */
+struct msg_reply { struct msg_head h; uint32_t request, code, more; char text[MSG_TEXT_MAX]; };
+
+struct msg_key_ask {
+	struct msg_head h;
+	uint32_t request;		/* the worker's pending slot and its generation */
+	uint32_t worker;
+	uint16_t len;
+	uint8_t  message[MSG_STUN_MAX];	/* the whole STUN request, integrity included */
+};
+struct msg_key_answer {			/* fields as struct auth_grant of tp/auth.h */
+	struct msg_head h;
+	uint32_t request;
+	uint8_t  verdict, alg, key_len, stable_len;
+	uint8_t  key[32];
+	int64_t  credential_expiry;
+	uint64_t conf_generation;
+	uint16_t name_len;
+	char     stable[128];
+	char     name[508];
+};
+/* Make a REST credential (turnpikectl credentials). */
+struct msg_cred_ask { struct msg_head h; uint32_t request, sha256; int64_t lifetime; char user[128]; };
+struct msg_cred_answer { struct msg_head h; uint32_t request, ok; int64_t expiry; char name[160], password[64], realm[128]; };
+
+struct msg_conf_text { struct msg_head h; uint32_t level; char text[MSG_TEXT_MAX]; };
+enum conf_blob { BLOB_CONF, BLOB_USERS, BLOB_CERTS };
+struct msg_conf_blob { struct msg_head h; uint32_t blob, zero; uint64_t size; };	/* + sealed memfd */
+struct msg_conf_done { struct msg_head h; uint32_t ok, errors, warnings, zero; };
+
+/* Room for the largest. */
+union msg {
+	struct msg_head h;
+#define MSG(name, tag, from, to, has_fd) struct tag tag;
+#include "tp/tbl/msgs.def"
+#undef MSG
+};
+/* Exact size of a type, 0 for an unknown one; may `from` send it to `to` (enum proc_role)? */
+size_t msg_size(uint32_t type);
+const char *msg_name(uint32_t type);
+bool msg_may(uint32_t type, unsigned from, unsigned to);
+bool msg_has_fd(uint32_t type);
+
+#endif
