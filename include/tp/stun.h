@@ -43,7 +43,7 @@ enum stun_alg { STUN_ALG_NONE = 0, STUN_ALG_MD5 = 1, STUN_ALG_SHA256 = 2 };	/* R
 enum stun_fault {
 	STUN_OK = 0,
 	STUN_F_SHORT = -1,		/* fewer bytes than the header says, or no header */
-	STUN_F_LENGTH = -2,		/* length not a multiple of 4, or more bytes than the header says */
+	STUN_F_LENGTH = -2,		/* length not a multiple of 4, more bytes than the header says, over 65,535 */
 	STUN_F_COOKIE = -3,		/* no magic cookie (RFC 3489 clients included) */
 	STUN_F_ATTRS = -4,		/* an attribute runs over the end, or more than STUN_ATTRS_MAX */
 	STUN_F_FINGERPRINT = -5,	/* FINGERPRINT wrong or not last */
@@ -62,7 +62,7 @@ static inline enum frame_kind frame_kind(uint8_t first)
 /*
  * How long is the frame that starts here, on a stream (RFC 8489 6.2.2, RFC 8656 12.5)?
  * > 0  its length on the wire, padding of ChannelData to 4 included;
- * 0    not enough bytes to tell (needs 4);
+ * 0    not enough bytes to tell (needs 4, a bad first byte is told at once);
  * < 0  STUN_F_TYPE / STUN_F_LENGTH: out of step, close the connection.
  * A STUN message over 2,048 bytes is STUN_F_LENGTH.
  */
@@ -119,7 +119,8 @@ const char *stun_method_name(uint16_t method);
 const char *stun_error_phrase(unsigned code);
 const char *stun_fault_name(int fault);
 
-/* ---- attr.c: typed reading.  False when length or content is not what the RFC says (a 400). --- */
+/* ---- attr.c: typed reading.  False when length or content is not what the RFC says (a 400), or a is
+ * NULL; what it would have written is then untouched. ------------------------------------------ */
 
 bool stun_get_u32(const struct stun_attr *a, uint32_t *v);
 /* XOR-*-ADDRESS.  Family must be 1 or 2 with 8 or 20 bytes. */
@@ -144,9 +145,9 @@ void stun_put_u32(struct stun_out *o, uint16_t type, uint32_t v);
 void stun_put_xaddr(struct stun_out *o, uint16_t type, const struct addr *a);
 void stun_put_addr(struct stun_out *o, uint16_t type, const struct addr *a);	/* ALTERNATE-SERVER */
 void stun_put_error(struct stun_out *o, unsigned code);			/* ERROR-CODE, empty phrase */
-void stun_put_address_error(struct stun_out *o, uint8_t family, unsigned code); /* ADDRESS-ERROR-CODE, RFC 8656 18.13 */
+void stun_put_address_error(struct stun_out *o, uint8_t family, unsigned code); /* ADDRESS-ERROR-CODE, RFC 8656 18.12 */
 void stun_put_unknown(struct stun_out *o, const uint16_t *types, unsigned n);
-void stun_put_icmp(struct stun_out *o, uint8_t type, uint8_t code, uint32_t data);	/* RFC 8656 18.13 ICMP */
+void stun_put_icmp(struct stun_out *o, uint8_t type, uint8_t code, uint32_t data);	/* RFC 8656 18.13 ICMP; type < 128 */
 /* MESSAGE-INTEGRITY (20 bytes) / MESSAGE-INTEGRITY-SHA256 (32 bytes) over what stands before. */
 void stun_put_mi(struct stun_out *o, const uint8_t *key, size_t key_len);
 void stun_put_mi256(struct stun_out *o, const uint8_t *key, size_t key_len);
@@ -159,7 +160,8 @@ size_t stun_end(struct stun_out *o);
 #define STUN_DATA_HEADROOM 48
 /* Writes the Data indication's header directly in front of `payload` (the caller guarantees
  * STUN_DATA_HEADROOM bytes before and 3 bytes after it, which become zero padding).  The transaction
- * id is the caller's (any unique value).  Returns where the message starts; *total its length. */
+ * id is the caller's (any unique value).  Returns where the message starts; *total its length.  NULL and
+ * *total 0 when the message would be longer than 65,535 bytes. */
 uint8_t *stun_data_indication(uint8_t *payload, size_t len, const struct addr *peer, const uint8_t txid[STUN_TXID], size_t *total);
 
 /* ---- sign.c ------------------------------------------------------------------------------- */
@@ -168,7 +170,8 @@ uint8_t *stun_data_indication(uint8_t *payload, size_t len, const struct addr *p
  * (SHA-1: 20; SHA-256: 16..32, multiple of 4, RFC 8489 14.6). */
 bool stun_check_mi(const struct stun_msg *m, const uint8_t *key, size_t key_len);
 bool stun_check_mi256(const struct stun_msg *m, const uint8_t *key, size_t key_len);
-/* Long-term key (RFC 8489 9.2.2, 18.5): MD5 or SHA-256 of "user:realm:password"; returns 16 or 32. */
+/* Long-term key (RFC 8489 9.2.2, 18.5): MD5 or SHA-256 of "user:realm:password"; returns 16 or 32, 0 for
+ * STUN_ALG_NONE and unknown numbers (no PASSWORD-ALGORITHM means MD5: the caller says so). */
 size_t stun_key(enum stun_alg alg, const void *user, size_t user_len, const void *realm, size_t realm_len,
     const void *password, size_t password_len, uint8_t out[STUN_KEY_MAX]);
 /* USERHASH = SHA-256(user ":" realm), RFC 8489 14.4. */
