@@ -26,6 +26,8 @@ enum conf_algs { CONF_ALGS_ANY, CONF_ALGS_SHA256 };
 enum conf_logformat { CONF_LOG_TEXT, CONF_LOG_JSON };
 
 enum conf_transport { CONF_UDP = 1, CONF_TCP = 2, CONF_TLS = 4, CONF_DTLS = 8 };
+/* Transports that listeners may ask for in this version; the reader refuses the others. */
+#define CONF_TRANSPORTS_BUILT (CONF_UDP)
 
 struct conf_listener {
 	struct addr addr;		/* one concrete address ("*" is expanded) and its port */
@@ -54,6 +56,7 @@ struct conf {
 	char     realm[128];
 	bool     strict_expiry;
 	bool     has_names;		/* only static users: names are known, so USERHASH can be offered */
+	uint32_t user_count, secret_count;	/* of the USERS region made with this one */
 	uint64_t nonce_lifetime;
 	uint32_t password_algorithms;	/* enum conf_algs */
 
@@ -99,7 +102,7 @@ struct conf {
 enum users_kind { USERS_PASSWORD, USERS_KEY_MD5, USERS_KEY_SHA256 };
 struct users_user {
 	uint16_t name_len, pass_len;
-	uint8_t  kind;			/* enum users_kind: what pass[] holds */
+	uint8_t  kind;			/* enum users_kind: what pass[] holds; keys are raw bytes, 16 or 32 */
 	uint8_t  zero[3];
 	char     name[USERS_NAME_MAX];	/* UTF-8, not terminated */
 	uint8_t  pass[USERS_PASSWORD_MAX];
@@ -129,16 +132,20 @@ struct option_row {
 	enum opt_type type;
 	enum opt_class cls;
 	uint64_t min, max;
-	size_t offset, size;		/* of the field in struct conf */
+	size_t offset, size;		/* of the field in struct conf; both 0 for OPT_LIST */
 };
 extern const struct option_row option_rows[];
 extern const unsigned option_count;
 const struct option_row *option_find(const char *path);
 /* Parses the text of one scalar into the field.  On -EINVAL/-ERANGE `why` says what is allowed. */
 int  option_set(struct conf *c, const struct option_row *o, const char *text, char *why, size_t why_len);
-/* The value as it would be written in YAML. */
+/* The value as it would be written in YAML (a long list is cut to len; users and secrets as counts). */
 void option_print(const struct conf *c, const struct option_row *o, char *out, size_t len);
+/* Every scalar at its default; lists empty (conf_load() resolves those). */
 void conf_defaults(struct conf *c);
+
+/* ---- validate.c ------------------------------------------------------------------------------- */
+
 /* Checks magic, layout, counts and bounds of a mapped region before anybody uses it. */
 int  conf_validate(const struct conf *c, size_t size);
 int  users_validate(const struct users *u, size_t size);
@@ -150,7 +157,10 @@ static inline const struct users_user *users_users(const struct users *u)
 
 /* ---- diff.c ---------------------------------------------------------------------------------- */
 
-/* Calls back for each option whose value differs; returns how many. */
+/*
+ * Calls back for each option whose value differs; returns how many.  cb may be NULL.  Credentials are not
+ * in struct conf: auth.users and auth.secrets are reported only when their number changes.
+ */
 typedef void conf_diff_h(void *arg, const struct option_row *o, const char *was, const char *is);
 unsigned conf_diff(const struct conf *was, const struct conf *is, conf_diff_h *cb, void *arg);
 
@@ -163,12 +173,21 @@ void conf_dump_sample(FILE *f);		/* etc/turnpike.yaml */
 void conf_dump_man(FILE *f);		/* the options section of turnpike.yaml(5), roff */
 void conf_dump_help(FILE *f);		/* for turnpiked --help: paths, defaults, one line each */
 
-/* ---- yaml.c, resolve.c (libtp_conf_yaml.a) ---------------------------------------------------- */
+/* ---- load.c and others (libtp_conf_yaml.a) ---------------------------------------------------- */
 
 /* Where errors and warnings go: "file:line:col: what: what instead". */
 typedef void conf_report_h(void *arg, enum log_level level, const char *text);
+/* What a load asks the kernel; tests bring their own. */
+struct conf_host {
+	uint32_t addr_count;		/* every address of the host, port 0 */
+	struct addr addr[CONF_HOST_ADDRS_MAX];
+	struct addr route[2];		/* own address towards the default route, IPv4 and IPv6; ADDR_NONE: none */
+};
 struct conf_request {
 	const char *file;		/* NULL: no file, defaults and sets only */
+	const char *text;		/* instead of file: YAML in memory, which may not name other files */
+	size_t text_len;
+	const struct conf_host *host;	/* NULL: ask the kernel */
 	const char *const *sets;	/* "key=value" of --set */
 	unsigned set_count;
 	conf_report_h *report;
@@ -182,5 +201,11 @@ struct conf_request {
  * when there was one.  users->secret_count and user_count may both be 0: the caller decides.
  */
 int  conf_load(const struct conf_request *rq, struct conf *conf, struct users **users, size_t *users_len);
+/*
+ * For a start without any credential: DIR/secret (32 random bytes as base64url, mode 0600, made when it is not there)
+ * becomes the only secret of *users.  check_only: says what would happen and changes nothing.
+ */
+int  conf_first_secret(const char *dir, bool check_only, struct conf *c, struct users **users, size_t *len,
+    conf_report_h *report, void *arg);
 
 #endif

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the files of conf share among themselves. */
+#ifndef TP_CONF_INT_H
+#define TP_CONF_INT_H
+
+#include <sys/stat.h>
+
+#include "tp/conf.h"
+
+/* The rows of options.def as numbers, in their order: option_rows[OPTION_realm] is auth.realm. */
+enum option_id {
+#define OPT(path, type, field, def, min, max, cls, doc) OPTION_##field,
+#define LIST(path, field, cls, shape, doc) OPTION_##field,
+#include "tp/tbl/options.def"
+#undef OPT
+#undef LIST
+	OPTION_COUNT
+};
+static inline enum option_id option_id(const struct option_row *o) { return (enum option_id)(o - option_rows); }
+
+/* ---- options.c ------------------------------------------------------------------------------- */
+
+/* "allowed: ..." for a scalar. */
+void option_allowed(const struct option_row *o, char *why, size_t len);
+
+/* ---- listtext.c ------------------------------------------------------------------------------ */
+
+/* A list as YAML in flow style on one line; users and secrets as "N users". */
+void list_print(const struct conf *c, enum option_id id, FILE *f);
+/* Entries in block style, one a line, each indented by `indent`; returns how many. */
+unsigned list_print_block(const struct conf *c, enum option_id id, unsigned indent, FILE *f);
+/* Double-quoted where a plain scalar would be read differently. */
+void yaml_print_text(const char *text, FILE *f);
+extern const char *const conf_transport_names[4];	/* by bit number */
+
+/* ---- yaml.c: one source as a tree, with the place of everything -------------------------------- */
+
+/* Where text came from.  Lives as long as the load. */
+struct source {
+	const char *name;		/* as errors show it */
+	const char *dir;		/* what relative paths are relative to; "" is the current directory */
+	bool is_set;			/* --set: no line numbers, and no secrets */
+	bool is_text;			/* memory: may not name files */
+	bool world_readable, warned;
+	unsigned depth;			/* of includes */
+	dev_t dev;
+	ino_t ino;
+	struct source *next;
+};
+enum node_kind { NODE_SCALAR, NODE_LIST, NODE_MAP };
+struct node {
+	enum node_kind kind;
+	bool plain;			/* scalar without quotes */
+	const struct source *src;
+	unsigned line, col;		/* from 1 */
+	const char *text;		/* scalar, terminated, no NUL inside */
+	size_t len;
+	struct node *key;		/* of a value in a map */
+	struct node *first, *last, *next;
+};
+/* `realm:` with nothing behind it */
+static inline bool node_is_empty(const struct node *n) { return n->kind == NODE_SCALAR && n->plain && n->len == 0; }
+
+struct load;
+/* Everything is reported through l; NULL when there was an error.  An empty document is an empty map. */
+struct node *yaml_read(struct load *l, const struct source *src, const char *text, size_t len);
+
+/* ---- report.c, files.c, load.c: the state of one conf_load() ------------------------------------ */
+
+struct listener_wish {			/* a listener before "*" is expanded */
+	struct addr addr;
+	bool every;			/* all addresses of addr.family (ADDR_NONE: of both) */
+	uint8_t transports;
+	const struct node *at;
+};
+struct user_entry {
+	struct users_user u;
+	const struct node *at;
+};
+struct secret_entry {
+	struct users_secret s;
+	const struct node *at;
+};
+struct load {
+	const struct conf_request *rq;
+	struct conf *conf;		/* the result */
+	struct conf *scratch;		/* takes what a --set overrides: checked, not kept */
+	const struct conf_host *host;
+	struct arena *arena;
+	struct source *sources;
+	const struct node *seen[OPTION_COUNT];	/* where each option was set */
+	const struct node *relay_at[CONF_RELAYS_MAX];
+	struct listener_wish wish[CONF_LISTENERS_MAX];
+	unsigned wish_count;
+	struct user_entry *users;
+	struct secret_entry *secrets;
+	size_t user_count, user_cap, secret_count, secret_cap;
+	unsigned errors;
+};
+/* Memory that lives until the end of the load and is wiped then.  Never NULL (ends the process). */
+void *load_alloc(struct load *l, size_t size);
+void load_free(struct load *l);
+char *load_printf(struct load *l, const char *fmt, ...) TP_PRINTF(2, 3);
+/* The scalar for a message: quoted, escaped, shortened; "a list", "a map" for the others. */
+const char *load_show(struct load *l, const struct node *n);
+/* at NULL: about the configuration as a whole. */
+void load_error(struct load *l, const struct node *at, const char *fmt, ...) TP_PRINTF(3, 4);
+void load_warn(struct load *l, const struct node *at, const char *fmt, ...) TP_PRINTF(3, 4);
+/* "file:line:col" of a node, for messages that name two places. */
+const char *load_place(struct load *l, const struct node *n);
+/* A path as the node's source means it; NULL (reported) where sources may not name files. */
+const char *load_path(struct load *l, const struct node *n, const char *path);
+/* Reads a whole file of at most `max` bytes into load memory; NULL after a report at `at`. */
+char *load_file(struct load *l, const struct node *at, const char *path, size_t max, size_t *len, struct stat *st);
+
+/* Calls back for each file that an `include` names. */
+void include_each(struct load *l, const struct node *n, void (*cb)(struct load *, const struct node *, const char *));
+
+/* ---- lists.c, creds.c: one list or map with a shape of its own ---------------------------------- */
+
+/* Keys of a map with a fixed shape: fills out[i] for names[i]; reports unknown keys; false on error. */
+bool shape_read(struct load *l, const struct node *map, const char *what, const char *const *names, unsigned count,
+    const struct node **out);
+void list_read(struct load *l, const struct option_row *o, const struct node *n);
+void users_read(struct load *l, const struct node *n);
+void secrets_read(struct load *l, const struct node *n);
+/* Duplicates, example values, short secrets; then one block.  conf->listeners must be complete. */
+void creds_check(struct load *l);
+void creds_fini(struct load *l);
+/* A malloc'ed block, users sorted by name. */
+struct users *creds_block(struct load *l, size_t *len);
+
+/* ---- suggest.c -------------------------------------------------------------------------------- */
+
+/* "" or "; did you mean X?" among names[count]. */
+const char *suggest(struct load *l, const char *wrong, const char *const *names, unsigned count);
+const char *suggest_option(struct load *l, const char *prefix, const char *wrong);
+
+/* ---- resolve.c --------------------------------------------------------------------------------- */
+
+void host_ask(struct conf_host *h);
+/* "*", default addresses, ports of relays, then every check that needs more than one option. */
+void resolve(struct load *l);
+bool addr_is_private(const struct addr *a);
+bool addr_is_loopback(const struct addr *a);
+
+#endif

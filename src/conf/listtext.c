@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * listtext.c: the lists of a compiled configuration as YAML, in the shapes that lists.c reads.
+ */
+#include "config.h"
+
+#include <stdio.h>
+
+#include "tp/conf.h"
+#include "conf_int.h"
+
+const char *const conf_transport_names[4] = { "udp", "tcp", "tls", "dtls" };
+
+void
+yaml_print_text(const char *text, FILE *f)
+{
+	bool plain = text[0] != '\0' && strchr("-?:,[]{}#&*!|>'\"%@`~<=. ", text[0]) == NULL;
+
+	for (const char *s = text; *s != '\0' && plain; s++)
+		plain = (unsigned char)*s > 0x20 && (unsigned char)*s < 0x7f && strchr(":#,[]{}\"\\", *s) == NULL;
+	if (plain) {
+		fputs(text, f);
+		return;
+	}
+	putc('"', f);
+	for (const char *s = text; *s != '\0'; s++) {
+		if (*s == '"' || *s == '\\')
+			putc('\\', f);
+		putc(*s, f);		/* control characters never get into a field; UTF-8 passes */
+	}
+	putc('"', f);
+}
+
+static void
+print_listener(const struct conf_listener *l, FILE *f)
+{
+	char buf[ADDR_STRLEN];
+	const char *sep = "";
+
+	fputs("{ address: ", f);
+	yaml_print_text(addr_print_ip(&l->addr, buf), f);
+	fprintf(f, ", port: %u, transport: [ ", l->addr.port);
+	for (unsigned bit = 0; bit < TP_COUNT(conf_transport_names); bit++)
+		if (l->transports & (1u << bit)) {
+			fprintf(f, "%s%s", sep, conf_transport_names[bit]);
+			sep = ", ";
+		}
+	fputs(" ] }", f);
+}
+
+static void
+print_relay(const struct conf *c, const struct conf_relay *r, FILE *f)
+{
+	char buf[ADDR_STRLEN];
+
+	fputs("{ address: ", f);
+	yaml_print_text(addr_print_ip(&r->addr, buf), f);
+	if (r->external.family != ADDR_NONE) {
+		fputs(", external: ", f);
+		yaml_print_text(addr_print_ip(&r->external, buf), f);
+	}
+	if (r->port_min != c->relay_ports.min || r->port_max != c->relay_ports.max)
+		fprintf(f, ", ports: %u-%u", r->port_min, r->port_max);
+	fputs(" }", f);
+}
+
+static void
+print_own(const struct conf_own *o, FILE *f)
+{
+	char buf[ADDR_STRLEN];
+	bool v6 = o->addr.family == ADDR_V6;
+
+	fprintf(f, "\"%s%s%s:%u-%u/udp\"", v6 ? "[" : "", addr_print_ip(&o->addr, buf), v6 ? "]" : "", o->ports.min,
+	    o->ports.max);
+}
+
+static const struct conf_rules *
+rules_of(const struct conf *c, enum option_id id)
+{
+	return id == OPTION_peer_deny ? &c->peer_deny : id == OPTION_peer_allow ? &c->peer_allow : &c->peer_private;
+}
+
+static unsigned
+list_len(const struct conf *c, enum option_id id)
+{
+	switch (id) {
+	case OPTION_listeners:
+		return c->listener_count;
+	case OPTION_relays:
+		return c->relay_count;
+	case OPTION_peer_own:
+		return c->peer_own_count;
+	case OPTION_peer_deny:
+	case OPTION_peer_allow:
+	case OPTION_peer_private:
+		return rules_of(c, id)->count;
+	default:
+		return 0;
+	}
+}
+
+static void
+print_entry(const struct conf *c, enum option_id id, unsigned i, FILE *f)
+{
+	char buf[ADDR_STRLEN];
+
+	if (id == OPTION_listeners)
+		print_listener(&c->listeners[i], f);
+	else if (id == OPTION_relays)
+		print_relay(c, &c->relays[i], f);
+	else if (id == OPTION_peer_own)
+		print_own(&c->peer_own[i], f);
+	else
+		yaml_print_text(cidr_print(&rules_of(c, id)->rule[i], buf), f);
+}
+
+void
+list_print(const struct conf *c, enum option_id id, FILE *f)
+{
+	unsigned n = list_len(c, id);
+
+	if (id == OPTION_users || id == OPTION_secrets) {
+		fprintf(f, "%u %s", id == OPTION_users ? c->user_count : c->secret_count,
+		    id == OPTION_users ? "users" : "secrets");
+		return;
+	}
+	if (n == 0) {
+		fputs("[]", f);
+		return;
+	}
+	for (unsigned i = 0; i < n; i++) {
+		fputs(i == 0 ? "[ " : ", ", f);
+		print_entry(c, id, i, f);
+	}
+	fputs(" ]", f);
+}
+
+unsigned
+list_print_block(const struct conf *c, enum option_id id, unsigned indent, FILE *f)
+{
+	unsigned n = list_len(c, id);
+
+	for (unsigned i = 0; i < n; i++) {
+		fprintf(f, "%*s- ", (int)indent, "");
+		print_entry(c, id, i, f);
+		putc('\n', f);
+	}
+	return n;
+}

@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * resolve.c: what this host adds to the configuration ("*", default relay addresses), and the checks
+ * that need more than one option.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <ifaddrs.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "conf_int.h"
+
+static bool
+in(const struct addr *a, const char *cidr)
+{
+	struct cidr c;
+
+	return cidr_parse(&c, cidr) == 0 && cidr_has(&c, a);
+}
+
+bool
+addr_is_loopback(const struct addr *a)
+{
+	return in(a, "127.0.0.0/8") || in(a, "::1/128");
+}
+
+/* Not reachable from the Internet, and not loopback. */
+bool
+addr_is_private(const struct addr *a)
+{
+	return in(a, "10.0.0.0/8") || in(a, "172.16.0.0/12") || in(a, "192.168.0.0/16") || in(a, "100.64.0.0/10")
+	    || in(a, "169.254.0.0/16") || in(a, "fc00::/7") || in(a, "fe80::/10");
+}
+
+/* ---- what the kernel knows ---------------------------------------------------------------------- */
+
+/* Connecting a UDP socket sends nothing; it makes the kernel choose the route and our address on it. */
+static void
+ask_route(const char *far, struct addr *out)
+{
+	struct sockaddr_storage ss;
+	struct addr a;
+	socklen_t len;
+	int fd;
+
+	if (addr_parse(&a, far) < 0)
+		return;
+	a.port = 53;
+	len = addr_to_sockaddr(&a, &ss);
+	fd = socket(ss.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return;
+	if (connect(fd, (const struct sockaddr *)&ss, len) == 0) {
+		len = sizeof ss;
+		if (getsockname(fd, (struct sockaddr *)&ss, &len) == 0
+		    && addr_from_sockaddr(&a, (const struct sockaddr *)&ss) == 0 && !addr_is_loopback(&a)) {
+			a.port = 0;
+			*out = a;
+		}
+	}
+	close(fd);
+}
+
+static bool
+host_has(const struct conf_host *h, const struct addr *a)
+{
+	for (uint32_t i = 0; i < h->addr_count; i++)
+		if (addr_ip_eq(&h->addr[i], a))
+			return true;
+	return false;
+}
+
+void
+host_ask(struct conf_host *h)
+{
+	struct ifaddrs *all = NULL;
+	struct addr a;
+
+	memset(h, 0, sizeof *h);
+	if (getifaddrs(&all) == 0) {
+		for (struct ifaddrs *i = all; i != NULL && h->addr_count < CONF_HOST_ADDRS_MAX; i = i->ifa_next) {
+			if (i->ifa_addr == NULL || addr_from_sockaddr(&a, i->ifa_addr) < 0)
+				continue;
+			a.port = 0;
+			if (!host_has(h, &a))
+				h->addr[h->addr_count++] = a;
+		}
+		freeifaddrs(all);
+	}
+	/* Two root name servers; any address that only a default route leads to would do. */
+	ask_route("198.41.0.4", &h->route[0]);
+	ask_route("2001:503:ba3e::2:30", &h->route[1]);
+}
+
+/* ---- listeners -------------------------------------------------------------------------------- */
+
+static const struct conf_listener *
+listener_find(const struct conf *c, const struct addr *a, uint8_t transports)
+{
+	for (uint32_t i = 0; i < c->listener_count; i++)
+		if (addr_eq(&c->listeners[i].addr, a) && (c->listeners[i].transports & transports))
+			return &c->listeners[i];
+	return NULL;
+}
+
+static void
+add_listener(struct load *l, const struct listener_wish *w, const struct addr *a)
+{
+	struct conf *c = l->conf;
+	struct conf_listener *n;
+	const char *name, *slash;
+
+	if (c->listener_count == CONF_LISTENERS_MAX) {
+		load_error(l, w->at, "listeners: this host has too many addresses for \"*\": at most %u listeners are allowed; "
+		    "name the addresses", CONF_LISTENERS_MAX);
+		return;
+	}
+	n = &c->listeners[c->listener_count++];
+	n->addr = *a;
+	n->addr.port = w->addr.port;
+	n->transports = w->transports;
+	if (w->at == NULL) {
+		text_copy(n->where, sizeof n->where, "default");
+		return;
+	}
+	name = w->at->src->name;
+	slash = strrchr(name, '/');
+	if (w->at->src->is_set)
+		text_copy(n->where, sizeof n->where, name);
+	else
+		snprintf(n->where, sizeof n->where, "%.48s:%u", slash != NULL ? slash + 1 : name, w->at->line);
+}
+
+static void
+add_every(struct load *l, const struct listener_wish *w)
+{
+	unsigned before = l->conf->listener_count, errors = l->errors;
+
+	for (uint32_t i = 0; i < l->host->addr_count && l->errors == errors; i++) {
+		struct addr a = l->host->addr[i];
+
+		a.port = w->addr.port;
+		if (w->addr.family != ADDR_NONE && w->addr.family != a.family)
+			continue;
+		if (in(&a, "fe80::/10"))	/* needs an interface, which an address here does not carry */
+			continue;
+		if (listener_find(l->conf, &a, w->transports) == NULL)
+			add_listener(l, w, &a);
+	}
+	if (l->conf->listener_count == before && before == 0 && l->errors == errors)
+		load_error(l, w->at, "listeners: this host has no address to listen on");
+}
+
+static void
+resolve_listeners(struct load *l)
+{
+	struct listener_wish every = { .addr.port = 3478, .every = true, .transports = CONF_UDP };
+	const struct conf_listener *clash;
+
+	/* Named addresses first: "*" is what remains. */
+	for (unsigned i = 0; i < l->wish_count; i++) {
+		const struct listener_wish *w = &l->wish[i];
+
+		if (w->every)
+			continue;
+		clash = listener_find(l->conf, &w->addr, w->transports);
+		if (clash != NULL)
+			load_error(l, w->at, "listeners: the same address, port and transport is at %s", clash->where);
+		else
+			add_listener(l, w, &w->addr);
+	}
+	for (unsigned i = 0; i < l->wish_count; i++)
+		if (l->wish[i].every)
+			add_every(l, &l->wish[i]);
+	if (l->seen[OPTION_listeners] == NULL)
+		add_every(l, &every);
+}
+
+/* ---- relay addresses --------------------------------------------------------------------------- */
+
+static void
+default_relays(struct load *l)
+{
+	struct conf *c = l->conf;
+	const struct addr *v4 = &l->host->route[0], *v6 = &l->host->route[1];
+
+	if (v4->family != ADDR_NONE)
+		c->relays[c->relay_count++].addr = *v4;
+	/* A private IPv6 address would make clients try candidates that nobody can reach; without one they
+	 * are told that there is no IPv6.  A private IPv4 address is usual behind 1:1 NAT. */
+	if (v6->family != ADDR_NONE && !addr_is_private(v6))
+		c->relays[c->relay_count++].addr = *v6;
+	if (c->relay_count == 0)
+		load_error(l, NULL, "relay.addresses: this host has no default route to take an address from: list the "
+		    "addresses");
+}
+
+static void
+check_relay(struct load *l, const struct conf_relay *r, const struct node *at)
+{
+	const struct conf *c = l->conf;
+	char buf[ADDR_STRLEN];
+
+	addr_print_ip(&r->addr, buf);
+	if (r->external.family == ADDR_NONE && addr_is_private(&r->addr))
+		load_warn(l, at, "relay.addresses: %s is a private address: peers elsewhere cannot reach it; give the public one "
+		    "as external", buf);
+	if (at != NULL && !host_has(l->host, &r->addr))
+		load_warn(l, at, "relay.addresses: %s is not an address of this host now", buf);
+	for (uint32_t i = 0; i < c->listener_count; i++) {
+		const struct conf_listener *o = &c->listeners[i];
+
+		if (addr_ip_eq(&o->addr, &r->addr) && o->addr.port >= r->port_min && o->addr.port <= r->port_max)
+			load_error(l, at, "relay.addresses: %s: its ports %u-%u contain port %u of the listener at %s: choose other "
+			    "ports", buf, r->port_min, r->port_max, o->addr.port, o->where);
+	}
+	for (const struct conf_relay *o = c->relays; o < r; o++)
+		if (r->external.family != ADDR_NONE && addr_ip_eq(&o->external, &r->external) && o->port_min <= r->port_max
+		    && r->port_min <= o->port_max)
+			load_error(l, at, "relay.addresses: %s: another address with overlapping ports has the same external", buf);
+}
+
+static void
+resolve_relays(struct load *l)
+{
+	struct conf *c = l->conf;
+
+	if (l->seen[OPTION_relays] == NULL)
+		default_relays(l);
+	for (uint32_t i = 0; i < c->relay_count; i++) {
+		struct conf_relay *r = &c->relays[i];
+
+		if (r->port_min == 0) {
+			r->port_min = c->relay_ports.min;
+			r->port_max = c->relay_ports.max;
+		}
+		check_relay(l, r, l->relay_at[i]);
+	}
+}
+
+/* ---- the rest --------------------------------------------------------------------------------- */
+
+/* The place to report a clash of two options: whichever was written. */
+static const struct node *
+place_of(const struct load *l, enum option_id a, enum option_id b)
+{
+	return l->seen[a] != NULL ? l->seen[a] : l->seen[b];
+}
+
+static void
+check_user(struct load *l)
+{
+	const char *user = l->conf->user;
+
+	for (const char *s = user; *s != '\0'; s++)
+		if (strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-", *s) == NULL || *user == '-') {
+			load_error(l, l->seen[OPTION_user], "process.user: allowed: letters, digits, _ . and -");
+			return;
+		}
+}
+
+static void
+check_realm(struct load *l)
+{
+	/* REALM is the inside of a quoted-string (RFC 8489, 14.9). */
+	if (strpbrk(l->conf->realm, "\"\\") != NULL)
+		load_error(l, l->seen[OPTION_realm], "auth.realm: \" and \\ are not allowed");
+}
+
+static void
+check_metrics(struct load *l)
+{
+	const char *text = l->conf->metrics_address;
+	struct addr a;
+
+	if (text[0] == '\0')
+		return;
+	if (text[0] == '[' || addr_parse(&a, text) < 0 || a.port != 0 || (a.family == ADDR_V4 && strchr(text, ':') != NULL))
+		load_error(l, l->seen[OPTION_metrics_address], "metrics.address: allowed: an IPv4 or IPv6 address without a port, "
+		    "or \"\" for none");
+}
+
+void
+resolve(struct load *l)
+{
+	struct conf *c = l->conf;
+
+	resolve_listeners(l);
+	resolve_relays(l);
+	check_user(l);
+	check_realm(l);
+	check_metrics(l);
+	if (c->default_lifetime > c->max_lifetime)
+		load_error(l, place_of(l, OPTION_default_lifetime, OPTION_max_lifetime),
+		    "relay.default_lifetime: longer than relay.max_lifetime");
+	if (c->shards != 0 && c->workers > c->shards)
+		load_error(l, place_of(l, OPTION_shards, OPTION_workers), "process.workers: more than process.shards: a worker "
+		    "needs a shard");
+	if (strcmp(c->log_target, "auto") == 0) {
+		memset(c->log_target, 0, sizeof c->log_target);
+		text_copy(c->log_target, sizeof c->log_target, l->rq->foreground ? "stderr" : "syslog");
+	}
+	c->host_addr_count = l->host->addr_count;
+	memcpy(c->host_addr, l->host->addr, sizeof c->host_addr);
+}

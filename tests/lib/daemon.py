@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Starts the real daemon (installed or from the build tree) for a test and ends exactly what it started."""
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+
+TOP_BUILD = os.path.abspath(os.environ.get("top_builddir", "."))
+TOP_SRC = os.path.abspath(os.environ.get("top_srcdir", os.path.join(os.path.dirname(__file__), "..", "..")))
+
+
+def isolate():
+    """Re-executes the test in a network namespace of its own (root, or an unprivileged user namespace), with loopback
+    up; without either it runs on the host's loopback."""
+    if os.environ.get("TP_NETNS") or os.environ.get("TP_NO_NETNS"):
+        if os.environ.get("TP_NETNS"):
+            subprocess.run(["ip", "link", "set", "lo", "up"], check=False)
+        return
+    env = dict(os.environ, TP_NETNS="1")
+    flags = ["-n"] if os.geteuid() == 0 else ["-rn"]
+    if shutil.which("unshare") and shutil.which("ip") and \
+            subprocess.run(["unshare", *flags, "true"], stderr=subprocess.DEVNULL).returncode == 0:
+        os.execvpe("unshare", ["unshare", *flags, sys.executable, *sys.argv], env)
+
+
+def free_port(host="127.0.0.1", kind=socket.SOCK_DGRAM):
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind) as s:
+        s.bind((host, 0))
+        return s.getsockname()[1]
+
+
+def paths():
+    """(turnpiked, turnpikectl, libexec directory): TP_PREFIX names an installation, else the build tree."""
+    prefix = os.environ.get("TP_PREFIX")
+    if prefix:
+        return prefix + "/sbin/turnpiked", prefix + "/bin/turnpikectl", prefix + "/libexec/turnpike"
+    prog = os.path.join(TOP_BUILD, "src", "prog")
+    return os.path.join(prog, "turnpiked"), os.path.join(prog, "turnpikectl"), prog
+
+
+DEFAULT = """
+auth:
+  realm: example.org
+  users: {{ alice: wonderland, bob: builder }}
+  secrets: [ {{ value: "a-secret-of-the-test-suite-0123456789" }} ]
+listeners:
+  - {{ address: 127.0.0.1, port: {port}, transport: udp }}
+relay:
+  addresses: [ 127.0.0.1 ]
+peers:
+  allow_private: [ 127.0.0.0/8, "::1/128" ]
+process: {{ workers: 2 }}
+log: {{ level: info, target: stderr }}
+metrics: {{ address: 127.0.0.1, port: {metrics} }}
+"""
+SECRET = "a-secret-of-the-test-suite-0123456789"
+
+
+class Daemon:
+    def __init__(self, config=None, args=(), start=True, files=None, **values):
+        self.dir = tempfile.mkdtemp(prefix="tp-live-")
+        os.chmod(self.dir, 0o755)
+        self.port = values.pop("port", None) or free_port()
+        self.metrics = values.pop("metrics", None) or free_port(kind=socket.SOCK_STREAM)
+        self.server = ("127.0.0.1", self.port)
+        self.config = os.path.join(self.dir, "turnpike.yaml")
+        self.runtime = os.path.join(self.dir, "run")
+        self.logfile = os.path.join(self.dir, "log")
+        self.values = dict(values, port=self.port, metrics=self.metrics, dir=self.dir)
+        for name, text in (files or {}).items():
+            with open(os.path.join(self.dir, name), "w") as f:
+                f.write(text)
+            os.chmod(os.path.join(self.dir, name), 0o600)
+        self.write(config or DEFAULT)
+        self.turnpiked, self.turnpikectl, self.libexec = paths()
+        self.args = list(args)
+        if os.geteuid() == 0 and "process.user" not in " ".join(self.args):
+            # Root of a test has no `turnpike` user; the children become this one.
+            self.args += ["--set", "process.user=" + os.environ.get("TP_USER", "nobody")]
+            os.chmod(self.dir, 0o755)
+        self.process = None
+        if start:
+            self.start()
+
+    def write(self, text):
+        with open(self.config, "w") as f:
+            f.write(text.format(**self.values))
+
+    def command(self):
+        return [self.turnpiked, "-f", "--config", self.config, "--runtime-dir", self.runtime,
+                "--libexec-dir", self.libexec, *self.args]
+
+    def start(self, wait=15):
+        self.log = open(self.logfile, "ab")
+        self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
+        end = time.monotonic() + wait
+        while time.monotonic() < end:
+            if self.process.poll() is not None:
+                raise RuntimeError("turnpiked ended with %d:\n%s" % (self.process.returncode, self.text()))
+            if self.ready():
+                return self
+            time.sleep(0.02)
+        raise RuntimeError("turnpiked is not ready:\n" + self.text())
+
+    def ready(self):
+        try:
+            return json.loads(self.ctl("status", as_json=True, check=False)[1] or "{}").get("ready", False)
+        except (ValueError, OSError):
+            return False
+
+    def ctl(self, *args, as_json=False, check=True):
+        r = subprocess.run([self.turnpikectl, "--runtime-dir", self.runtime, *(["--json"] if as_json else []), *args],
+                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=30)
+        if check and r.returncode != 0:
+            raise RuntimeError("turnpikectl %s: %d: %s%s" % (" ".join(args), r.returncode, r.stdout, r.stderr))
+        return r.returncode, r.stdout
+
+    def status(self):
+        return json.loads(self.ctl("status", as_json=True)[1])
+
+    def http(self, path):
+        try:
+            with urllib.request.urlopen("http://127.0.0.1:%d%s" % (self.metrics, path), timeout=5) as r:
+                return r.status, r.read().decode()
+        except urllib.error.HTTPError as e:
+            return e.code, e.read().decode()
+
+    def counter(self, name, **labels):
+        """Sum over all rows of a metric that carry these labels."""
+        total = 0.0
+        for line in self.http("/metrics")[1].splitlines():
+            if line.startswith("#") or not line.startswith("turnpike_" + name):
+                continue
+            head, value = line.rsplit(" ", 1)
+            base = head.split("{")[0]
+            if base not in ("turnpike_" + name, "turnpike_" + name + "_total"):
+                continue
+            if all('%s="%s"' % (k, v) in head for k, v in labels.items()):
+                total += float(value)
+        return total
+
+    def drops(self, reason):
+        return self.counter("drops", reason=reason)
+
+    def children(self, role=None):
+        """{pid: (role, index)} of living children, by command line."""
+        found = {}
+        pid = self.process.pid
+        try:
+            with open("/proc/%d/task/%d/children" % (pid, pid)) as f:
+                kids = f.read().split()
+        except OSError:
+            kids = []
+        for kid in kids:
+            try:
+                with open("/proc/%s/cmdline" % kid) as f:
+                    argv = f.read().split("\0")
+                with open("/proc/%s/stat" % kid) as f:
+                    state = f.read().rsplit(")", 1)[1].split()[0]
+            except OSError:
+                continue
+            name = os.path.basename(argv[0])
+            if state != "Z" and name.startswith("turnpike-"):
+                kind = name[len("turnpike-"):]
+                if role in (None, kind):
+                    found[int(kid)] = (kind, argv[1] if len(argv) > 1 else "")
+        return found
+
+    def text(self):
+        try:
+            with open(self.logfile, errors="replace") as f:
+                return f.read()
+        except OSError:
+            return ""
+
+    def stop(self, sig=signal.SIGTERM, wait=10):
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(sig)
+            try:
+                self.process.wait(wait)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+                raise RuntimeError("turnpiked did not end:\n" + self.text())
+        return self.process.returncode if self.process else None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        try:
+            self.stop()
+        finally:
+            if kind is not None:
+                sys.stderr.write("--- log of turnpiked ---\n%s\n---\n" % self.text()[-8000:])
+            if not os.environ.get("TP_KEEP"):
+                shutil.rmtree(self.dir, ignore_errors=True)
+
+
+class Peer:
+    """A UDP peer that can echo."""
+
+    def __init__(self, host="127.0.0.1"):
+        self.sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+        self.sock.bind((host, 0))
+        self.addr = self.sock.getsockname()[:2]
+
+    def recv(self, timeout=2.0):
+        self.sock.settimeout(timeout)
+        try:
+            data, src = self.sock.recvfrom(65536)
+            return data, src[:2]
+        except socket.timeout:
+            return None
+
+    def send(self, data, to):
+        self.sock.sendto(data, to)
+
+    def close(self):
+        self.sock.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
