@@ -1,1 +1,2 @@
 # contrib
+EXTRA_DIST += %D%/packages %D%/install-packages %D%/quickstart %D%/quickstart-proof.py %D%/run-tests
