@@ -89,13 +89,15 @@ struct udp_arena;
 struct udp_arena *udp_arena_new(size_t relay_bytes);
 void udp_arena_free(struct udp_arena *a);
 void udp_arena_reset(struct udp_arena *a);	/* everything received is gone */
+/* Room for a datagram that was not received (an answer), until the reset; NULL: full. */
+uint8_t *udp_arena_take(struct udp_arena *a, size_t len);
 
 struct udp_ring;				/* datagrams to be sent, in order, borrowed bytes */
 struct udp_ring *udp_ring_new(unsigned capacity);
 void udp_ring_free(struct udp_ring *r);
 
-/* Told for each datagram that was not sent: err = errno (EMSGSIZE, ENETUNREACH, EPERM...), not for EAGAIN, which is
- * counted in the ring and drops the rest of that socket's batch. */
+/* Told for each datagram that was not sent: err = errno (EMSGSIZE, ENETUNREACH, EPERM...), not for EAGAIN, which drops
+ * the rest of that socket's batch: each of these datagrams is counted in tx_again. */
 typedef void udp_unsent_h(void *arg, int fd, const struct addr *to, size_t len, int err);
 
 struct udp_counts {				/* of one process, added to by the engine */
@@ -107,7 +109,8 @@ struct udp_engine {
 	const char *name;			/* "plain", "mmsg", "gso" */
 	/* Prepares a listener socket (UDP_GRO); once per socket and process. */
 	int  (*listener)(int fd);
-	/* Receives what is there, at most UDP_BATCH datagrams or 16 GRO buffers.  Count, 0 when nothing, -errno. */
+	/* Receives what is there, at most UDP_BATCH datagrams or 16 GRO buffers between two resets of the arena.  Count, 0
+	 * when nothing is there, -ENOBUFS when the arena's slots are used up (flush and reset, then come again), -errno. */
 	int  (*rx)(int fd, struct udp_arena *a, struct udp_pkt *pkts, unsigned max, struct udp_counts *c);
 	/* Sends the ring and empties it.  Order within one (socket, destination) is kept. */
 	void (*flush)(struct udp_ring *r, udp_unsent_h *unsent, void *arg, struct udp_counts *c);
@@ -125,5 +128,30 @@ struct udp_icmp { struct addr peer; uint8_t family, type, code; uint32_t info; }
 int  udp_error_next(int fd, struct udp_icmp *icmp);
 /* Sends at once with DF set on this datagram alone. */
 int  udp_send_df(int fd, const struct addr *to, const uint8_t *p, size_t len);
+
+/* ---- sandbox.c: what a child gives up ------------------------------------------------------------------ */
+
+/*
+ * In this order: sandbox_become (when the supervisor is root), sandbox_harden, sandbox_landlock, sandbox_seccomp.
+ */
+/* No groups, no capabilities, and this user for good; verified.  0 or -errno (then end the process). */
+int  sandbox_become(uint32_t uid, uint32_t gid);
+/* No core, no ptrace, no new privileges, and no life after `parent` (getppid() at the start of main); -ESRCH when the
+ * parent is gone already. */
+int  sandbox_harden(int parent);
+/* No file, no TCP port, no signal or abstract socket outside.  Best effort: 0, or -errno where the kernel has none. */
+int  sandbox_landlock(void);
+/*
+ * One allowed system call; several rows for one number mean "any of them".  Of the arguments with a check the low 32
+ * bits count.
+ */
+enum sandbox_check { SANDBOX_ANY, SANDBOX_EQ /* arg == value */, SANDBOX_CLEAR /* (arg & value) == 0 */ };
+struct sandbox_rule {
+	uint32_t nr;			/* SYS_xxx */
+	struct { uint8_t arg, check; uint32_t value; } on[2];
+};
+/* Everything else kills the process.  Rows of the common list (memory without PROT_EXEC, futex, clocks, exit, reading,
+ * writing and waiting on descriptors that exist) are there already.  Does nothing in a build with a sanitizer. */
+int  sandbox_seccomp(const struct sandbox_rule *more, unsigned n);
 
 #endif

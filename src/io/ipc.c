@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * ipc: messages between processes over SOCK_SEQPACKET, at most one descriptor each.
+ *
+ * Whatever does not fit the table is refused as a whole, and descriptors that came with it are closed: a child that was
+ * taken over must not be able to fill the receiver's descriptor table or to be misunderstood.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+#include "tp/io.h"
+
+#define FDS_MAX 253			/* SCM_MAX_FD: room for all that a sender can attach, to close them */
+
+int
+ipc_pair(int fds[2])
+{
+	return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) < 0 ? -errno : 0;
+}
+
+int
+ipc_send(int sock, const void *msg, int fd)
+{
+	const struct msg_head *h = msg;
+	union { struct cmsghdr align; char space[CMSG_SPACE(sizeof(int))]; } control = { 0 };
+	struct iovec iov = { .iov_base = (void *)(uintptr_t)msg, .iov_len = msg_size(h->type) };
+	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+	if (iov.iov_len == 0 || msg_has_fd(h->type) != (fd >= 0))
+		return -EINVAL;
+	if (fd >= 0) {
+		m.msg_control = control.space;
+		m.msg_controllen = sizeof control.space;
+		struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(c), &fd, sizeof fd);
+	}
+	for (;;) {
+		if (sendmsg(sock, &m, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
+			return 0;
+		if (errno == EINTR)
+			continue;
+		return errno == ECONNRESET || errno == ENOTCONN ? -EPIPE : errno == EWOULDBLOCK ? -EAGAIN : -errno;
+	}
+}
+
+/* Collects what SCM_RIGHTS brought; every other kind of control data is a breach. */
+static unsigned
+take_fds(struct msghdr *m, int *fds, bool *strange)
+{
+	unsigned n = 0;
+
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c != NULL; c = CMSG_NXTHDR(m, c)) {
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) {
+			*strange = true;
+			continue;
+		}
+		size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+		for (size_t i = 0; i < count && n < FDS_MAX; i++)
+			memcpy(&fds[n++], CMSG_DATA(c) + i * sizeof(int), sizeof(int));
+	}
+	return n;
+}
+
+int
+ipc_recv(int sock, unsigned from, unsigned to, union msg *msg, int *fd)
+{
+	union { struct cmsghdr align; char space[CMSG_SPACE(sizeof(int) * FDS_MAX)]; } control;
+	struct iovec iov = { .iov_base = msg, .iov_len = sizeof *msg };
+	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.space,
+		.msg_controllen = sizeof control.space };
+	int fds[FDS_MAX];
+	bool bad = false;
+	ssize_t n;
+
+	*fd = -1;
+	do {
+		n = recvmsg(sock, &m, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+	} while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : errno == ECONNRESET ? -EPIPE : -errno;
+	unsigned count = take_fds(&m, fds, &bad);
+	if (n == 0 && count == 0)
+		return -EPIPE;
+	bad = bad || (m.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0 || (size_t)n < sizeof msg->h ||
+	    !msg_may(msg->h.type, from, to) || (size_t)n != msg_size(msg->h.type) ||
+	    count != (msg_has_fd(msg->h.type) ? 1u : 0u);
+	if (bad) {
+		for (unsigned i = 0; i < count; i++)
+			close(fds[i]);
+		return -EPROTO;
+	}
+	if (count == 1)
+		*fd = fds[0];
+	return 1;
+}

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * sock: the sockets that the supervisor binds, and the filter that keeps an unused one silent.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <linux/filter.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "tp/io.h"
+
+static int
+set_int(int fd, int level, int name, int value)
+{
+	return setsockopt(fd, level, name, &value, sizeof value) < 0 ? -errno : 0;
+}
+
+/* FORCE passes net.core.rmem_max where CAP_NET_ADMIN permits; the plain option clips without an error. */
+static void
+set_buffer(int fd, int force, int plain, size_t bytes)
+{
+	int value = bytes > INT32_MAX / 2 ? INT32_MAX / 2 : (int)bytes;
+
+	if (bytes > 0 && set_int(fd, SOL_SOCKET, force, value) < 0)
+		(void)set_int(fd, SOL_SOCKET, plain, value);
+}
+
+static int
+fail(int fd, int rc)
+{
+	close(fd);
+	return rc;
+}
+
+/* What listeners and relay sockets have in common: path MTU discovery off (a spoofed ICMP must not shrink what we send,
+ * and DF is the client's wish, not the kernel's), errors of each peer in the queue instead of on the next send. */
+static int
+udp_common(int fd, uint8_t family)
+{
+	int rc;
+
+	if (family == ADDR_V6) {
+		if ((rc = set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1)) < 0 ||
+		    (rc = set_int(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DONT)) < 0)
+			return rc;
+		return set_int(fd, IPPROTO_IPV6, IPV6_RECVERR, 1);
+	}
+	if ((rc = set_int(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT)) < 0)
+		return rc;
+	return set_int(fd, IPPROTO_IP, IP_RECVERR, 1);
+}
+
+static int
+udp_open(const struct addr *a)
+{
+	int fd = socket(a->family == ADDR_V6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	return fd < 0 ? -errno : fd;
+}
+
+static int
+bind_addr(int fd, const struct addr *a)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = addr_to_sockaddr(a, &ss);
+
+	if (len == 0)
+		return -EAFNOSUPPORT;
+	return bind(fd, (struct sockaddr *)&ss, len) < 0 ? -errno : 0;
+}
+
+int
+sock_listener_udp(const struct addr *a, const struct sock_options *o, size_t *granted)
+{
+	int fd = udp_open(a), rc, value = 0;
+	socklen_t len = sizeof value;
+
+	if (fd < 0)
+		return fd;
+	if ((rc = udp_common(fd, a->family)) < 0 || (rc = set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1)) < 0)
+		return fail(fd, rc);
+	set_buffer(fd, SO_RCVBUFFORCE, SO_RCVBUF, o->receive_buffer);
+	set_buffer(fd, SO_SNDBUFFORCE, SO_SNDBUF, o->send_buffer);
+	if ((rc = bind_addr(fd, a)) < 0)
+		return fail(fd, rc);
+	/* The kernel doubles what it is asked for, for its own overhead, and tells the doubled value. */
+	if (granted != NULL && getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &value, &len) == 0)
+		*granted = (size_t)value / 2;
+	return fd;
+}
+
+int
+sock_relay_udp(const struct addr *a, size_t receive_buffer)
+{
+	int fd = udp_open(a), rc;
+
+	if (fd < 0)
+		return fd;
+	/* The filter comes before bind: from its first moment the port takes nothing in. */
+	if ((rc = udp_common(fd, a->family)) < 0 || (rc = sock_filter_attach(fd)) < 0)
+		return fail(fd, rc);
+	set_buffer(fd, SO_RCVBUFFORCE, SO_RCVBUF, receive_buffer);
+	if ((rc = bind_addr(fd, a)) < 0)
+		return fail(fd, rc);
+	return fd;
+}
+
+int
+sock_filter_attach(int fd)
+{
+	struct sock_filter none[] = { BPF_STMT(BPF_RET | BPF_K, 0) };
+	struct sock_fprog prog = { .len = 1, .filter = none };
+
+	return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &prog, sizeof prog) < 0 ? -errno : 0;
+}
+
+int
+sock_filter_detach(int fd)
+{
+	int rc = set_int(fd, SOL_SOCKET, SO_DETACH_FILTER, 0);
+
+	return rc == -ENOENT ? 0 : rc;
+}
+
+int
+sock_filter_has(int fd)
+{
+	/* Asked with no room the kernel tells the number of instructions; it returns 0 when there is no filter. */
+	socklen_t len = 0;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_GET_FILTER, NULL, &len) < 0)
+		return -errno;
+	return len > 0;
+}
+
+int
+sock_listener_tcp(const struct addr *a, int backlog)
+{
+	int fd = socket(a->family == ADDR_V6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), rc;
+
+	if (fd < 0)
+		return -errno;
+	if ((rc = set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1)) < 0)
+		return fail(fd, rc);
+	if (a->family == ADDR_V6 && (rc = set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1)) < 0)
+		return fail(fd, rc);
+	if ((rc = bind_addr(fd, a)) < 0)
+		return fail(fd, rc);
+	if (listen(fd, backlog) < 0)
+		return fail(fd, -errno);
+	return fd;
+}
+
+int
+sock_listener_unix(const char *path, unsigned mode)
+{
+	struct sockaddr_un su = { .sun_family = AF_UNIX };
+	int fd, rc = 0;
+
+	if (text_copy(su.sun_path, sizeof su.sun_path, path) >= sizeof su.sun_path)
+		return -ENAMETOOLONG;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	if (unlink(path) < 0 && errno != ENOENT)
+		return fail(fd, -errno);
+	/* Narrow first, then open: nobody may connect in between. */
+	mode_t was = umask(0777);
+	if (bind(fd, (struct sockaddr *)&su, sizeof su) < 0)
+		rc = -errno;
+	umask(was);
+	if (rc == 0 && (chmod(path, (mode_t)mode) < 0 || listen(fd, 16) < 0))
+		rc = -errno;
+	return rc < 0 ? fail(fd, rc) : fd;
+}
