@@ -1,4 +1,8 @@
 # prog
+pkglibexec_PROGRAMS += %D%/turnpike-keeper
+%C%_turnpike_keeper_SOURCES = %D%/turnpike-keeper.c
+%C%_turnpike_keeper_LDADD = src/keep/libtp_keep.a src/auth/libtp_auth.a src/stun/libtp_stun.a src/conf/libtp_conf.a \
+	src/shm/libtp_shm.a src/io/libtp_io.a src/base/libtp_base.a $(SODIUM_LIBS) $(CRYPTO_LIBS)
 pkglibexec_PROGRAMS += %D%/turnpike-conf
 %C%_turnpike_conf_SOURCES = %D%/turnpike-conf.c
 %C%_turnpike_conf_CFLAGS = $(AM_CFLAGS) $(SODIUM_CFLAGS)
