@@ -29,7 +29,7 @@ struct peer { struct keeper *k; unsigned worker; bool steward; };
 struct keeper {
 	struct loop *loop;
 	struct keep_db *db;
-	struct stat *stat;
+	struct stats *stat;
 	struct msg_start start;
 	bool started, serving;
 	struct peer peer[MSG_SHARDS_MAX + 1];
