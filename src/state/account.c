@@ -39,19 +39,13 @@ account_count(const struct cross *c, enum account_kind kind, uint64_t key)
 	return at != 0 ? load(&accounts(c, account_stripe(key))[at - 1].count) : 0;
 }
 
-static uint32_t
-bump_of(const struct stripe *st)
-{
-	return st->bump < ACCOUNTS ? st->bump : ACCOUNTS;
-}
-
 bool
 account_room(const struct cross *c, unsigned stripe, uint32_t n)
 {
 	const struct stripe *st = cross_stripe(c, stripe);
-	uint32_t link = st->free;
+	uint32_t link = load(&st->free);
 
-	if (ACCOUNTS - bump_of(st) >= n)
+	if (ACCOUNTS - account_bump(c, stripe) >= n)
 		return true;
 	for (; n > 0 && link != 0 && link <= ACCOUNTS; n--)
 		link = load(&accounts(c, stripe)[link - 1].next);
@@ -62,18 +56,18 @@ static uint32_t
 take(struct cross *c, unsigned stripe)
 {
 	struct stripe *st = cross_stripe(c, stripe);
-	uint32_t link = st->free;
+	uint32_t link = load(&st->free), bump = account_bump(c, stripe);
 
 	if (link != 0 && link <= ACCOUNTS) {
-		st->free = load(&accounts(c, stripe)[link - 1].next);
+		put(&st->free, load(&accounts(c, stripe)[link - 1].next));
 		CRASH_POINT("account:popped");
 		return link;
 	}
-	if (bump_of(st) >= ACCOUNTS)
+	if (bump >= ACCOUNTS)
 		return 0;
-	st->bump++;
+	put(&st->bump, bump + 1);
 	CRASH_POINT("account:bumped");
-	return st->bump;
+	return bump + 1;
 }
 
 static void
@@ -132,9 +126,9 @@ drop(struct cross *c, unsigned stripe, uint64_t key, uint32_t at)
 	put(from, load(&a->next));
 	CRASH_POINT("account:unlinked");
 	put(&a->kind, ACCOUNT_FREE);
-	put(&a->next, cross_stripe(c, stripe)->free);
+	put(&a->next, load(&cross_stripe(c, stripe)->free));
 	CRASH_POINT("account:freed");
-	cross_stripe(c, stripe)->free = at;
+	put(&cross_stripe(c, stripe)->free, at);
 }
 
 void
@@ -161,7 +155,7 @@ account_force(struct cross *c, enum account_kind kind, uint64_t key, uint32_t co
 	unsigned stripe = account_stripe(key);
 	struct stripe *st = cross_stripe(c, stripe);
 	struct account *all = accounts(c, stripe);
-	uint32_t free = ACCOUNTS, bump = bump_of(st);
+	uint32_t free = ACCOUNTS, bump = account_bump(c, stripe);
 
 	for (uint32_t i = 0; i < bump; i++) {
 		struct account *a = &all[i];
@@ -179,7 +173,7 @@ account_force(struct cross *c, enum account_kind kind, uint64_t key, uint32_t co
 		if (bump == ACCOUNTS)
 			return;
 		free = bump;
-		st->bump = bump + 1;
+		put(&st->bump, bump + 1);
 	}
 	fill(&all[free], kind, key, count);
 }
@@ -190,10 +184,9 @@ account_relist(struct cross *c, unsigned stripe)
 	struct stripe *st = cross_stripe(c, stripe);
 	struct account *all = accounts(c, stripe);
 	_Atomic uint32_t *heads = account_heads(c, stripe);
-	uint32_t bump = bump_of(st);
+	uint32_t bump = account_bump(c, stripe), free = 0;
 
-	st->bump = bump;
-	st->free = 0;
+	put(&st->bump, bump);
 	memset((void *)heads, 0, ACCOUNT_HEADS * sizeof *heads);
 	for (uint32_t i = bump; i-- > 0;) {
 		struct account *a = &all[i];
@@ -208,7 +201,8 @@ account_relist(struct cross *c, unsigned stripe)
 		}
 		put(&a->count, 0);
 		put(&a->kind, ACCOUNT_FREE);
-		put(&a->next, st->free);
-		st->free = i + 1;
+		put(&a->next, free);
+		free = i + 1;
 	}
+	put(&st->free, free);
 }

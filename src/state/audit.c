@@ -203,20 +203,20 @@ static void
 audit_lists(struct view *v)
 {
 	const struct shard *s = v->s;
-	uint32_t link = s->head->free, n = 0, live = v->slots[SESSION_LIVE];
+	uint32_t link = peek32(&s->head->free), n = 0, live = v->slots[SESSION_LIVE];
 	uint64_t blocks = 0;
 
 	for (; link != 0 && link <= v->high && n <= v->high; n++) {
 		if (state_of(s, link - 1) != SESSION_FREE)
 			break;
-		link = s->slots[link - 1].more;
+		link = peek32(&s->slots[link - 1].more);
 	}
 	if (link != 0 || n != v->slots[SESSION_FREE])
 		audit_breach(v->a, "shard %u: free list has %u of %u slots", s->index, n, v->slots[SESSION_FREE]);
-	for (link = s->head->block_free; link != 0 && link <= v->blocks && blocks <= v->blocks; blocks++) {
-		if (s->blocks[link - 1].owner != 0 || (v->seen[(link - 1) / 8] >> ((link - 1) % 8)) & 1)
+	for (link = peek32(&s->head->block_free); link != 0 && link <= v->blocks && blocks <= v->blocks; blocks++) {
+		if (peek32(&s->blocks[link - 1].owner) != 0 || (v->seen[(link - 1) / 8] >> ((link - 1) % 8)) & 1)
 			break;
-		link = s->blocks[link - 1].next;
+		link = peek32(&s->blocks[link - 1].next);
 	}
 	if (link != 0 || blocks + v->reached != v->blocks)
 		audit_breach(v->a, "shard %u: %u blocks, %u in chains, %u in the free list", s->index, v->blocks,

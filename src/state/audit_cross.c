@@ -158,7 +158,7 @@ audit_stripe(struct audit *a, unsigned stripe)
 {
 	const struct cross *c = a->cross;
 	const struct stripe *st = cross_stripe(c, stripe);
-	uint32_t bump = st->bump < ACCOUNTS ? st->bump : ACCOUNTS, used = 0, freed = 0, link = st->free;
+	uint32_t bump = account_bump(c, stripe), used = 0, freed = 0, link = st->free;
 	const struct account *all = accounts(c, stripe);
 	uint64_t sum = 0;
 

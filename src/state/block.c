@@ -98,14 +98,8 @@ block_give_all(struct shard *s, struct session *x)
 bool
 block_read(const struct shard *s, uint32_t link, uint32_t gen, struct block *copy)
 {
-	uint64_t words[sizeof *copy / 8];
-	_Atomic uint64_t *at;
-
 	if (link == 0 || link > shard_block_bump(s))
 		return false;
-	at = (_Atomic uint64_t *)(void *)&s->blocks[link - 1];
-	for (size_t i = 0; i < TP_COUNT(words); i++)
-		words[i] = atomic_load_explicit(&at[i], memory_order_relaxed);
-	memcpy((void *)copy, words, sizeof *copy);
+	peek_words(copy, &s->blocks[link - 1], sizeof *copy);
 	return copy->gen == gen && copy->owner != 0 && copy->kind != BLOCK_FREE && copy->kind < BLOCK_KINDS;
 }

@@ -62,9 +62,9 @@ static bool
 may_be(const struct cross *c, enum account_kind kind, uint64_t key, uint32_t before, uint32_t after)
 {
 	const struct account *all = accounts(c, account_stripe(key));
-	uint32_t bump = cross_stripe(c, account_stripe(key))->bump, count = 0;
+	uint32_t bump = account_bump(c, account_stripe(key)), count = 0;
 
-	for (uint32_t i = 0; i < bump && i < ACCOUNTS; i++)
+	for (uint32_t i = 0; i < bump; i++)
 		if (atomic_load_explicit((_Atomic uint64_t *)&all[i].key, memory_order_relaxed) == key &&
 		    atomic_load_explicit((_Atomic uint32_t *)&all[i].kind, memory_order_relaxed) == kind)
 			count = atomic_load_explicit((_Atomic uint32_t *)&all[i].count, memory_order_relaxed);
@@ -129,7 +129,7 @@ replay(struct cross *c, uint32_t owner, const struct shard *shards, unsigned n)
 	struct redo r;
 	int done;
 
-	memcpy((void *)&r, (const void *)cross_redo(c, owner), sizeof r);
+	peek_words(&r, cross_redo(c, owner), sizeof r);
 	if (r.op == REDO_NONE)
 		return true;
 	if ((r.op != REDO_OPEN && r.op != REDO_CLOSE) || !holds_all(c, owner, &r))
@@ -176,7 +176,7 @@ cross_recount(struct cross *c, struct shard *shards, unsigned n)
 	uint64_t total = 0;
 
 	for (unsigned i = 0; i < ACCOUNT_STRIPES; i++) {
-		cross_stripe(c, i)->bump = 0;
+		atomic_store_explicit(&cross_stripe(c, i)->bump, 0, memory_order_relaxed);
 		account_relist(c, i);
 	}
 	for (unsigned i = 0; i < n; i++) {

@@ -27,17 +27,6 @@ session_changed(struct session *x)
 	atomic_store_explicit(&x->seq, seq + 1, memory_order_release);
 }
 
-void
-slot_copy(struct session *to, const struct session *from)
-{
-	uint64_t words[sizeof *to / 8];
-	const _Atomic uint64_t *at = (const _Atomic uint64_t *)(const void *)from;
-
-	for (size_t i = 0; i < TP_COUNT(words); i++)
-		words[i] = atomic_load_explicit((_Atomic uint64_t *)&at[i], memory_order_relaxed);
-	memcpy((void *)to, words, sizeof *to);
-}
-
 bool
 session_read(const struct shard *s, uint32_t slot, struct session *copy)
 {

@@ -40,6 +40,25 @@
 #define PAGE 4096u
 #define PAGE_UP(n) (((size_t)(n) + PAGE - 1) & ~(size_t)(PAGE - 1))
 
+/* What others may change at any moment is fetched once, with these; then checked, then used. */
+static inline uint32_t
+peek32(const uint32_t *p)
+{
+	return atomic_load_explicit((_Atomic uint32_t *)p, memory_order_relaxed);
+}
+static inline void
+peek_words(void *to, const void *from, size_t n)
+{
+	const _Atomic uint64_t *at = from;
+	uint8_t *out = to;
+
+	for (size_t i = 0; i < n / 8; i++) {
+		uint64_t word = atomic_load_explicit((_Atomic uint64_t *)&at[i], memory_order_relaxed);
+
+		memcpy(out + i * 8, &word, 8);
+	}
+}
+
 /* ---- SHARD ------------------------------------------------------------------------------------ */
 
 #define SHARD_MAGIC 0x54505348u		/* "TPSH" */
@@ -149,8 +168,10 @@ static inline void change_end(struct session *x, bool mine)
 	if (mine)
 		session_changed(x);
 }
-/* A copy of a slot word by word: no torn 64-bit word, no second fetch. */
-void slot_copy(struct session *to, const struct session *from);
+static inline void slot_copy(struct session *to, const struct session *from)
+{
+	peek_words((void *)to, (const void *)from, sizeof *to);
+}
 
 /* block.c */
 struct block *block_take(struct shard *s, const struct session *x, enum block_kind kind);	/* NULL: none left */
@@ -235,8 +256,8 @@ struct cross_head {
 
 struct stripe {
 	_Alignas(64) lock_word lock;
-	uint32_t bump;			/* accounts ever used */
-	uint32_t free;			/* first free account + 1 */
+	_Atomic uint32_t bump;		/* accounts ever used */
+	_Atomic uint32_t free;		/* first free account + 1 */
 };
 _Static_assert(sizeof(struct stripe) == 64, "a lock word has its own cache line");
 
@@ -297,6 +318,12 @@ static inline struct account *accounts(const struct cross *c, unsigned stripe)
 /* account.c: under the lock of the key's stripe, except account_find() */
 static inline unsigned account_stripe(uint64_t key) { return (unsigned)(key >> 58); }
 static inline uint32_t account_bucket(uint64_t key) { return (uint32_t)(key >> 40) & (ACCOUNT_HEADS - 1); }
+static inline uint32_t account_bump(const struct cross *c, unsigned stripe)
+{
+	uint32_t n = atomic_load_explicit(&cross_stripe(c, stripe)->bump, memory_order_relaxed);
+
+	return n < ACCOUNTS ? n : ACCOUNTS;
+}
 uint32_t account_find(const struct cross *c, enum account_kind kind, uint64_t key);	/* index + 1; 0: none */
 uint32_t account_count(const struct cross *c, enum account_kind kind, uint64_t key);
 bool account_room(const struct cross *c, unsigned stripe, uint32_t n);
