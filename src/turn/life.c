@@ -62,10 +62,21 @@ sweep_end(struct sweep *w, struct session *x, enum turn_event why)
 	w->cb(w->arg, w->out);
 }
 
+static bool
+is_ending(const struct session *x)
+{
+	return atomic_load_explicit(&x->state, memory_order_relaxed) == SESSION_ENDING;
+}
+
 static void
 session_over(void *arg, struct session *x)
 {
-	sweep_end(arg, x, EV_EXPIRED);
+	struct sweep *w = arg;
+
+	if (is_ending(x))		/* reported when it ended; its counts are still held */
+		(void)cross_close(w->t->cross, w->s, x);
+	else
+		sweep_end(w, x, EV_EXPIRED);
 }
 
 static bool
@@ -73,25 +84,9 @@ credential_is_over(const struct turn *t, struct shard *s, const struct session *
 {
 	const struct session_key *k = session_key(s, x);
 
-	return t->policy->auth.strict_expiry && k->gen == x->gen && k->credential_expiry != 0 &&
-	    t->unix_now >= k->credential_expiry;
-}
-
-/* What session_sweep() does not know of: closes that met a held lock, and credentials. */
-static void
-sweep_slot(struct sweep *w, struct session *x)
-{
-	switch (atomic_load_explicit(&x->state, memory_order_relaxed)) {
-	case SESSION_ENDING:
-		(void)cross_close(w->t->cross, w->s, x);
-		break;
-	case SESSION_LIVE:
-		if (credential_is_over(w->t, w->s, x))
-			sweep_end(w, x, EV_CLOSED);
-		break;
-	default:
-		break;
-	}
+	return t->policy->auth.strict_expiry && k->gen == x->gen &&
+	    atomic_load_explicit(&x->state, memory_order_relaxed) == SESSION_LIVE &&
+	    k->credential_expiry != 0 && t->unix_now >= k->credential_expiry;
 }
 
 uint32_t
@@ -101,7 +96,11 @@ turn_sweep(struct turn *t, struct shard *s, uint32_t cursor, uint32_t n, struct 
 	struct sweep w = { .t = t, .s = s, .out = scratch, .cb = cb, .arg = arg };
 	uint32_t high = shard_high(s);
 
-	for (uint32_t i = 0; i < n && i < high; i++)
-		sweep_slot(&w, &s->slots[(cursor + i) % high]);
+	for (uint32_t i = 0; i < n && i < high; i++) {
+		struct session *x = &s->slots[(cursor + i) % high];
+
+		if (credential_is_over(t, s, x))
+			sweep_end(&w, x, EV_CLOSED);
+	}
 	return session_sweep(s, cursor, n, t->now, session_over, &w);
 }
