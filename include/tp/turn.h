@@ -93,7 +93,7 @@ struct turn {
 	struct nonce_keys nonces;
 	struct key_cache *cache;
 	struct cross *cross;
-	struct stat *stat;
+	struct stats *stat;
 	uint8_t  token_key[32];		/* reservation tokens are a keyed hash of shard, slot, generation */
 	uint64_t rnd[2];		/* seeded by the worker; picks relay addresses, transaction ids of indications */
 	tp_ms    now;			/* set once per batch */

@@ -26,7 +26,7 @@ struct peer { struct keeper *k; unsigned worker; bool steward; };
 struct keeper {
 	struct loop *loop;
 	struct keep_db *db;
-	struct stat *stat;
+	struct stats *stat;
 	struct msg_start start;
 	bool started, serving;
 	int parent;

@@ -2,19 +2,24 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Who may include whom: LAYERS has a line "room: rooms" for every room.  A file of src/ROOM/, and
 # include/tp/ROOM.h or include/tp/ROOM_*.h, may include "tp/X.h" only for X = ROOM or X on ROOM's line,
-# "tp/tbl/*.def", "config.h", and files of its own directory.  No cycles.
+# "tp/tbl/*.def", "config.h", and files of its own directory.  No cycles.  A line "tp/NAME.h = room" gives
+# a header to a room of another name.
 set -eu
 cd "$top_srcdir"
 layers=LAYERS
 fail=0
 
 # A room depends on itself too: tsort ignores such pairs, and rooms without a dependency are known to it.
-awk -F: '!/^#/ && NF { n = split($2, d, " "); print $1, $1; for (i = 1; i <= n; i++) print $1, d[i] }' $layers |
+awk -F: '!/^#/ && NF > 1 { n = split($2, d, " "); print $1, $1; for (i = 1; i <= n; i++) print $1, d[i] }' $layers |
     tsort >/dev/null || { echo "$layers: cycle (see above)"; fail=1; }
 
 find src include/tp -name '*.[ch]' | sort | xargs awk '
 BEGIN {
 	while ((getline line < "LAYERS") > 0) {
+		if (line ~ /^tp\/[a-z_0-9]+\.h = /) {
+			split(line, part, "[/ ]")
+			owner[part[2]] = part[4]
+		}
 		if (line ~ /^#/ || split(line, part, ":") < 2)
 			continue
 		room[part[1]] = 1
@@ -30,6 +35,7 @@ BEGIN {
 }
 function complain(why) { print FILENAME ":" FNR ": " why; bad = 1 }
 function room_of_header(name) {		# "state", "state_slot" -> state
+	if (name in owner) return owner[name]
 	sub(/\.h$/, "", name)
 	if (!(name in room)) sub(/_.*$/, "", name)
 	return name
