@@ -12,7 +12,7 @@ static const char full[] =
     "auth: { realm: 'Ä b: #x', strict_expiry: true, nonce_lifetime: 90s, password_algorithms: sha256 }\n"
     "listeners: [ { address: 127.0.0.1, port: 1 }, { address: '::1', port: 65535 }, { address: '*', port: 3479 } ]\n"
     "relay:\n"
-    "  addresses: [ { address: 127.0.0.1, external: 127.0.0.9 }, { address: '::1', ports: 2000-2001 }, 192.0.2.10 ]\n"
+    "  addresses: [ { address: 127.0.0.1, external: 127.0.0.9 }, { address: '::1', ports: 2000-2001 }, { address: 192.0.2.10, ports: 2500-3000 } ]\n"
     "  ports: 2000-3000\n  default_family: client\n  strict_family: true\n  default_lifetime: 61s\n  max_lifetime: 1d\n"
     "  replace_idle: 1500ms\n"
     "peers: { deny: [ 10.0.0.0/8, '::/0' ], allow: 1.2.3.4, allow_private: 127.0.0.0/8, allow_own: '[::1]:1-2/udp' }\n"
@@ -240,6 +240,17 @@ START_TEST(validate)
 	SPOILED(workers, 129);
 	SPOILED(nonce_lifetime, 1);
 	SPOILED(relay_ports.min, 100);
+	/* One rule too many, and the bytes behind the last one look like a rule, too. */
+	c = r->conf;
+	for (unsigned i = 0; i < CONF_RULES_MAX; i++)
+		c.peer_deny.rule[i] = c.peer_deny.rule[0];
+	c.peer_allow.count = ADDR_V4;
+	for (unsigned i = 0; i < c.peer_allow.count; i++)
+		c.peer_allow.rule[i] = c.peer_deny.rule[0];
+	c.peer_deny.count = CONF_RULES_MAX;
+	ck_assert_int_eq(conf_validate(&c, sizeof c), 0);
+	c.peer_deny.count++;
+	ck_assert_int_lt(conf_validate(&c, sizeof c), 0);
 	c = r->conf;
 	memset(c.realm, 'x', sizeof c.realm);
 	ck_assert_int_lt(conf_validate(&c, sizeof c), 0);
