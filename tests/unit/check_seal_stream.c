@@ -3,6 +3,7 @@
 #include "config.h"
 
 #include <check.h>
+#include <errno.h>
 #include <openssl/err.h>
 #include <string.h>
 
@@ -263,6 +264,56 @@ START_TEST(renegotiation)
 }
 END_TEST
 
+/* The client's first data comes with its Finished: it stays in the socket, and is ours. */
+START_TEST(early_bird)
+{
+	const struct link_case k = { SEAL_TLS13, SEAL_AES256_SHA384, false, SEAL_SERVER };
+	struct seal_in in;
+
+	for (unsigned read_ahead = 0; read_ahead < 2; read_ahead++) {
+		link_init(&l, &k, &ctx);
+		SSL *s = l.ssl[SEAL_SERVER], *c = l.peer;
+		SSL_set_read_ahead(s, (int)read_ahead);
+		SSL_do_handshake(c);
+		link_move(&l, SEAL_CLIENT);
+		SSL_do_handshake(s);
+		link_move(&l, SEAL_SERVER);
+		ck_assert_int_eq(SSL_do_handshake(c), 1);
+		ck_assert_int_eq(SSL_write(c, data, 300), 300);
+		link_move(&l, SEAL_CLIENT);
+		ck_assert_int_eq(SSL_do_handshake(s), 1);
+		if (read_ahead) {
+			ck_assert_int_eq(usher_export(&l.s, s, &l.tap[SEAL_SERVER]), -EBUSY);
+		} else {
+			int n = BIO_read(SSL_get_rbio(s), raw, sizeof raw);
+			ck_assert_int_eq(n, 300 + 22);
+			link_take_over(&l);
+			link_recv(&l, raw, (size_t)n, &in, out, sizeof out);
+			ck_assert_mem_eq(in.data, data, 300);
+			link_echo(&l, data, 10);
+		}
+		link_fini(&l);
+	}
+}
+END_TEST
+
+/* A client that asked for small records gets no larger ones. */
+START_TEST(small_fragments)
+{
+	const struct link_case k = { _i ? SEAL_TLS13 : SEAL_TLS12, SEAL_AES256_SHA384, false, SEAL_SERVER };
+	struct seal_pos next;
+
+	link_init(&l, &k, &ctx);
+	SSL_set_tlsext_max_fragment_length(l.peer, TLSEXT_max_fragment_length_1024);
+	link_handshake(&l, false);
+	link_take_over(&l);
+	ck_assert_uint_eq(seal_plain_max(&l.s.keys), 1024);
+	link_echo(&l, data, 1024);
+	ck_assert_int_eq(seal_seal(&l.s.keys, &l.s.pos, &ctx, 23, data, 1025, raw, sizeof raw, &next), SEAL_F_LENGTH);
+	link_fini(&l);
+}
+END_TEST
+
 /* ---- what must be refused ------------------------------------------------------------------ */
 
 START_TEST(wrong_bytes)
@@ -501,6 +552,10 @@ START_TEST(limits)
 	ck_assert_int_eq(seal_due(&us, &pos), SEAL_DUE_UPDATE);
 	pos.seq[SEAL_RX] = SEAL_UPDATE_AT;
 	ck_assert_int_eq(seal_due(&us, &pos), SEAL_DUE_REQUEST);
+	ck_assert_int_gt(seal_update(&us, &pos, &ctx, true, out, sizeof out, &next), 0);
+	ck_assert_int_eq(next.asked, 1);
+	next.seq[SEAL_TX] = 0;
+	ck_assert_int_eq(seal_due(&us, &next), SEAL_DUE_NOT);
 	pos.seq[SEAL_TX] = SEAL_GCM13_MAX - 1;
 	ck_assert_int_gt(seal_seal(&us, &pos, &ctx, 23, text, 1, out, sizeof out, &next), 0);
 	ck_assert_int_eq(seal_seal(&us, &next, &ctx, 23, text, 1, out, sizeof out, &next), SEAL_F_LIMIT);
@@ -616,6 +671,8 @@ suite_stream(void)
 	tcase_add_loop_test(t, close_both_ways, 0, cases);
 	tcase_add_loop_test(t, fatal_alerts, 0, cases);
 	tcase_add_loop_test(t, renegotiation, 0, 2);
+	tcase_add_test(t, early_bird);
+	tcase_add_loop_test(t, small_fragments, 0, 2);
 	tcase_add_loop_test(b, wrong_bytes, 0, cases);
 	tcase_add_loop_test(b, wrong_order, 0, cases);
 	tcase_add_test(b, heads);

@@ -34,6 +34,8 @@ void link_keys(void);
 void link_init(struct link *l, const struct link_case *k, struct seal_ctx *c);
 /* Moves bytes both ways until the handshake is done; hold_last: the server's last flight is kept from the client. */
 void link_handshake(struct link *l, bool hold_last);
+/* What this side wrote goes to the other, past its tap. */
+void link_move(struct link *l, enum seal_role from);
 /* Exports our side and frees its SSL object. */
 void link_take_over(struct link *l);
 /* The three above. */
