@@ -195,11 +195,11 @@ struct evp_cipher_st;
 /*
  * Working memory for libcrypto's ciphers, one per process (not shared memory, not thread safe).  Made at start,
  * because making it allocates (libcrypto allocates once more at a slot's first use).  A few keyed contexts are
- * kept, so that a busy AES-128 session is not keyed for every record.
+ * kept, so that a busy session is not keyed for every record.
  */
 struct seal_ctx {
 	bool sodium_aes;		/* libsodium has AES-256-GCM on this processor; a test may clear it */
-	struct evp_cipher_st *aes128, *aes256;
+	struct evp_cipher_st *cipher[4];	/* by enum seal_suite */
 	struct evp_cipher_ctx_st *slot[SEAL_CTX_SLOTS];
 	uint8_t key[SEAL_CTX_SLOTS][32];
 	uint8_t suite[SEAL_CTX_SLOTS];
