@@ -62,6 +62,23 @@ START_TEST(echo)
 }
 END_TEST
 
+/* Our explicit nonces go on where OpenSSL's Finished, number 0, was. */
+START_TEST(nonce_goes_on)
+{
+	struct seal_pos next;
+
+	if (!open_case(_i))
+		return;
+	if (l.k.proto == SEAL_TLS12 && l.k.suite != SEAL_CHACHA_SHA256) {
+		const uint8_t *finished = l.tail + sizeof l.tail - (SEAL_HEAD + 8 + 16 + 16);
+		ck_assert_uint_eq(finished[0], SEAL_T_HANDSHAKE);
+		seal_seal(&l.s.keys, &l.s.pos, &ctx, SEAL_T_DATA, data, 1, out, sizeof out, &next);
+		ck_assert_uint_eq(get_u64(out + SEAL_HEAD), get_u64(finished + SEAL_HEAD) + 1);
+	}
+	link_fini(&l);
+}
+END_TEST
+
 START_TEST(many_records)
 {
 	struct seal_in in;
@@ -133,6 +150,7 @@ send_update(bool request)
 
 	ck_assert_int_eq(n, 5 + 5 + 1 + 16);
 	link_to_peer(&l, out, (size_t)n);
+	ck_assert_int_eq(next.asked, request || l.s.pos.asked);
 	l.s.pos = next;
 	rekey(SEAL_TX);
 }
@@ -149,6 +167,7 @@ take_update(uint8_t *p, size_t n, bool answer)
 	ck_assert_int_eq(in.kind, SEAL_KEY_UPDATE);
 	ck_assert_int_eq(in.answer, answer);
 	ck_assert_uint_eq(l.s.pos.updates, updates + 1);
+	ck_assert_int_eq(l.s.pos.asked, 0);
 	rekey(SEAL_RX);
 	return len;
 }
@@ -665,6 +684,7 @@ suite_stream(void)
 	tcase_add_checked_fixture(c, setup, teardown);
 	tcase_set_timeout(t, 60);
 	tcase_add_loop_test(t, echo, 0, cases);
+	tcase_add_loop_test(t, nonce_goes_on, 0, cases);
 	tcase_add_loop_test(t, many_records, 0, cases);
 	tcase_add_loop_test(t, padding, 0, 2);
 	tcase_add_loop_test(t, key_update, 0, cases);

@@ -128,6 +128,10 @@ move(struct link *l, unsigned from, bool deliver)
 	int n;
 
 	while ((n = BIO_read(SSL_get_wbio(l->ssl[from]), buf, sizeof buf)) > 0) {
+		for (int i = 0; i < n && from == l->k.role; i++) {
+			memmove(l->tail, l->tail + 1, sizeof l->tail - 1);
+			l->tail[sizeof l->tail - 1] = buf[i];
+		}
 		ck_assert_int_eq(usher_tap_out(&l->tap[from], buf, (size_t)n), 0);
 		if (deliver)
 			BIO_write(SSL_get_rbio(l->ssl[!from]), buf, n);

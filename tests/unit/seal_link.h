@@ -26,6 +26,7 @@ struct link {
 	struct usher_tap tap[2];
 	struct seal_session s;		/* ours, as the usher would send it; s.pos is the committed one */
 	struct seal_ctx *c;
+	uint8_t tail[61];		/* the last bytes of our handshake: a whole DTLS Finished with GCM */
 };
 
 /* Before check forks: keys are made once, RSA is slow. */
