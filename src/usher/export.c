@@ -247,6 +247,9 @@ usher_export(struct seal_session *out, SSL *ssl, const struct usher_tap *tap)
 	int err = plain_enough(ssl);
 	if (err == 0)
 		err = proto == SEAL_TLS13 ? export13(&s, tap, role, suite) : export12(&s, ssl, tap, role, suite);
+	s.keys.fragment = SSL_SESSION_get_max_fragment_length(SSL_get_session(ssl));
+	if (err == 0 && !seal_valid(&s.keys))
+		err = -EPROTO;
 	if (err == 0)
 		*out = s;
 	OPENSSL_cleanse(&s, sizeof s);

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * ledger.c: the supervisor's own state for others to read, and its descriptor windows.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "super_int.h"
+
+#define WINDOW_MIN 64
+
+static const char *const state_names[] = {
+	[CHILD_NONE] = "none", [CHILD_STARTING] = "starting", [CHILD_READY] = "ready", [CHILD_STOPPING] = "stopping",
+	[CHILD_BACKOFF] = "backoff", [CHILD_PARKED] = "parked",
+};
+
+const char *
+child_state_name(unsigned s)
+{
+	return s < TP_COUNT(state_names) ? state_names[s] : "unknown";
+}
+
+int
+windows_plan(struct windows *w, uint64_t limit, unsigned shards)
+{
+	/* Per shard: two regions with two descriptors each, an epoll, a STAT region with two, a control socket, both
+	 * ends of a keeper pair; and room for what passes through (a socket that is being made, a reload's memfds). */
+	uint64_t first = 128 + (uint64_t)shards * 16;
+
+	if (limit > LEDGER_FDS)
+		limit = LEDGER_FDS;
+	if (limit < first + (uint64_t)shards * WINDOW_MIN)
+		return -EMFILE;
+	w->first = (uint32_t)first;
+	w->shards = shards;
+	w->span = (uint32_t)((limit - first) / shards);
+	return 0;
+}
+
+struct ledger *
+ledger_new(int *fd_ro)
+{
+	size_t size = (sizeof(struct ledger) + 4095) & ~(size_t)4095;
+	struct ledger *l;
+	int rw, r = region_make("turnpike-ledger", size, &rw, fd_ro);
+
+	if (r < 0) {
+		errno = -r;
+		return NULL;
+	}
+	l = region_map(rw, size, true, false);
+	if (l == NULL)
+		return NULL;
+	close(rw);		/* the mapping is all that writes */
+	l->magic = LEDGER_MAGIC;
+	l->layout = 1;
+	return l;
+}
+
+void
+ledger_begin(struct ledger *l)
+{
+	uint32_t seq = atomic_load_explicit(&l->seq, memory_order_relaxed);
+
+	atomic_store_explicit(&l->seq, seq + 1, memory_order_relaxed);
+	atomic_thread_fence(memory_order_release);
+}
+
+void
+ledger_end(struct ledger *l)
+{
+	uint32_t seq = atomic_load_explicit(&l->seq, memory_order_relaxed);
+
+	atomic_store_explicit(&l->seq, seq + 1, memory_order_release);
+}
+
+static void
+count(struct ledger *l, unsigned kind, bool more)
+{
+	uint32_t d = more ? 1 : UINT32_MAX;
+
+	if (kind == LEDGER_POOL || kind == LEDGER_RESERVED)
+		l->relay_sockets += d;
+	if (kind == LEDGER_POOL)
+		l->pool_sockets += d;
+	if (kind == LEDGER_RESERVED)
+		l->reserved_sockets += d;
+}
+
+void
+ledger_set(struct ledger *l, int fd, struct ledger_fd entry)
+{
+	assert(fd >= 0 && fd < LEDGER_FDS);
+	ledger_begin(l);
+	count(l, l->fd[fd].kind, false);
+	count(l, entry.kind, true);
+	l->fd[fd] = entry;
+	if ((uint32_t)fd >= l->fd_max)
+		l->fd_max = (uint32_t)fd + 1;
+	ledger_end(l);
+}
+
+int
+ledger_move(struct ledger *l, const struct windows *w, unsigned shard, int fd, struct ledger_fd entry)
+{
+	int base = window_base(w, shard), n = fcntl(fd, F_DUPFD_CLOEXEC, base), r = errno;
+
+	close(fd);
+	if (n < 0)
+		return -r;
+	if (!window_has(w, shard, n)) {
+		close(n);
+		return -EMFILE;
+	}
+	entry.shard = (uint16_t)shard;
+	ledger_set(l, n, entry);
+	return n;
+}
+
+void
+ledger_close(struct ledger *l, int fd)
+{
+	struct ledger_fd none = { 0 };
+
+	close(fd);
+	ledger_set(l, fd, none);
+}

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * regions.c: the shared regions and shard epolls, made once at first start, kept for the life of the daemon.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "super_int.h"
+
+static size_t
+pages(size_t n)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+
+	return (n + page - 1) & ~(page - 1);
+}
+
+static int
+make(struct region *r, size_t size, const char *fmt, unsigned n)
+{
+	char name[32];
+
+	snprintf(name, sizeof name, fmt, n);
+	return region_make(name, pages(size), &r->rw, &r->ro);
+}
+
+static int
+map(void *where, const struct region *r, size_t size, bool write, bool secret)
+{
+	void *p = region_map(write ? r->rw : r->ro, pages(size), write, secret);
+
+	if (p == NULL)
+		return -errno;
+	memcpy(where, &p, sizeof p);
+	return 0;
+}
+
+static int
+make_secret(struct regions *r)
+{
+	uint8_t *p;
+	int e = make(&r->secret, SECRET_BYTES, "turnpike-secret", 0);
+
+	if (e == 0)
+		e = map(&p, &r->secret, SECRET_BYTES, true, true);
+	if (e < 0)
+		return e;
+	randombytes_buf(p, SECRET_BYTES);
+	region_unmap(p, pages(SECRET_BYTES));	/* the supervisor has no use for it */
+	return 0;
+}
+
+static int
+make_cross(struct regions *r)
+{
+	uint8_t seed[16];
+	void *p;
+	int e = make(&r->cross, cross_region_size(), "turnpike-cross", 0);
+
+	if (e == 0)
+		e = map(&p, &r->cross, cross_region_size(), true, false);
+	if (e < 0)
+		return e;
+	randombytes_buf(seed, sizeof seed);
+	/* Attached under a worker's name, but only to initialise and to recover: it never takes a lock. */
+	return cross_attach(&r->cross_map, p, 0, seed);
+}
+
+static int
+make_shard(struct regions *r, unsigned i)
+{
+	int e = make(&r->shard[i], shard_region_size(r->slot_max), "turnpike-shard%u", i);
+
+	if (e == 0)
+		e = make(&r->keys[i], shard_keys_size(r->slot_max), "turnpike-keys%u", i);
+	if (e == 0)
+		e = make(&r->stat_worker[i], STAT_SIZE, "turnpike-stat-worker%u", i);
+	if (e == 0)
+		e = map(&r->shard_map[i], &r->shard[i], shard_region_size(r->slot_max), false, false);
+	if (e == 0)
+		e = map(&r->worker_map[i], &r->stat_worker[i], STAT_SIZE, false, false);
+	if (e < 0)
+		return e;
+	close(r->keys[i].ro);		/* nobody but the owner maps keys */
+	r->keys[i].ro = -1;
+	r->epoll[i] = epoll_create1(EPOLL_CLOEXEC);
+	return r->epoll[i] < 0 ? -errno : 0;
+}
+
+int
+regions_make(struct regions *r, unsigned shards, uint32_t slot_max)
+{
+	int e;
+
+	memset(r, 0, sizeof *r);
+	r->shards = shards;
+	r->slot_max = slot_max;
+	if ((e = make_secret(r)) < 0 || (e = make_cross(r)) < 0)
+		return e;
+	for (unsigned i = 0; i < shards; i++)
+		if ((e = make_shard(r, i)) < 0)
+			return e;
+	if ((e = make(&r->stat_keeper, STAT_SIZE, "turnpike-stat-keeper", 0)) < 0 ||
+	    (e = make(&r->stat_steward, STAT_SIZE, "turnpike-stat-steward", 0)) < 0 ||
+	    (e = make(&r->stat_super, STAT_SIZE, "turnpike-stat-super", 0)) < 0 ||
+	    (e = map(&r->keeper_map, &r->stat_keeper, STAT_SIZE, false, false)) < 0 ||
+	    (e = map(&r->steward_map, &r->stat_steward, STAT_SIZE, false, false)) < 0)
+		return e;
+	return map(&r->super_map, &r->stat_super, STAT_SIZE, true, false);
+}
+
+const struct stat *
+regions_stat(const struct regions *r, unsigned role, unsigned index)
+{
+	switch (role) {
+	case ROLE_WORKER:
+		return index < r->shards ? r->worker_map[index] : NULL;
+	case ROLE_KEEPER:
+		return r->keeper_map;
+	case ROLE_STEWARD:
+		return r->steward_map;
+	default:
+		return NULL;
+	}
+}
+
+int
+regions_stat_fd(const struct regions *r, unsigned role, unsigned index)
+{
+	switch (role) {
+	case ROLE_WORKER:
+		return index < r->shards ? r->stat_worker[index].rw : -1;
+	case ROLE_KEEPER:
+		return r->stat_keeper.rw;
+	case ROLE_STEWARD:
+		return r->stat_steward.rw;
+	default:
+		return -1;
+	}
+}
+
+unsigned
+regions_shards(const struct regions *r, struct shard out[SHARDS_MAX])
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < r->shards; i++) {
+		static const uint8_t no_seed[16];
+		if (shard_attach(&out[n], i, r->shard_map[i], NULL, r->slot_max, false, no_seed) == 0)
+			n++;
+	}
+	return n;
+}

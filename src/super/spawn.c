@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * spawn.c: fork + exec with an exact list of descriptors and an empty environment.
+ *
+ * Everything that the supervisor has is close-on-exec; between fork and exec the child takes the flag off what it is
+ * to keep.  Only async-signal-safe calls there.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "super_int.h"
+
+#define ENV_MAX 16
+
+static const char *const sanitizer_env[] = {
+#ifdef TP_SANITIZER
+	"ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS", "TSAN_OPTIONS",
+#endif
+	NULL
+};
+
+static unsigned
+copy_env(char *env[], unsigned n, const char *const *names)
+{
+	extern char **environ;
+
+	for (; names != NULL && *names != NULL; names++) {
+		size_t len = strlen(*names);
+		for (char **e = environ; e != NULL && *e != NULL && n < ENV_MAX; e++)
+			if (strncmp(*e, *names, len) == 0 && (*e)[len] == '=')
+				env[n++] = *e;
+	}
+	env[n] = NULL;
+	return n;
+}
+
+static void
+keep(int fd)
+{
+	if (fd >= 0)
+		(void)fcntl(fd, F_SETFD, 0);
+}
+
+static void
+keep_windows(const struct spawn *s)
+{
+	for (unsigned i = 0; i < s->shard_count; i++) {
+		int base = window_base(s->win, s->first_shard + i), end = base + (int)s->win->span;
+		if (end > (int)s->ledger->fd_max)
+			end = (int)s->ledger->fd_max;
+		for (int fd = base; fd < end; fd++) {
+			unsigned kind = s->ledger->fd[fd].kind;
+			if (kind == LEDGER_LISTENER || kind == LEDGER_POOL)
+				keep(fd);
+		}
+	}
+}
+
+static void
+reset_signals(void)
+{
+	struct sigaction sa = { .sa_handler = SIG_DFL };
+	sigset_t none;
+
+	for (int i = 1; i < 32; i++)
+		if (i != SIGKILL && i != SIGSTOP)
+			(void)sigaction(i, &sa, NULL);
+	sigemptyset(&none);
+	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+static void
+say(const char *a, const char *b)
+{
+	char line[512];
+	int n = snprintf(line, sizeof line, "%s: %s: %s\n", a, b, strerror(errno));
+
+	if (n > 0 && write(STDERR_FILENO, line, (size_t)n < sizeof line ? (size_t)n : sizeof line - 1) < 0)
+		return;
+}
+
+static void __attribute__((noreturn))
+child(const struct spawn *s, char *const env[], pid_t parent)
+{
+	/* A worker without its supervisor must not live on: a new one would start a second generation.  (Children
+	 * that change their uid have to set this again, the kernel clears it then.) */
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
+		_exit(127);
+	reset_signals();
+	if (s->reduce && caps_reduce() < 0) {
+		say(s->argv[0], "cannot give up capabilities");
+		_exit(127);
+	}
+	if (dup2(s->control, CHILD_FD_CONTROL) < 0 || (s->log >= 0 && dup2(s->log, CHILD_FD_LOG) < 0)) {
+		say(s->argv[0], "dup2");
+		_exit(127);
+	}
+	for (unsigned i = 0; i < s->keep_count; i++)
+		keep(s->keep[i]);
+	keep_windows(s);
+	if (!s->keep_stderr)
+		(void)dup2(STDOUT_FILENO, STDERR_FILENO);	/* /dev/null, as 0 and 1 are in the supervisor */
+	execve(s->path, s->argv, env);
+	say(s->argv[0], s->path);
+	_exit(127);
+}
+
+pid_t
+spawn_child(const struct spawn *s)
+{
+	char *env[ENV_MAX + 1];
+	pid_t parent = getpid(), pid;
+
+	copy_env(env, copy_env(env, 0, s->pass_env), sanitizer_env);
+	/* Signals stay blocked until the child has reset its handlers: none of ours runs there. */
+	pid = fork();
+	if (pid < 0)
+		return -errno;
+	if (pid == 0)
+		child(s, env, parent);
+	return pid;
+}

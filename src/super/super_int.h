@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What the files of room super share.  Everything that must outlive a binary upgrade is in plain arrays: the ledger,
+ * struct pool, struct regions, struct children.
+ */
+#ifndef TP_SUPER_INT_H
+#define TP_SUPER_INT_H
+
+#include <sys/types.h>
+
+#include "tp/super.h"
+
+#define EXIT_OK       0
+#define EXIT_INTERNAL 70
+#define EXIT_BIND     69
+#define EXIT_CONF     78
+
+/* ---- ledger.c: who has which descriptor ----------------------------------------------------------------- */
+
+/*
+ * Descriptor numbers.  Below `first` the supervisor's own; then one window per shard for its listeners and relay
+ * sockets, which have the same number in the worker:
+ *
+ *   0 1 2 | 3 control | 4 log | regions, pairs, epolls ... | first: shard 0 ... | first + span: shard 1 ... |
+ */
+struct windows { uint32_t first, span, shards; };
+/* For a hard limit of `limit` descriptors.  -EMFILE when not even 64 per shard are left. */
+int  windows_plan(struct windows *w, uint64_t limit, unsigned shards);
+static inline int window_base(const struct windows *w, unsigned shard) { return (int)(w->first + shard * w->span); }
+static inline bool window_has(const struct windows *w, unsigned shard, int fd)
+{
+	return fd >= window_base(w, shard) && fd < window_base(w, shard) + (int)w->span;
+}
+
+struct ledger *ledger_new(int *fd_ro);			/* NULL and errno */
+void ledger_begin(struct ledger *l);			/* readers look again while seq is odd */
+void ledger_end(struct ledger *l);
+/* Moves `fd` (consumed in every case) to the lowest free number of the shard's window and enters it; the number or
+ * -errno (-EMFILE: the window is full). */
+int  ledger_move(struct ledger *l, const struct windows *w, unsigned shard, int fd, struct ledger_fd entry);
+void ledger_close(struct ledger *l, int fd);		/* closes the descriptor and frees the entry */
+void ledger_set(struct ledger *l, int fd, struct ledger_fd entry);
+
+/* ---- spawn.c: fork + exec ---------------------------------------------------------------------------------- */
+
+struct spawn {
+	const char *path;		/* of the binary */
+	char *const *argv;		/* NULL-terminated; argv[0] is the process's name */
+	int control, log;		/* become 3 and 4; log -1: none */
+	const int *keep;		/* these keep their numbers */
+	unsigned keep_count;
+	const struct ledger *ledger;	/* and the sockets of shards [first, first + count) */
+	const struct windows *win;
+	unsigned first_shard, shard_count;
+	bool keep_stderr;		/* else /dev/null */
+	bool reduce;			/* give up capabilities before exec (the conf child at first start) */
+	const char *const *pass_env;	/* names of variables that go through; NULL: none.  (Sanitizer builds add theirs) */
+};
+/* The pid, or -errno.  A failing exec ends the child with status 127 after a line on its stderr. */
+pid_t spawn_child(const struct spawn *s);
+
+/* ---- caps.c ------------------------------------------------------------------------------------------------- */
+
+/* As root: gives up all but NET_BIND_SERVICE, NET_ADMIN, SETUID, SETGID and KILL (to end children that have another
+ * uid), in the bounding set too.  0 when there is nothing to give up. */
+int  caps_reduce(void);
+/* RLIMIT_NOFILE as high as it can be made; the soft limit then. */
+uint64_t limit_files(void);
+
+/* ---- children.c: the table, restarts, deadlines; no kernel calls, time comes in ----------------------------- */
+
+#define CHILD_READY_MS   10000
+#define CHILD_STABLE_MS  10000
+#define CHILD_BACKOFF_MS 30000
+#define CHILD_BACKOFF_WORKER_MS 1000	/* a shard's sessions must not be silent for long */
+#define CHILD_STOP_MS    2000
+
+struct out_msg;
+struct child {
+	int32_t  control;		/* our end; -1 */
+	uint32_t streak;		/* deaths within CHILD_STABLE_MS of the start, in a row */
+	tp_ms    started, due;		/* due: end of back-off, or the deadline to be READY or to have ended; 0 none */
+	bool     killed, hung;		/* SIGKILL sent; by the heartbeat */
+	bool     again;			/* start it again when it has stopped */
+	struct out_msg *out_head, *out_tail;	/* not yet taken by the kernel */
+	uint32_t out_count;
+};
+struct children_ops {
+	int  (*spawn)(void *arg, unsigned i);		/* starts process i; its pid or -errno */
+	void (*kill)(void *arg, unsigned i);
+};
+struct children {
+	struct ledger *ledger;		/* the public half is ledger->child[] */
+	struct child c[LEDGER_CHILDREN];
+	const struct children_ops *ops;
+	void *arg;
+};
+void children_init(struct children *t, struct ledger *l, const struct children_ops *ops, void *arg);
+/* Row of (role, index), made when it is new; -ENOSPC. */
+int  children_row(struct children *t, unsigned role, unsigned index);
+int  children_find(const struct children *t, unsigned role, unsigned index);	/* -1 */
+int  children_by_pid(const struct children *t, pid_t pid);			/* -1 */
+int  children_owner(const struct children *t, unsigned shard);			/* row of the worker that owns a shard; -1 */
+void children_start(struct children *t, unsigned i, tp_ms now);
+void children_ready(struct children *t, unsigned i, tp_ms now);
+/* The caller tells it to stop; it is killed when it has not ended after `within`. */
+void children_stopping(struct children *t, unsigned i, tp_ms now, tp_ms within, bool again);
+void children_kill(struct children *t, unsigned i);
+/* After waitpid.  True: it was a death (not asked for, or not in good order). */
+bool children_ended(struct children *t, unsigned i, bool clean, tp_ms now);
+void children_tick(struct children *t, tp_ms now);		/* what is due */
+tp_ms children_due(const struct children *t);			/* the earliest, 0 none */
+bool children_all_ready(const struct children *t);
+bool child_is_running(const struct ledger_child *c);
+/* Contiguous split: worker w of n has shards [*first, *first + *count). */
+void shards_split(unsigned shards, unsigned workers, unsigned w, uint32_t *first, uint32_t *count);
+
+/* ---- pool.c: relay sockets ------------------------------------------------------------------------------------ */
+
+#define POOL_WAITS    256
+#define POOL_RESERVED 4096
+#define POOL_WAIT_MS  300		/* a RELAY waits this long for recalled sockets */
+#define POOL_DRY_MS   1000		/* then the range counts as used up, until something is released */
+#define POOL_GRANT    64
+#define POOL_START    8			/* per shard and row before the first worker starts */
+
+struct pool_row {
+	struct addr addr;
+	uint16_t min, max;
+	bool     active;
+	bool     full;			/* a scan found nothing; cleared by a release and after POOL_DRY_MS */
+	tp_ms    full_since, recalled, dry_until;
+	uint32_t held;			/* ports that we have */
+	uint64_t map[65536 / 64];	/* which: saves the scan from trying them */
+};
+struct pool_wait { bool used; tp_ms deadline; struct msg_relay m; };
+struct pool_reserved { uint32_t id; int32_t fd; tp_ms expiry; };
+/* Sends to the worker that owns the shard. */
+typedef int pool_send_h(void *arg, unsigned shard, const void *msg, int fd);
+struct pool {
+	struct ledger *ledger;
+	struct windows win;
+	uint64_t receive_buffer;
+	uint32_t rows, next_id, wait_next;
+	struct pool_row row[CONF_RELAYS_MAX];
+	struct pool_wait wait[POOL_WAITS];	/* a ring by arrival: wait_next is the oldest */
+	struct pool_reserved reserved[POOL_RESERVED];
+	pool_send_h *send;
+	void *arg;
+};
+void pool_init(struct pool *p, struct ledger *l, const struct windows *w, pool_send_h *send, void *arg);
+/* Takes the rows of a configuration; held sockets stay. */
+void pool_rows(struct pool *p, const struct conf *c);
+/* Before a worker starts: up to `n` sockets of a row for a shard; how many. */
+unsigned pool_fill(struct pool *p, unsigned shard, unsigned row, unsigned n, tp_ms now);
+/* Messages of the worker that owns m->shard (the caller has checked that). */
+void pool_want(struct pool *p, const struct msg_want *m, tp_ms now);
+void pool_relay(struct pool *p, const struct msg_relay *m, tp_ms now);
+int  pool_release(struct pool *p, const struct msg_release *m, tp_ms now);	/* -EINVAL: not its socket */
+void pool_forget(struct pool *p, unsigned shard);	/* its worker ended: nobody waits any more */
+void pool_tick(struct pool *p, tp_ms now);		/* ends waits and reservations */
+bool pool_waiting(const struct pool *p);
+
+/* ---- regions.c ------------------------------------------------------------------------------------------------- */
+
+struct region { int32_t rw, ro; };
+struct regions {
+	struct region secret, cross, shard[SHARDS_MAX], keys[SHARDS_MAX];
+	struct region stat_worker[SHARDS_MAX], stat_keeper, stat_steward, stat_super;
+	int32_t  epoll[SHARDS_MAX];
+	uint32_t shards, slot_max;
+	/* The supervisor's own mappings. */
+	struct cross cross_map;
+	void *shard_map[SHARDS_MAX];
+	const struct stat *worker_map[SHARDS_MAX], *keeper_map, *steward_map;
+	struct stat *super_map;
+};
+int  regions_make(struct regions *r, unsigned shards, uint32_t slot_max);
+const struct stat *regions_stat(const struct regions *r, unsigned role, unsigned index);
+/* STAT region of a child: the descriptor that it writes by. */
+int  regions_stat_fd(const struct regions *r, unsigned role, unsigned index);
+/* Read-only views of every shard that its worker has initialised; how many. */
+unsigned regions_shards(const struct regions *r, struct shard out[SHARDS_MAX]);
+
+/* ---- listeners.c -------------------------------------------------------------------------------------------------- */
+
+#define WHY_MAX 400
+/* Is the port free?  Tried without SO_REUSEPORT, so that another instance's is not silently shared.  0, or -errno and a
+ * sentence that names the port and, where it can be found, its holder. */
+int  listener_probe(const struct addr *a, bool tcp, const char *where, char *why, size_t why_len);
+/* One socket per shard for row `row`. */
+int  listener_open(struct ledger *l, const struct windows *w, const struct conf *c, unsigned row, size_t *granted,
+    char *why, size_t why_len);
+/* "turnserver (pid 123)" into out; false when it cannot be found. */
+bool port_holder(const struct addr *a, bool tcp, char *out, size_t len);
+
+/* ---- confchild.c: runs turnpike-conf -------------------------------------------------------------------------------- */
+
+#define CONF_LINES 64
+struct conf_line { uint32_t level; char text[MSG_TEXT_MAX]; };
+struct conf_run {
+	pid_t    pid;			/* 0: none runs */
+	int32_t  fd;
+	int32_t  conf_fd, users_fd;	/* -1 until they came */
+	uint64_t conf_size, users_size;
+	bool     done, ok;
+	uint32_t errors, line_count;
+	struct conf_line line[CONF_LINES];
+};
+int  conf_run_start(struct conf_run *r, const struct super_options *o, bool foreground, bool keep_stderr);
+/* Reads what is there: 1 complete, 0 more to come, -errno it broke off. */
+int  conf_run_read(struct conf_run *r);
+void conf_run_end(struct conf_run *r);	/* closes what is left */
+/* Waits for the end (first start).  0, -EINVAL errors in the configuration (see lines), -errno. */
+int  conf_run_wait(struct conf_run *r);
+/*
+ * Rows of listeners and relay addresses are names: sessions refer to them.  Gives rows of `is` that also were in `was`
+ * their old number, keeps rows that are gone as retired, new ones get free numbers.  -ENOSPC.
+ */
+int  conf_keep_rows(const struct conf *was, struct conf *is);
+/* Sealed memfd of the bytes; -errno. */
+int  conf_seal(const char *name, const void *bytes, size_t len);
+
+/* ---- pidfile.c, notify.c, daemon.c -------------------------------------------------------------------------------------- */
+
+/* Makes the directory and locks DIR/turnpiked.pid.  The descriptor, or -errno: -EWOULDBLOCK another instance has it
+ * (*holder its pid). */
+int  pidfile_lock(const char *runtime_dir, pid_t *holder);
+int  pidfile_write(int fd);
+void pidfile_remove(const char *runtime_dir);
+
+void notify_send(const char *text);		/* to $NOTIFY_SOCKET; nothing without one */
+bool notify_wanted(void);
+tp_ms notify_watchdog(void);			/* half of WATCHDOG_USEC in ms; 0 none */
+
+/* Forks; the parent waits for daemon_done() and exits with that code.  Returns the write end, or -errno. */
+int  daemon_fork(void);
+void daemon_done(int fd, int code);		/* and lets go of the terminal when code is 0 */
+/* 0, 1, 2 open; 3 and 4 occupied, so that no descriptor of ours has a child's number; all others closed. */
+int  daemon_stdio(void);
+
+/* ---- super.c and its parts ---------------------------------------------------------------------------------------------- */
+
+enum super_phase { SUPER_STARTING, SUPER_RUNNING, SUPER_DRAINING, SUPER_STOPPING, SUPER_ENDING };
+
+/* Who waits for an answer: the steward's request, 0 for a signal. */
+struct requester { bool used; uint32_t request, generation; };
+
+enum roll_mode { ROLL_NONE, ROLL_ONE_BY_ONE, ROLL_RESIZE };
+struct roll {				/* workers being replaced on purpose */
+	enum roll_mode mode;
+	uint32_t next, workers;		/* next worker to stop; workers there shall be */
+	bool     waiting;		/* for worker next - 1 to be READY */
+	bool     again;			/* asked for once more meanwhile */
+	struct requester who;
+};
+struct closing { bool used; uint32_t request, generation, left, count; tp_ms deadline; };
+#define CLOSINGS 16
+
+#define SUSPECTS 64
+struct suspect { uint32_t deaths, shard, slot, gen; struct addr source; tp_ms last; };
+
+struct super {
+	const struct super_options *o;
+	const struct super_program *programs;
+	unsigned program_count;
+	struct loop *loop;
+	enum super_phase phase;
+	int  exit_code;
+
+	struct ledger *ledger;
+	int  ledger_ro;
+	struct windows win;
+	struct regions regions;
+	struct children children;
+	struct pool pool;
+
+	struct conf conf;
+	int  conf_fd, users_fd;
+	uint64_t users_size;
+	uint32_t warnings;
+	size_t granted;			/* smallest receive buffer of a listener */
+	struct conf_run conf_run;
+	struct requester reload_who;
+	bool reload_again;
+
+	int  log_read, log_write, control_fd, http_fd, http_next;
+	int  keeper_pair[SHARDS_MAX + 1][2];	/* [i][0] worker i's (last: the steward's), [i][1] the keeper's */
+	int  pid_fd, daemon_fd;
+	bool foreground, drop;
+	uint32_t uid, gid;
+
+	unsigned timer, tick_timer;
+	tp_ms tick_last, on_time_since;	/* the supervisor's own punctuality */
+	tp_ms deadline;			/* of a drain or a stop */
+	bool  drained;			/* asked by command, not by a signal */
+	struct roll roll;
+	struct closing closing[CLOSINGS];
+	struct suspect suspect[SUSPECTS];
+};
+
+/* children's messages: tell.c */
+int  super_send(struct super *s, unsigned i, const void *msg, int fd);	/* queues when the socket is full */
+void super_flush(struct super *s, unsigned i);
+void super_out_clear(struct child *c);
+void super_tell_start(struct super *s, unsigned i);	/* START ... GO */
+void super_tell_conf(struct super *s);			/* CONF and USERS to everybody */
+int  super_spawn(void *arg, unsigned i);		/* launch.c */
+void super_kill(void *arg, unsigned i);
+/* dispatch.c */
+void super_control_event(void *arg, int fd, uint32_t events);
+void super_drain_control(struct super *s, unsigned i, bool dead);
+/* recover.c */
+void super_reap(struct super *s);
+void super_heartbeats(struct super *s, tp_ms now);
+void super_poison_tell(struct super *s, unsigned i);
+/* reload.c */
+void super_reload(struct super *s, struct requester who);
+int  super_conf_first(struct super *s);			/* exit code, 0 */
+/* roll.c */
+void super_roll(struct super *s, enum roll_mode mode, unsigned workers, struct requester who);
+void super_roll_step(struct super *s);
+/* control.c */
+void super_command(struct super *s, unsigned i, const struct msg_command *m);
+void super_reply(struct super *s, struct requester who, unsigned code, bool more, const char *fmt, ...) TP_PRINTF(5, 6);
+void super_closed(struct super *s, const struct msg_closed *m);
+void super_closings(struct super *s, tp_ms now);
+/* stop.c */
+void super_stop(struct super *s);			/* SIGTERM */
+void super_drain(struct super *s, bool on, tp_ms span);
+void super_stop_step(struct super *s);			/* a child has ended, or time passed */
+void super_drain_step(struct super *s, tp_ms now);
+void super_cleanup(struct super *s);
+/* super.c */
+void super_rearm(struct super *s);			/* timers follow children_due() */
+void super_check_ready(struct super *s);
+void super_summary(struct super *s);			/* summary.c */
+int  super_bind(struct super *s);			/* exit code, 0: first start */
+int  super_http(const struct conf *c, int *fd, char *why, size_t len);
+
+#endif
