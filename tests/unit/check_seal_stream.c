@@ -316,6 +316,30 @@ START_TEST(early_bird)
 }
 END_TEST
 
+START_TEST(tickets)
+{
+	const struct link_case k = { SEAL_TLS13, SEAL_AES256_SHA384, false, SEAL_SERVER };
+
+	link_init(&l, &k, &ctx);
+	SSL_set_num_tickets(l.ssl[SEAL_SERVER], 1);
+	link_handshake(&l, false);
+	ck_assert_int_eq(usher_export(&l.s, l.ssl[SEAL_SERVER], &l.tap[SEAL_SERVER]), -ENOTSUP);
+	link_fini(&l);
+}
+END_TEST
+
+/* Bytes that are no records; a session that does not exist yet. */
+START_TEST(tap_refuses)
+{
+	struct usher_tap tap = { 0 };
+	const uint8_t http[] = "GET / HTTP/1.1\r\n", future[] = "\026\376\375\0\2\0\0\0\0\0\0\0\1x";
+
+	ck_assert_int_eq(usher_tap_out(&tap, http, sizeof http - 1), -EPROTO);
+	tap = (struct usher_tap){ .dtls = true };
+	ck_assert_int_eq(usher_tap_out(&tap, future, sizeof future - 1), -EPROTO);	/* epoch 2 */
+}
+END_TEST
+
 /* A client that asked for small records gets no larger ones. */
 START_TEST(small_fragments)
 {
@@ -692,6 +716,8 @@ suite_stream(void)
 	tcase_add_loop_test(t, fatal_alerts, 0, cases);
 	tcase_add_loop_test(t, renegotiation, 0, 2);
 	tcase_add_test(t, early_bird);
+	tcase_add_test(t, tickets);
+	tcase_add_test(t, tap_refuses);
 	tcase_add_loop_test(t, small_fragments, 0, 2);
 	tcase_add_loop_test(b, wrong_bytes, 0, cases);
 	tcase_add_loop_test(b, wrong_order, 0, cases);
