@@ -89,7 +89,7 @@ struct seal {
 	uint8_t  proto;			/* enum seal_proto */
 	uint8_t  suite;			/* enum seal_suite */
 	uint8_t  role;			/* enum seal_role */
-	uint8_t  zero;
+	uint8_t  fragment;		/* max_fragment_length the client asked for (RFC 6066 4): 0 none, 1..4 */
 	uint32_t gen[2];		/* by enum seal_way: key and iv are those of this generation; SEAL_GEN_NONE: torn */
 	uint8_t  key[2][32];		/* AES-128 uses 16, the rest is zero */
 	uint8_t  iv[2][12];		/* (D)TLS 1.2 GCM uses 4 (the salt), the rest is zero */
@@ -104,7 +104,9 @@ _Static_assert(sizeof(struct seal) == 128, "struct seal is a shared layout");
 struct seal_pos {
 	uint64_t seq[2];		/* number of the next record, by enum seal_way */
 	uint32_t gen[2];		/* KeyUpdates so far, by enum seal_way (TLS 1.3; otherwise 0) */
-	uint32_t idle;			/* records in a row that carried nothing */
+	uint16_t idle;			/* records in a row that carried nothing */
+	uint8_t  asked;			/* our KeyUpdate asked for theirs, which has not come */
+	uint8_t  zero;
 	uint32_t updates;		/* KeyUpdates received; the caller caps their rate */
 };
 _Static_assert(sizeof(struct seal_pos) == 32, "struct seal_pos is a shared layout");
@@ -142,8 +144,9 @@ struct seal_session {
 	struct seal_pos pos;		/* TLS */
 	struct seal_dtls dtls;		/* DTLS */
 	struct seal_secrets secrets;	/* TLS 1.3 */
-	struct seal_final final;	/* DTLS server */
+	struct seal_final final;	/* DTLS server; of no use once application data came from the client */
 };
+_Static_assert(sizeof(struct seal_session) == 424, "struct seal_session is a message");
 
 /* ---- keys.c ------------------------------------------------------------------------------- */
 
@@ -191,12 +194,12 @@ struct evp_cipher_ctx_st;
 struct evp_cipher_st;
 /*
  * Working memory for libcrypto's ciphers, one per process (not shared memory, not thread safe).  Made at start,
- * because making it allocates; afterwards this room allocates nothing.  A few keyed contexts are kept, so
- * that a busy AES-128 session is not keyed for every record.
+ * because making it allocates (libcrypto allocates once more at a slot's first use).  A few keyed contexts are
+ * kept, so that a busy session is not keyed for every record.
  */
 struct seal_ctx {
 	bool sodium_aes;		/* libsodium has AES-256-GCM on this processor; a test may clear it */
-	struct evp_cipher_st *aes128, *aes256;
+	struct evp_cipher_st *cipher[4];	/* by enum seal_suite */
 	struct evp_cipher_ctx_st *slot[SEAL_CTX_SLOTS];
 	uint8_t key[SEAL_CTX_SLOTS][32];
 	uint8_t suite[SEAL_CTX_SLOTS];
@@ -234,6 +237,8 @@ struct seal_in {
  * TLS 1.3 5 + 17. */
 size_t seal_before(const struct seal *k);
 size_t seal_after(const struct seal *k);
+/* Most content of one record that we send: SEAL_PLAIN_MAX, or less where the client asked for that. */
+size_t seal_plain_max(const struct seal *k);
 
 /*
  * How long is the record that starts here, header included?  > 0; 0: fewer than 5 bytes, not known yet;
@@ -251,7 +256,7 @@ int  seal_open(const struct seal *k, const struct seal_pos *pos, struct seal_ctx
     uint8_t *out, size_t room, struct seal_in *in, struct seal_pos *next);
 
 /*
- * Seals len (0..SEAL_PLAIN_MAX) bytes of `type` as one record at out.  data either does not overlap out or is
+ * Seals len (0..seal_plain_max(k)) bytes of `type` as one record at out.  data either does not overlap out or is
  * exactly out + seal_before(k) (headroom).  Returns the record's length, seal_before + len + seal_after, or
  * SEAL_F_ROOM, SEAL_F_LENGTH, SEAL_F_STATE, SEAL_F_CRYPTO, SEAL_F_LIMIT (alerts are still sealed at
  * the limit, so that close_notify goes out).
@@ -269,7 +274,8 @@ int  seal_update(const struct seal *k, const struct seal_pos *pos, struct seal_c
     uint8_t *out, size_t room, struct seal_pos *next);
 
 enum seal_due { SEAL_DUE_NOT, SEAL_DUE_UPDATE, SEAL_DUE_REQUEST };
-/* TLS 1.3 with AES-GCM near its limit: is a KeyUpdate due, and shall it ask for the peer's?  Never for others. */
+/* TLS 1.3 with AES-GCM near its limit: is a KeyUpdate due, and shall it ask for the peer's (once, until that came)?
+ * Never for others. */
 enum seal_due seal_due(const struct seal *k, const struct seal_pos *pos);
 
 /* ---- dtls.c ------------------------------------------------------------------------------- */

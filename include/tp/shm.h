@@ -96,9 +96,10 @@ struct stat_busy {
 #define STAT_MAGIC 0x54505354u		/* "TPST" */
 #define STAT_LAYOUT 1
 /*
- * One region per process.  Single writer, relaxed stores; readers tolerate a value that is a moment old.
+ * One region per process (not "struct stat": <fcntl.h> has that one).  Single writer, relaxed stores;
+ * readers tolerate a value that is a moment old.
  */
-struct stat {
+struct stats {
 	uint32_t magic, layout;
 	uint32_t role, index, generation;
 	int32_t  pid;
@@ -114,20 +115,20 @@ struct stat {
 	_Alignas(64) uint64_t error[STAT_ERROR_CODES];	/* error responses sent, by row of errors.def */
 	uint64_t rx_batch[STAT_BATCH_BUCKETS], tx_batch[STAT_BATCH_BUCKETS];	/* datagrams per call */
 };
-#define STAT_SIZE ((sizeof(struct stat) + 4095) & ~(size_t)4095)
-static inline void stat_add(struct stat *s, enum stat_counter c, uint64_t n)
+#define STAT_SIZE ((sizeof(struct stats) + 4095) & ~(size_t)4095)
+static inline void stat_add(struct stats *s, enum stat_counter c, uint64_t n)
 {
 	atomic_store_explicit((_Atomic uint64_t *)&s->counter[c], s->counter[c] + n, memory_order_relaxed);
 }
-static inline void stat_drop(struct stat *s, enum drop d)
+static inline void stat_drop(struct stats *s, enum drop d)
 {
 	atomic_store_explicit((_Atomic uint64_t *)&s->drop[d], s->drop[d] + 1, memory_order_relaxed);
 }
-void stat_error(struct stat *s, unsigned code);		/* STUN error code */
+void stat_error(struct stats *s, unsigned code);		/* STUN error code */
 int  stat_error_row(unsigned code);			/* index into errors.def order, -1 */
 unsigned stat_batch_bucket(unsigned n);
-void stat_init(struct stat *s, unsigned role, unsigned index, uint32_t generation, tp_ms now);	/* keeps counters */
-void stat_words(struct stat *s, const char *fmt, ...) TP_PRINTF(2, 3);
+void stat_init(struct stats *s, unsigned role, unsigned index, uint32_t generation, tp_ms now);	/* keeps counters */
+void stat_words(struct stats *s, const char *fmt, ...) TP_PRINTF(2, 3);
 
 /* ---- secret.c -------------------------------------------------------------------------------- */
 

@@ -109,18 +109,25 @@ struct shard {
 	bool     writer;
 	uint32_t slot_max;
 	struct session *slots;
+	/* Of this room only: */
+	struct shard_head *head;
+	struct block *blocks;
+	_Atomic uint64_t *area[2];	/* of index tables */
+	unsigned index_max;		/* log2 of the largest table */
+	uint32_t block_max;
 };
 /* Sizes of the regions for at most `slot_max` sessions (sparse: an idle shard touches a few pages). */
 size_t shard_region_size(uint32_t slot_max);
 size_t shard_keys_size(uint32_t slot_max);
-/* Binds a mapping.  A writer on an all-zero region initialises it (`seed`: 16 bytes for the index hash).
- * -EPROTO: another layout, -EINVAL: nonsense in the header. */
+/* Binds a mapping.  A writer on an all-zero region initialises it (`seed`: 16 bytes for the index hash); a
+ * reader finds it empty (`seed` unused).  -EPROTO: another layout, -EINVAL: nonsense in the header. */
 int  shard_attach(struct shard *s, unsigned index, void *region, void *keys, uint32_t slot_max, bool writer,
     const uint8_t seed[16]);
 /*
- * Writer, once before it serves: validates every slot, frees what was being filled or ended and what fails
- * validation, rebuilds free lists and, where it was being changed, the index.  `dropped` is called for each
- * session that was live or ending and is not kept (its sockets must go); may be NULL.
+ * Writer, once before it serves: validates every slot, frees what was being filled, rebuilds free lists and,
+ * where it does not match the live slots, the index.  `dropped` is called for each session that was live or
+ * ending and is not kept (its sockets must go); may be NULL.  Such a session still holds its counts in
+ * CROSS, so its slot stays SESSION_ENDING: session_sweep() hands it to `over`, and cross_close() frees it.
  */
 struct shard_adopted { uint32_t live, dropped, half; };
 typedef void shard_dropped_h(void *arg, const struct session *s, uint32_t slot, const char *why);
@@ -141,15 +148,18 @@ struct session_key *session_key(struct shard *s, const struct session *x);
 void session_prefetch(const struct shard *s, const struct addr *client, uint8_t transport, uint16_t listener);
 
 /* A slot in SESSION_FILLING with a new generation and everything else zero; NULL when the shard is full.
- * Fill it, then cross_open().  session_abandon() gives it back. */
+ * Its session_key() is zero but for the generation.  Fill both, then cross_open().  session_abandon() gives it back. */
 struct session *session_new(struct shard *s);
 void session_abandon(struct shard *s, struct session *x);
-/* Cold fields of a live session change between these two (seqlock for readers). */
+/* Cold fields of a live session change between these two (seqlock for readers).  Permissions, channels and
+ * sweep do it themselves, and may be called between the two. */
 void session_change(struct session *x);
 void session_changed(struct session *x);
 /*
  * Looks at the next `n` slots from a cursor kept in *s's owner's memory and calls back for live sessions
- * whose expiry has passed; also frees permissions and channels that are over.  Returns the new cursor.
+ * whose expiry has passed and for those in SESSION_ENDING (a cross_close() that timed out, or dropped by
+ * shard_adopt(): try again); also frees permissions and channels that are over.  Returns the new cursor.
+ * `over` may close the session.
  */
 typedef void session_over_h(void *arg, struct session *x);
 uint32_t session_sweep(struct shard *s, uint32_t cursor, uint32_t n, tp_ms now, session_over_h *over, void *arg);
@@ -184,6 +194,8 @@ struct cross {
 	uint32_t owner;			/* index of this worker: the name in lock words and of its redo log */
 };
 size_t cross_region_size(void);
+/* Who attaches first to the all-zero region (the supervisor) gives the seed and initialises it; everybody
+ * else may pass NULL.  A reader's owner is UINT32_MAX.  -EPROTO: another layout, or not initialised. */
 int  cross_attach(struct cross *c, void *region, uint32_t owner, const uint8_t seed[16]);
 
 struct cross_limits { uint64_t per_user, per_prefix, total; };	/* 0: none */
@@ -202,7 +214,7 @@ int  cross_open(struct cross *c, struct shard *s, struct session *x, const struc
  * wiped.  The caller has taken its sockets out of the epoll first.  Cannot fail for good: on
  * -ETIMEDOUT the session is in SESSION_ENDING, no packet finds it, and the sweep tries again. */
 int  cross_close(struct cross *c, struct shard *s, struct session *x);
-uint32_t cross_user_count(struct cross *c, uint64_t user);
+uint32_t cross_user_count(struct cross *c, uint64_t user);	/* without lock: a moment old */
 uint64_t cross_total(const struct cross *c);
 
 /* Reservation tokens (RFC 8656 7.2): single use, 30 s, bound to the user, redeemable from any shard. */

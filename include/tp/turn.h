@@ -93,7 +93,7 @@ struct turn {
 	struct nonce_keys nonces;
 	struct key_cache *cache;
 	struct cross *cross;
-	struct stat *stat;
+	struct stats *stat;
 	uint8_t  token_key[32];		/* reservation tokens are a keyed hash of shard, slot, generation */
 	uint64_t rnd[2];		/* seeded by the worker; picks relay addresses, transaction ids of indications */
 	tp_ms    now;			/* set once per batch */
@@ -106,6 +106,7 @@ struct turn_in {
 	struct addr client;
 	uint16_t listener;		/* row of conf.listeners */
 	uint8_t  transport;		/* 1 udp, 2 tcp, 4 tls, 8 dtls */
+	uint32_t conn;			/* stream or DTLS record state that it came by; 0: plain UDP */
 	uint8_t *buf;			/* the whole datagram or stream frame */
 	size_t   len;
 	const struct auth_grant *grant;	/* second time after TURN_NEED_KEY */
@@ -122,7 +123,7 @@ enum turn_act {
 };
 enum turn_event {
 	EV_NONE, EV_ALLOCATED, EV_REFRESHED, EV_ENDED /* client's Refresh 0 */, EV_EXPIRED, EV_CLOSED /* operator, policy, credential */,
-	EV_REPLACED, EV_PEER_DENIED, EV_REFUSED /* error answer to an authenticated request: out->code */,
+	EV_REPLACED /* a new one on the 5-tuple of an old: `ended` and `open`, ref is the new */, EV_PEER_DENIED, EV_REFUSED /* error answer to an authenticated request: out->code */,
 	EV_UNAUTHENTICATED /* wrong credentials (not the first challenge) */,
 };
 struct turn_want {

@@ -43,7 +43,8 @@ struct usher_tap {
  */
 int  usher_ctx_policy(struct ssl_ctx_st *ctx);
 
-/* Before the first byte of the handshake.  -ENOMEM. */
+/* Before the first byte of the handshake.  Takes the SSL object's app data (ex data 0) and message callback.
+ * -ENOMEM. */
 int  usher_tap_attach(struct usher_tap *tap, struct ssl_st *ssl);
 /*
  * Every byte that the SSL object writes, in order: from the write function of its BIO or from what was read out of

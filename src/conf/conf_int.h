@@ -27,8 +27,9 @@ void option_allowed(const struct option_row *o, char *why, size_t len);
 
 /* A list as YAML in flow style on one line; users and secrets as "N users". */
 void list_print(const struct conf *c, enum option_id id, FILE *f);
-/* Entries in block style, one a line, each indented by `indent`; returns how many. */
-unsigned list_print_block(const struct conf *c, enum option_id id, unsigned indent, FILE *f);
+unsigned list_len(const struct conf *c, enum option_id id);
+/* Entries in block style, one a line, each indented by `indent`. */
+void list_print_block(const struct conf *c, enum option_id id, unsigned indent, FILE *f);
 /* Double-quoted where a plain scalar would be read differently. */
 void yaml_print_text(const char *text, FILE *f);
 extern const char *const conf_transport_names[4];	/* by bit number */

@@ -68,9 +68,8 @@ dump_list(const struct conf *c, const struct option_row *o, unsigned indent, FIL
 		fputs(", not shown\n", f);
 		return;
 	}
-	fprintf(f, "%*s%s:\n", (int)indent, "", name);
-	if (list_print_block(c, id, indent + 2, f) == 0)
-		fprintf(f, "%*s[]\n", (int)indent + 2, "");
+	fprintf(f, "%*s%s:%s\n", (int)indent, "", name, list_len(c, id) == 0 ? " []" : "");
+	list_print_block(c, id, indent + 2, f);
 }
 
 void

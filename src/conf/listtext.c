@@ -80,7 +80,7 @@ rules_of(const struct conf *c, enum option_id id)
 	return id == OPTION_peer_deny ? &c->peer_deny : id == OPTION_peer_allow ? &c->peer_allow : &c->peer_private;
 }
 
-static unsigned
+unsigned
 list_len(const struct conf *c, enum option_id id)
 {
 	switch (id) {
@@ -135,7 +135,7 @@ list_print(const struct conf *c, enum option_id id, FILE *f)
 	fputs(" ]", f);
 }
 
-unsigned
+void
 list_print_block(const struct conf *c, enum option_id id, unsigned indent, FILE *f)
 {
 	unsigned n = list_len(c, id);
@@ -145,5 +145,4 @@ list_print_block(const struct conf *c, enum option_id id, unsigned indent, FILE 
 		print_entry(c, id, i, f);
 		putc('\n', f);
 	}
-	return n;
 }

@@ -10,9 +10,6 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
-#include <grp.h>
 #include <unistd.h>
 
 #include "keep_int.h"
@@ -29,9 +26,10 @@ struct peer { struct keeper *k; unsigned worker; bool steward; };
 struct keeper {
 	struct loop *loop;
 	struct keep_db *db;
-	struct stat *stat;
+	struct stats *stat;
 	struct msg_start start;
 	bool started, serving;
+	int parent;
 	struct peer peer[MSG_SHARDS_MAX + 1];
 	struct log_class bad, dropped;
 };
@@ -197,18 +195,25 @@ on_peer(void *arg, int fd, uint32_t events)
 
 /* ---- life -------------------------------------------------------------------------------------- */
 
-/* Becomes the unprivileged user for good.  PDEATHSIG comes last: a change of user clears it. */
 static void
-confine(const struct msg_start *s)
+fatal_with(int err, const char *what)
 {
-	const struct rlimit none = { 0, 0 };
+	errno = err;
+	fatal(EXIT_INTERNAL, "%s", what);
+}
 
-	if (s->drop_privileges && (setgroups(0, NULL) < 0 || setresgid(s->gid, s->gid, s->gid) < 0 ||
-	    setresuid(s->uid, s->uid, s->uid) < 0))
-		fatal(EXIT_INTERNAL, "privileges: cannot become user %u", s->uid);
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 ||
-	    setrlimit(RLIMIT_CORE, &none) < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
-		fatal(EXIT_INTERNAL, "privileges: cannot confine the process");
+static void
+confine(const struct keeper *k)
+{
+	const struct msg_start *s = &k->start;
+	int err = s->drop_privileges ? sandbox_become(s->uid, s->gid) : 0;
+
+	if (err == 0)
+		err = sandbox_harden(k->parent);
+	if (err < 0)
+		fatal_with(-err, "privileges: cannot give them up");
+	if ((err = sandbox_landlock()) < 0)
+		log_debug("landlock: not available: %s", strerror(-err));
 }
 
 static void
@@ -237,12 +242,12 @@ on_start(struct keeper *k, const struct msg_start *s)
 		fatal(EXIT_INTERNAL, "start: cannot map the counters");
 	stat_init(k->stat, ROLE_KEEPER, s->index, s->h.generation, clock_ms());
 	if (s->conf_fd >= 0 && (err = take_conf(s->conf_fd, &generation)) < 0)
-		errno = -err, fatal(EXIT_INTERNAL, "start: configuration refused");
+		fatal_with(-err, "start: configuration refused");
 	if ((err = db_from_fd(&k->db, s->users_fd, generation)) < 0)
-		errno = -err, fatal(EXIT_INTERNAL, "start: users refused");
+		fatal_with(-err, "start: users refused");
 	if (s->secret_fd >= 0)
 		close(s->secret_fd);
-	confine(s);
+	confine(k);
 }
 
 static void
@@ -330,6 +335,7 @@ keeper_main(int argc, char **argv)
 
 	if (k == NULL || argc != 2 || sodium_init() < 0)
 		return EXIT_INTERNAL;
+	k->parent = getppid();
 	log_init("keeper", ROLE_KEEPER, (unsigned)strtoul(argv[1], NULL, 10), LOG_L_INFO);
 	log_sink_fd(CHILD_FD_LOG);
 	/* The terminal's ^C and the service manager's signal are for the supervisor, which then sends STOP. */

@@ -11,6 +11,13 @@
 _Static_assert(crypto_aead_aes256gcm_ABYTES == TAG_LEN, "tag");
 _Static_assert(crypto_aead_chacha20poly1305_ietf_ABYTES == TAG_LEN, "tag");
 
+static const char *const cipher_names[] = { NULL, "AES-128-GCM", "AES-256-GCM", "ChaCha20-Poly1305" };
+
+/* libsodium is keyed in no time but does not use wide vectors: from about these sizes libcrypto is faster, with AES
+ * at least for the sessions whose keys are kept (tests/bench/bench_seal). */
+#define CHACHA_EVP_FROM 256
+#define AES256_EVP_FROM 900
+
 int
 seal_ctx_init(struct seal_ctx *c)
 {
@@ -18,9 +25,11 @@ seal_ctx_init(struct seal_ctx *c)
 	if (sodium_init() < 0)
 		return SEAL_F_CRYPTO;
 	c->sodium_aes = crypto_aead_aes256gcm_is_available() != 0;
-	c->aes128 = EVP_CIPHER_fetch(NULL, "AES-128-GCM", NULL);
-	c->aes256 = EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL);
-	bool ok = c->aes128 != NULL && c->aes256 != NULL;
+	bool ok = true;
+	for (unsigned i = SEAL_AES128_SHA256; i <= SEAL_CHACHA_SHA256; i++) {
+		c->cipher[i] = EVP_CIPHER_fetch(NULL, cipher_names[i], NULL);
+		ok = ok && c->cipher[i] != NULL;
+	}
 	for (unsigned i = 0; i < SEAL_CTX_SLOTS; i++) {
 		c->slot[i] = EVP_CIPHER_CTX_new();
 		ok = ok && c->slot[i] != NULL;
@@ -46,8 +55,8 @@ seal_ctx_fini(struct seal_ctx *c)
 {
 	for (unsigned i = 0; i < SEAL_CTX_SLOTS; i++)
 		EVP_CIPHER_CTX_free(c->slot[i]);
-	EVP_CIPHER_free(c->aes128);
-	EVP_CIPHER_free(c->aes256);
+	for (unsigned i = 0; i < TP_COUNT(c->cipher); i++)
+		EVP_CIPHER_free(c->cipher[i]);
 	sodium_memzero(c, sizeof *c);
 }
 
@@ -81,9 +90,8 @@ keyed(const struct aead *a, int enc)
 
 	if (c->suite[i] == a->suite && sodium_memcmp(c->key[i], a->key, sizeof c->key[i]) == 0)
 		return EVP_CipherInit_ex2(c->slot[i], NULL, NULL, a->nonce, enc, NULL) == 1 ? c->slot[i] : NULL;
-	const EVP_CIPHER *cipher = a->suite == SEAL_AES128_SHA256 ? c->aes128 : c->aes256;
 	c->suite[i] = 0;
-	if (EVP_CipherInit_ex2(c->slot[i], cipher, a->key, a->nonce, enc, NULL) != 1)
+	if (EVP_CipherInit_ex2(c->slot[i], c->cipher[a->suite], a->key, a->nonce, enc, NULL) != 1)
 		return NULL;
 	memcpy(c->key[i], a->key, sizeof c->key[i]);
 	c->suite[i] = (uint8_t)a->suite;
@@ -126,10 +134,10 @@ evp_open(const struct aead *a, const uint8_t *in, size_t len, uint8_t *out)
 int
 aead_seal(const struct aead *a, const uint8_t *in, size_t len, uint8_t *out)
 {
-	if (a->suite == SEAL_CHACHA_SHA256)
+	if (a->suite == SEAL_CHACHA_SHA256 && len < CHACHA_EVP_FROM)
 		return crypto_aead_chacha20poly1305_ietf_encrypt(out, NULL, in, len, a->ad, a->ad_len, NULL,
 		    a->nonce, a->key) == 0 ? SEAL_OK : SEAL_F_CRYPTO;
-	if (a->suite == SEAL_AES256_SHA384 && a->ctx->sodium_aes)
+	if (a->suite == SEAL_AES256_SHA384 && a->ctx->sodium_aes && len < AES256_EVP_FROM)
 		return crypto_aead_aes256gcm_encrypt(out, NULL, in, len, a->ad, a->ad_len, NULL,
 		    a->nonce, a->key) == 0 ? SEAL_OK : SEAL_F_CRYPTO;
 	return evp_seal(a, in, len, out);
@@ -138,10 +146,10 @@ aead_seal(const struct aead *a, const uint8_t *in, size_t len, uint8_t *out)
 int
 aead_open(const struct aead *a, const uint8_t *in, size_t len, uint8_t *out)
 {
-	if (a->suite == SEAL_CHACHA_SHA256)
+	if (a->suite == SEAL_CHACHA_SHA256 && len < CHACHA_EVP_FROM)
 		return crypto_aead_chacha20poly1305_ietf_decrypt(out, NULL, NULL, in, len + TAG_LEN, a->ad,
 		    a->ad_len, a->nonce, a->key) == 0 ? SEAL_OK : SEAL_F_MAC;
-	if (a->suite == SEAL_AES256_SHA384 && a->ctx->sodium_aes)
+	if (a->suite == SEAL_AES256_SHA384 && a->ctx->sodium_aes && len < AES256_EVP_FROM)
 		return crypto_aead_aes256gcm_decrypt(out, NULL, NULL, in, len + TAG_LEN, a->ad,
 		    a->ad_len, a->nonce, a->key) == 0 ? SEAL_OK : SEAL_F_MAC;
 	return evp_open(a, in, len, out);

@@ -152,7 +152,7 @@ seal_dtls_seal(const struct seal *k, struct seal_ctx *c, uint64_t seq, uint8_t t
 {
 	if (!seal_valid(k) || k->proto != SEAL_DTLS12)
 		return SEAL_F_STATE;
-	if (len > SEAL_PLAIN_MAX)
+	if (len > seal_plain_max(k))
 		return SEAL_F_LENGTH;
 	size_t total = seal_before(k) + len + seal_after(k);
 	if (total > room)

@@ -60,7 +60,7 @@ bool
 seal_valid(const struct seal *k)
 {
 	return k->proto >= SEAL_TLS12 && k->proto <= SEAL_DTLS12 && k->suite >= SEAL_AES128_SHA256 &&
-	    k->suite <= SEAL_CHACHA_SHA256 && k->role <= SEAL_CLIENT && k->zero == 0 &&
+	    k->suite <= SEAL_CHACHA_SHA256 && k->role <= SEAL_CLIENT && k->fragment <= 4 &&
 	    (k->proto == SEAL_TLS13 || (k->gen[SEAL_TX] == 0 && k->gen[SEAL_RX] == 0));
 }
 

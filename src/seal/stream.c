@@ -16,6 +16,12 @@ seal_after(const struct seal *k)
 	return k->proto == SEAL_TLS13 ? 1 + TAG_LEN : TAG_LEN;
 }
 
+size_t
+seal_plain_max(const struct seal *k)
+{
+	return k->fragment == 0 ? SEAL_PLAIN_MAX : (size_t)256 << k->fragment;
+}
+
 /* The only outer types that an established session has: after the handshake TLS 1.3 hides them all and sends no
  * ChangeCipherSpec any more (RFC 8446 5); in TLS 1.2 that would be a renegotiation. */
 static bool
@@ -110,11 +116,14 @@ seal_open(const struct seal *k, const struct seal_pos *pos, struct seal_ctx *c, 
 
 	struct seal_pos after = *pos;
 	after.seq[SEAL_RX]++;
-	after.idle = got.kind == SEAL_DATA ? 0 : got.kind == SEAL_NOTHING ? pos->idle + 1 : pos->idle;
-	if (after.idle > SEAL_IDLE_MAX)
+	if (got.kind == SEAL_DATA)
+		after.idle = 0;
+	else if (got.kind == SEAL_NOTHING && ++after.idle > SEAL_IDLE_MAX)
 		return SEAL_F_FLOOD;
-	if (got.kind == SEAL_KEY_UPDATE)
+	if (got.kind == SEAL_KEY_UPDATE) {
 		after.updates++;
+		after.asked = 0;
+	}
 	*in = got;
 	*next = after;
 	return SEAL_OK;
@@ -150,7 +159,7 @@ seal_seal(const struct seal *k, const struct seal_pos *pos, struct seal_ctx *c, 
 
 	if (!ready(k, pos, SEAL_TX))
 		return SEAL_F_STATE;
-	if (len > SEAL_PLAIN_MAX)
+	if (len > seal_plain_max(k))
 		return SEAL_F_LENGTH;
 	size_t total = seal_before(k) + len + seal_after(k);
 	if (total > room)
@@ -187,7 +196,10 @@ seal_update(const struct seal *k, const struct seal_pos *pos, struct seal_ctx *c
 
 	if (k->proto != SEAL_TLS13)
 		return SEAL_F_STATE;
-	return seal_seal(k, pos, c, SEAL_T_HANDSHAKE, body, sizeof body, out, room, next);
+	int n = seal_seal(k, pos, c, SEAL_T_HANDSHAKE, body, sizeof body, out, room, next);
+	if (n > 0 && request)
+		next->asked = 1;
+	return n;
 }
 
 enum seal_due
@@ -195,7 +207,7 @@ seal_due(const struct seal *k, const struct seal_pos *pos)
 {
 	if (k->proto != SEAL_TLS13 || !is_gcm(k))
 		return SEAL_DUE_NOT;
-	if (pos->seq[SEAL_RX] >= SEAL_UPDATE_AT)
+	if (pos->seq[SEAL_RX] >= SEAL_UPDATE_AT && !pos->asked)
 		return SEAL_DUE_REQUEST;
 	return pos->seq[SEAL_TX] >= SEAL_UPDATE_AT ? SEAL_DUE_UPDATE : SEAL_DUE_NOT;
 }

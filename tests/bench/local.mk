@@ -2,3 +2,8 @@
 noinst_PROGRAMS += %D%/bench_stun
 %C%_bench_stun_SOURCES = %D%/bench_stun.c
 %C%_bench_stun_LDADD = src/stun/libtp_stun.a src/base/libtp_base.a $(SODIUM_LIBS) $(CRYPTO_LIBS)
+
+noinst_PROGRAMS += %D%/bench_seal
+%C%_bench_seal_SOURCES = %D%/bench_seal.c
+%C%_bench_seal_CFLAGS = $(AM_CFLAGS) $(SSL_CFLAGS) $(SODIUM_CFLAGS)
+%C%_bench_seal_LDADD = src/usher/libtp_usher.a src/seal/libtp_seal.a $(SSL_LIBS) $(SODIUM_LIBS) $(CRYPTO_LIBS)

@@ -17,3 +17,14 @@ check_PROGRAMS += %D%/fuzz_stun
 %C%_fuzz_stun_LDFLAGS = $(fuzz_link)
 %C%_fuzz_stun_LDADD = src/stun/libtp_stun.a src/base/libtp_base.a $(SODIUM_LIBS) $(CRYPTO_LIBS)
 EXTRA_DIST += %D%/fuzz_stun.in
+
+check_PROGRAMS += %D%/fuzz_conf
+%C%_fuzz_conf_SOURCES = %D%/fuzz_conf.c %D%/fuzz.h $(fuzz_main)
+%C%_fuzz_conf_LDFLAGS = $(fuzz_link)
+%C%_fuzz_conf_LDADD = src/conf/libtp_conf_yaml.a src/conf/libtp_conf.a src/base/libtp_base.a $(YAML_LIBS) $(SODIUM_LIBS)
+EXTRA_DIST += %D%/fuzz_conf.in
+check_PROGRAMS += %D%/fuzz_seal
+%C%_fuzz_seal_SOURCES = %D%/fuzz_seal.c %D%/fuzz.h $(fuzz_main)
+%C%_fuzz_seal_LDFLAGS = $(fuzz_link)
+%C%_fuzz_seal_LDADD = src/seal/libtp_seal.a $(SODIUM_LIBS) $(CRYPTO_LIBS)
+EXTRA_DIST += %D%/fuzz_seal.in

@@ -2,6 +2,7 @@
 """Starts the real daemon (installed or from the build tree) for a test and ends exactly what it started."""
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -30,9 +31,14 @@ def isolate():
 
 
 def free_port(host="127.0.0.1", kind=socket.SOCK_DGRAM):
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind) as s:
-        s.bind((host, 0))
-        return s.getsockname()[1]
+    # Not the kernel's choice: that is often inside the default relay range, which the configuration check refuses.
+    while True:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind) as s:
+            try:
+                s.bind((host, random.randrange(10000, 32768)))
+            except OSError:
+                continue
+            return s.getsockname()[1]
 
 
 def paths():

@@ -1,4 +1,4 @@
 # lint
-lints = %D%/layers.sh %D%/sansio.sh %D%/size.sh %D%/spdx.sh
+lints = %D%/layers.sh %D%/sansio.sh %D%/size.sh %D%/spdx.sh %D%/docs.sh
 TESTS += $(lints)
 EXTRA_DIST += $(lints) %D%/size.allow

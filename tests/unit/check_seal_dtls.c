@@ -64,6 +64,21 @@ START_TEST(echo)
 }
 END_TEST
 
+/* The Finished that was stored and OpenSSL's nonce make OpenSSL's own record again, byte for byte. */
+START_TEST(same_finished)
+{
+	if (!open_case(_i))
+		return;
+	if (l.k.role == SEAL_SERVER) {
+		int n = seal_dtls_seal(&l.s.keys, &ctx, 0, SEAL_T_HANDSHAKE, l.s.final.finished, SEAL_FINISHED_LEN,
+		    out, sizeof out);
+		ck_assert_int_le(n, (int)sizeof l.tail);
+		ck_assert_mem_eq(out, l.tail + sizeof l.tail - n, (size_t)n);
+	}
+	link_fini(&l);
+}
+END_TEST
+
 START_TEST(in_place)
 {
 	struct seal_in in;
@@ -379,6 +394,21 @@ START_TEST(window_model)
 }
 END_TEST
 
+START_TEST(window_edge)
+{
+	struct seal_dtls d = { .top = 100 };
+
+	ck_assert(seal_window_fresh(&d, 36));
+	ck_assert(!seal_window_fresh(&d, 35));
+	ck_assert(!seal_window_fresh(&d, 0));
+	ck_assert(seal_window_fresh(&d, 100));
+	seal_window_mark(&d, (UINT64_C(1) << 48) - 1);
+	ck_assert(!seal_window_fresh(&d, (UINT64_C(1) << 48) - 1));
+	ck_assert(seal_window_fresh(&d, (UINT64_C(1) << 48) - 2));
+	ck_assert(!seal_window_fresh(&d, 100));
+}
+END_TEST
+
 /* Killed between the two stores (top, then bits): nothing that was taken is fresh again. */
 START_TEST(window_torn)
 {
@@ -443,6 +473,7 @@ suite_dtls(void)
 	tcase_add_checked_fixture(n, setup, teardown);
 	tcase_set_timeout(t, 60);
 	tcase_add_loop_test(t, echo, 0, cases);
+	tcase_add_loop_test(t, same_finished, 0, cases);
 	tcase_add_loop_test(t, in_place, 0, cases);
 	tcase_add_loop_test(t, reorder_and_replay, 0, cases);
 	tcase_add_loop_test(t, alerts, 0, cases);
@@ -453,6 +484,7 @@ suite_dtls(void)
 	tcase_add_test(b, one_datagram);
 	tcase_add_test(b, content);
 	tcase_add_test(n, window_model);
+	tcase_add_test(n, window_edge);
 	tcase_add_test(n, window_torn);
 	tcase_add_test(n, numbers);
 	suite_add_tcase(s, t);

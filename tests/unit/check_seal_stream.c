@@ -3,6 +3,7 @@
 #include "config.h"
 
 #include <check.h>
+#include <errno.h>
 #include <openssl/err.h>
 #include <string.h>
 
@@ -57,6 +58,23 @@ START_TEST(echo)
 		link_echo(&l, data, sizes[i]);
 	ck_assert_uint_eq(l.s.pos.seq[SEAL_TX], TP_COUNT(sizes) + (l.k.proto == SEAL_TLS12));
 	ck_assert_uint_eq(l.s.pos.seq[SEAL_RX], TP_COUNT(sizes) + (l.k.proto == SEAL_TLS12));
+	link_fini(&l);
+}
+END_TEST
+
+/* Our explicit nonces go on where OpenSSL's Finished, number 0, was. */
+START_TEST(nonce_goes_on)
+{
+	struct seal_pos next;
+
+	if (!open_case(_i))
+		return;
+	if (l.k.proto == SEAL_TLS12 && l.k.suite != SEAL_CHACHA_SHA256) {
+		const uint8_t *finished = l.tail + sizeof l.tail - (SEAL_HEAD + 8 + 16 + 16);
+		ck_assert_uint_eq(finished[0], SEAL_T_HANDSHAKE);
+		seal_seal(&l.s.keys, &l.s.pos, &ctx, SEAL_T_DATA, data, 1, out, sizeof out, &next);
+		ck_assert_uint_eq(get_u64(out + SEAL_HEAD), get_u64(finished + SEAL_HEAD) + 1);
+	}
 	link_fini(&l);
 }
 END_TEST
@@ -132,6 +150,7 @@ send_update(bool request)
 
 	ck_assert_int_eq(n, 5 + 5 + 1 + 16);
 	link_to_peer(&l, out, (size_t)n);
+	ck_assert_int_eq(next.asked, request || l.s.pos.asked);
 	l.s.pos = next;
 	rekey(SEAL_TX);
 }
@@ -148,6 +167,7 @@ take_update(uint8_t *p, size_t n, bool answer)
 	ck_assert_int_eq(in.kind, SEAL_KEY_UPDATE);
 	ck_assert_int_eq(in.answer, answer);
 	ck_assert_uint_eq(l.s.pos.updates, updates + 1);
+	ck_assert_int_eq(l.s.pos.asked, 0);
 	rekey(SEAL_RX);
 	return len;
 }
@@ -259,6 +279,80 @@ START_TEST(renegotiation)
 	ck_assert_int_eq(in.kind, SEAL_RENEGOTIATE);
 	send_alert(SEAL_A_NO_RENEGOTIATION);
 	ck_assert_uint_eq(out[0], SEAL_T_ALERT);
+	link_fini(&l);
+}
+END_TEST
+
+/* The client's first data comes with its Finished: it stays in the socket, and is ours. */
+START_TEST(early_bird)
+{
+	const struct link_case k = { SEAL_TLS13, SEAL_AES256_SHA384, false, SEAL_SERVER };
+	struct seal_in in;
+
+	for (unsigned read_ahead = 0; read_ahead < 2; read_ahead++) {
+		link_init(&l, &k, &ctx);
+		SSL *s = l.ssl[SEAL_SERVER], *c = l.peer;
+		SSL_set_read_ahead(s, (int)read_ahead);
+		SSL_do_handshake(c);
+		link_move(&l, SEAL_CLIENT);
+		SSL_do_handshake(s);
+		link_move(&l, SEAL_SERVER);
+		ck_assert_int_eq(SSL_do_handshake(c), 1);
+		ck_assert_int_eq(SSL_write(c, data, 300), 300);
+		link_move(&l, SEAL_CLIENT);
+		ck_assert_int_eq(SSL_do_handshake(s), 1);
+		if (read_ahead) {
+			ck_assert_int_eq(usher_export(&l.s, s, &l.tap[SEAL_SERVER]), -EBUSY);
+		} else {
+			int n = BIO_read(SSL_get_rbio(s), raw, sizeof raw);
+			ck_assert_int_eq(n, 300 + 22);
+			link_take_over(&l);
+			link_recv(&l, raw, (size_t)n, &in, out, sizeof out);
+			ck_assert_mem_eq(in.data, data, 300);
+			link_echo(&l, data, 10);
+		}
+		link_fini(&l);
+	}
+}
+END_TEST
+
+START_TEST(tickets)
+{
+	const struct link_case k = { SEAL_TLS13, SEAL_AES256_SHA384, false, SEAL_SERVER };
+
+	link_init(&l, &k, &ctx);
+	SSL_set_num_tickets(l.ssl[SEAL_SERVER], 1);
+	link_handshake(&l, false);
+	ck_assert_int_eq(usher_export(&l.s, l.ssl[SEAL_SERVER], &l.tap[SEAL_SERVER]), -ENOTSUP);
+	link_fini(&l);
+}
+END_TEST
+
+/* Bytes that are no records; a session that does not exist yet. */
+START_TEST(tap_refuses)
+{
+	struct usher_tap tap = { 0 };
+	const uint8_t http[] = "GET / HTTP/1.1\r\n", future[] = "\026\376\375\0\2\0\0\0\0\0\0\0\1x";
+
+	ck_assert_int_eq(usher_tap_out(&tap, http, sizeof http - 1), -EPROTO);
+	tap = (struct usher_tap){ .dtls = true };
+	ck_assert_int_eq(usher_tap_out(&tap, future, sizeof future - 1), -EPROTO);	/* epoch 2 */
+}
+END_TEST
+
+/* A client that asked for small records gets no larger ones. */
+START_TEST(small_fragments)
+{
+	const struct link_case k = { _i ? SEAL_TLS13 : SEAL_TLS12, SEAL_AES256_SHA384, false, SEAL_SERVER };
+	struct seal_pos next;
+
+	link_init(&l, &k, &ctx);
+	SSL_set_tlsext_max_fragment_length(l.peer, TLSEXT_max_fragment_length_1024);
+	link_handshake(&l, false);
+	link_take_over(&l);
+	ck_assert_uint_eq(seal_plain_max(&l.s.keys), 1024);
+	link_echo(&l, data, 1024);
+	ck_assert_int_eq(seal_seal(&l.s.keys, &l.s.pos, &ctx, 23, data, 1025, raw, sizeof raw, &next), SEAL_F_LENGTH);
 	link_fini(&l);
 }
 END_TEST
@@ -501,6 +595,10 @@ START_TEST(limits)
 	ck_assert_int_eq(seal_due(&us, &pos), SEAL_DUE_UPDATE);
 	pos.seq[SEAL_RX] = SEAL_UPDATE_AT;
 	ck_assert_int_eq(seal_due(&us, &pos), SEAL_DUE_REQUEST);
+	ck_assert_int_gt(seal_update(&us, &pos, &ctx, true, out, sizeof out, &next), 0);
+	ck_assert_int_eq(next.asked, 1);
+	next.seq[SEAL_TX] = 0;
+	ck_assert_int_eq(seal_due(&us, &next), SEAL_DUE_NOT);
 	pos.seq[SEAL_TX] = SEAL_GCM13_MAX - 1;
 	ck_assert_int_gt(seal_seal(&us, &pos, &ctx, 23, text, 1, out, sizeof out, &next), 0);
 	ck_assert_int_eq(seal_seal(&us, &next, &ctx, 23, text, 1, out, sizeof out, &next), SEAL_F_LIMIT);
@@ -610,12 +708,17 @@ suite_stream(void)
 	tcase_add_checked_fixture(c, setup, teardown);
 	tcase_set_timeout(t, 60);
 	tcase_add_loop_test(t, echo, 0, cases);
+	tcase_add_loop_test(t, nonce_goes_on, 0, cases);
 	tcase_add_loop_test(t, many_records, 0, cases);
 	tcase_add_loop_test(t, padding, 0, 2);
 	tcase_add_loop_test(t, key_update, 0, cases);
 	tcase_add_loop_test(t, close_both_ways, 0, cases);
 	tcase_add_loop_test(t, fatal_alerts, 0, cases);
 	tcase_add_loop_test(t, renegotiation, 0, 2);
+	tcase_add_test(t, early_bird);
+	tcase_add_test(t, tickets);
+	tcase_add_test(t, tap_refuses);
+	tcase_add_loop_test(t, small_fragments, 0, 2);
 	tcase_add_loop_test(b, wrong_bytes, 0, cases);
 	tcase_add_loop_test(b, wrong_order, 0, cases);
 	tcase_add_test(b, heads);

@@ -26,6 +26,7 @@ struct link {
 	struct usher_tap tap[2];
 	struct seal_session s;		/* ours, as the usher would send it; s.pos is the committed one */
 	struct seal_ctx *c;
+	uint8_t tail[61];		/* the last bytes of our handshake: a whole DTLS Finished with GCM */
 };
 
 /* Before check forks: keys are made once, RSA is slow. */
@@ -34,6 +35,8 @@ void link_keys(void);
 void link_init(struct link *l, const struct link_case *k, struct seal_ctx *c);
 /* Moves bytes both ways until the handshake is done; hold_last: the server's last flight is kept from the client. */
 void link_handshake(struct link *l, bool hold_last);
+/* What this side wrote goes to the other, past its tap. */
+void link_move(struct link *l, enum seal_role from);
 /* Exports our side and frees its SSL object. */
 void link_take_over(struct link *l);
 /* The three above. */

@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * check.c: is this request from whom it says?  The order of RFC 8489 9.2.4; challenges and signatures.
+ *
+ * A wrong password always takes the same way as an unknown user, through the keeper, also when the right key
+ * is at hand: how long the 401 takes says nothing about which names exist or are in use.
+ */
+#include "config.h"
+
+#include <sodium.h>
+
+#include "auth_int.h"
+
+/* PASSWORD-ALGORITHMS in order of preference: number and length of parameters of each, RFC 8489 14.11. */
+static const uint8_t algs_any[] = { 0, STUN_ALG_SHA256, 0, 0, 0, STUN_ALG_MD5, 0, 0 };
+#define ALGS_ANY_LEN 8
+#define ALGS_SHA256_LEN 4		/* the first of them */
+
+static size_t
+algs_len(const struct auth_policy *p)
+{
+	return p->sha256_only ? ALGS_SHA256_LEN : ALGS_ANY_LEN;
+}
+
+/* The three identity attributes of a request, whole. */
+struct identity {
+	const struct stun_attr *name;	/* USERNAME or USERHASH */
+	const struct stun_attr *realm, *nonce;
+};
+
+static int
+take_identity(const struct stun_msg *m, struct identity *id)
+{
+	id->name = stun_find(m, STUN_A_USERNAME);
+	if (id->name == NULL)
+		id->name = stun_find(m, STUN_A_USERHASH);
+	id->realm = stun_find(m, STUN_A_REALM);
+	id->nonce = stun_find(m, STUN_A_NONCE);
+	if (id->name == NULL || id->realm == NULL || id->nonce == NULL)
+		return STUN_E_BAD_REQUEST;
+	if (id->name->type == STUN_A_USERHASH ? id->name->len != 32 : id->name->len > STUN_USERNAME_MAX)
+		return STUN_E_BAD_REQUEST;
+	if (id->realm->len > STUN_REALM_MAX || id->nonce->len > STUN_NONCE_MAX)
+		return STUN_E_BAD_REQUEST;
+	return 0;
+}
+
+/* Bid-down protection: what the client chose must be what the nonce says that we offered. */
+static int
+choose_alg(const struct auth_policy *p, const struct stun_msg *m, uint32_t bits, uint8_t *alg)
+{
+	const struct stun_attr *list = stun_find(m, STUN_A_PASSWORD_ALGORITHMS);
+	const struct stun_attr *one = stun_find(m, STUN_A_PASSWORD_ALGORITHM);
+	uint16_t chosen;
+
+	if (list == NULL && one == NULL) {
+		*alg = STUN_ALG_MD5;
+		return p->sha256_only ? STUN_E_UNAUTHENTICATED : 0;
+	}
+	if (list == NULL || !stun_get_alg(one, &chosen) || (bits & NONCE_BIT_ALGORITHMS) == 0)
+		return STUN_E_BAD_REQUEST;
+	/* A reload that forbids MD5 must not break clients that echo the list of before: they may choose SHA-256. */
+	if (!(list->len == algs_len(p) || (p->sha256_only && list->len == ALGS_ANY_LEN)) ||
+	    memcmp(list->value, algs_any, list->len) != 0)
+		return STUN_E_BAD_REQUEST;
+	if (chosen != STUN_ALG_SHA256 && (chosen != STUN_ALG_MD5 || list->len != ALGS_ANY_LEN))
+		return STUN_E_BAD_REQUEST;
+	*alg = (uint8_t)chosen;
+	return p->sha256_only && chosen != STUN_ALG_SHA256 ? STUN_E_UNAUTHENTICATED : 0;
+}
+
+/* ---- keyed hashes ---------------------------------------------------------------------------- */
+
+/* Hash of a kind of thing: parts never run into each other because each has its length in front. */
+static uint64_t
+hash_parts(const struct cross *c, const void *a, size_t a_len, const void *b, size_t b_len, uint8_t kind)
+{
+	uint8_t buf[5 + 128 + STUN_USERNAME_MAX];
+	uint64_t h;
+
+	assert(a_len <= 128 && b_len <= STUN_USERNAME_MAX);
+	buf[0] = kind;
+	put_u16(buf + 1, (uint16_t)a_len);
+	put_u16(buf + 3, (uint16_t)b_len);
+	memcpy(buf + 5, a, a_len);
+	if (b_len > 0)
+		memcpy(buf + 5 + a_len, b, b_len);
+	h = cross_hash(c, buf, 5 + a_len + b_len);
+	return h != 0 ? h : 1;	/* 0 is "none" everywhere */
+}
+
+static uint64_t
+hash_user(const struct auth_in *in, const void *stable, size_t len)
+{
+	return hash_parts(in->cross, in->policy->realm, in->policy->realm_len, stable, len, 'u');
+}
+
+static uint64_t
+hash_name(const struct auth_in *in, const void *name, size_t len)
+{
+	return hash_parts(in->cross, in->policy->realm, in->policy->realm_len, name, len, 'n');
+}
+
+static uint64_t
+hash_identity(const struct auth_in *in, const struct stun_attr *name, uint8_t alg)
+{
+	uint8_t head[3];
+
+	put_u16(head, name->type);
+	head[2] = alg;
+	return hash_parts(in->cross, head, sizeof head, name->value, name->len, 'i');
+}
+
+/* ---- the key ------------------------------------------------------------------------------------ */
+
+static bool
+integrity_holds(const struct stun_msg *m, const uint8_t *key, size_t key_len)
+{
+	return m->mi256_off != 0 ? stun_check_mi256(m, key, key_len) : stun_check_mi(m, key, key_len);
+}
+
+/*
+ * The allocation's own key goes on being good after its credential expired or was rotated.  A key is made
+ * of the whole name: that it fits says who it is, also when only a USERHASH came.
+ */
+static bool
+from_session(const struct auth_in *in, const struct stun_msg *m, const struct stun_attr *name, uint8_t alg,
+    struct auth_who *who)
+{
+	const struct session_key *k = in->session_key;
+	const struct session *x = in->session;
+
+	if (x == NULL || k == NULL || k->gen != x->gen || k->alg != alg || k->len > STUN_KEY_MAX)
+		return false;
+	if (name->type == STUN_A_USERNAME && hash_name(in, name->value, name->len) != x->name)
+		return false;
+	if (!integrity_holds(m, k->key, k->len))
+		return false;
+	who->user = x->user;
+	who->name = x->name;
+	who->alg = k->alg;
+	who->key_len = k->len;
+	memcpy(who->key, k->key, sizeof who->key);
+	who->credential_expiry = k->credential_expiry;
+	memcpy(who->user_text, x->user_text, SESSION_NAME);
+	who->user_text_len = (uint8_t)strnlen(x->user_text, SESSION_NAME);
+	return true;
+}
+
+static bool
+from_entry(const struct key_entry *e, const struct stun_msg *m, struct auth_who *who)
+{
+	if (!integrity_holds(m, e->key, e->key_len))
+		return false;
+	who->user = e->user;
+	who->name = e->name;
+	who->alg = e->alg;
+	who->key_len = e->key_len;
+	memcpy(who->key, e->key, sizeof who->key);
+	who->credential_expiry = e->credential_expiry;
+	memcpy(who->user_text, e->user_text, SESSION_NAME);
+	who->user_text_len = e->user_text_len;
+	return true;
+}
+
+static bool
+grant_is_sound(const struct auth_grant *g, uint8_t alg)
+{
+	return g->verdict == GRANT_OK && g->alg == alg && g->key_len == (alg == STUN_ALG_MD5 ? 16 : 32) &&
+	    g->stable_len <= sizeof g->stable && g->name_len <= sizeof g->name;
+}
+
+static const struct key_entry *
+keep_grant(const struct auth_in *in, uint64_t id)
+{
+	const struct auth_grant *g = in->grant;
+	uint64_t user = g->stable_len > 0 ? hash_user(in, g->stable, g->stable_len) : 0;
+
+	return key_cache_put(in->cache, id, g, user, hash_name(in, g->name, g->name_len), in->now);
+}
+
+static int
+find_key(const struct auth_in *in, const struct stun_msg *m, const struct stun_attr *name, uint8_t alg,
+    struct auth_who *who)
+{
+	uint64_t id;
+	const struct key_entry *e;
+
+	if (from_session(in, m, name, alg, who))
+		return 0;
+	id = hash_identity(in, name, alg);
+	if (in->grant != NULL) {
+		if (!grant_is_sound(in->grant, alg))
+			return STUN_E_UNAUTHENTICATED;
+		return from_entry(keep_grant(in, id), m, who) ? 0 : STUN_E_UNAUTHENTICATED;
+	}
+	e = key_cache_find(in->cache, id, in->now, in->policy->conf_generation);
+	return e != NULL && from_entry(e, m, who) ? 0 : AUTH_NEED_KEY;
+}
+
+int
+auth_check(const struct auth_in *in, const struct stun_msg *m, struct auth_who *who, bool *foreign)
+{
+	const struct auth_policy *p = in->policy;
+	struct identity id;
+	enum nonce_verdict v;
+	uint32_t bits = 0;
+	uint8_t alg;
+	int code;
+
+	*foreign = false;
+	memset(who, 0, sizeof *who);
+	if (m->mi_off == 0 && m->mi256_off == 0)
+		return STUN_E_UNAUTHENTICATED;
+	code = take_identity(m, &id);
+	if (code != 0)
+		return code;
+	v = nonce_judge(id.nonce->value, id.nonce->len, in->nonces, in->client, p->realm, p->realm_len, in->now,
+	    p->nonce_lifetime, &bits);
+	*foreign = v == NONCE_FOREIGN;
+	if (v != NONCE_GOOD)
+		return STUN_E_STALE_NONCE;
+	code = choose_alg(p, m, bits, &alg);
+	if (code != 0)
+		return code;
+	if (id.realm->len != p->realm_len || memcmp(id.realm->value, p->realm, p->realm_len) != 0)
+		return STUN_E_UNAUTHENTICATED;
+	if (p->sha256_only && m->mi256_off == 0)
+		return STUN_E_UNAUTHENTICATED;
+	code = find_key(in, m, id.name, alg, who);
+	if (code != 0)
+		return code;
+	who->mi256 = m->mi256_off != 0;
+	if (p->strict_expiry && who->credential_expiry != 0 && in->unix_now >= who->credential_expiry)
+		return STUN_E_UNAUTHENTICATED;
+	return 0;
+}
+
+void
+auth_challenge(struct stun_out *o, const struct auth_policy *p, const struct nonce_keys *k,
+    const struct addr *client, tp_ms now, bool algorithms)
+{
+	uint32_t bits = (algorithms ? NONCE_BIT_ALGORITHMS : 0) | (p->offer_userhash ? NONCE_BIT_USERHASH : 0);
+	char nonce[NONCE_LEN];
+
+	nonce_make(nonce, k, bits, client, p->realm, p->realm_len, now);
+	stun_put_bytes(o, STUN_A_REALM, p->realm, p->realm_len);
+	stun_put_bytes(o, STUN_A_NONCE, nonce, sizeof nonce);
+	if (algorithms)
+		stun_put_bytes(o, STUN_A_PASSWORD_ALGORITHMS, algs_any, algs_len(p));
+}
+
+void
+auth_sign(struct stun_out *o, const struct auth_who *who)
+{
+	if (who->mi256)
+		stun_put_mi256(o, who->key, who->key_len);
+	else
+		stun_put_mi(o, who->key, who->key_len);
+}

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * rate.c: how often a source prefix is answered without credentials.
+ *
+ * A word is {32-bit tag, 32-bit instant at which the bucket is full again}, in units of 16 us.  Four places
+ * per prefix; when all are busy with others the one that is full soonest is forgotten.  A lost race lets
+ * one answer too many out; nothing here waits.
+ */
+#include "config.h"
+
+#include "state_int.h"
+
+#define UNITS_PER_SECOND 62500u
+#define CAS_TRIES 4
+
+static inline uint64_t word(uint32_t tag, uint32_t tat) { return ((uint64_t)tag << 32) | tat; }
+
+/* How far `tat` is ahead of now; 0 when it is past, or so far ahead that the clock must have wrapped. */
+static uint32_t
+ahead(uint32_t tat, uint32_t now, uint32_t most)
+{
+	uint32_t d = tat - now;
+
+	return d <= most ? d : 0;
+}
+
+static _Atomic uint64_t *
+choose(struct cross *c, uint64_t hash, uint32_t tag, uint32_t now, uint32_t most)
+{
+	uint32_t home = (uint32_t)hash & (RATES - 1) & ~(RATE_WAYS - 1), best_ahead = UINT32_MAX;
+	_Atomic uint64_t *best = NULL;
+
+	for (uint32_t i = 0; i < RATE_WAYS; i++) {
+		_Atomic uint64_t *at = cross_rate(c, home + i);
+		uint64_t v = atomic_load_explicit(at, memory_order_relaxed);
+		uint32_t d;
+
+		if ((uint32_t)(v >> 32) == tag)
+			return at;
+		d = ahead((uint32_t)v, now, most);
+		if (d < best_ahead) {
+			best = at;
+			best_ahead = d;
+		}
+	}
+	return best;
+}
+
+bool
+rate_take(struct cross *c, enum rate_kind kind, uint64_t prefix, uint32_t per_second, uint32_t burst, tp_ms now)
+{
+	uint64_t step, span;
+	uint32_t tag, t = (uint32_t)(now * (UNITS_PER_SECOND / 100) / 10);
+	uint8_t key[9] = { (uint8_t)kind };
+	_Atomic uint64_t *at;
+	uint64_t hash;
+
+	if (per_second == 0)
+		return true;
+	step = per_second < UNITS_PER_SECOND ? UNITS_PER_SECOND / per_second : 1;
+	span = (uint64_t)(burst != 0 ? burst : 1) * UNITS_PER_SECOND / per_second;
+	span = span < step ? step : span > UINT32_MAX / 4 ? UINT32_MAX / 4 : span;
+	put_u64(key + 1, prefix);
+	hash = cross_hash(c, key, sizeof key);
+	tag = (uint32_t)(hash >> 32) | 1;	/* 0 is an empty word */
+	at = choose(c, hash, tag, t, (uint32_t)span);
+	for (unsigned i = 0; i < CAS_TRIES; i++) {
+		uint64_t v = atomic_load_explicit(at, memory_order_relaxed);
+		uint32_t d = (uint32_t)(v >> 32) == tag ? ahead((uint32_t)v, t, (uint32_t)span) : 0;
+
+		if (d + step > span)
+			return false;
+		if (atomic_compare_exchange_weak_explicit(at, &v, word(tag, t + d + (uint32_t)step),
+		    memory_order_relaxed, memory_order_relaxed))
+			return true;
+	}
+	return true;
+}

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * shard.c: layout of a SHARD and its KEYS region, binding a mapping to them.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <sodium.h>
+
+#include "state_int.h"
+
+struct shard_layout { size_t slots, area[2], blocks, size; };
+
+unsigned
+shard_index_max(uint32_t slot_max)
+{
+	unsigned k = INDEX_LOG2_MIN;
+
+	while (((uint64_t)1 << k) < 2 * (uint64_t)slot_max)
+		k++;
+	return k;
+}
+
+static struct shard_layout
+layout_of(uint32_t slot_max)
+{
+	struct shard_layout l;
+	unsigned k = shard_index_max(slot_max);
+	size_t largest = sizeof(uint64_t) << k, other = largest / 2;
+
+	l.slots = PAGE_UP(sizeof(struct shard_head));
+	l.area[0] = l.slots + PAGE_UP((size_t)slot_max * sizeof(struct session));
+	l.area[1] = l.area[0] + PAGE_UP(k % 2 == 0 ? largest : other);
+	l.blocks = l.area[1] + PAGE_UP(k % 2 == 0 ? other : largest);
+	l.size = l.blocks + PAGE_UP((size_t)shard_block_max(slot_max) * sizeof(struct block));
+	return l;
+}
+
+size_t
+shard_region_size(uint32_t slot_max)
+{
+	return layout_of(slot_max).size;
+}
+
+size_t
+shard_keys_size(uint32_t slot_max)
+{
+	return PAGE_UP(sizeof(struct keys_head)) + PAGE_UP((size_t)slot_max * sizeof(struct session_key));
+}
+
+struct session_key *
+slot_key(const struct shard *s, uint32_t slot)
+{
+	uint8_t *base = (uint8_t *)s->keys + PAGE_UP(sizeof(struct keys_head));
+
+	return (struct session_key *)(void *)base + slot;
+}
+
+/* The magic word last: a writer that dies here starts over. */
+static void
+init(struct shard *s, const uint8_t seed[16])
+{
+	struct shard_head *h = s->head;
+
+	h->layout = STATE_LAYOUT_SHARD;
+	h->index = s->index;
+	h->slot_max = s->slot_max;
+	memcpy(h->seed, seed, sizeof h->seed);
+	atomic_store_explicit(&h->index_log2, INDEX_LOG2_MIN, memory_order_relaxed);
+	CRASH_POINT("shard:init");
+	store32(&h->magic, SHARD_MAGIC);
+}
+
+static int
+check_head(const struct shard *s)
+{
+	const struct shard_head *h = s->head;
+	uint32_t k = atomic_load_explicit(&h->index_log2, memory_order_relaxed);
+
+	if (h->magic != SHARD_MAGIC || h->layout != STATE_LAYOUT_SHARD)
+		return -EPROTO;
+	if (h->index != s->index || h->slot_max != s->slot_max || k < INDEX_LOG2_MIN || k > s->index_max ||
+	    atomic_load_explicit(&h->bump, memory_order_relaxed) > s->slot_max ||
+	    atomic_load_explicit(&h->block_bump, memory_order_relaxed) > s->block_max)
+		return -EINVAL;
+	return 0;
+}
+
+static int
+attach_keys(const struct shard *s)
+{
+	struct keys_head *h = s->keys;
+
+	if (h->magic == 0) {
+		h->layout = STATE_LAYOUT_KEYS;
+		h->index = s->index;
+		h->slot_max = s->slot_max;
+		store32(&h->magic, KEYS_MAGIC);
+	}
+	if (h->magic != KEYS_MAGIC || h->layout != STATE_LAYOUT_KEYS)
+		return -EPROTO;
+	return h->index == s->index && h->slot_max == s->slot_max ? 0 : -EINVAL;
+}
+
+int
+shard_attach(struct shard *s, unsigned index, void *region, void *keys, uint32_t slot_max, bool writer,
+    const uint8_t seed[16])
+{
+	struct shard_layout l;
+	uint8_t *base = region;
+	int r;
+
+	if (slot_max == 0 || slot_max > SLOT_LIMIT || index >= SHARDS_MAX || (writer && keys == NULL))
+		return -EINVAL;
+	l = layout_of(slot_max);
+	*s = (struct shard){
+		.index = index, .region = region, .keys = writer ? keys : NULL, .writer = writer,
+		.slot_max = slot_max, .slots = (struct session *)(void *)(base + l.slots),
+		.head = region, .blocks = (struct block *)(void *)(base + l.blocks),
+		.area = { (_Atomic uint64_t *)(void *)(base + l.area[0]), (_Atomic uint64_t *)(void *)(base + l.area[1]) },
+		.index_max = shard_index_max(slot_max), .block_max = shard_block_max(slot_max),
+	};
+	if (s->head->magic == 0) {
+		if (!writer)
+			return 0;
+		init(s, seed);
+	}
+	if ((r = check_head(s)) != 0)
+		return r;
+	return writer ? attach_keys(s) : 0;
+}
+
+uint32_t
+shard_live(const struct shard *s)
+{
+	return atomic_load_explicit(&s->head->live, memory_order_relaxed);
+}
+
+uint32_t
+shard_high(const struct shard *s)
+{
+	uint32_t n = atomic_load_explicit(&s->head->bump, memory_order_acquire);
+
+	return n < s->slot_max ? n : s->slot_max;
+}
+
+/* The key first: it is what must not stay. */
+void
+slot_scrub(struct shard *s, struct session *x)
+{
+	sodium_memzero(slot_key(s, session_slot(s, x)), sizeof(struct session_key));
+	CRASH_POINT("slot:key wiped");
+	block_give_all(s, x);
+	/* Everything behind state and generation, which outlive the session. */
+	memset((uint8_t *)x + offsetof(struct session, seq), 0, sizeof *x - offsetof(struct session, seq));
+	CRASH_POINT("slot:wiped");
+}
+
+void
+slot_free_push(struct shard *s, struct session *x)
+{
+	x->more = s->head->free;
+	CRASH_POINT("slot:linked");
+	s->head->free = session_slot(s, x) + 1;
+}

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * permission.c: CreatePermission, RFC 8656 10.2; peers judged when they are named and again after a reload.
+ */
+#include "config.h"
+
+#include "turn_int.h"
+
+unsigned
+peer_may(struct turn_call *c, const struct addr *peer)
+{
+	struct turn_out *out = c->out;
+
+	if (session_relay(c->session, peer->family) == NULL)
+		return STUN_E_PEER_FAMILY;
+	out->verdict = peer_judge(c->t->policy, peer, &out->rule);
+	if (out->verdict == PEER_OK)
+		return 0;
+	out->event = EV_PEER_DENIED;
+	out->peer = *peer;
+	out->ref = (struct session_ref){ session_slot(c->in->shard, c->session), c->session->gen };
+	return STUN_E_FORBIDDEN;
+}
+
+/* All peers of the request, ports cleared: a permission is for an address.  0 or an error code. */
+static unsigned
+read_peers(struct turn_call *c, struct addr peers[STUN_ATTRS_MAX], unsigned *n)
+{
+	const struct stun_attr *a = stun_find(&c->msg, STUN_A_XOR_PEER_ADDRESS);
+
+	for (*n = 0; a != NULL; a = stun_find_next(&c->msg, a)) {
+		if (!stun_get_xaddr(&c->msg, a, &peers[*n]))
+			return STUN_E_BAD_REQUEST;
+		peers[(*n)++].port = 0;
+	}
+	return *n > 0 ? 0 : STUN_E_BAD_REQUEST;
+}
+
+static unsigned
+judge_peers(struct turn_call *c, const struct addr *peers, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (session_relay(c->session, peers[i].family) == NULL)
+			return STUN_E_PEER_FAMILY;
+	for (unsigned i = 0; i < n; i++) {
+		unsigned code = peer_may(c, &peers[i]);
+
+		if (code != 0)
+			return code;
+	}
+	return 0;
+}
+
+enum turn_act
+turn_create_permission(struct turn_call *c)
+{
+	const struct turn *t = c->t;
+	struct addr peers[STUN_ATTRS_MAX];
+	struct stun_out o;
+	unsigned n, code = read_peers(c, peers, &n);
+
+	if (code == 0)
+		code = judge_peers(c, peers, n);
+	if (code != 0)
+		return reply_error(c, code);
+	peers_judge_again(c->t, c->in->shard, c->session);
+	if (!perm_fits(c->in->shard, c->session, peers, n, t->now, t->policy->permissions_max))
+		return reply_error(c, STUN_E_INSUFFICIENT_CAPACITY);
+	for (unsigned i = 0; i < n; i++)
+		if (perm_set(c->in->shard, c->session, &peers[i], t->now, t->policy->permissions_max) != 0)
+			return reply_error(c, STUN_E_INSUFFICIENT_CAPACITY);
+	reply_begin(c, &o, STUN_SUCCESS);
+	return reply_success(c, &o, STAT_OK_PERMISSION);
+}
+
+/* ---- peers that must go -------------------------------------------------------------------------- */
+
+#define GONE_MAX 32
+struct gone {
+	const struct turn_policy *policy;
+	uint8_t family;			/* of peers to drop; ADDR_NONE: those that the policy denies */
+	unsigned n;
+	struct addr peer[GONE_MAX];
+};
+
+static void
+collect_gone(void *arg, const struct addr *peer, uint16_t channel, uint32_t expiry)
+{
+	struct gone *g = arg;
+	bool goes = g->family != ADDR_NONE ? peer->family == g->family :
+	    peer_judge(g->policy, peer, NULL) != PEER_OK;
+
+	(void)channel;
+	(void)expiry;
+	if (goes && g->n < GONE_MAX)
+		g->peer[g->n++] = *peer;
+}
+
+static void
+drop_gone(struct gone *g, struct shard *s, struct session *x, tp_ms now)
+{
+	struct addr ip;
+
+	do {
+		g->n = 0;
+		session_each_peer(s, x, now, collect_gone, g);
+		for (unsigned i = 0; i < g->n; i++) {
+			ip = g->peer[i];
+			ip.port = 0;
+			perm_drop(s, x, &ip);
+		}
+	} while (g->n == GONE_MAX);
+}
+
+void
+peers_drop_family(struct shard *s, struct session *x, uint8_t family, tp_ms now)
+{
+	struct gone g = { .family = family };
+
+	drop_gone(&g, s, x, now);
+}
+
+void
+peers_judge_again(struct turn *t, struct shard *s, struct session *x)
+{
+	struct gone g = { .policy = t->policy };
+	uint32_t generation = (uint32_t)t->policy->generation;
+
+	if (x->policy == generation)
+		return;
+	drop_gone(&g, s, x, t->now);
+	x->policy = generation;
+}

@@ -1,0 +1,345 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * policy.c: which peers may be reached.  One canonical form, one decision, on every path.
+ *
+ *	never -> peers.deny -> own relay ports (two clients of this server meet) -> this host -> internal and
+ *	transition ranges (allow_private opens them) -> peers.allow
+ */
+#include "config.h"
+
+#include "turn_int.h"
+
+#define V4(a, b, c, d, n) { .family = ADDR_V4, .bits = (n), .ip = { (a), (b), (c), (d) } }
+#define V6(n, ...) { .family = ADDR_V6, .bits = (n), .ip = { __VA_ARGS__ } }
+
+/* No rule opens these. */
+static const struct cidr never[] = {
+	V4(0, 0, 0, 0, 8),		/* "this host": the kernel delivers 0.0.0.0 to loopback */
+	V4(224, 0, 0, 0, 4),		/* multicast */
+	V4(240, 0, 0, 0, 4),		/* class E and broadcast */
+	V6(128, 0),			/* unspecified */
+	V6(8, 0xff),			/* multicast */
+};
+
+/* Opened by allow_private only. */
+static const struct cidr internal[] = {
+	V4(10, 0, 0, 0, 8),
+	V4(100, 64, 0, 0, 10),		/* carrier NAT, RFC 6598; some clouds' metadata */
+	V4(127, 0, 0, 0, 8),
+	V4(168, 63, 129, 16, 32),	/* a cloud's host agent, in a public range */
+	V4(169, 254, 0, 0, 16),		/* link-local, metadata */
+	V4(172, 16, 0, 0, 12),
+	V4(192, 0, 0, 0, 24),		/* IETF, RFC 6890 */
+	V4(192, 0, 2, 0, 24),		/* documentation */
+	V4(192, 88, 99, 0, 24),		/* 6to4 anycast */
+	V4(192, 168, 0, 0, 16),
+	V4(198, 18, 0, 0, 15),		/* benchmarks */
+	V4(198, 51, 100, 0, 24),	/* documentation */
+	V4(203, 0, 113, 0, 24),		/* documentation */
+	V6(128, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1),	/* loopback */
+	V6(7, 0xfc),			/* unique local */
+	V6(10, 0xfe, 0x80),		/* link-local */
+	V6(10, 0xfe, 0xc0),		/* site-local */
+	V6(32, 0x20, 0x01, 0x0d, 0xb8),	/* documentation */
+	V6(20, 0x3f, 0xff, 0x00),	/* documentation, RFC 9637 */
+	V6(64, 0x01, 0x00),		/* discard, RFC 6666 */
+};
+
+/* Prefixes of IPv6 forms that carry an IPv4 address, and where in the address it is. */
+static const struct embedding { struct cidr prefix; uint8_t at; bool inverted; } embeddings[] = {
+	{ V6(96, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff), 12, false },	/* v4-mapped */
+	{ V6(96, 0), 12, false },						/* v4-compatible */
+	{ V6(96, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0), 12, false },	/* SIIT, RFC 2765 */
+	{ V6(96, 0, 0x64, 0xff, 0x9b), 12, false },				/* NAT64, RFC 6052 */
+	{ V6(48, 0, 0x64, 0xff, 0x9b, 0, 1), 12, false },			/* local NAT64, RFC 8215 */
+	{ V6(16, 0x20, 0x02), 2, false },					/* 6to4 */
+	{ V6(32, 0x20, 0x01, 0, 0), 4, false },					/* Teredo: server */
+	{ V6(32, 0x20, 0x01, 0, 0), 12, true },					/* Teredo: client */
+};
+
+static const struct cidr loopback_v6 = V6(128, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1);
+static const struct cidr global_v6 = V6(3, 0x20);
+static const struct cidr ietf_v6 = V6(23, 0x20, 0x01);		/* Teredo, ORCHID, benchmarks, RFC 2928 */
+static const struct cidr six_to_four = V6(16, 0x20, 0x02);
+static const struct cidr teredo = V6(32, 0x20, 0x01, 0, 0);
+static const struct cidr site_isatap = V6(0, 0);		/* any prefix: told by the interface id */
+
+static const struct cidr *
+find_in(const struct cidr *list, unsigned n, const struct addr *a)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (cidr_has(&list[i], a))
+			return &list[i];
+	return NULL;
+}
+
+static const struct cidr *
+find_rule(const struct turn_rules *r, const struct addr *a)
+{
+	return find_in(r->rule, r->count < TURN_RULES_MAX ? r->count : TURN_RULES_MAX, a);
+}
+
+static bool
+is_unspecified(const struct addr *a)
+{
+	static const uint8_t zero[16];
+
+	return memcmp(a->ip, zero, sizeof zero) == 0;
+}
+
+/* ---- this host ----------------------------------------------------------------------------------- */
+
+/* Is the address one that a relay row has, on either side of a NAT? */
+static bool
+row_has_ip(const struct turn_relay_row *r, const struct addr *a)
+{
+	return addr_ip_eq(&r->addr, a) || addr_ip_eq(&r->external, a);
+}
+
+static bool
+port_within(uint16_t port, uint16_t min, uint16_t max)
+{
+	return port == 0 ? min <= max : port >= min && port <= max;
+}
+
+static bool
+is_own_relay(const struct turn_policy *p, const struct addr *a)
+{
+	for (uint32_t i = 0; i < p->relay_count; i++)
+		if (row_has_ip(&p->relay[i], a) && port_within(a->port, p->relay[i].port_min, p->relay[i].port_max))
+			return true;
+	return false;
+}
+
+/* Any address of this machine, externals included. */
+static bool
+is_own_ip(const struct turn_policy *p, const struct addr *a)
+{
+	const struct peer_policy *pp = &p->peers;
+
+	for (uint32_t i = 0; i < pp->host_count; i++)
+		if (addr_ip_eq(&pp->host[i], a))
+			return true;
+	for (uint32_t i = 0; i < p->relay_count; i++)
+		if (row_has_ip(&p->relay[i], a))
+			return true;
+	for (uint32_t i = 0; i < pp->listener_count; i++)
+		if (addr_ip_eq(&pp->listener[i], a))
+			return true;
+	return false;
+}
+
+static bool
+is_allowed_own(const struct peer_policy *pp, const struct addr *a)
+{
+	for (uint32_t i = 0; i < pp->own_count; i++)
+		if (addr_ip_eq(&pp->own[i].addr, a) && port_within(a->port, pp->own[i].min, pp->own[i].max))
+			return true;
+	return false;
+}
+
+static bool
+listener_is(const struct turn_policy *p, const struct addr *l, const struct addr *a)
+{
+	if (l->port != a->port || l->family == ADDR_NONE)
+		return false;
+	if (addr_ip_eq(l, a))
+		return true;
+	if (is_unspecified(l))		/* a wildcard answers on each of our addresses */
+		return is_own_ip(p, a);
+	for (uint32_t i = 0; i < p->relay_count; i++)	/* seen from outside a 1:1 NAT */
+		if (addr_ip_eq(&p->relay[i].external, a) && addr_ip_eq(&p->relay[i].addr, l))
+			return true;
+	return false;
+}
+
+static bool
+is_own_listener(const struct turn_policy *p, const struct addr *a)
+{
+	if (a->port == 0)
+		return false;
+	for (uint32_t i = 0; i < p->peers.listener_count; i++)
+		if (listener_is(p, &p->peers.listener[i], a))
+			return true;
+	return false;
+}
+
+/* ---- the decision ---------------------------------------------------------------------------------- */
+
+static bool
+is_isatap(const struct addr *a)
+{
+	return (a->ip[8] & 0xfd) == 0 && a->ip[9] == 0 && a->ip[10] == 0x5e && a->ip[11] == 0xfe;
+}
+
+static void
+embedded(struct addr *out, const struct addr *a, unsigned at, bool inverted)
+{
+	memset(out, 0, sizeof *out);
+	out->family = ADDR_V4;
+	out->port = a->port;
+	for (unsigned i = 0; i < 4; i++)
+		out->ip[i] = (uint8_t)(a->ip[at + i] ^ (inverted ? 0xff : 0));
+}
+
+static enum peer_verdict judge(const struct turn_policy *p, const struct addr *a, const struct cidr **rule);
+
+/* The worst of the IPv4 addresses inside; PEER_OK also when there is none. *carries: there is one. */
+static enum peer_verdict
+judge_embedded(const struct turn_policy *p, const struct addr *a, const struct cidr **carries, const struct cidr **rule)
+{
+	enum peer_verdict v;
+	struct addr in;
+
+	*carries = NULL;
+	for (unsigned i = 0; i < TP_COUNT(embeddings); i++) {
+		const struct embedding *e = &embeddings[i];
+
+		if (!cidr_has(&e->prefix, a))
+			continue;
+		*carries = &e->prefix;
+		embedded(&in, a, e->at, e->inverted);
+		v = judge(p, &in, rule);
+		if (v != PEER_OK)
+			return v;
+	}
+	if (!is_isatap(a))
+		return PEER_OK;
+	if (*carries == NULL)
+		*carries = &site_isatap;
+	embedded(&in, a, 12, false);
+	return judge(p, &in, rule);
+}
+
+/* Is it in a range that is not the Internet?  The range, for the log. */
+static enum peer_verdict
+judge_range(const struct addr *a, const struct cidr *carries, const struct cidr **rule)
+{
+	*rule = find_in(internal, TP_COUNT(internal), a);
+	if (*rule != NULL)
+		return PEER_PRIVATE;
+	if (a->family == ADDR_V4)
+		return PEER_OK;
+	*rule = carries != NULL ? carries : cidr_has(&ietf_v6, a) ? &ietf_v6 : &global_v6;
+	return carries != NULL || !cidr_has(&global_v6, a) || cidr_has(&ietf_v6, a) ? PEER_TRANSITION : PEER_OK;
+}
+
+static enum peer_verdict
+judge(const struct turn_policy *p, const struct addr *a, const struct cidr **rule)
+{
+	const struct peer_policy *pp = &p->peers;
+	const struct cidr *carries = NULL, *range, *private;
+	enum peer_verdict v;
+
+	*rule = find_in(never, TP_COUNT(never), a);
+	if (*rule != NULL || (a->family != ADDR_V4 && a->family != ADDR_V6) || is_own_listener(p, a))
+		return PEER_NEVER;
+	*rule = find_rule(&pp->deny, a);
+	if (*rule != NULL)
+		return PEER_RULE;
+	if (is_own_relay(p, a) || is_allowed_own(pp, a))
+		return PEER_OK;
+	private = find_rule(&pp->allow_private, a);
+	/* Loopback is this host with or without an entry in host[]. */
+	if (private == NULL && is_own_ip(p, a))
+		return PEER_OWN;
+	if (a->family == ADDR_V6 && !cidr_has(&loopback_v6, a)) {	/* ::1 is not a v4-compatible 0.0.0.1 */
+		v = judge_embedded(p, a, &carries, rule);
+		if (v != PEER_OK)
+			return v == PEER_NEVER || v == PEER_RULE ? v : PEER_TRANSITION;
+	}
+	*rule = private;
+	if (private != NULL)
+		return PEER_OK;
+	v = judge_range(a, carries, &range);
+	*rule = range;
+	if (v != PEER_OK)
+		return v;
+	*rule = find_rule(&pp->allow, a);
+	return pp->allow.count == 0 || *rule != NULL ? PEER_OK : PEER_NOT_ALLOWED;
+}
+
+enum peer_verdict
+peer_judge(const struct turn_policy *p, const struct addr *peer, struct cidr *rule)
+{
+	const struct cidr *by = NULL;
+	enum peer_verdict v = judge(p, peer, &by);
+
+	if (rule != NULL) {
+		memset(rule, 0, sizeof *rule);
+		if (by != NULL)
+			*rule = *by;
+	}
+	return v;
+}
+
+enum peer_verdict
+peer_judge_port(const struct turn_policy *p, const struct addr *peer, struct cidr *rule)
+{
+	if (!is_own_ip(p, peer))
+		return PEER_OK;
+	return peer_judge(p, peer, rule);
+}
+
+const char *
+peer_verdict_text(enum peer_verdict v)
+{
+	switch (v) {
+	case PEER_OK: return "allowed";
+	case PEER_NEVER: return "never a peer";
+	case PEER_RULE: return "peers.deny";
+	case PEER_NOT_ALLOWED: return "not in peers.allow";
+	case PEER_OWN: return "this host";
+	case PEER_PRIVATE: return "internal range";
+	case PEER_TRANSITION: return "outside the IPv6 Internet";
+	}
+	return "unknown";
+}
+
+/* ---- behind a 1:1 NAT ------------------------------------------------------------------------------- */
+
+void
+peer_to_inside(const struct turn_policy *p, struct addr *peer)
+{
+	for (uint32_t i = 0; i < p->relay_count; i++) {
+		const struct turn_relay_row *r = &p->relay[i];
+
+		if (addr_ip_eq(&r->external, peer) && port_within(peer->port, r->port_min, r->port_max)) {
+			memcpy(peer->ip, r->addr.ip, sizeof peer->ip);
+			return;
+		}
+	}
+}
+
+void
+peer_to_outside(const struct turn_policy *p, struct addr *peer)
+{
+	for (uint32_t i = 0; i < p->relay_count; i++) {
+		const struct turn_relay_row *r = &p->relay[i];
+
+		if (r->external.family != ADDR_NONE && addr_ip_eq(&r->addr, peer) &&
+		    port_within(peer->port, r->port_min, r->port_max)) {
+			memcpy(peer->ip, r->external.ip, sizeof peer->ip);
+			return;
+		}
+	}
+}
+
+/* ---- client sources ---------------------------------------------------------------------------------- */
+
+bool
+source_is_bad(const struct turn_policy *p, const struct addr *client)
+{
+	static const uint16_t reflectors[] = { 0, 7, 13, 17, 19, 53, 123, 389, 1900, 11211 };
+
+	for (unsigned i = 0; i < TP_COUNT(reflectors); i++)
+		if (client->port == reflectors[i])
+			return true;
+	return find_in(never, TP_COUNT(never), client) != NULL || is_own_listener(p, client);
+}
+
+bool
+source_is_tunnel(const struct addr *client)
+{
+	return cidr_has(&six_to_four, client) || cidr_has(&teredo, client);
+}

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the files of turn share among themselves. */
+#ifndef TP_TURN_INT_H
+#define TP_TURN_INT_H
+
+#include <errno.h>
+
+#include "tp/turn.h"
+
+/* One datagram or frame of a client on its way through the core. */
+struct turn_call {
+	struct turn *t;
+	const struct turn_in *in;
+	struct turn_out *out;
+	struct session *session;	/* live one of the 5-tuple, or NULL */
+	struct stun_msg msg;
+	struct auth_who who;		/* of a request that passed auth_check() */
+	bool offer_used[2];		/* sockets of in->offer that found their place */
+};
+
+/* An allocation ends with the second that its expiry names. */
+static inline bool
+session_is_over(const struct session *x, tp_ms now)
+{
+	return now >= (tp_ms)x->expiry * 1000;
+}
+
+/* core.c */
+enum turn_act turn_drop(struct turn *t, struct turn_out *out, enum drop why);
+uint64_t turn_random(struct turn *t);
+/* A relay socket of the session for peers of this family, or NULL. */
+const struct relay_ref *session_relay(const struct session *x, uint8_t family);
+static inline void
+client_is_alive(struct turn *t, struct session *x)
+{
+	x->client_seen = (uint32_t)(t->now / 1000);
+}
+
+/* reply.c: every answer is made here */
+void reply_begin(struct turn_call *c, struct stun_out *o, enum stun_class cls);
+enum turn_act reply_end(struct turn_call *c, struct stun_out *o, bool sign);
+enum turn_act reply_success(struct turn_call *c, struct stun_out *o, enum stat_counter ok);
+/* Signed error answer to an authenticated request. */
+enum turn_act reply_error(struct turn_call *c, unsigned code);
+/* 400, 401, 438 to somebody unknown: bounded, nothing is kept. */
+enum turn_act reply_challenge(struct turn_call *c, unsigned code);
+/* Is there an answer left for this client's prefix?  Takes it. */
+bool challenge_allowed(struct turn_call *c);
+enum turn_act reply_unknown(struct turn_call *c, bool sign);
+enum turn_act reply_alternate(struct turn_call *c);
+/* Whom the log shall name. */
+void reply_names_user(struct turn_call *c);
+void reply_names_claimed(struct turn_call *c);	/* who he says he is, not proven */
+
+/* One file per method */
+enum turn_act turn_binding(struct turn_call *c);
+enum turn_act turn_allocate(struct turn_call *c);
+enum turn_act turn_refresh(struct turn_call *c);
+enum turn_act turn_create_permission(struct turn_call *c);
+enum turn_act turn_channel_bind(struct turn_call *c);
+enum turn_act turn_send(struct turn_call *c);
+enum turn_act turn_channel_data(struct turn_call *c);
+
+/* relay.c: the last steps of everything that goes up; `data` is inside in->buf */
+enum turn_act relay_up(struct turn_call *c, const struct addr *peer, uint8_t *data, size_t len,
+    enum stat_counter form);
+
+/* refresh.c */
+uint32_t lifetime_granted(const struct turn_policy *p, const struct stun_attr *lifetime, uint32_t wanted);
+
+/* sockets.c: relay sockets from the pool or from the supervisor's offer */
+bool sockets_take(struct turn_call *c, uint8_t family, bool from_offer, struct relay_ref *r);
+bool sockets_pool_has(const struct turn_call *c, uint8_t family);
+bool sockets_offered(const struct turn_call *c, uint8_t family);
+void sockets_give(struct turn_call *c, const struct relay_ref *r);
+void sockets_settle_offer(struct turn_call *c);
+bool relay_family_served(const struct turn_policy *p, uint8_t family);
+
+/* policy.c: what the port adds to the verdict of a permission, which is by address alone */
+enum peer_verdict peer_judge_port(const struct turn_policy *p, const struct addr *peer, struct cidr *rule);
+
+/* permission.c */
+/* 0, 443 or 403 (then the event says which peer and why). */
+unsigned peer_may(struct turn_call *c, const struct addr *peer);
+/* After a reload every peer of a session is judged again before it is used. */
+void peers_judge_again(struct turn *t, struct shard *s, struct session *x);
+void peers_drop_family(struct shard *s, struct session *x, uint8_t family, tp_ms now);
+
+/* life.c: ends a live session; out->ended, close, event, ref */
+void session_end(struct turn *t, struct shard *s, struct session *x, enum turn_event why, struct turn_out *out);
+
+#endif

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * crash_state: deaths of workers between any two stores of shared state.
+ *
+ *   crash_state [script | kills | evil]      all three by default
+ *
+ * TP_KILLS: random kills (300); TP_SEED: the seed, printed otherwise; TP_ROUNDS: of evil (300).
+ */
+#include "config.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "crash.h"
+
+static uint64_t
+number(const char *name, uint64_t otherwise)
+{
+	const char *text = getenv(name);
+
+	return text != NULL && *text != '\0' ? strtoull(text, NULL, 0) : otherwise;
+}
+
+int
+main(int argc, char **argv)
+{
+	struct timespec t;
+	uint64_t seed;
+	unsigned kills = (unsigned)number("TP_KILLS", 300), rounds = (unsigned)number("TP_ROUNDS", 300);
+	const char *what = argc > 1 ? argv[1] : "";
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	seed = number("TP_SEED", (uint64_t)t.tv_nsec ^ (uint64_t)t.tv_sec << 20);
+	printf("seed: TP_SEED=%llu\n", (unsigned long long)seed);
+	if (*what == '\0' || strcmp(what, "script") == 0)
+		script_run();
+	if (*what == '\0' || strcmp(what, "kills") == 0)
+		kills_run(kills, seed);
+	if (*what == '\0' || strcmp(what, "evil") == 0)
+		evil_run(rounds, seed);
+	return 0;
+}

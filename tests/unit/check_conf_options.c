@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Unit tests of conf/options.c: each type at its edges, from and to text. */
+#include "config.h"
+
+#include <stdio.h>
+
+#include "check_conf.h"
+
+static const struct {
+	const char *path, *text, *printed;	/* printed NULL: refused */
+} scalars[] = {
+	{ "auth.strict_expiry", "true", "true" }, { "auth.strict_expiry", "false", "false" },
+	{ "auth.strict_expiry", "yes", NULL }, { "auth.strict_expiry", "True", NULL }, { "auth.strict_expiry", "1", NULL },
+	{ "auth.strict_expiry", "on", NULL },
+	{ "metrics.port", "1", "1" }, { "metrics.port", "65535", "65535" }, { "metrics.port", "0", NULL },
+	{ "metrics.port", "65536", NULL }, { "metrics.port", "-1", NULL }, { "metrics.port", "+1", NULL },
+	{ "metrics.port", "010", NULL }, { "metrics.port", "3_478", NULL }, { "metrics.port", "0x10", NULL },
+	{ "metrics.port", "1e3", NULL }, { "metrics.port", "3478.0", NULL }, { "metrics.port", "3478x", NULL },
+	{ "metrics.port", "12:30:45", NULL }, { "metrics.port", "~", NULL }, { "metrics.port", " 1", NULL },
+	{ "metrics.port", "18446744073709551617", NULL }, { "metrics.port", "", NULL },
+	{ "auth.nonce_lifetime", "60s", "1m" }, { "auth.nonce_lifetime", "60000ms", "1m" },
+	{ "auth.nonce_lifetime", "59999ms", NULL }, { "auth.nonce_lifetime", "1h", "1h" },
+	{ "auth.nonce_lifetime", "61m", NULL }, { "auth.nonce_lifetime", "600", NULL }, { "auth.nonce_lifetime", "10 m", NULL },
+	{ "auth.nonce_lifetime", "0", NULL }, { "auth.nonce_lifetime", "1h30m", NULL },
+	{ "relay.replace_idle", "0", "0s" }, { "relay.replace_idle", "0s", "0s" }, { "relay.replace_idle", "1d", "1d" },
+	{ "relay.replace_idle", "1500ms", "1500ms" }, { "relay.replace_idle", "25h", NULL },
+	{ "relay.replace_idle", "99999999999999999999d", NULL }, { "relay.replace_idle", "18446744073709551615d", NULL },
+	{ "io.receive_buffer", "64KiB", "64KiB" }, { "io.receive_buffer", "65535B", NULL }, { "io.receive_buffer", "1GiB", "1GiB" },
+	{ "io.receive_buffer", "2GiB", NULL }, { "io.receive_buffer", "100kB", "100kB" }, { "io.receive_buffer", "1MB", "1MB" },
+	{ "io.receive_buffer", "8388608", NULL }, { "io.receive_buffer", "8M", NULL }, { "io.receive_buffer", "8mib", NULL },
+	{ "limits.bandwidth_total", "0", "0" }, { "limits.bandwidth_total", "20Mbit", "20Mbit" },
+	{ "limits.bandwidth_total", "8bit", "8bit" }, { "limits.bandwidth_total", "7bit", NULL },
+	{ "limits.bandwidth_total", "20", NULL }, { "limits.bandwidth_total", "20MB", NULL },
+	{ "limits.bandwidth_total", "1000Gbit", "1000Gbit" }, { "limits.bandwidth_total", "1001Gbit", NULL },
+	{ "limits.bandwidth_total", "100kbit", "100kbit" },
+	{ "relay.ports", "1024-65535", "1024-65535" }, { "relay.ports", "50000-50000", "50000-50000" },
+	{ "relay.ports", "1023-65535", NULL }, { "relay.ports", "1024-65536", NULL }, { "relay.ports", "50001-50000", NULL },
+	{ "relay.ports", "50000", NULL }, { "relay.ports", "50000 - 50001", NULL }, { "relay.ports", "050000-60000", NULL },
+	{ "process.workers", "auto", "auto" }, { "process.workers", "1", "1" }, { "process.workers", "128", "128" },
+	{ "process.workers", "129", NULL }, { "process.workers", "0", NULL }, { "process.workers", "Auto", NULL },
+	{ "relay.default_family", "client", "client" }, { "relay.default_family", "ipv5", NULL },
+	{ "auth.password_algorithms", "sha256", "sha256" }, { "auth.password_algorithms", "", NULL },
+	{ "log.level", "debug", "debug" }, { "log.level", "DEBUG", NULL }, { "log.format", "json", "json" },
+	{ "auth.realm", "no", "no" }, { "auth.realm", "", NULL }, { "auth.realm", "a\nb", NULL }, { "auth.realm", "a b", "\"a b\"" },
+	{ "auth.realm", "12:30:45", "\"12:30:45\"" }, { "metrics.address", "", "\"\"" },
+};
+
+START_TEST(scalar)
+{
+	const struct option_row *o = option_find(scalars[_i].path);
+	struct conf c;
+	char out[256] = "", why[256] = "";
+	int rc;
+
+	conf_defaults(&c);
+	ck_assert_ptr_nonnull(o);
+	rc = option_set(&c, o, scalars[_i].text, why, sizeof why);
+	ck_assert_msg((rc == 0) == (scalars[_i].printed != NULL), "%s: %s gave %d", o->path, scalars[_i].text, rc);
+	if (rc == 0) {
+		option_print(&c, o, out, sizeof out);
+		ck_assert_str_eq(out, scalars[_i].printed);
+	} else {
+		ck_assert_msg(strncmp(why, "allowed: ", 9) == 0, "%s: says \"%s\"", o->path, why);
+	}
+}
+END_TEST
+
+/* What is printed is read as the same value, for every option at its default. */
+START_TEST(defaults_print_and_parse)
+{
+	struct conf a, b;
+	char text[512];
+
+	conf_defaults(&a);
+	conf_defaults(&b);
+	for (unsigned i = 0; i < option_count; i++) {
+		const struct option_row *o = &option_rows[i];
+
+		if (o->type == OPT_LIST)
+			continue;
+		option_print(&a, o, text, sizeof text);
+		if (strcmp(text, "\"\"") == 0)
+			text[0] = '\0';
+		memset((char *)&b + o->offset, 0, o->size);
+		ck_assert_msg(option_set(&b, o, text, NULL, 0) == 0, "%s: %s", o->path, text);
+	}
+	ck_assert_mem_eq(&a, &b, sizeof a);
+	ck_assert_uint_eq(a.receive_buffer, 8u << 20);
+	ck_assert_uint_eq(a.nonce_lifetime, 600000);
+	ck_assert_uint_eq(a.log_level, LOG_L_INFO);
+}
+END_TEST
+
+START_TEST(bandwidth_is_bytes)
+{
+	struct conf c;
+
+	conf_defaults(&c);
+	ck_assert_int_eq(option_set(&c, option_find("limits.bandwidth_per_user"), "20Mbit", NULL, 0), 0);
+	ck_assert_uint_eq(c.bandwidth_per_user, 2500000);
+}
+END_TEST
+
+START_TEST(find)
+{
+	ck_assert_ptr_null(option_find("auth"));
+	ck_assert_ptr_null(option_find("auth.realm2"));
+	ck_assert_str_eq(option_find("auth.realm")->path, "auth.realm");
+	ck_assert_int_eq(option_find("process.shards")->cls, OPT_RESTART);
+	ck_assert_int_eq(option_find("listeners")->cls, OPT_WORKERS);
+}
+END_TEST
+
+Suite *
+suite_options(void)
+{
+	Suite *s = suite_create("conf options");
+	TCase *t = tcase_create("options");
+
+	tcase_add_loop_test(t, scalar, 0, (int)TP_COUNT(scalars));
+	tcase_add_test(t, defaults_print_and_parse);
+	tcase_add_test(t, bandwidth_is_bytes);
+	tcase_add_test(t, find);
+	suite_add_tcase(s, t);
+	return s;
+}

@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* udp_*.c: both engines through the same tests. */
+#include "config.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "check_io.h"
+
+static const struct udp_engine *const engines[] = { &udp_engine_plain, &udp_engine_mmsg };
+static struct udp_counts counts;
+
+static int
+open_socket(struct addr *a)
+{
+	*a = io_addr("127.0.0.1");
+	int fd = sock_relay_udp(a, 1u << 20);
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(sock_filter_detach(fd), 0);
+	*a = io_bound(fd);
+	return fd;
+}
+
+static void
+wait_for(int fd, short events)
+{
+	struct pollfd p = { .fd = fd, .events = events };
+
+	ck_assert_int_eq(poll(&p, 1, 5000), 1);
+}
+
+struct told { unsigned n; int fd, err; struct addr to; };
+static void
+unsent(void *arg, int fd, const struct addr *to, size_t len, int err)
+{
+	struct told *t = arg;
+
+	(void)len;
+	t->n++;
+	t->fd = fd;
+	t->err = err;
+	t->to = *to;
+}
+
+/* Three sockets interleaved, two of them to one destination: everything arrives, each in its order. */
+START_TEST(test_order)
+{
+	const struct udp_engine *e = engines[_i];
+	struct addr to, from[3];
+	int sink = open_socket(&to), fd[3];
+	struct udp_ring *r = udp_ring_new(600);
+	struct udp_arena *arena = udp_arena_new(1u << 16);
+	struct udp_pkt pkt[UDP_BATCH];
+	uint16_t seen[3] = { 0 }, number[600];
+	unsigned total = 0;
+
+	memset(&counts, 0, sizeof counts);
+	for (unsigned i = 0; i < 3; i++)
+		fd[i] = open_socket(&from[i]);
+	for (unsigned i = 0; i < 600; i++) {
+		number[i] = (uint16_t)(i / 3);
+		ck_assert(udp_ring_put(r, fd[i % 3], &to, (uint8_t *)&number[i], 2));
+	}
+	ck_assert(!udp_ring_put(r, fd[0], &to, (uint8_t *)&number[0], 2));
+	ck_assert_uint_eq(udp_ring_count(r), 600);
+	e->flush(r, NULL, NULL, &counts);
+	ck_assert_uint_eq(udp_ring_count(r), 0);
+	ck_assert_uint_eq(counts.tx_packets, 600);
+	ck_assert_uint_eq(counts.tx_bytes, 1200);
+	/* One call for a socket's run of 200, however its datagrams lay among the others'. */
+	ck_assert_uint_eq(counts.tx_calls, e == &udp_engine_mmsg ? 3 : 600);
+	while (total < 600) {
+		wait_for(sink, POLLIN);
+		int n = e->rx(sink, arena, pkt, UDP_BATCH, &counts);
+		ck_assert_int_gt(n, 0);
+		for (int i = 0; i < n; i++) {
+			unsigned k = 0;
+			while (!addr_eq(&pkt[i].from, &from[k]))
+				ck_assert_uint_lt(++k, 3);
+			ck_assert_uint_eq(pkt[i].len, 2);
+			ck_assert_uint_eq(*(uint16_t *)(void *)pkt[i].p, seen[k]);
+			seen[k]++;
+		}
+		total += (unsigned)n;
+		udp_arena_reset(arena);
+	}
+	ck_assert_int_eq(e->rx(sink, arena, pkt, UDP_BATCH, &counts), 0);
+	udp_ring_free(r);
+	udp_arena_free(arena);
+	for (unsigned i = 0; i < 3; i++)
+		close(fd[i]);
+	close(sink);
+}
+END_TEST
+
+/* A dead peer beside a live one on one socket: the live one gets every datagram, flush after flush. */
+START_TEST(test_dead_peer)
+{
+	const struct udp_engine *e = engines[_i];
+	struct addr self, live, dead;
+	int fd = open_socket(&self), sink = open_socket(&live), gone = open_socket(&dead);
+	struct udp_ring *r = udp_ring_new(64);
+	struct told told = { 0 };
+	struct udp_icmp icmp;
+	uint8_t byte = 1, buf[4];
+	unsigned got = 0, errors = 0;
+
+	close(gone);
+	memset(&counts, 0, sizeof counts);
+	for (unsigned round = 0; round < 20; round++) {
+		for (unsigned i = 0; i < 10; i++) {
+			udp_ring_put(r, fd, &dead, &byte, 1);
+			udp_ring_put(r, fd, &live, &byte, 1);
+		}
+		e->flush(r, unsent, &told, &counts);
+	}
+	while (recv(sink, buf, sizeof buf, MSG_DONTWAIT) == 1)
+		got++;
+	ck_assert_uint_eq(got, 200);
+	ck_assert_uint_eq(told.n, 0);
+	while (udp_error_next(fd, &icmp) == 1) {
+		ck_assert(addr_eq(&icmp.peer, &dead));
+		ck_assert_uint_eq(icmp.family, ADDR_V4);
+		ck_assert_uint_eq(icmp.type, 3);
+		ck_assert_uint_eq(icmp.code, 3);
+		errors++;
+	}
+	ck_assert_uint_gt(errors, 0);
+	ck_assert_int_eq(udp_error_next(fd, &icmp), 0);
+	udp_ring_free(r);
+	close(fd);
+	close(sink);
+}
+END_TEST
+
+/* A datagram that can never be sent is told once; those around it go out. */
+START_TEST(test_bad_message)
+{
+	const struct udp_engine *e = engines[_i];
+	static uint8_t big[70000];
+	struct addr self, live, nowhere = io_addr("255.255.255.255:9");
+	int fd = open_socket(&self), sink = open_socket(&live);
+	struct udp_ring *r = udp_ring_new(8);
+	struct told told = { 0 };
+	uint8_t buf[4], n[3] = { 1, 2, 3 };
+
+	memset(&counts, 0, sizeof counts);
+	udp_ring_put(r, fd, &live, &n[0], 1);
+	udp_ring_put(r, fd, &live, big, sizeof big);
+	udp_ring_put(r, fd, &live, &n[1], 1);
+	udp_ring_put(r, fd, &nowhere, &n[0], 1);	/* EACCES: broadcast is not permitted */
+	udp_ring_put(r, fd, &live, &n[2], 1);
+	e->flush(r, unsent, &told, &counts);
+	ck_assert_uint_eq(told.n, 2);
+	ck_assert_int_eq(told.err, EACCES);
+	ck_assert(addr_eq(&told.to, &nowhere));
+	ck_assert_uint_eq(counts.tx_errors, 2);
+	ck_assert_uint_eq(counts.tx_packets, 3);
+	for (unsigned i = 0; i < 3; i++) {
+		ck_assert_int_eq(recv(sink, buf, sizeof buf, MSG_DONTWAIT), 1);
+		ck_assert_uint_eq(buf[0], n[i]);
+	}
+	udp_ring_free(r);
+	close(fd);
+	close(sink);
+}
+END_TEST
+
+/* Slots of one batch do not overlap, have their margins, and are given out once until the reset. */
+START_TEST(test_arena)
+{
+	const struct udp_engine *e = engines[_i];
+	struct addr self, to;
+	int from = open_socket(&self), fd = open_socket(&to);
+	struct udp_arena *arena = udp_arena_new(1u << 18);
+	struct udp_pkt a[40], b[40], one;
+	static uint8_t big[65507];
+	struct sockaddr_storage ss;
+	socklen_t len = addr_to_sockaddr(&to, &ss);
+
+	memset(&counts, 0, sizeof counts);
+	for (uint8_t i = 0; i < 80; i++)
+		ck_assert_int_eq(sendto(from, &i, 1, 0, (struct sockaddr *)&ss, len), 1);
+	ck_assert_int_eq(e->rx(fd, arena, a, 40, &counts), 40);
+	ck_assert_int_eq(e->rx(fd, arena, b, 40, &counts), UDP_BATCH - 40);
+	ck_assert_int_eq(e->rx(fd, arena, b, 40, &counts), -ENOBUFS);
+	for (uint8_t i = 0; i < 40; i++) {
+		ck_assert_uint_eq(a[i].p[0], i);
+		memset(a[i].p - UDP_HEADROOM, 0xEE, UDP_HEADROOM);
+		memset(a[i].p + a[i].len, 0xEE, UDP_TAIL);
+	}
+	for (uint8_t i = 0; i < UDP_BATCH - 40; i++)
+		ck_assert_uint_eq(b[i].p[0], i + 40);
+	udp_arena_reset(arena);
+	ck_assert_int_eq(e->rx(fd, arena, a, 40, &counts), 16);
+	/* The relay area: small ones side by side, then full, then the largest again after a reset. */
+	memset(big, 0xAB, sizeof big);
+	uint8_t *before = udp_arena_take(arena, 100);
+	ck_assert_ptr_nonnull(before);
+	memset(before, 1, 100);
+	ck_assert_int_eq(sendto(from, big, sizeof big, 0, (struct sockaddr *)&ss, len), (ssize_t)sizeof big);
+	ck_assert_int_eq(udp_recv_one(fd, arena, &one), 1);
+	ck_assert_uint_eq(one.len, sizeof big);
+	ck_assert(addr_eq(&one.from, &self));
+	ck_assert_mem_eq(one.p, big, sizeof big);
+	ck_assert(one.p - UDP_HEADROOM >= before + 100 + UDP_TAIL);
+	ck_assert_int_eq(udp_recv_one(fd, arena, &one), 0);
+	while (udp_arena_take(arena, 1000) != NULL)
+		;
+	ck_assert_int_eq(udp_recv_one(fd, arena, &one), -ENOBUFS);
+	udp_arena_reset(arena);
+	ck_assert_int_eq(udp_recv_one(fd, arena, &one), 0);
+	udp_arena_free(arena);
+	close(from);
+	close(fd);
+}
+END_TEST
+
+START_TEST(test_df)
+{
+	struct addr self, to;
+	int fd = open_socket(&self), sink = open_socket(&to);
+	int value = -1;
+	socklen_t len = sizeof value;
+	uint8_t buf[8];
+
+	ck_assert_int_eq(udp_send_df(fd, &to, (const uint8_t *)"abc", 3), 0);
+	ck_assert_int_eq(recv(sink, buf, sizeof buf, MSG_DONTWAIT), 3);
+	ck_assert_int_eq(getsockopt(fd, 0, 10 /* IP_MTU_DISCOVER */, &value, &len), 0);
+	ck_assert_int_eq(value, 0);
+	close(fd);
+	close(sink);
+}
+END_TEST
+
+Suite *
+suite_udp(void)
+{
+	Suite *s = suite_create("udp");
+	TCase *t = tcase_create("udp");
+
+	tcase_add_loop_test(t, test_order, 0, (int)TP_COUNT(engines));
+	tcase_add_loop_test(t, test_dead_peer, 0, (int)TP_COUNT(engines));
+	tcase_add_loop_test(t, test_bad_message, 0, (int)TP_COUNT(engines));
+	tcase_add_loop_test(t, test_arena, 0, (int)TP_COUNT(engines));
+	tcase_add_test(t, test_df);
+	suite_add_tcase(s, t);
+	return s;
+}
