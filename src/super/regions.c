@@ -114,7 +114,7 @@ regions_make(struct regions *r, unsigned shards, uint32_t slot_max)
 	return map(&r->super_map, &r->stat_super, STAT_SIZE, true, false);
 }
 
-const struct stat *
+const struct stats *
 regions_stat(const struct regions *r, unsigned role, unsigned index)
 {
 	switch (role) {
