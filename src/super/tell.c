@@ -231,8 +231,8 @@ super_tell_start(struct super *s, unsigned i)
 		tell_shard(s, i, c->first_shard + k, true);
 		tell_sockets(s, i, c->first_shard + k);
 	}
-	super_poison_tell(s, i);
 	(void)super_send(s, i, &go, -1);
+	super_poison_tell(s, i);
 }
 
 void
