@@ -322,6 +322,7 @@ line_from(struct script *s, const struct words *l)
 		len = 0;
 		for (unsigned i = 3; i < l->n; i++)
 			len += hex_bytes(buf + len, sizeof buf - len, l->w[i]);
+		memcpy(c->txid, buf + 8, STUN_TXID);
 	} else if (strcmp(l->w[2], "channel") == 0) {
 		const char *pad = word_value(l, 4, "extra", NULL);
 
@@ -405,6 +406,16 @@ line_icmp(struct script *s, const struct words *l)
 	    (struct session_ref){ session_slot(&s->w->shard[c->shard], x), x->gen }, &peer, (uint8_t)atoi(l->w[4]),
 	    (uint8_t)atoi(l->w[5]), (uint32_t)atoi(l->w[6]), &s->out);
 	after_input(s, 0, false);
+}
+
+/* give A B: A tells B its reservation token */
+static void
+line_give(struct script *s, const struct words *l)
+{
+	struct client *a = find_client(s, l->w[1]), *b = find_client(s, l->w[2]);
+
+	if (a != NULL && b != NULL)
+		memcpy(b->token, a->token, sizeof b->token);
 }
 
 static void
@@ -705,6 +716,8 @@ act(struct script *s, struct words *l)
 		line_icmp(s, l);
 	else if (strcmp(verb, "close") == 0)
 		line_close(s, l);
+	else if (strcmp(verb, "give") == 0 && l->n >= 3)
+		line_give(s, l);
 	else if (strcmp(verb, "sweep") == 0)
 		world_sweep(s->w, &s->out);
 	else if (strcmp(verb, "expect") == 0)
