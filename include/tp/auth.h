@@ -122,6 +122,8 @@ struct auth_in {
  * On 438 *foreign says that the nonce never was ours (then the answer counts against the rate).
  */
 int  auth_check(const struct auth_in *in, const struct stun_msg *m, struct auth_who *who, bool *foreign);
+/* What session.user is for the stable part of a name (not empty, at most STUN_USERNAME_MAX; realm at most 128). */
+uint64_t auth_user_hash(const struct cross *c, const void *realm, size_t realm_len, const void *stable, size_t len);
 /* Adds REALM, NONCE (fresh) and, when `algorithms`, PASSWORD-ALGORITHMS to a 401 or 438. */
 void auth_challenge(struct stun_out *o, const struct auth_policy *p, const struct nonce_keys *k, const struct addr *client,
     tp_ms now, bool algorithms);

@@ -89,10 +89,16 @@ hash_parts(const struct cross *c, const void *a, size_t a_len, const void *b, si
 	return h != 0 ? h : 1;	/* 0 is "none" everywhere */
 }
 
+uint64_t
+auth_user_hash(const struct cross *c, const void *realm, size_t realm_len, const void *stable, size_t len)
+{
+	return hash_parts(c, realm, realm_len, stable, len, 'u');
+}
+
 static uint64_t
 hash_user(const struct auth_in *in, const void *stable, size_t len)
 {
-	return hash_parts(in->cross, in->policy->realm, in->policy->realm_len, stable, len, 'u');
+	return auth_user_hash(in->cross, in->policy->realm, in->policy->realm_len, stable, len);
 }
 
 static uint64_t

@@ -7,6 +7,7 @@
 
 #include <jansson.h>
 
+#include "tp/auth.h"
 #include "tp/conf.h"
 #include "tp/ctl.h"
 #include "tp/io.h"

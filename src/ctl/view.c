@@ -8,6 +8,7 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "ctl_int.h"
@@ -65,8 +66,8 @@ view_shard(struct view *v, const struct msg_shard *m)
 int
 view_conf(struct view *v, int fd)
 {
-	off_t end = lseek(fd, 0, SEEK_END);
-	size_t size = end > 0 ? (size_t)end : 0;
+	struct stat st;
+	size_t size = fstat(fd, &st) == 0 ? (size_t)st.st_size : 0;
 	void *map = size < sizeof(struct conf) ? MAP_FAILED : mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
 
 	close(fd);

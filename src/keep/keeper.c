@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "keep_int.h"
@@ -40,14 +41,14 @@ struct keeper {
 static void *
 map_whole(int fd, size_t least, size_t most, size_t *size)
 {
-	off_t end = lseek(fd, 0, SEEK_END);
 	void *map = MAP_FAILED;
+	struct stat st;
 
-	if (end < 0 || (size_t)end < least || (size_t)end > most)
+	*size = fstat(fd, &st) == 0 ? (size_t)st.st_size : 0;
+	if (*size < least || *size > most)
 		errno = EINVAL;
 	else
-		map = mmap(NULL, (size_t)end, PROT_READ, MAP_SHARED, fd, 0);
-	*size = (size_t)end;
+		map = mmap(NULL, *size, PROT_READ, MAP_SHARED, fd, 0);
 	close(fd);
 	return map == MAP_FAILED ? NULL : map;
 }

@@ -150,6 +150,25 @@ new_conf(struct worker *w, int fd)
 	}
 }
 
+/* The list is short: one entry per source, the oldest makes room. */
+static void
+poisoned(struct worker *w, const struct msg_poison *m)
+{
+	unsigned at = 0;
+
+	while (at < w->poisons && !addr_ip_eq(&w->poison[at].source, &m->source))
+		at++;
+	if (at == POISON_MAX) {
+		at = 0;
+		for (unsigned i = 1; i < POISON_MAX; i++)
+			if (w->poison[i].until < w->poison[at].until)
+				at = i;
+	}
+	if (at == w->poisons)
+		w->poisons++;
+	w->poison[at] = (struct poison){ m->source, m->until_ms };
+}
+
 /* Takes over fd; every case closes it or gives it on. */
 static void
 handle(struct worker *w, const union msg *m, int fd)
@@ -162,7 +181,13 @@ handle(struct worker *w, const union msg *m, int fd)
 		pending_none(w, &m->msg_relay_none);
 		break;
 	case MSG_RECALL:
-		relays_recall(w, &m->msg_recall);
+		if (m->msg_recall.row < TURN_RELAYS_MAX)
+			relays_recall(w, m->msg_recall.row, m->msg_recall.keep);
+		else
+			bad(w, "RECALL");
+		break;
+	case MSG_POISON:
+		poisoned(w, &m->msg_poison);
 		break;
 	case MSG_CONF:
 		new_conf(w, fd);

@@ -34,7 +34,6 @@ busy(struct worker *w, enum busy_phase phase, const struct lane *l, uint32_t slo
 	b->gen = gen;
 	b->source = *from;
 	b->len = (uint16_t)len;
-	/* The arena has bytes behind every datagram, so a short one needs no loop of its own. */
 	if (len >= sizeof b->head)
 		memcpy(b->head, p, sizeof b->head);
 	else
@@ -240,6 +239,16 @@ path_again(struct worker *w, struct lane *l, struct pending_entry *e)
 	idle(w);
 }
 
+/* A source that workers died of: only its sessions are served. */
+static bool
+is_poisoned(struct worker *w, struct lane *l, unsigned row, const struct addr *from)
+{
+	for (unsigned i = 0; i < w->poisons; i++)
+		if (addr_ip_eq(&w->poison[i].source, from) && w->poison[i].until > w->turn.now)
+			return session_find(&l->shard, from, CONF_UDP, (uint16_t)row) == NULL;
+	return false;
+}
+
 static void
 client_input(struct worker *w, struct lane *l, unsigned row, const struct addr *from, uint8_t *p, size_t len)
 {
@@ -248,6 +257,10 @@ client_input(struct worker *w, struct lane *l, unsigned row, const struct addr *
 
 	stat_add(w->stat, STAT_CLIENT_RX_PACKETS, 1);
 	stat_add(w->stat, STAT_CLIENT_RX_BYTES, len);
+	if (w->poisons > 0 && is_poisoned(w, l, row, from)) {
+		stat_drop(w->stat, DROP_POISONED);
+		return;
+	}
 	busy(w, BUSY_CLIENT, l, SLOT_NONE, 0, from, p, len);
 	enum turn_act act = turn_client_input(&w->turn, &in, &w->out);
 	(void)carry_out(w, l, act, &in, NULL);

@@ -112,7 +112,12 @@ take(struct worker *w, const struct conf *c)
 	w->policy[0] = p;
 	w->turn.policy = p;
 	for (unsigned i = 0; i < TURN_RELAYS_MAX; i++)
-		w->depth[i] = i < p->relay_count ? policy_depth(&p->relay[i], w->start.shard_count) : 0;
+		w->depth[i] = i < p->relay_count && !c->relays[i].retired ?
+		    policy_depth(&p->relay[i], w->start.shard_count) : 0;
+	/* A row that is no longer configured serves no new allocation. */
+	for (unsigned i = 0; i < TURN_RELAYS_MAX; i++)
+		if (w->depth[i] == 0)
+			relays_recall(w, i, 0);
 	log_level_set((enum log_level)c->log_level);
 }
 

@@ -128,18 +128,14 @@ relays_socket(struct worker *w, const struct msg_socket *m, int fd)
 }
 
 void
-relays_recall(struct worker *w, const struct msg_recall *m)
+relays_recall(struct worker *w, unsigned row, unsigned keep)
 {
-	if (m->row >= TURN_RELAYS_MAX) {
-		stat_add(w->stat, STAT_MSG_BAD, 1);
-		return;
-	}
 	for (unsigned i = 0; i < w->lane_count; i++) {
 		struct lane *l = &w->lane[i];
-		while (l->pool.row[m->row].count > m->keep)
-			relays_close(w, l, l->pool.row[m->row].sock[--l->pool.row[m->row].count].fd);
+		while (l->pool.row[row].count > keep)
+			relays_close(w, l, l->pool.row[row].sock[--l->pool.row[row].count].fd);
 		/* Whoever needs them shall have them before we ask again. */
-		l->quiet_until[m->row] = w->turn.now + QUIET_MS;
+		l->quiet_until[row] = w->turn.now + QUIET_MS;
 	}
 }
 
@@ -150,9 +146,8 @@ wish(struct worker *w, struct lane *l, unsigned row)
 
 	if (w->turn.now < l->quiet_until[row])
 		return;
-	if (have + l->asked[row] >= (depth + 1) / 2) {
+	if (have + l->asked[row] >= (depth + 1) / 2)
 		return;
-	}
 	struct msg_want m = { .h = { MSG_WANT, 0 }, .shard = l->shard.index, .row = row,
 		.count = depth - have - l->asked[row] };
 	l->asked[row] += m.count;

@@ -77,6 +77,10 @@ struct outbox { uint8_t *bytes; size_t head, tail, max; };
 
 enum log_kind { WL_ALLOCATED, WL_ENDED, WL_DENIED, WL_REFUSED, WL_UNAUTHENTICATED, WL_BAD_MESSAGE, WL_OTHER, WL_KINDS };
 
+/* Sources that workers died of. */
+#define POISON_MAX 16
+struct poison { struct addr source; tp_ms until; };
+
 struct pending;
 struct pending_entry;
 
@@ -102,6 +106,8 @@ struct worker {
 	struct turn_out out;
 	struct pending *pending;
 	struct outbox outbox;
+	struct poison poison[POISON_MAX];
+	unsigned poisons;
 	struct log_class log[WL_KINDS];
 	tp_ms last_wish;		/* when pools were topped up */
 	uint64_t log_lost;
@@ -138,7 +144,7 @@ bool relays_open(struct worker *w, struct lane *l, struct session_ref ref);
 /* Out of the epoll, closed, and the supervisor told. */
 void relays_close(struct worker *w, struct lane *l, int fd);
 void relays_socket(struct worker *w, const struct msg_socket *m, int fd);	/* owns fd */
-void relays_recall(struct worker *w, const struct msg_recall *m);
+void relays_recall(struct worker *w, unsigned row, unsigned keep);
 void relays_adopt(struct worker *w, struct lane *l);	/* marks and opens what live sessions have */
 bool relays_settle(struct worker *w, unsigned n);	/* looks at n inherited sockets; false: all done */
 void relays_wish(struct worker *w);			/* WANT for pools below their mark */

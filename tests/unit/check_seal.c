@@ -12,6 +12,7 @@ main(void)
 	SRunner *r = srunner_create(suite_vectors());
 
 	srunner_add_suite(r, suite_stream());
+	srunner_add_suite(r, suite_content());
 	srunner_add_suite(r, suite_dtls());
 	srunner_add_suite(r, suite_random());
 	srunner_add_suite(r, suite_killed());

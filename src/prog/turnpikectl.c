@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * turnpikectl: sends one command to the steward and prints its answer.  Exit code 0 done, 1 refused, 2 usage,
+ * 3 not running.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "tp/ctl.h"
+
+#define EXIT_NOT_RUNNING 3
+
+struct command_line { const char *runtime_dir; bool json; int argc; char *argv[CTL_WORDS_MAX]; };
+
+static int
+usage(FILE *f, int code)
+{
+	fprintf(f, "usage: turnpikectl [--runtime-dir DIR] [--json] COMMAND ...\n\n");
+	ctl_commands_help(f);
+	fprintf(f, "\n  --runtime-dir DIR  where the daemon's control socket is (" TP_RUNTIMEDIR ")\n"
+	    "  --json             answers in JSON\n  -V, --version; -h, --help\n"
+	    "\nExit code: 0 done, 1 refused, 2 usage, 3 not running.\n");
+	return code;
+}
+
+/* The exit code when there is nothing to send, else -1. */
+static int
+read_arguments(int argc, char **argv, struct command_line *c)
+{
+	*c = (struct command_line){ .runtime_dir = TP_RUNTIMEDIR };
+	for (int i = 1; i < argc; i++) {
+		const char *a = argv[i];
+
+		if (strcmp(a, "--json") == 0) {
+			c->json = true;
+		} else if (c->argc == 0 && strcmp(a, "--runtime-dir") == 0 && i + 1 < argc) {
+			c->runtime_dir = argv[++i];
+		} else if (c->argc == 0 && strncmp(a, "--runtime-dir=", 14) == 0) {
+			c->runtime_dir = a + 14;
+		} else if (c->argc == 0 && (strcmp(a, "-h") == 0 || strcmp(a, "--help") == 0 || strcmp(a, "help") == 0)) {
+			return usage(stdout, 0);
+		} else if (c->argc == 0 && (strcmp(a, "-V") == 0 || strcmp(a, "--version") == 0)) {
+			puts("turnpikectl " PACKAGE_VERSION);
+			return 0;
+		} else if (c->argc == 0 && strcmp(a, "--dump-man") == 0) {	/* for the manual's lint */
+			ctl_commands_man(stdout);
+			return 0;
+		} else if ((c->argc == 0 && a[0] == '-') || c->argc == CTL_WORDS_MAX - 1) {
+			return usage(stderr, CTL_USAGE);
+		} else {
+			c->argv[c->argc++] = argv[i];
+		}
+	}
+	if (c->argc == 0 || ctl_command_find(c->argv[0]) < 0)
+		return usage(stderr, CTL_USAGE);
+	return -1;
+}
+
+static int
+connect_to(const char *dir)
+{
+	struct sockaddr_un su = { .sun_family = AF_UNIX };
+	int n = snprintf(su.sun_path, sizeof su.sun_path, "%s/" CTL_SOCKET, dir), fd;
+
+	if (n < 0 || (size_t)n >= sizeof su.sun_path) {
+		errno = ENAMETOOLONG;
+		return -1;
+	}
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd >= 0 && connect(fd, (struct sockaddr *)&su, sizeof su) < 0) {
+		int err = errno;
+		close(fd);
+		errno = err;
+		return -1;
+	}
+	return fd;
+}
+
+static bool
+send_all(int fd, const char *p, size_t n)
+{
+	while (n > 0) {
+		ssize_t done = send(fd, p, n, MSG_NOSIGNAL);
+
+		if (done < 0 && errno == EINTR)
+			continue;
+		if (done <= 0)
+			return false;
+		p += done;
+		n -= (size_t)done;
+	}
+	return true;
+}
+
+/* Everything until the answer is complete; NULL when it broke off.  The caller frees it. */
+static char *
+receive(int fd, unsigned *code, size_t *body_len, size_t *at)
+{
+	size_t room = 65536, n = 0, need = SIZE_MAX;
+	char *p = malloc(room);
+
+	while (p != NULL && n < need) {
+		ssize_t got;
+
+		if (n == room) {
+			char *grown = realloc(p, room *= 2);
+			if (grown == NULL)
+				break;
+			p = grown;
+		}
+		got = recv(fd, p + n, room - n, 0);
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got <= 0)
+			break;
+		n += (size_t)got;
+		if (need == SIZE_MAX && ctl_head_parse(p, n, code, body_len, at) == 0)
+			need = *at + *body_len;
+	}
+	if (p != NULL && need != SIZE_MAX && n >= need)
+		return p;
+	free(p);
+	return NULL;
+}
+
+int
+main(int argc, char **argv)
+{
+	struct command_line c;
+	char line[CTL_LINE_MAX + 16] = "--json ", *answer;
+	size_t body = 0, at = 0;
+	unsigned code;
+	int n = read_arguments(argc, argv, &c), fd;
+
+	if (n >= 0)
+		return n;
+	n = ctl_join(line + 7, sizeof line - 7, c.argc, c.argv);
+	if (n < 0) {
+		fprintf(stderr, "turnpikectl: too long, or control characters in an argument\n");
+		return CTL_USAGE;
+	}
+	fd = connect_to(c.runtime_dir);
+	if (fd < 0) {
+		fprintf(stderr, "turnpikectl: %s/" CTL_SOCKET ": %s%s\n", c.runtime_dir, strerror(errno),
+		    errno == EACCES ? "" : " (turnpiked is not running there)");
+		return errno == EACCES ? CTL_REFUSED : EXIT_NOT_RUNNING;
+	}
+	if (!send_all(fd, c.json ? line : line + 7, (size_t)n + (c.json ? 7 : 0)) ||
+	    (answer = receive(fd, &code, &body, &at)) == NULL) {
+		fprintf(stderr, "turnpikectl: no answer (refused by the steward, or it ended)\n");
+		return EXIT_NOT_RUNNING;
+	}
+	/* What verify found is its result, not a message. */
+	fwrite(answer + at, 1, body, code == CTL_OK || c.json || strcmp(c.argv[0], "verify") == 0 ? stdout : stderr);
+	free(answer);
+	close(fd);
+	return fflush(stdout) == 0 ? (int)code : CTL_REFUSED;
+}
