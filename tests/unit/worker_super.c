@@ -302,6 +302,8 @@ from_worker(const union msg *m)
 	case MSG_RELEASE:
 		ck_assert(m->msg_release.fd > BASE && m->msg_release.fd < BASE + SPAN);
 		ck_assert(world.kept[m->msg_release.fd - BASE]);
+		/* It is out of the epoll: our copy of the socket would keep the registration alive. */
+		ck_assert(epoll_ctl(world.epoll, EPOLL_CTL_DEL, m->msg_release.fd, NULL) < 0 && errno == ENOENT);
 		world.kept[m->msg_release.fd - BASE] = false;
 		world.releases++;
 		world.unused += m->msg_release.unused;
