@@ -7,4 +7,5 @@ dist_noinst_HEADERS += %D%/tp/auth.h %D%/tp/turn.h
 dist_noinst_HEADERS += %D%/tp/msg.h %D%/tp/io.h %D%/tp/super.h %D%/tp/tbl/msgs.def
 dist_noinst_HEADERS += %D%/tp/keep.h
 dist_noinst_HEADERS += %D%/tp/seal.h %D%/tp/usher.h
+dist_noinst_HEADERS += %D%/tp/worker.h
 dist_noinst_HEADERS += %D%/tp/ctl.h %D%/tp/tbl/commands.def

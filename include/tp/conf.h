@@ -32,13 +32,16 @@ enum conf_transport { CONF_UDP = 1, CONF_TCP = 2, CONF_TLS = 4, CONF_DTLS = 8 };
 struct conf_listener {
 	struct addr addr;		/* one concrete address ("*" is expanded) and its port */
 	uint8_t transports;		/* CONF_UDP ... */
-	uint8_t zero[3];
+	uint8_t retired;		/* gone from the configuration: kept for its sessions, no new ones */
+	uint8_t zero[2];
 	char    where[64];		/* "turnpike.yaml:12" for error messages */
 };
 struct conf_relay {
 	struct addr addr;		/* concrete local address, port 0 */
 	struct addr external;		/* ADDR_NONE when there is no NAT */
 	uint16_t port_min, port_max;	/* inclusive */
+	uint8_t retired;		/* as in conf_listener */
+	uint8_t zero[3];
 };
 struct conf_ports { uint16_t min, max; };
 struct conf_own { struct addr addr; struct conf_ports ports; };	/* allow_own; transport udp */

@@ -101,6 +101,8 @@ struct msg_close { struct msg_head h; uint32_t request, shard, slot, gen; uint64
 struct msg_closed { struct msg_head h; uint32_t request, count; };
 struct msg_stop { struct msg_head h; };		/* finish the batch, flush, exit 0 */
 struct msg_drain { struct msg_head h; uint32_t on; };
+/* Drop what this source (port ignored) sends without an allocation, until then (monotonic): workers died of it. */
+struct msg_poison { struct msg_head h; struct addr source; uint32_t zero; uint64_t until_ms; };
 
 /* turnpikectl's commands that the supervisor carries out. */
 enum super_command {

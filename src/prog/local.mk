@@ -8,6 +8,15 @@ pkglibexec_PROGRAMS += %D%/turnpike-conf
 %C%_turnpike_conf_CFLAGS = $(AM_CFLAGS) $(SODIUM_CFLAGS)
 %C%_turnpike_conf_LDADD = src/conf/libtp_conf_yaml.a src/conf/libtp_conf.a src/io/libtp_io.a src/base/libtp_base.a \
 	$(YAML_LIBS) $(SODIUM_LIBS)
+sbin_PROGRAMS += %D%/turnpiked
+%C%_turnpiked_SOURCES = %D%/turnpiked.c
+%C%_turnpiked_LDADD = src/super/libtp_super.a src/conf/libtp_conf.a src/state/libtp_state.a src/shm/libtp_shm.a \
+	src/io/libtp_io.a src/base/libtp_base.a $(SODIUM_LIBS)
+pkglibexec_PROGRAMS += %D%/turnpike-worker
+%C%_turnpike_worker_SOURCES = %D%/turnpike-worker.c
+%C%_turnpike_worker_LDADD = src/worker/libtp_worker.a src/turn/libtp_turn.a src/auth/libtp_auth.a \
+	src/state/libtp_state.a src/stun/libtp_stun.a src/conf/libtp_conf.a src/shm/libtp_shm.a src/io/libtp_io.a \
+	src/base/libtp_base.a $(SODIUM_LIBS) $(CRYPTO_LIBS)
 pkglibexec_PROGRAMS += %D%/turnpike-steward
 %C%_turnpike_steward_SOURCES = %D%/turnpike-steward.c
 %C%_turnpike_steward_LDADD = src/ctl/libtp_ctl.a src/super/libtp_super.a src/auth/libtp_auth.a \

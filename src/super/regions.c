@@ -21,11 +21,11 @@ pages(size_t n)
 }
 
 static int
-make(struct region *r, size_t size, const char *fmt, unsigned n)
+make(struct region *r, size_t size, const char *what, unsigned n)
 {
 	char name[32];
 
-	snprintf(name, sizeof name, fmt, n);
+	snprintf(name, sizeof name, "turnpike-%s%u", what, n);
 	return region_make(name, pages(size), &r->rw, &r->ro);
 }
 
@@ -44,7 +44,7 @@ static int
 make_secret(struct regions *r)
 {
 	uint8_t *p;
-	int e = make(&r->secret, SECRET_BYTES, "turnpike-secret", 0);
+	int e = make(&r->secret, SECRET_BYTES, "secret", 0);
 
 	if (e == 0)
 		e = map(&p, &r->secret, SECRET_BYTES, true, true);
@@ -60,26 +60,26 @@ make_cross(struct regions *r)
 {
 	uint8_t seed[16];
 	void *p;
-	int e = make(&r->cross, cross_region_size(), "turnpike-cross", 0);
+	int e = make(&r->cross, cross_region_size(), "cross", 0);
 
 	if (e == 0)
 		e = map(&p, &r->cross, cross_region_size(), true, false);
 	if (e < 0)
 		return e;
 	randombytes_buf(seed, sizeof seed);
-	/* Attached under a worker's name, but only to initialise and to recover: it never takes a lock. */
-	return cross_attach(&r->cross_map, p, 0, seed);
+	/* To initialise and to recover: the supervisor takes no lock, so it needs no name. */
+	return cross_attach(&r->cross_map, p, UINT32_MAX, seed);
 }
 
 static int
 make_shard(struct regions *r, unsigned i)
 {
-	int e = make(&r->shard[i], shard_region_size(r->slot_max), "turnpike-shard%u", i);
+	int e = make(&r->shard[i], shard_region_size(r->slot_max), "shard", i);
 
 	if (e == 0)
-		e = make(&r->keys[i], shard_keys_size(r->slot_max), "turnpike-keys%u", i);
+		e = make(&r->keys[i], shard_keys_size(r->slot_max), "keys", i);
 	if (e == 0)
-		e = make(&r->stat_worker[i], STAT_SIZE, "turnpike-stat-worker%u", i);
+		e = make(&r->stat_worker[i], STAT_SIZE, "stat-worker", i);
 	if (e == 0)
 		e = map(&r->shard_map[i], &r->shard[i], shard_region_size(r->slot_max), false, false);
 	if (e == 0)
@@ -105,16 +105,16 @@ regions_make(struct regions *r, unsigned shards, uint32_t slot_max)
 	for (unsigned i = 0; i < shards; i++)
 		if ((e = make_shard(r, i)) < 0)
 			return e;
-	if ((e = make(&r->stat_keeper, STAT_SIZE, "turnpike-stat-keeper", 0)) < 0 ||
-	    (e = make(&r->stat_steward, STAT_SIZE, "turnpike-stat-steward", 0)) < 0 ||
-	    (e = make(&r->stat_super, STAT_SIZE, "turnpike-stat-super", 0)) < 0 ||
+	if ((e = make(&r->stat_keeper, STAT_SIZE, "stat-keeper", 0)) < 0 ||
+	    (e = make(&r->stat_steward, STAT_SIZE, "stat-steward", 0)) < 0 ||
+	    (e = make(&r->stat_super, STAT_SIZE, "stat-super", 0)) < 0 ||
 	    (e = map(&r->keeper_map, &r->stat_keeper, STAT_SIZE, false, false)) < 0 ||
 	    (e = map(&r->steward_map, &r->stat_steward, STAT_SIZE, false, false)) < 0)
 		return e;
 	return map(&r->super_map, &r->stat_super, STAT_SIZE, true, false);
 }
 
-const struct stat *
+const struct stats *
 regions_stat(const struct regions *r, unsigned role, unsigned index)
 {
 	switch (role) {

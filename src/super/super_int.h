@@ -172,11 +172,11 @@ struct regions {
 	/* The supervisor's own mappings. */
 	struct cross cross_map;
 	void *shard_map[SHARDS_MAX];
-	const struct stat *worker_map[SHARDS_MAX], *keeper_map, *steward_map;
-	struct stat *super_map;
+	const struct stats *worker_map[SHARDS_MAX], *keeper_map, *steward_map;
+	struct stats *super_map;
 };
 int  regions_make(struct regions *r, unsigned shards, uint32_t slot_max);
-const struct stat *regions_stat(const struct regions *r, unsigned role, unsigned index);
+const struct stats *regions_stat(const struct regions *r, unsigned role, unsigned index);
 /* STAT region of a child: the descriptor that it writes by. */
 int  regions_stat_fd(const struct regions *r, unsigned role, unsigned index);
 /* Read-only views of every shard that its worker has initialised; how many. */
@@ -207,19 +207,25 @@ struct conf_run {
 	uint32_t errors, line_count;
 	struct conf_line line[CONF_LINES];
 };
-int  conf_run_start(struct conf_run *r, const struct super_options *o, bool foreground, bool keep_stderr);
+int  conf_run_start(struct conf_run *r, const struct super_options *o, uint64_t generation, bool foreground,
+    bool keep_stderr);
 /* Reads what is there: 1 complete, 0 more to come, -errno it broke off. */
 int  conf_run_read(struct conf_run *r);
 void conf_run_end(struct conf_run *r);	/* closes what is left */
 /* Waits for the end (first start).  0, -EINVAL errors in the configuration (see lines), -errno. */
 int  conf_run_wait(struct conf_run *r);
+int  conf_run_conf(const struct conf_run *r, struct conf *c);	/* a checked copy of what it compiled */
+/* Sealed memfd of the bytes; -errno. */
+int  conf_seal(const char *name, const void *bytes, size_t len);
+
+/* ---- rows.c ---- */
+
 /*
  * Rows of listeners and relay addresses are names: sessions refer to them.  Gives rows of `is` that also were in `was`
  * their old number, keeps rows that are gone as retired, new ones get free numbers.  -ENOSPC.
  */
 int  conf_keep_rows(const struct conf *was, struct conf *is);
-/* Sealed memfd of the bytes; -errno. */
-int  conf_seal(const char *name, const void *bytes, size_t len);
+void conf_strip_rows(struct conf *c);		/* without the retired ones */
 
 /* ---- pidfile.c, notify.c, daemon.c -------------------------------------------------------------------------------------- */
 
@@ -282,18 +288,18 @@ struct super {
 	size_t granted;			/* smallest receive buffer of a listener */
 	struct conf_run conf_run;
 	struct requester reload_who;
-	bool reload_again;
+	bool reloading, reload_again;
 
-	int  log_read, log_write, control_fd, http_fd, http_next;
+	int  log_read, log_write, control_fd, http_fd;
 	int  keeper_pair[SHARDS_MAX + 1][2];	/* [i][0] worker i's (last: the steward's), [i][1] the keeper's */
 	int  pid_fd, daemon_fd;
 	bool foreground, drop;
 	uint32_t uid, gid;
 
 	unsigned timer, tick_timer;
+	tp_ms dog_last;			/* WATCHDOG=1 last sent */
 	tp_ms tick_last, on_time_since;	/* the supervisor's own punctuality */
 	tp_ms deadline;			/* of a drain or a stop */
-	bool  drained;			/* asked by command, not by a signal */
 	struct roll roll;
 	struct closing closing[CLOSINGS];
 	struct suspect suspect[SUSPECTS];
@@ -317,6 +323,7 @@ void super_poison_tell(struct super *s, unsigned i);
 /* reload.c */
 void super_reload(struct super *s, struct requester who);
 int  super_conf_first(struct super *s);			/* exit code, 0 */
+int  super_conf_publish(struct super *s, const struct conf *c);	/* its descriptor */
 /* roll.c */
 void super_roll(struct super *s, enum roll_mode mode, unsigned workers, struct requester who);
 void super_roll_step(struct super *s);

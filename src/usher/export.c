@@ -216,10 +216,13 @@ export12(struct seal_session *out, SSL *ssl, const struct usher_tap *tap, enum s
 	return 0;
 }
 
-/* Stream: our numbers are at their start.  A ticket would have moved them, and DTLS would have to repeat it. */
+/* A TLS 1.3 ticket would have used numbers of ours that nobody counted, and DTLS would have to repeat one with the
+ * final flight: exporting after all would use a nonce twice. */
 static int
 plain_enough(SSL *ssl)
 {
+	if (SSL_is_server(ssl) && (SSL_get_num_tickets(ssl) != 0 || (SSL_get_options(ssl) & SSL_OP_NO_TICKET) == 0))
+		return -ENOTSUP;
 	if (SSL_session_reused(ssl) || SSL_get_current_compression(ssl) != NULL)
 		return -ENOTSUP;
 	if (SSL_version(ssl) == TLS1_3_VERSION && SSL_get_early_data_status(ssl) == SSL_EARLY_DATA_ACCEPTED)

@@ -22,7 +22,7 @@ import turnclient as tc          # noqa: E402
 
 HOST = "10.77.0.1"
 CONFIG = daemon.DEFAULT.replace("listeners:", "listeners:\n  - {{ address: 10.77.0.1, port: {port}, transport: udp }}").replace(
-    "addresses: [ 127.0.0.1 ]", "addresses: [ 10.77.0.1 ]")
+    "addresses: [ 127.0.0.1 ]", "addresses: [ 10.77.0.1 ]").replace("wonderland", "not-an-example-of-the-manual")
 PAGE = """<!doctype html><title>relay</title><script>
 const ice = %(ice)s, total = %(total)d;
 const report = (o) => fetch('/result', {method: 'POST', body: JSON.stringify(o)});

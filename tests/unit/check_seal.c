@@ -12,8 +12,10 @@ main(void)
 	SRunner *r = srunner_create(suite_vectors());
 
 	srunner_add_suite(r, suite_stream());
+	srunner_add_suite(r, suite_content());
 	srunner_add_suite(r, suite_dtls());
 	srunner_add_suite(r, suite_random());
+	srunner_add_suite(r, suite_killed());
 	srunner_run_all(r, CK_ENV);
 	int failed = srunner_ntests_failed(r);
 	srunner_free(r);

@@ -6,7 +6,9 @@
 
 Suite *suite_vectors(void);
 Suite *suite_stream(void);
+Suite *suite_content(void);
 Suite *suite_dtls(void);
 Suite *suite_random(void);
+Suite *suite_killed(void);
 
 #endif

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * bind.c: everything that is bound at first start, while the powers for it are still there.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "super_int.h"
+
+int
+super_http(const struct conf *c, int *fd, char *why, size_t len)
+{
+	struct addr a;
+	int e;
+
+	*fd = -1;
+	if (c->metrics_address[0] == '\0')
+		return 0;
+	if (addr_parse(&a, c->metrics_address) < 0) {
+		snprintf(why, len, "metrics.address %s is not an address", c->metrics_address);
+		return -EINVAL;
+	}
+	a.port = (uint16_t)c->metrics_port;
+	if ((e = listener_probe(&a, true, "metrics", why, len)) < 0)
+		return e;
+	e = sock_listener_tcp(&a, 64);
+	if (e < 0)
+		snprintf(why, len, "metrics: %s", strerror(-e));
+	else
+		*fd = e;
+	return e < 0 ? e : 0;
+}
+
+/* root:turnpike 0660.  By the effective group while it is made: changing an owner would need CAP_CHOWN. */
+static int
+bind_control(struct super *s)
+{
+	char path[PATH_MAX];
+	gid_t was = getegid();
+
+	if (snprintf(path, sizeof path, "%s/control", s->o->runtime_dir) >= (int)sizeof path)
+		return -ENAMETOOLONG;
+	if (s->drop && setegid(s->gid) < 0)
+		return -errno;
+	s->control_fd = sock_listener_unix(path, 0660);
+	if (s->drop && setegid(was) < 0)
+		return -errno;
+	if (s->control_fd < 0)
+		log_errx("control socket %s: %s", path, strerror(-s->control_fd));
+	return s->control_fd < 0 ? s->control_fd : 0;
+}
+
+static void
+fill_pools(struct super *s)
+{
+	for (unsigned shard = 0; shard < s->win.shards; shard++)
+		for (unsigned row = 0; row < s->conf.relay_count; row++)
+			(void)pool_fill(&s->pool, shard, row, POOL_START, clock_ms());
+}
+
+/* A relay address that this host does not have is found now, not at the first call. */
+static int
+probe_relays(const struct super *s)
+{
+	for (uint32_t i = 0; i < s->conf.relay_count; i++) {
+		struct addr a = s->conf.relays[i].addr;
+		char why[WHY_MAX];
+		a.port = 0;
+		if (listener_probe(&a, false, "relay.addresses", why, sizeof why) < 0) {
+			log_errx("%s", why);
+			return EXIT_BIND;
+		}
+	}
+	return 0;
+}
+
+int
+super_bind(struct super *s)
+{
+	char why[WHY_MAX];
+	int e;
+
+	s->granted = SIZE_MAX;
+	for (uint32_t row = 0; row < s->conf.listener_count; row++)
+		if (listener_open(s->ledger, &s->win, &s->conf, row, &s->granted, why, sizeof why) < 0) {
+			log_errx("%s", why);
+			return EXIT_BIND;
+		}
+	if (super_http(&s->conf, &s->http_fd, why, sizeof why) < 0) {
+		log_errx("%s", why);
+		return EXIT_BIND;
+	}
+	if (bind_control(s) < 0)
+		return EXIT_BIND;
+	if ((e = probe_relays(s)) != 0)
+		return e;
+	pool_rows(&s->pool, &s->conf);
+	fill_pools(s);
+	return 0;
+}

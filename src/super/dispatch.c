@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * dispatch.c: messages of the children.  Each is hostile until proven otherwise: io has checked length, type and
+ * direction; here it is checked that a worker speaks only of its own shards and sockets.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "super_int.h"
+
+#define BURST 256			/* messages per wake-up: one child cannot keep the others waiting */
+
+static bool
+owns(const struct ledger_child *c, uint32_t shard)
+{
+	return shard >= c->first_shard && shard - c->first_shard < c->shard_count;
+}
+
+static void
+refuse(struct super *s, unsigned i, const union msg *m)
+{
+	static struct log_class class;
+	const struct ledger_child *c = &s->ledger->child[i];
+
+	stat_add(s->regions.super_map, STAT_MSG_BAD, 1);
+	log_limited(&class, 5, LOG_L_WARN, "%s %u: refused a %s message", proc_role_name(c->role), c->index,
+	    msg_name(m->h.type));
+}
+
+static void
+on_ready(struct super *s, unsigned i, const struct msg_ready *m)
+{
+	const struct ledger_child *c = &s->ledger->child[i];
+
+	if (c->state != CHILD_STARTING)
+		return;
+	children_ready(&s->children, i, clock_ms());
+	log_debug("%s %u: ready, generation %u, adopted %u, dropped %u", proc_role_name(c->role), c->index, c->generation,
+	    m->adopted, m->dropped);
+	if (c->role == ROLE_STEWARD)
+		log_sink_fd(s->log_write);
+	super_check_ready(s);
+	if (c->role == ROLE_WORKER)
+		super_roll_step(s);
+}
+
+/* What a worker says; of a dead one only what it gives back still counts. */
+static bool
+worker_message(struct super *s, const struct ledger_child *c, const union msg *m, bool dead)
+{
+	tp_ms now = clock_ms();
+
+	switch (m->h.type) {
+	case MSG_RELEASE:
+		return owns(c, m->msg_release.shard) && pool_release(&s->pool, &m->msg_release, now) == 0;
+	case MSG_WANT:
+		if (!owns(c, m->msg_want.shard))
+			return false;
+		if (!dead)
+			pool_want(&s->pool, &m->msg_want, now);
+		return true;
+	case MSG_RELAY:
+		if (!owns(c, m->msg_relay.shard))
+			return false;
+		if (!dead)
+			pool_relay(&s->pool, &m->msg_relay, now);
+		return true;
+	case MSG_CLOSED:
+		super_closed(s, &m->msg_closed);
+		return true;
+	default:
+		return false;
+	}
+}
+
+static void
+message(struct super *s, unsigned i, const union msg *m, bool dead)
+{
+	const struct ledger_child *c = &s->ledger->child[i];
+	bool ok = false;
+
+	if (m->h.generation != c->generation)
+		;
+	else if (m->h.type == MSG_READY) {
+		if (!dead)
+			on_ready(s, i, &m->msg_ready);
+		ok = true;
+	} else if (c->role == ROLE_WORKER) {
+		ok = worker_message(s, c, m, dead);
+	} else if (m->h.type == MSG_COMMAND) {
+		if (!dead)
+			super_command(s, i, &m->msg_command);
+		ok = true;
+	}
+	if (!ok)
+		refuse(s, i, m);
+}
+
+void
+super_drain_control(struct super *s, unsigned i, bool dead)
+{
+	const struct ledger_child *pub = &s->ledger->child[i];
+	struct child *c = &s->children.c[i];
+	union msg m;
+	int e = 0, fd;
+
+	for (unsigned n = 0; c->control >= 0 && (dead || n < BURST); n++) {
+		e = ipc_recv(c->control, pub->role, ROLE_SUPER, &m, &fd);
+		if (e != 1)
+			break;
+		if (fd >= 0)
+			close(fd);		/* no message to us carries one */
+		message(s, i, &m, dead);
+	}
+	if (e == -EPIPE && c->control >= 0 && !dead)
+		loop_del(s->loop, c->control);	/* it is ending: SIGCHLD does the rest */
+	if (e == -EPROTO && !dead) {
+		log_warnx("%s %u: sent a malformed message: killed", proc_role_name(pub->role), pub->index);
+		stat_add(s->regions.super_map, STAT_MSG_BAD, 1);
+		children_kill(&s->children, i);
+	}
+}
+
+void
+super_control_event(void *arg, int fd, uint32_t events)
+{
+	struct super *s = arg;
+
+	for (unsigned i = 0; i < s->ledger->child_count; i++) {
+		if (s->children.c[i].control != fd)
+			continue;
+		if (events & EPOLLOUT)
+			super_flush(s, i);
+		if (events & ~(uint32_t)EPOLLOUT)
+			super_drain_control(s, i, false);
+		break;
+	}
+	super_rearm(s);
+}

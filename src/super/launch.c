@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * launch.c: starts one child of the table with exactly the descriptors of its role.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "super_int.h"
+
+#define KEEP_MAX (SHARDS_MAX * 4 + 32)
+#define CONTROL_BUFFER (1 << 20)
+
+static unsigned
+keep_worker(const struct super *s, const struct ledger_child *c, int *keep, unsigned n)
+{
+	const struct regions *r = &s->regions;
+
+	keep[n++] = r->secret.ro;
+	keep[n++] = r->cross.rw;
+	keep[n++] = s->keeper_pair[c->index][0];
+	for (unsigned k = c->first_shard; k < c->first_shard + c->shard_count; k++) {
+		keep[n++] = r->shard[k].rw;
+		keep[n++] = r->keys[k].rw;
+		keep[n++] = r->epoll[k];
+	}
+	return n;
+}
+
+static unsigned
+keep_keeper(const struct super *s, int *keep, unsigned n)
+{
+	keep[n++] = s->regions.secret.ro;
+	keep[n++] = s->users_fd;
+	for (unsigned k = 0; k < s->regions.shards; k++)
+		keep[n++] = s->keeper_pair[k][1];
+	keep[n++] = s->keeper_pair[SHARDS_MAX][1];
+	return n;
+}
+
+static unsigned
+keep_steward(const struct super *s, int *keep, unsigned n)
+{
+	const struct regions *r = &s->regions;
+
+	keep[n++] = s->keeper_pair[SHARDS_MAX][0];
+	keep[n++] = s->control_fd;
+	keep[n++] = s->http_fd;
+	keep[n++] = s->log_read;
+	keep[n++] = s->ledger_ro;
+	keep[n++] = r->stat_super.ro;
+	keep[n++] = r->stat_keeper.ro;
+	keep[n++] = r->stat_steward.ro;
+	keep[n++] = r->cross.ro;
+	for (unsigned k = 0; k < r->shards; k++) {
+		keep[n++] = r->stat_worker[k].ro;
+		keep[n++] = r->shard[k].ro;
+	}
+	return n;
+}
+
+static unsigned
+keep_list(const struct super *s, const struct ledger_child *c, int *keep)
+{
+	unsigned n = 0;
+
+	keep[n++] = s->conf_fd;
+	keep[n++] = regions_stat_fd(&s->regions, c->role, c->index);
+	switch (c->role) {
+	case ROLE_WORKER:
+		return keep_worker(s, c, keep, n);
+	case ROLE_KEEPER:
+		return keep_keeper(s, keep, n);
+	default:
+		return keep_steward(s, keep, n);
+	}
+}
+
+static const char *
+binary_of(const struct super *s, unsigned role)
+{
+	for (unsigned i = 0; i < s->program_count; i++)
+		if (s->programs[i].role == role)
+			return s->programs[i].binary;
+	return "?";
+}
+
+int
+super_spawn(void *arg, unsigned i)
+{
+	struct super *s = arg;
+	const struct ledger_child *c = &s->ledger->child[i];
+	struct child *priv = &s->children.c[i];
+	const char *binary = binary_of(s, c->role);
+	int pair[2], keep[KEEP_MAX], size = CONTROL_BUFFER, e;
+	char path[PATH_MAX], name[32], index[16];
+	char *argv[] = { name, index, NULL };
+	pid_t pid;
+
+	assert(priv->control < 0);
+	if ((e = ipc_pair(pair)) < 0)
+		return e;
+	(void)setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+	snprintf(path, sizeof path, "%s/%s", s->o->libexec_dir, binary);
+	snprintf(name, sizeof name, "%s", binary);
+	snprintf(index, sizeof index, "%u", c->index);
+	struct spawn sp = {
+		.path = path, .argv = argv, .control = pair[1], .log = s->log_write,
+		.keep = keep, .keep_count = keep_list(s, c, keep),
+		.ledger = s->ledger, .win = &s->win, .first_shard = c->first_shard, .shard_count = c->shard_count,
+		.keep_stderr = s->foreground || s->daemon_fd >= 0,
+	};
+	pid = spawn_child(&sp);
+	close(pair[1]);
+	if (pid < 0) {
+		close(pair[0]);
+		log_warnx("%s %u: cannot start: %s", proc_role_name(c->role), c->index, strerror(-pid));
+		return pid;
+	}
+	priv->control = pair[0];
+	(void)loop_add(s->loop, pair[0], EPOLLIN, super_control_event, s);
+	stat_add(s->regions.super_map, STAT_CHILD_STARTS, 1);
+	super_tell_start(s, i);
+	return pid;
+}
+
+void
+super_kill(void *arg, unsigned i)
+{
+	struct super *s = arg;
+
+	if (s->ledger->child[i].pid > 1)
+		(void)kill(s->ledger->child[i].pid, SIGKILL);
+}

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * recover.c: children that ended, and children that hang.
+ *
+ * Order after a worker's death: its last messages, its redo record and lock words, then its successor.  The kernel has
+ * it all by the time waitpid() returns.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "super_int.h"
+
+#define HEARTBEAT_MS 3000
+#define TICK_LATE_MS 1000	/* a tick of ours that came so much later was not ours to have: nobody is judged by it */
+#define FIRST_START_DEATHS 3
+#define SUSPECT_MS 600000
+
+static void
+recover_cross(struct super *s, const struct ledger_child *c)
+{
+	struct shard shards[SHARDS_MAX];
+	unsigned n = regions_shards(&s->regions, shards), refused = 0;
+	int e = cross_recover(&s->regions.cross_map, c->index, shards, n, &refused);
+
+	if (e < 0)
+		log_errx("worker %u: recovery of the shared tables: %s", c->index, strerror(-e));
+	if (refused > 0)
+		log_warnx("worker %u: %u operations of its redo record do not fit what it held: ignored", c->index, refused);
+}
+
+static void
+describe(const struct super *s, unsigned i, int status, char *out, size_t len)
+{
+	const struct child *c = &s->children.c[i];
+
+	if (c->hung)
+		snprintf(out, len, "no heartbeat for %u s: killed", HEARTBEAT_MS / 1000);
+	else if (c->killed)
+		snprintf(out, len, "killed by the supervisor");
+	else if (WIFSIGNALED(status))
+		snprintf(out, len, "signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
+	else if (WEXITSTATUS(status) == 127)
+		snprintf(out, len, "could not be executed");
+	else
+		snprintf(out, len, "exit status %d", WEXITSTATUS(status));
+}
+
+/* Last words come from a region that the child could write: copied and cut before use. */
+static void
+last_words(struct super *s, unsigned i)
+{
+	struct ledger_child *c = &s->ledger->child[i];
+	const struct stats *st = regions_stat(&s->regions, c->role, c->index);
+	char words[sizeof c->words];
+
+	memset(words, 0, sizeof words);
+	if (st != NULL && st->pid == c->pid)
+		memcpy(words, st->words, sizeof words - 1);
+	ledger_begin(s->ledger);
+	text_escape(c->words, sizeof c->words, words, strnlen(words, sizeof words));
+	ledger_end(s->ledger);
+}
+
+/* Does what it worked on when it died say that the packet was the cause?  Twice on one session, or one source. */
+static void
+suspect(struct super *s, const struct ledger_child *c)
+{
+	const struct stats *st = regions_stat(&s->regions, c->role, c->index);
+	struct suspect *v = &s->suspect[0];
+	struct stat_busy b;
+	tp_ms now = clock_ms();
+
+	if (st == NULL || st->pid != c->pid)
+		return;
+	b = st->busy;
+	if (b.phase != BUSY_CLIENT && b.phase != BUSY_PEER)
+		return;
+	for (unsigned k = 0; k < SUSPECTS; k++) {
+		struct suspect *x = &s->suspect[k];
+		bool same = b.slot != SLOT_NONE ? x->slot == b.slot && x->shard == b.shard && x->gen == b.gen :
+		    x->slot == SLOT_NONE && addr_ip_eq(&x->source, &b.source);
+		if (x->deaths > 0 && same && now - x->last < SUSPECT_MS) {
+			v = x;
+			v->deaths++;
+			break;
+		}
+		if (x->last < v->last)
+			v = x;
+	}
+	if (v->last == 0 || v->slot != b.slot || v->shard != b.shard || v->gen != b.gen || now - v->last >= SUSPECT_MS)
+		*v = (struct suspect){ .deaths = 1, .shard = b.shard, .slot = b.slot, .gen = b.gen, .source = b.source };
+	v->last = now;
+	if (v->deaths >= 2) {
+		char src[ADDR_STRLEN], head[2 * sizeof b.head + 1];
+		text_hex(head, b.head, b.len < sizeof b.head ? b.len : sizeof b.head);
+		log_errx("poison: %u workers died on %s %s (shard %u, slot %d, packet of %u bytes: %s)", v->deaths,
+		    b.slot != SLOT_NONE ? "a session's packet from" : "a packet from", addr_print(&b.source, src), b.shard,
+		    (int)b.slot, b.len, head);
+	}
+}
+
+void
+super_poison_tell(struct super *s, unsigned i)
+{
+	const struct ledger_child *c = &s->ledger->child[i];
+
+	for (unsigned k = 0; c->role == ROLE_WORKER && k < SUSPECTS; k++) {
+		const struct suspect *x = &s->suspect[k];
+		if (x->deaths < 2 || clock_ms() - x->last >= SUSPECT_MS)
+			continue;
+		if (x->slot == SLOT_NONE) {
+			struct msg_poison p = { .h.type = MSG_POISON, .source = x->source,
+				.until_ms = x->last + SUSPECT_MS };
+			(void)super_send(s, i, &p, -1);
+		} else if (x->shard >= c->first_shard && x->shard - c->first_shard < c->shard_count) {
+			struct msg_close m = { .h.type = MSG_CLOSE, .request = 0, .shard = x->shard, .slot = x->slot,
+				.gen = x->gen };
+			(void)super_send(s, i, &m, -1);
+		}
+	}
+}
+
+/* Before everything was ready once, a child that keeps dying means that this start has failed. */
+static void
+check_first_start(struct super *s, const struct ledger_child *c, int status)
+{
+	if (s->phase != SUPER_STARTING || (c->deaths < FIRST_START_DEATHS && !(WIFEXITED(status) && WEXITSTATUS(status) == 127)))
+		return;
+	log_errx("%s %u does not start: see its messages above", proc_role_name(c->role), c->index);
+	s->exit_code = EXIT_INTERNAL;
+	super_stop(s);
+}
+
+static void
+ended(struct super *s, unsigned i, int status)
+{
+	struct ledger_child *c = &s->ledger->child[i];
+	struct child *priv = &s->children.c[i];
+	bool clean = WIFEXITED(status) && WEXITSTATUS(status) == 0, asked = c->state == CHILD_STOPPING;
+	char how[128];
+
+	super_drain_control(s, i, true);
+	loop_del(s->loop, priv->control);
+	close(priv->control);
+	priv->control = -1;
+	super_out_clear(priv);
+	if (c->role == ROLE_STEWARD)
+		log_sink_fd(-1);
+	if (c->role == ROLE_WORKER) {
+		recover_cross(s, c);
+		for (unsigned k = 0; k < c->shard_count; k++)
+			pool_forget(&s->pool, c->first_shard + k);
+	}
+	if (!asked || !clean) {
+		last_words(s, i);
+		describe(s, i, status, how, sizeof how);
+		log_warnx("%s %u: ended (pid %d): %s%s%s", proc_role_name(c->role), c->index, (int)c->pid, how,
+		    c->words[0] != '\0' ? ": " : "", c->words);
+		stat_add(s->regions.super_map, STAT_CHILD_DEATHS, 1);
+		if (c->role == ROLE_WORKER && !priv->hung)
+			suspect(s, c);
+	}
+	(void)children_ended(&s->children, i, clean, clock_ms());
+	check_first_start(s, c, status);
+	if (c->role == ROLE_WORKER)
+		super_roll_step(s);
+}
+
+void
+super_reap(struct super *s)
+{
+	int status, i;
+	pid_t pid;
+
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		if (pid == s->conf_run.pid) {
+			s->conf_run.pid = 0;
+			continue;
+		}
+		i = children_by_pid(&s->children, pid);
+		if (i >= 0)
+			ended(s, (unsigned)i, status);
+	}
+	children_tick(&s->children, clock_ms());	/* a first restart is due at once */
+	super_stop_step(s);
+	super_rearm(s);
+}
+
+/* One at a time: a machine that is too slow for its workers must not lose all of them. */
+static bool
+one_is_being_replaced(const struct super *s)
+{
+	for (unsigned i = 0; i < s->ledger->child_count; i++)
+		if (s->children.c[i].hung && s->ledger->child[i].state != CHILD_READY)
+			return true;
+	return false;
+}
+
+void
+super_heartbeats(struct super *s, tp_ms now)
+{
+	if (s->tick_last == 0 || now - s->tick_last > TICK_LATE_MS)
+		s->on_time_since = now;		/* stopped, suspended or starved ourselves */
+	s->tick_last = now;
+	if (now - s->on_time_since < HEARTBEAT_MS || s->phase == SUPER_STOPPING)
+		return;
+	for (unsigned i = 0; i < s->ledger->child_count; i++) {
+		const struct ledger_child *c = &s->ledger->child[i];
+		const struct stats *st = regions_stat(&s->regions, c->role, c->index);
+		uint64_t beat;
+		if (c->role != ROLE_WORKER || c->state != CHILD_READY || now - c->since_ms < HEARTBEAT_MS)
+			continue;
+		beat = atomic_load_explicit(&st->heartbeat_ms, memory_order_relaxed);
+		if (beat + HEARTBEAT_MS >= now || s->children.c[i].killed || one_is_being_replaced(s))
+			continue;
+		log_warnx("worker %u: no heartbeat for %llu ms: killed", c->index, (unsigned long long)(now - beat));
+		s->children.c[i].hung = true;
+		children_kill(&s->children, i);
+		return;
+	}
+}

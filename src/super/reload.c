@@ -1,0 +1,331 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * reload.c: the configuration, at first start and later.  Checked whole by the conf child; applied as a whole or not
+ * at all; each changed option is reported with what came of it.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "super_int.h"
+
+/* The sealed copy that everybody gets; the old one goes. */
+int
+super_conf_publish(struct super *s, const struct conf *c)
+{
+	int fd = conf_seal("turnpike-conf", c, sizeof *c);
+
+	if (fd < 0)
+		return fd;
+	if (s->conf_fd >= 0)
+		close(s->conf_fd);
+	s->conf_fd = fd;
+	if (c != &s->conf)
+		s->conf = *c;
+	ledger_begin(s->ledger);
+	s->ledger->conf_generation = c->generation;
+	ledger_end(s->ledger);
+	return fd;
+}
+
+static void
+take_users(struct super *s, struct conf_run *r)
+{
+	if (s->users_fd >= 0)
+		close(s->users_fd);
+	s->users_fd = r->users_fd;
+	s->users_size = r->users_size;
+	r->users_fd = -1;
+}
+
+int
+super_conf_first(struct super *s)
+{
+	struct conf_run *r = &s->conf_run;
+	struct conf *c = malloc(sizeof *c);
+	int e = c == NULL ? -ENOMEM : conf_run_start(r, s->o, 1, s->foreground, true);
+
+	if (e == 0)
+		e = conf_run_wait(r);
+	for (unsigned i = 0; i < r->line_count; i++) {
+		if (r->line[i].level == LOG_L_ERROR)
+			log_errx("%s", r->line[i].text);
+		else
+			log_warnx("%s", r->line[i].text);
+		s->warnings += r->line[i].level == LOG_L_WARN;
+	}
+	if (e == 0)
+		e = conf_run_conf(r, c);
+	if (e == 0) {
+		c->generation = 1;
+		e = super_conf_publish(s, c);
+		if (e >= 0)
+			take_users(s, r);
+	} else if (e != -EINVAL || r->errors == 0) {
+		log_errx("turnpike-conf in %s gave no configuration: %s", s->o->libexec_dir, strerror(-e));
+	}
+	conf_run_end(r);
+	free(c);
+	return e < 0 ? EXIT_CONF : 0;
+}
+
+/* ---- a reload ---------------------------------------------------------------------------------- */
+
+struct change { struct super *s; struct requester who; unsigned now, workers, restart; bool listeners, count; };
+
+static void TP_PRINTF(3, 4)
+report(struct super *s, struct requester who, const char *fmt, ...)
+{
+	char text[MSG_TEXT_MAX];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof text, fmt, ap);
+	va_end(ap);
+	log_info("reload: %s", text);
+	super_reply(s, who, 0, true, "%s", text);
+}
+
+static void
+changed(void *arg, const struct option_row *o, const char *was, const char *is)
+{
+	static const char *const what[] = {
+		[OPT_NOW] = "applied now", [OPT_WORKERS] = "applied by new workers", [OPT_RESTART] = "waits for a restart",
+	};
+	struct change *c = arg;
+
+	c->now += o->cls == OPT_NOW;
+	c->workers += o->cls == OPT_WORKERS;
+	c->restart += o->cls == OPT_RESTART;
+	c->listeners |= strcmp(o->path, "listeners") == 0;
+	c->count |= strcmp(o->path, "process.workers") == 0;
+	report(c->s, c->who, "%s: was %.300s, is %.300s: %s", o->path, was, is, what[o->cls]);
+}
+
+static void
+fail(struct super *s, struct requester who, const char *why)
+{
+	log_errx("reload: %s: the configuration stays as it was", why);
+	super_reply(s, who, 1, false, "%s: the configuration stays as it was", why);
+}
+
+static unsigned
+workers_of(const struct super *s, const struct conf *c)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	unsigned n = c->workers != 0 ? (unsigned)c->workers : cpus > 0 ? (unsigned)cpus : 1;
+
+	return c->workers == 0 && n > s->regions.shards ? s->regions.shards : n;
+}
+
+/* Binds what is new.  All of it or nothing: what was bound goes when a later one fails. */
+static int
+bind_new(struct super *s, const struct conf *c, char *why, size_t len)
+{
+	for (unsigned row = s->conf.listener_count; row < c->listener_count; row++) {
+		size_t granted = SIZE_MAX;
+		int e = listener_open(s->ledger, &s->win, c, row, &granted, why, len);
+		if (e == 0)
+			continue;
+		for (int fd = (int)s->win.first; fd < (int)s->ledger->fd_max; fd++)
+			if (s->ledger->fd[fd].kind == LEDGER_LISTENER && s->ledger->fd[fd].row >= s->conf.listener_count)
+				ledger_close(s->ledger, fd);
+		return e;
+	}
+	return 0;
+}
+
+static void
+set_buffers(struct super *s)
+{
+	int in = (int)s->conf.receive_buffer, out = (int)s->conf.send_buffer;
+
+	for (int fd = (int)s->win.first; fd < (int)s->ledger->fd_max; fd++) {
+		if (s->ledger->fd[fd].kind != LEDGER_LISTENER)
+			continue;
+		if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &in, sizeof in) < 0)
+			(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &in, sizeof in);
+		if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &out, sizeof out) < 0)
+			(void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &out, sizeof out);
+	}
+}
+
+/* A steward with another metrics port is a new steward; it is replaced after it has passed the answer on. */
+static void
+move_http(struct super *s, int fd)
+{
+	int i = children_find(&s->children, ROLE_STEWARD, 0);
+	struct msg_stop stop = { .h.type = MSG_STOP };
+
+	if (s->http_fd >= 0)
+		close(s->http_fd);
+	s->http_fd = fd;
+	if (i >= 0 && super_send(s, (unsigned)i, &stop, -1) == 0)
+		children_stopping(&s->children, (unsigned)i, clock_ms(), CHILD_STOP_MS, true);
+}
+
+static bool
+http_moved(const struct conf *a, const struct conf *b)
+{
+	return strcmp(a->metrics_address, b->metrics_address) != 0 || a->metrics_port != b->metrics_port;
+}
+
+/* What waits for a restart keeps its value in what children see, so that everybody agrees on it. */
+static void
+keep_restart_options(const struct conf *was, struct conf *is)
+{
+	memcpy(is->user, was->user, sizeof is->user);
+	is->shards = was->shards;
+}
+
+static void
+apply(struct super *s, struct conf *c, struct change *ch, int http)
+{
+	unsigned workers = workers_of(s, c);
+	bool moved = http_moved(&s->conf, c), resize = workers != s->ledger->worker_count;
+
+	keep_restart_options(&s->conf, c);
+	if (super_conf_publish(s, c) < 0) {
+		fail(s, ch->who, "no memory for the configuration");
+		return;
+	}
+	take_users(s, &s->conf_run);
+	log_level_set((enum log_level)s->conf.log_level);
+	pool_rows(&s->pool, &s->conf);
+	set_buffers(s);
+	super_tell_conf(s);
+	ledger_begin(s->ledger);
+	s->ledger->reloads++;
+	s->ledger->last_reload_ms = clock_ms();
+	ledger_end(s->ledger);
+	log_info("reload: generation %llu: %u applied now, %u by new workers, %u wait for a restart",
+	    (unsigned long long)s->conf.generation, ch->now, ch->workers, ch->restart);
+	if (resize)
+		super_roll(s, ROLL_RESIZE, workers, ch->who);
+	else if (ch->workers > 0)
+		super_roll(s, ROLL_ONE_BY_ONE, workers, ch->who);
+	else
+		super_reply(s, ch->who, 0, false, "reloaded: %u changed now, %u wait for a restart", ch->now, ch->restart);
+	if (moved)
+		move_http(s, http);
+}
+
+/* Everything that can fail, before anything is applied. */
+static void
+check_and_apply(struct super *s, struct conf *c, struct requester who)
+{
+	struct change ch = { .s = s, .who = who };
+	struct conf *was = malloc(sizeof *was), *is = malloc(sizeof *is);
+	char why[WHY_MAX];
+	int http = -1;
+
+	if (was == NULL || is == NULL) {
+		fail(s, who, "no memory");
+		goto out;
+	}
+	*was = s->conf;
+	*is = *c;
+	conf_strip_rows(was);
+	if (workers_of(s, c) > s->regions.shards) {
+		snprintf(why, sizeof why, "process.workers is %u, but this daemon was started with %u shards and cannot have "
+		    "more workers than that without a full restart", workers_of(s, c), s->regions.shards);
+		fail(s, who, why);
+		goto out;
+	}
+	if (conf_keep_rows(&s->conf, c) < 0) {
+		fail(s, who, "too many listeners or relay addresses were added and removed since the start; a restart is needed");
+		goto out;
+	}
+	if (bind_new(s, c, why, sizeof why) < 0 || (http_moved(&s->conf, c) && super_http(c, &http, why, sizeof why) < 0)) {
+		fail(s, who, why);
+		goto out;
+	}
+	conf_diff(was, is, changed, &ch);
+	apply(s, c, &ch, http);
+out:
+	free(was);
+	free(is);
+}
+
+static void
+finish(struct super *s, int e)
+{
+	struct conf_run *r = &s->conf_run;
+	struct requester who = s->reload_who;
+	struct conf *c = malloc(sizeof *c);
+
+	loop_del(s->loop, r->fd);
+	for (unsigned i = 0; i < r->line_count; i++) {
+		if (r->line[i].level == LOG_L_ERROR)
+			log_errx("reload: %s", r->line[i].text);
+		else
+			log_warnx("reload: %s", r->line[i].text);
+		super_reply(s, who, 0, true, "%s", r->line[i].text);
+	}
+	if (e == 1 && r->ok && c != NULL && conf_run_conf(r, c) == 0) {
+		c->generation = s->conf.generation + 1;
+		check_and_apply(s, c, who);
+	} else {
+		fail(s, who, e == 1 && r->done ? "the new configuration has errors" : "turnpike-conf broke off");
+	}
+	conf_run_end(r);
+	free(c);
+	s->reload_who.used = false;
+	s->reloading = false;
+	notify_send("READY=1");
+	if (s->reload_again) {
+		s->reload_again = false;
+		super_reload(s, (struct requester){ .used = false });
+	}
+}
+
+static void
+conf_event(void *arg, int fd, uint32_t events)
+{
+	struct super *s = arg;
+	int e = conf_run_read(&s->conf_run);
+
+	(void)fd;
+	if (e == 0 && (events & (EPOLLHUP | EPOLLERR)))
+		e = -EPIPE;
+	if (e != 0)
+		finish(s, e);
+	super_rearm(s);
+}
+
+/* Any number of requests while one runs make one more. */
+void
+super_reload(struct super *s, struct requester who)
+{
+	char text[80];
+	int e;
+
+	if (s->reloading) {
+		s->reload_again = true;
+		super_reply(s, who, 0, false, "a reload is running; there will be one more after it");
+		return;
+	}
+	if (s->phase != SUPER_RUNNING && s->phase != SUPER_DRAINING) {
+		s->reload_again = s->phase == SUPER_STARTING;
+		super_reply(s, who, 1, false, "not now");
+		return;
+	}
+	snprintf(text, sizeof text, "RELOADING=1\nMONOTONIC_USEC=%llu000", (unsigned long long)clock_ms());
+	notify_send(text);
+	s->reload_who = who;
+	e = conf_run_start(&s->conf_run, s->o, s->conf.generation + 1, s->foreground, s->foreground);
+	if (e == 0)
+		e = loop_add(s->loop, s->conf_run.fd, EPOLLIN, conf_event, s);
+	if (e < 0) {
+		fail(s, who, "turnpike-conf cannot be started");
+		notify_send("READY=1");
+		return;
+	}
+	s->reloading = true;
+}

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * roll.c: workers replaced on purpose: one by one (new binary, new listeners), or all at once with another split of
+ * the shards.  A shard changes its owner only by one process ending and another starting.
+ */
+#include "config.h"
+
+#include "super_int.h"
+
+static void
+stop_worker(struct super *s, unsigned i, bool again)
+{
+	struct msg_stop stop = { .h.type = MSG_STOP };
+
+	(void)super_send(s, i, &stop, -1);
+	children_stopping(&s->children, i, clock_ms(), CHILD_STOP_MS, again);
+}
+
+static void
+finish(struct super *s)
+{
+	struct requester who = s->roll.who;
+	bool again = s->roll.again;
+	uint32_t workers = s->ledger->worker_count;
+
+	memset(&s->roll, 0, sizeof s->roll);
+	log_info("workers: %u replaced, no session lost", workers);
+	super_reply(s, who, 0, false, "%u workers replaced", workers);
+	if (again)
+		super_roll(s, ROLL_ONE_BY_ONE, workers, (struct requester){ .used = false });
+}
+
+/* All have ended: another split, then all start. */
+static void
+resplit(struct super *s)
+{
+	tp_ms now = clock_ms();
+
+	for (unsigned i = 0; i < s->ledger->child_count; i++)
+		if (s->ledger->child[i].role == ROLE_WORKER && child_is_running(&s->ledger->child[i]))
+			return;
+	ledger_begin(s->ledger);
+	s->ledger->worker_count = s->roll.workers;
+	for (unsigned i = 0; i < s->ledger->child_count; i++)
+		if (s->ledger->child[i].role == ROLE_WORKER)
+			s->ledger->child[i].first_shard = s->ledger->child[i].shard_count = 0;
+	ledger_end(s->ledger);
+	for (unsigned w = 0; w < s->roll.workers; w++) {
+		int i = children_row(&s->children, ROLE_WORKER, w);
+		if (i < 0)
+			continue;
+		ledger_begin(s->ledger);
+		shards_split(s->regions.shards, s->roll.workers, w, &s->ledger->child[i].first_shard,
+		    &s->ledger->child[i].shard_count);
+		ledger_end(s->ledger);
+		children_start(&s->children, (unsigned)i, now);
+	}
+	s->roll.waiting = true;
+}
+
+static bool
+all_workers_ready(const struct super *s)
+{
+	for (unsigned i = 0; i < s->ledger->child_count; i++) {
+		const struct ledger_child *c = &s->ledger->child[i];
+		if (c->role == ROLE_WORKER && c->shard_count > 0 && c->state != CHILD_READY)
+			return false;
+	}
+	return true;
+}
+
+void
+super_roll_step(struct super *s)
+{
+	int i;
+
+	if (s->roll.mode == ROLL_NONE || s->phase == SUPER_STOPPING)
+		return;
+	if (s->roll.mode == ROLL_RESIZE && !s->roll.waiting) {
+		resplit(s);
+		return;
+	}
+	/* Never two at once: whatever else is being replaced comes first. */
+	if (!all_workers_ready(s))
+		return;
+	if (s->roll.mode == ROLL_RESIZE || s->roll.next >= s->ledger->worker_count) {
+		finish(s);
+		return;
+	}
+	i = children_find(&s->children, ROLE_WORKER, s->roll.next++);
+	if (i >= 0)
+		stop_worker(s, (unsigned)i, true);
+	super_rearm(s);
+}
+
+void
+super_roll(struct super *s, enum roll_mode mode, unsigned workers, struct requester who)
+{
+	if (s->roll.mode != ROLL_NONE) {
+		s->roll.again = true;
+		super_reply(s, who, 0, false, "workers are being replaced already; they will be once more");
+		return;
+	}
+	s->roll = (struct roll){ .mode = mode, .workers = workers, .who = who };
+	if (mode == ROLL_RESIZE)
+		for (unsigned i = 0; i < s->ledger->child_count; i++)
+			if (s->ledger->child[i].role == ROLE_WORKER)
+				stop_worker(s, i, false);
+	super_roll_step(s);
+	super_rearm(s);
+}

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * summary.c: ten lines at the start that tell an operator what this server is.
+ */
+#include "config.h"
+
+#include <stdio.h>
+
+#include "super_int.h"
+
+static void TP_PRINTF(3, 4)
+append(char *out, size_t len, const char *fmt, ...)
+{
+	size_t at = strlen(out);
+	va_list ap;
+
+	if (at + 1 >= len)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(out + at, len - at, fmt, ap);
+	va_end(ap);
+}
+
+static void
+listeners(const struct conf *c)
+{
+	char line[800] = "", a[ADDR_STRLEN];
+
+	for (uint32_t i = 0; i < c->listener_count; i++)
+		append(line, sizeof line, "%s%s/udp", i > 0 ? ", " : "", addr_print(&c->listeners[i].addr, a));
+	log_info("listeners: %s", line);
+}
+
+static void
+relays(const struct conf *c)
+{
+	char line[800] = "", a[ADDR_STRLEN], e[ADDR_STRLEN];
+	unsigned long ports = 0;
+
+	for (uint32_t i = 0; i < c->relay_count; i++) {
+		const struct conf_relay *r = &c->relays[i];
+		append(line, sizeof line, "%s%s ports %u-%u", i > 0 ? ", " : "", addr_print_ip(&r->addr, a), r->port_min,
+		    r->port_max);
+		if (r->external.family != ADDR_NONE)
+			append(line, sizeof line, " (external %s)", addr_print_ip(&r->external, e));
+		ports += r->port_max - r->port_min + 1ul;
+	}
+	log_info("relay: %s: %lu ports", line, ports);
+}
+
+static void
+limits(const struct conf *c)
+{
+	log_info("limits: allocations %llu per user, %llu per prefix, %llu in total; bandwidth %llu, %llu, %llu byte/s per "
+	    "allocation, user, in total (0: none); challenges %llu/s, bindings %llu/s per prefix",
+	    (unsigned long long)c->allocations_per_user, (unsigned long long)c->allocations_per_prefix,
+	    (unsigned long long)c->allocations_total, (unsigned long long)c->bandwidth_per_allocation,
+	    (unsigned long long)c->bandwidth_per_user, (unsigned long long)c->bandwidth_total,
+	    (unsigned long long)c->challenges_per_prefix, (unsigned long long)c->bindings_per_prefix);
+}
+
+static void
+buffers(const struct super *s)
+{
+	const struct conf *c = &s->conf;
+
+	if (s->granted < c->receive_buffer)
+		log_warnx("buffers: %zu of %llu bytes granted per listener: sysctl -w net.core.rmem_max=%llu", s->granted,
+		    (unsigned long long)c->receive_buffer, (unsigned long long)c->receive_buffer);
+	else
+		log_info("buffers: %llu bytes per listener, as wanted", (unsigned long long)c->receive_buffer);
+}
+
+void
+super_summary(struct super *s)
+{
+	const struct conf *c = &s->conf;
+
+	log_info("turnpike " PACKAGE_VERSION ", pid %d, configuration %s", (int)s->ledger->pid,
+	    c->file[0] != '\0' ? c->file : "(none: defaults)");
+	listeners(c);
+	relays(c);
+	log_info("credentials: realm %s, %u users, %u secrets", c->realm, c->user_count, c->secret_count);
+	log_info("processes: %u workers, %u shards of up to %u sessions, user %s", s->ledger->worker_count,
+	    s->ledger->shard_count, s->ledger->slot_max, s->drop ? c->user : "unchanged");
+	limits(c);
+	if (s->http_fd >= 0)
+		log_info("metrics: http://%s:%llu/metrics", c->metrics_address, (unsigned long long)c->metrics_port);
+	else
+		log_info("metrics: none (metrics.address)");
+	buffers(s);
+	log_info("control: %s/control", s->o->runtime_dir);
+	log_info("ready: %u warnings", s->warnings);
+}

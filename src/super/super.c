@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * super.c: the supervisor's life: start in order, signals, ticks, end.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <limits.h>
+#include <pwd.h>
+#include <signal.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "super_int.h"
+
+#define TICK_MS 250
+#define SLOTS_MAX (1u << 20)
+#define PROBE_MS 50
+
+/* ---- timers ------------------------------------------------------------------------------------ */
+
+static void
+on_due(void *arg)
+{
+	struct super *s = arg;
+	tp_ms now = clock_ms();
+
+	s->timer = 0;
+	children_tick(&s->children, now);
+	pool_tick(&s->pool, now);
+	super_stop_step(s);
+	super_rearm(s);
+}
+
+void
+super_rearm(struct super *s)
+{
+	tp_ms due = children_due(&s->children), now = clock_ms();
+
+	if (pool_waiting(&s->pool) && (due == 0 || due > now + PROBE_MS))
+		due = now + PROBE_MS;
+	if (s->timer != 0)
+		loop_cancel(s->loop, s->timer);
+	s->timer = due != 0 ? loop_after(s->loop, due > now ? due - now : 0, on_due, s) : 0;
+}
+
+static void
+gauge(struct super *s, enum stat_counter c, uint64_t v)
+{
+	atomic_store_explicit((_Atomic uint64_t *)&s->regions.super_map->counter[c], v, memory_order_relaxed);
+}
+
+static void
+on_tick(void *arg)
+{
+	struct super *s = arg;
+	tp_ms now = clock_ms(), dog = notify_watchdog();
+
+	s->tick_timer = loop_after(s->loop, TICK_MS, on_tick, s);
+	super_heartbeats(s, now);
+	pool_tick(&s->pool, now);
+	super_closings(s, now);
+	super_drain_step(s, now);
+	super_stop_step(s);
+	gauge(s, STAT_POOL_SOCKETS, s->ledger->pool_sockets);
+	gauge(s, STAT_RELAY_SOCKETS, s->ledger->relay_sockets);
+	gauge(s, STAT_LOG_LOST, log_lost());
+	atomic_store_explicit(&s->regions.super_map->heartbeat_ms, now, memory_order_relaxed);
+	if (dog != 0 && now - s->dog_last >= dog) {
+		s->dog_last = now;
+		notify_send("WATCHDOG=1");
+	}
+}
+
+/* ---- signals ------------------------------------------------------------------------------------- */
+
+static void
+on_signal(void *arg, int signo)
+{
+	struct super *s = arg;
+
+	switch (signo) {
+	case SIGCHLD:
+		super_reap(s);
+		break;
+	case SIGHUP:
+		super_reload(s, (struct requester){ .used = false });
+		break;
+	case SIGTERM:
+	case SIGINT:
+		super_stop(s);
+		break;
+	default:
+		log_warnx("signal %d: not used by this version", signo);
+		break;
+	}
+}
+
+/* ---- start ----------------------------------------------------------------------------------------- */
+
+void
+super_check_ready(struct super *s)
+{
+	if (s->phase != SUPER_STARTING || !children_all_ready(&s->children))
+		return;
+	s->phase = SUPER_RUNNING;
+	super_summary(s);
+	notify_send("READY=1");
+	if (s->daemon_fd >= 0) {
+		daemon_done(s->daemon_fd, 0);
+		s->daemon_fd = -1;
+	}
+	if (s->reload_again) {
+		s->reload_again = false;
+		super_reload(s, (struct requester){ .used = false });
+	}
+}
+
+static int
+lock_directory(struct super *s)
+{
+	pid_t holder;
+
+	s->pid_fd = pidfile_lock(s->o->runtime_dir, &holder);
+	if (s->pid_fd >= 0)
+		return 0;
+	if (s->pid_fd == -EWOULDBLOCK)
+		log_errx("%s: another turnpiked (pid %d) runs there; give this one a --runtime-dir of its own",
+		    s->o->runtime_dir, (int)holder);
+	else
+		log_errx("%s: cannot be used as runtime directory: %s", s->o->runtime_dir, strerror(-s->pid_fd));
+	return EXIT_BIND;
+}
+
+static int
+find_binaries(const struct super *s)
+{
+	char path[PATH_MAX];
+
+	for (unsigned i = 0; i < s->program_count; i++) {
+		snprintf(path, sizeof path, "%s/%s", s->o->libexec_dir, s->programs[i].binary);
+		if (access(path, X_OK) < 0) {
+			log_err("%s: not an executable program; is Turnpike installed completely?", path);
+			return EXIT_INTERNAL;
+		}
+	}
+	return 0;
+}
+
+static int
+find_user(struct super *s)
+{
+	struct passwd *pw;
+
+	s->drop = false;
+	if (geteuid() != 0)
+		return 0;
+	pw = getpwnam(s->conf.user);
+	if (pw == NULL) {
+		log_errx("process.user: there is no user %s on this host: make it (adduser --system --group %s) or name another",
+		    s->conf.user, s->conf.user);
+		return EXIT_CONF;
+	}
+	s->uid = pw->pw_uid;
+	s->gid = pw->pw_gid;
+	s->drop = pw->pw_uid != 0;
+	return 0;
+}
+
+static unsigned
+processors(void)
+{
+	long n = sysconf(_SC_NPROCESSORS_ONLN);
+
+	return n < 1 ? 1 : n > SHARDS_MAX ? SHARDS_MAX : (unsigned)n;
+}
+
+static int
+make_state(struct super *s, uint64_t files)
+{
+	const struct conf *c = &s->conf;
+	unsigned workers = c->workers != 0 ? (unsigned)c->workers : processors();
+	unsigned shards = c->shards != 0 ? (unsigned)c->shards : workers > processors() ? workers : processors();
+	uint32_t slots;
+	int e;
+
+	if (c->workers == 0 && workers > shards)
+		workers = shards;
+	if (workers > shards) {
+		log_errx("process.workers is %u and process.shards %u: a worker without a shard has nothing to do", workers, shards);
+		return EXIT_CONF;
+	}
+	if (windows_plan(&s->win, files, shards) < 0) {
+		log_errx("%llu open files are too few for %u shards: raise the limit (ulimit -Hn, LimitNOFILE=)",
+		    (unsigned long long)files, shards);
+		return EXIT_INTERNAL;
+	}
+	slots = s->win.span < SLOTS_MAX ? s->win.span : SLOTS_MAX;
+	s->ledger = ledger_new(&s->ledger_ro);
+	e = s->ledger == NULL ? -errno : regions_make(&s->regions, shards, slots);
+	if (e < 0) {
+		log_errx("shared memory: %s", strerror(-e));
+		return EXIT_INTERNAL;
+	}
+	s->ledger->boot_ms = clock_ms();
+	s->ledger->shard_count = shards;
+	s->ledger->worker_count = workers;
+	s->ledger->slot_max = slots;
+	s->ledger->conf_generation = c->generation;
+	return 0;
+}
+
+static int
+pool_send(void *arg, unsigned shard, const void *msg, int fd)
+{
+	struct super *s = arg;
+	int i = children_owner(&s->children, shard);
+
+	if (i < 0 || s->ledger->child[i].state == CHILD_STOPPING)
+		return -EPIPE;
+	return super_send(s, (unsigned)i, msg, fd);
+}
+
+static int
+make_channels(struct super *s)
+{
+	int log[2], e;
+
+	if (socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, log) < 0)
+		return -errno;
+	s->log_read = log[0];
+	s->log_write = log[1];
+	for (unsigned i = 0; i < s->regions.shards; i++)
+		if ((e = ipc_pair(s->keeper_pair[i])) < 0)
+			return e;
+	return ipc_pair(s->keeper_pair[SHARDS_MAX]);
+}
+
+static int
+start_children(struct super *s)
+{
+	static const struct children_ops ops = { .spawn = super_spawn, .kill = super_kill };
+	static const int signos[] = { SIGCHLD, SIGHUP, SIGTERM, SIGINT, SIGUSR1, SIGUSR2 };
+	tp_ms now = clock_ms();
+	int e;
+
+	(void)signal(SIGPIPE, SIG_IGN);
+	children_init(&s->children, s->ledger, &ops, s);
+	s->loop = loop_new();
+	if (s->loop == NULL || (e = loop_signals(s->loop, signos, TP_COUNT(signos), on_signal, s)) < 0 ||
+	    (e = make_channels(s)) < 0) {
+		log_errx("cannot start: no memory or descriptors");
+		return EXIT_INTERNAL;
+	}
+	(void)children_row(&s->children, ROLE_STEWARD, 0);
+	(void)children_row(&s->children, ROLE_KEEPER, 0);
+	for (unsigned w = 0; w < s->ledger->worker_count; w++) {
+		struct ledger_child *c = &s->ledger->child[children_row(&s->children, ROLE_WORKER, w)];
+		shards_split(s->regions.shards, s->ledger->worker_count, w, &c->first_shard, &c->shard_count);
+	}
+	s->tick_timer = loop_after(s->loop, TICK_MS, on_tick, s);
+	for (unsigned i = 0; i < s->ledger->child_count; i++)
+		children_start(&s->children, i, now);
+	super_rearm(s);
+	return 0;
+}
+
+/* What can fail with a sentence comes before the terminal is left. */
+static int
+prepare(struct super *s)
+{
+	uint64_t files = limit_files();
+	int code;
+
+	if ((code = lock_directory(s)) != 0 || (code = find_binaries(s)) != 0 || (code = super_conf_first(s)) != 0 ||
+	    (code = find_user(s)) != 0 || (code = make_state(s, files)) != 0)
+		return code;
+	log_level_set((enum log_level)s->conf.log_level);
+	pool_init(&s->pool, s->ledger, &s->win, pool_send, s);
+	if ((code = super_bind(s)) != 0)
+		return code;
+	if (caps_reduce() < 0) {
+		log_err("cannot give up capabilities");
+		return EXIT_INTERNAL;
+	}
+	return 0;
+}
+
+static int
+life(struct super *s)
+{
+	int code;
+
+	if (!s->foreground) {
+		s->daemon_fd = daemon_fork();
+		if (s->daemon_fd < 0) {
+			log_errx("cannot go to the background: %s", strerror(-s->daemon_fd));
+			return EXIT_INTERNAL;
+		}
+	}
+	if (pidfile_write(s->pid_fd) < 0)
+		log_warn("%s/turnpiked.pid", s->o->runtime_dir);
+	s->ledger->pid = (int32_t)getpid();
+	stat_init(s->regions.super_map, ROLE_SUPER, 0, 1, clock_ms());
+	code = start_children(s);
+	if (code == 0)
+		code = loop_run(s->loop);
+	return code;
+}
+
+int
+super_run(const struct super_options *o, const struct super_program *programs, unsigned n)
+{
+	struct super *s;
+	int code;
+
+	log_init("supervisor", ROLE_SUPER, 0, LOG_L_INFO);
+	if (daemon_stdio() < 0 || sodium_init() < 0 || (s = calloc(1, sizeof *s)) == NULL)
+		return EXIT_INTERNAL;
+	s->o = o;
+	s->programs = programs;
+	s->program_count = n;
+	s->foreground = o->foreground || getpid() == 1 || notify_wanted();
+	s->conf_fd = s->users_fd = s->control_fd = s->http_fd = s->daemon_fd = s->pid_fd = -1;
+	code = prepare(s);
+	if (code == 0)
+		code = life(s);
+	log_sink_fd(-1);
+	if (s->pid_fd >= 0)
+		super_cleanup(s);
+	if (s->daemon_fd >= 0)
+		daemon_done(s->daemon_fd, code);
+	return code;
+}

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * events: the loop.  The worker's own epoll holds its shards' epolls (which outlive it), its two message sockets and its
+ * tick.  A shard that is ready gives one batch, then the others have their turn.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "worker_int.h"
+
+enum outer { OUTER_CONTROL, OUTER_KEEPER, OUTER_TICK, OUTER_SHARD };
+#define SETTLE_STEP 256
+
+static int
+watch(struct worker *w, int fd, uint64_t data)
+{
+	struct epoll_event ev = { .events = EPOLLIN, .data.u64 = data };
+
+	return epoll_ctl(w->outer, EPOLL_CTL_ADD, fd, &ev) < 0 ? -errno : 0;
+}
+
+int
+events_open(struct worker *w)
+{
+	struct itimerspec every = { .it_interval.tv_nsec = TICK_MS * 1000000, .it_value.tv_nsec = TICK_MS * 1000000 };
+	int rc;
+
+	w->outer = epoll_create1(EPOLL_CLOEXEC);
+	w->tick = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (w->outer < 0 || w->tick < 0 || timerfd_settime(w->tick, 0, &every, NULL) < 0)
+		return -errno;
+	if ((rc = watch(w, w->control, OUTER_CONTROL)) < 0 || (rc = watch(w, w->keeper, OUTER_KEEPER)) < 0)
+		return rc;
+	return watch(w, w->tick, OUTER_TICK);
+}
+
+int
+events_shard(struct worker *w, struct lane *l)
+{
+	for (unsigned row = 0; row < CONF_LISTENERS_MAX; row++) {
+		if (l->listener[row] < 0)
+			continue;
+		struct epoll_event ev = { .events = EPOLLIN, .data.u64 = tag_make(TAG_LISTENER, row, 0, 0) };
+		int rc = epoll_ctl(l->told.epoll_fd, EPOLL_CTL_ADD, l->listener[row], &ev);
+		if (rc < 0 && errno == EEXIST)
+			rc = epoll_ctl(l->told.epoll_fd, EPOLL_CTL_MOD, l->listener[row], &ev);
+		if (rc < 0)
+			return -errno;
+		if ((rc = w->engine->listener(l->listener[row])) < 0)
+			return rc;
+	}
+	return watch(w, l->told.epoll_fd, OUTER_SHARD + (uint64_t)(l - w->lane));
+}
+
+void
+events_control(struct worker *w, bool want_write)
+{
+	struct epoll_event ev = { .events = EPOLLIN | (want_write ? EPOLLOUT : 0u), .data.u64 = OUTER_CONTROL };
+
+	(void)epoll_ctl(w->outer, EPOLL_CTL_MOD, w->control, &ev);
+}
+
+static void
+shard_ready(struct worker *w, struct lane *l)
+{
+	struct epoll_event ev[EVENTS_MAX];
+	int n = epoll_wait(l->told.epoll_fd, ev, EVENTS_MAX, 0);
+
+	for (int i = 0; i < n; i++) {
+		uint64_t tag = ev[i].data.u64;
+		if (tag_kind(tag) == TAG_LISTENER)
+			path_listener(w, l, tag_which(tag), ev[i].events);
+		else if (tag_kind(tag) == TAG_RELAY)
+			path_relay(w, l, tag, ev[i].events);
+		else
+			stat_drop(w->stat, DROP_STALE_EVENT);
+	}
+}
+
+/* ---- the tick -------------------------------------------------------------------------------------- */
+
+struct swept { struct worker *w; struct lane *l; };
+
+static void
+session_swept(void *arg, struct turn_out *out)
+{
+	struct swept *s = arg;
+
+	assert(out == &s->w->out);
+	path_effects(s->w, s->l);
+}
+
+/* A tenth of the slots each time: every one is looked at once a second. */
+static void
+sweep(struct worker *w, struct lane *l)
+{
+	struct swept s = { w, l };
+	uint32_t high = shard_high(&l->shard);
+
+	if (high > 0)
+		l->cursor = turn_sweep(&w->turn, &l->shard, l->cursor, high / TICKS_PER_SEC + 1, &w->out, session_swept, &s);
+}
+
+static void
+tick(struct worker *w)
+{
+	uint64_t times;
+
+	if (read(w->tick, &times, sizeof times) != (ssize_t)sizeof times)
+		return;
+	atomic_store_explicit(&w->stat->heartbeat_ms, w->turn.now, memory_order_relaxed);
+	atomic_fetch_add_explicit(&w->stat->ticks, 1, memory_order_relaxed);
+	w->stat->busy.phase = BUSY_SWEEP;
+	for (unsigned i = 0; i < w->lane_count; i++)
+		sweep(w, &w->lane[i]);
+	w->stat->busy.phase = BUSY_IDLE;
+	pending_expire(w);
+	worker_keys(w);
+	w->stat->counter[STAT_LOG_LOST] += log_lost() - w->log_lost;
+	w->log_lost = log_lost();
+}
+
+static void
+control_ready(struct worker *w, uint32_t events)
+{
+	if ((events & EPOLLOUT) != 0)
+		control_writable(w);
+	w->stat->busy.phase = BUSY_MESSAGE;
+	if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0)
+		control_readable(w);
+	w->stat->busy.phase = BUSY_IDLE;
+}
+
+static void
+ready(struct worker *w, const struct epoll_event *ev)
+{
+	uint64_t data = ev->data.u64;
+
+	if (data == OUTER_CONTROL)
+		control_ready(w, ev->events);
+	else if (data == OUTER_KEEPER)
+		control_keeper(w);
+	else if (data == OUTER_TICK)
+		tick(w);
+	else if (data - OUTER_SHARD < w->lane_count)
+		shard_ready(w, &w->lane[data - OUTER_SHARD]);
+}
+
+void
+events_run(struct worker *w)
+{
+	struct epoll_event ev[EVENTS_MAX];
+
+	while (!w->stop) {
+		int n = epoll_wait(w->outer, ev, EVENTS_MAX, w->unsettled ? 0 : -1);
+		if (n < 0 && errno != EINTR) {
+			stat_words(w->stat, "epoll_wait failed");
+			fatal(EX_OSERR, "epoll_wait");
+		}
+		path_now(w);
+		for (int i = 0; i < n && !w->stop; i++)
+			ready(w, &ev[i]);
+		if (w->unsettled)
+			w->unsettled = relays_settle(w, SETTLE_STEP);
+		relays_wish(w);
+		path_flush(w);
+	}
+}

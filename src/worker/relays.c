@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * relays: the worker's side of relay sockets.
+ *
+ * A socket has the supervisor's number in every process.  It comes with a filter that drops everything and is in no epoll;
+ * a session that takes it adds it to the shard's epoll and then takes the filter off, so its first event finds a
+ * published session.  The end is DEL (the supervisor's copy would keep the registration alive), close, RELEASE.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "worker_int.h"
+
+#define WISH_MS  250u			/* pools are looked at this often */
+#define ASKED_MS 2000u			/* a WANT that brought nothing may be repeated after this */
+#define QUIET_MS 5000u			/* after a RECALL */
+
+bool
+relays_open(struct worker *w, struct lane *l, struct session_ref ref)
+{
+	struct session *x = session_get(&l->shard, ref);
+
+	if (x == NULL)
+		return false;
+	for (unsigned i = 0; i < 2; i++) {
+		int fd = x->relay[i].fd;
+		if (x->relay[i].family == ADDR_NONE || fd < 0)
+			continue;
+		if (!lane_window(l, fd))
+			return false;
+		struct epoll_event ev = { .events = EPOLLIN, .data.u64 = tag_make(TAG_RELAY, i, ref.slot, ref.gen) };
+		int rc = epoll_ctl(l->told.epoll_fd, EPOLL_CTL_ADD, fd, &ev);
+		if (rc < 0 && errno == EEXIST)
+			rc = epoll_ctl(l->told.epoll_fd, EPOLL_CTL_MOD, fd, &ev);
+		if (rc < 0 || (rc = sock_filter_detach(fd)) < 0) {
+			log_limited(&w->log[WL_OTHER], 10, LOG_L_ERROR, "shard %u: relay port %u cannot be opened: %s",
+			    l->shard.index, x->relay[i].port, strerror(rc == -1 ? errno : -rc));
+			return false;
+		}
+		*lane_use(l, fd) = FD_RELAY;
+	}
+	session_change(x);
+	x->flags |= SESSION_RELAY_OPEN;
+	session_changed(x);
+	return true;
+}
+
+void
+relays_close(struct worker *w, struct lane *l, int fd)
+{
+	if (!lane_window(l, fd) || *lane_use(l, fd) != FD_RELAY)
+		return;
+	struct msg_release m = { .h = { MSG_RELEASE, 0 }, .shard = l->shard.index, .fd = fd,
+		.unused = sock_filter_has(fd) == 1 };
+	(void)epoll_ctl(l->told.epoll_fd, EPOLL_CTL_DEL, fd, NULL);
+	close(fd);
+	*lane_use(l, fd) = FD_NONE;
+	control_send(w, &m);
+}
+
+/* ---- what the supervisor sends ---------------------------------------------------------------- */
+
+static bool
+is_udp_of(int fd, uint8_t family, uint16_t port)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = sizeof ss, int_len = sizeof(int);
+	struct addr a;
+	int type = 0;
+
+	return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &int_len) == 0 && type == SOCK_DGRAM &&
+	    getsockname(fd, (struct sockaddr *)&ss, &len) == 0 && addr_from_sockaddr(&a, (struct sockaddr *)&ss) == 0 &&
+	    a.family == family && a.port == port;
+}
+
+/* Moves a received descriptor to the number that it has everywhere.  False: the message is wrong. */
+static bool
+place(struct lane *l, const struct msg_socket *m, int fd)
+{
+	if (!lane_window(l, m->fd) || *lane_use(l, m->fd) != FD_NONE || m->row >= TURN_RELAYS_MAX ||
+	    (m->family != ADDR_V4 && m->family != ADDR_V6) || !is_udp_of(fd, m->family, m->port)) {
+		close(fd);
+		return false;
+	}
+	if (fd == m->fd)
+		return true;
+	bool taken = fcntl(m->fd, F_GETFD) >= 0;	/* something of ours that the window does not know */
+	bool ok = !taken && dup3(fd, m->fd, O_CLOEXEC) == m->fd;
+	close(fd);
+	return ok;
+}
+
+static bool
+pool_put(struct lane *l, const struct relay_ref *r)
+{
+	if (l->pool.row[r->row].count == TURN_POOL_DEPTH)
+		return false;
+	l->pool.row[r->row].sock[l->pool.row[r->row].count++] = *r;
+	return true;
+}
+
+void
+relays_socket(struct worker *w, const struct msg_socket *m, int fd)
+{
+	struct lane *l = worker_lane(w, m->shard);
+
+	if (l == NULL || !place(l, m, fd)) {
+		if (l == NULL)
+			close(fd);
+		stat_add(w->stat, STAT_MSG_BAD, 1);
+		log_limited(&w->log[WL_BAD_MESSAGE], 1, LOG_L_WARN, "socket: shard %u number %d: refused", m->shard, m->fd);
+		return;
+	}
+	*lane_use(l, m->fd) = FD_RELAY;
+	if (m->request != 0 && pending_socket(w, m))
+		return;
+	if (m->request == 0 && l->asked[m->row] > 0)
+		l->asked[m->row]--;
+	struct relay_ref r = { .fd = m->fd, .port = m->port, .row = m->row, .family = m->family };
+	/* The even one of a reserved pair is given back: its sibling waits for a token that nobody got. */
+	if (m->reservation != 0 || !pool_put(l, &r))
+		relays_close(w, l, m->fd);
+}
+
+void
+relays_recall(struct worker *w, unsigned row, unsigned keep)
+{
+	for (unsigned i = 0; i < w->lane_count; i++) {
+		struct lane *l = &w->lane[i];
+		while (l->pool.row[row].count > keep)
+			relays_close(w, l, l->pool.row[row].sock[--l->pool.row[row].count].fd);
+		/* Whoever needs them shall have them before we ask again. */
+		l->quiet_until[row] = w->turn.now + QUIET_MS;
+	}
+}
+
+static void
+wish(struct worker *w, struct lane *l, unsigned row)
+{
+	uint32_t depth = w->depth[row], have = l->pool.row[row].count;
+
+	if (w->turn.now < l->quiet_until[row])
+		return;
+	if (have + l->asked[row] >= (depth + 1) / 2)
+		return;
+	struct msg_want m = { .h = { MSG_WANT, 0 }, .shard = l->shard.index, .row = row,
+		.count = depth - have - l->asked[row] };
+	l->asked[row] += m.count;
+	control_send(w, &m);
+}
+
+void
+relays_wish(struct worker *w)
+{
+	uint64_t held = 0;
+
+	if (w->unsettled || w->turn.now < w->last_wish + WISH_MS)
+		return;
+	bool forget = w->turn.now / ASKED_MS != w->last_wish / ASKED_MS;
+	w->last_wish = w->turn.now;
+	for (unsigned i = 0; i < w->lane_count; i++) {
+		for (unsigned row = 0; row < w->policy[0]->relay_count; row++) {
+			if (forget)
+				w->lane[i].asked[row] = 0;
+			wish(w, &w->lane[i], row);
+			held += w->lane[i].pool.row[row].count;
+		}
+	}
+	w->stat->counter[STAT_POOL_SOCKETS] = held;
+}
+
+/* ---- what a predecessor left -------------------------------------------------------------------- */
+
+/* False: the session's descriptor is none, is another's, or is not open in this process. */
+static bool
+adopt_fds(struct lane *l, const struct session *x)
+{
+	for (unsigned i = 0; i < 2; i++) {
+		int fd = x->relay[i].fd;
+		if (x->relay[i].family == ADDR_NONE || fd < 0)
+			continue;
+		if (!lane_window(l, fd) || (*lane_use(l, fd) != FD_NONE && *lane_use(l, fd) != FD_UNSETTLED) ||
+		    fcntl(fd, F_GETFD) < 0)
+			return false;
+	}
+	for (unsigned i = 0; i < 2; i++)
+		if (x->relay[i].family != ADDR_NONE && x->relay[i].fd >= 0)
+			*lane_use(l, x->relay[i].fd) = FD_RELAY;
+	return true;
+}
+
+void
+relays_adopt(struct worker *w, struct lane *l)
+{
+	uint32_t high = shard_high(&l->shard);
+
+	for (uint32_t slot = 0; slot < high; slot++) {
+		struct session *x = &l->shard.slots[slot];
+		if (atomic_load_explicit(&x->state, memory_order_acquire) != SESSION_LIVE)
+			continue;
+		struct session_ref ref = { slot, x->gen };
+		if (adopt_fds(l, x) && ((x->flags & SESSION_RELAY_OPEN) != 0 || relays_open(w, l, ref)))
+			continue;
+		worklog_dropped(w, l->shard.index, x, slot, "its relay socket is gone");
+		if (turn_close(&w->turn, &l->shard, ref, EV_CLOSED, &w->out) == TURN_DONE)
+			path_effects(w, l);
+	}
+}
+
+static void
+settle_one(struct worker *w, struct lane *l, const struct msg_pool_sock *s)
+{
+	if (*lane_use(l, s->fd) != FD_UNSETTLED)
+		return;			/* a session's, or closed since */
+	*lane_use(l, s->fd) = FD_RELAY;
+	struct relay_ref r = { .fd = s->fd, .port = s->port, .row = s->row, .family = s->family };
+	/* Once its filter is off it has had a session: strangers may know it, so nobody gets it again. */
+	if (sock_filter_has(s->fd) != 1 || l->pool.row[s->row].count >= w->depth[s->row] || !pool_put(l, &r))
+		relays_close(w, l, s->fd);
+}
+
+bool
+relays_settle(struct worker *w, unsigned n)
+{
+	for (unsigned i = 0; i < w->lane_count; i++) {
+		struct lane *l = &w->lane[i];
+		while (n > 0 && l->settled < l->inherited_count) {
+			settle_one(w, l, &l->inherited[l->settled++]);
+			n--;
+		}
+		if (l->settled < l->inherited_count)
+			return true;
+		free(l->inherited);
+		l->inherited = NULL;
+		l->inherited_count = l->inherited_max = l->settled = 0;
+	}
+	return false;
+}

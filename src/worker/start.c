@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * start: from the first message to READY.
+ *
+ *	START SHARD* LISTENER* POOL* GO   everything is told and checked
+ *	map                               regions, configuration
+ *	give up                           user, core dumps, files, system calls
+ *	adopt                             state that a predecessor left, then its sockets
+ *
+ * Whatever is wrong ends the process: the supervisor tries again, with back-off, and shows the last words.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sodium.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "worker_int.h"
+
+#define START_WAIT_MS 30000
+#define PAGE 4096u
+
+static void __attribute__((noreturn))
+refuse(struct worker *w, const char *what, int rc)
+{
+	if (w->stat != NULL)
+		stat_words(w->stat, "start: %s: %s", what, strerror(-rc));
+	errno = -rc;
+	fatal(EX_SOFTWARE, "start: %s", what);
+}
+
+/* ---- what is told -------------------------------------------------------------------------------- */
+
+static void
+next_message(struct worker *w, union msg *m)
+{
+	struct pollfd p = { .fd = w->control, .events = POLLIN };
+	int fd;
+
+	for (;;) {
+		int rc = ipc_recv(w->control, ROLE_SUPER, ROLE_WORKER, m, &fd);
+		if (rc == 1 && fd >= 0) {
+			close(fd);
+			refuse(w, "a descriptor before GO", -EPROTO);
+		}
+		if (rc == 1)
+			return;
+		if (rc == -EPIPE)
+			exit(0);		/* the supervisor is gone */
+		if (rc < 0)
+			refuse(w, "message", rc);
+		if (poll(&p, 1, START_WAIT_MS) == 0)
+			refuse(w, "nothing comes from the supervisor", -ETIMEDOUT);
+	}
+}
+
+static void
+told_start(struct worker *w, const struct msg_start *m)
+{
+	if (w->lane != NULL || m->role != ROLE_WORKER || m->index != w->index || m->shard_count == 0 ||
+	    m->shard_count > SHARDS_MAX || m->index >= SHARDS_MAX || m->slot_max == 0 || m->slot_max > SLOT_MAX_MAX)
+		refuse(w, "START does not fit", -EPROTO);
+	w->start = *m;
+	w->lane = calloc(m->shard_count, sizeof *w->lane);
+	if (w->lane == NULL)
+		refuse(w, "memory", -ENOMEM);
+}
+
+static void
+told_shard(struct worker *w, const struct msg_shard *m)
+{
+	if (w->lane_count == w->start.shard_count || m->shard >= w->start.shard_count || worker_lane(w, m->shard) != NULL ||
+	    m->fd_base < 0 || m->fd_span <= 0 || m->fd_span > INT32_MAX - m->fd_base)
+		refuse(w, "SHARD does not fit", -EPROTO);
+	struct lane *l = &w->lane[w->lane_count++];
+	l->told = *m;
+	l->use = calloc((size_t)m->fd_span, 1);
+	if (l->use == NULL)
+		refuse(w, "memory", -ENOMEM);
+	for (unsigned i = 0; i < CONF_LISTENERS_MAX; i++)
+		l->listener[i] = -1;
+}
+
+static void
+told_listener(struct worker *w, const struct msg_listener *m)
+{
+	struct lane *l = worker_lane(w, m->shard);
+	int type = 0;
+	socklen_t len = sizeof type;
+
+	if (l == NULL || m->row >= CONF_LISTENERS_MAX || l->listener[m->row] >= 0)
+		refuse(w, "LISTENER does not fit", -EPROTO);
+	if (getsockopt(m->fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0)
+		refuse(w, "listener", -errno);
+	if (lane_window(l, m->fd))
+		*lane_use(l, m->fd) = FD_LISTENER;
+	if (m->transport != CONF_UDP || type != SOCK_DGRAM)
+		return;			/* not of this build: left alone */
+	l->listener[m->row] = m->fd;
+	l->transport[m->row] = m->transport;
+}
+
+static void
+told_pool(struct worker *w, const struct msg_pool *m)
+{
+	struct lane *l = worker_lane(w, m->shard);
+
+	if (l == NULL || m->count > MSG_POOL_MAX)
+		refuse(w, "POOL does not fit", -EPROTO);
+	if (l->inherited_count + m->count > l->inherited_max) {
+		size_t max = l->inherited_max == 0 ? 256 : l->inherited_max * 2;
+		struct msg_pool_sock *grown = realloc(l->inherited, max * sizeof *grown);
+		if (grown == NULL)
+			refuse(w, "memory", -ENOMEM);
+		l->inherited = grown;
+		l->inherited_max = max;
+	}
+	for (uint32_t i = 0; i < m->count; i++) {
+		const struct msg_pool_sock *s = &m->sock[i];
+		if (!lane_window(l, s->fd) || *lane_use(l, s->fd) != FD_NONE || s->row >= TURN_RELAYS_MAX ||
+		    (s->family != ADDR_V4 && s->family != ADDR_V6))
+			refuse(w, "POOL names a wrong socket", -EPROTO);
+		*lane_use(l, s->fd) = FD_UNSETTLED;
+		l->inherited[l->inherited_count++] = *s;
+	}
+}
+
+static void
+be_told(struct worker *w)
+{
+	union msg m;
+
+	for (;;) {
+		next_message(w, &m);
+		if ((m.h.type == MSG_START) == (w->lane != NULL))
+			refuse(w, "START comes first, and once", -EPROTO);
+		switch (m.h.type) {
+		case MSG_START:
+			told_start(w, &m.msg_start);
+			break;
+		case MSG_SHARD:
+			told_shard(w, &m.msg_shard);
+			break;
+		case MSG_LISTENER:
+			told_listener(w, &m.msg_listener);
+			break;
+		case MSG_POOL:
+			told_pool(w, &m.msg_pool);
+			break;
+		case MSG_GO:
+			if (w->lane_count == 0)
+				refuse(w, "no shard", -EPROTO);
+			return;
+		case MSG_STOP:
+			exit(0);
+		default:
+			refuse(w, "a message that has no place before GO", -EPROTO);
+		}
+	}
+}
+
+/* ---- memory ----------------------------------------------------------------------------------------- */
+
+static void *
+map(struct worker *w, int fd, size_t size, bool write, bool secret, const char *what)
+{
+	void *p = region_map(fd, (size + PAGE - 1) / PAGE * PAGE, write, secret);
+
+	if (p == NULL)
+		refuse(w, what, -errno);
+	return p;
+}
+
+static void *
+locked(struct worker *w, size_t size)
+{
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		refuse(w, "memory", -errno);
+	(void)madvise(p, size, MADV_DONTDUMP);
+	(void)mlock2(p, size, MLOCK_ONFAULT);
+	return p;
+}
+
+static void
+map_shard(struct worker *w, struct lane *l)
+{
+	uint32_t max = w->start.slot_max;
+	size_t keys_size = shard_keys_size(max);
+	void *region = map(w, l->told.region_fd, shard_region_size(max), true, false, "shard region");
+	void *keys = map(w, l->told.keys_fd, keys_size, true, true, "key region");
+	uint8_t seed[16];
+
+	(void)mlock2(keys, keys_size, MLOCK_ONFAULT);	/* where permitted */
+	randombytes_buf(seed, sizeof seed);
+	int rc = shard_attach(&l->shard, l->told.shard, region, keys, max, true, seed);
+	if (rc < 0)
+		refuse(w, "shard", rc);
+}
+
+static void
+map_all(struct worker *w)
+{
+	int rc;
+
+	w->stat = map(w, w->start.stat_fd, STAT_SIZE, true, false, "counters");
+	stat_init(w->stat, ROLE_WORKER, w->index, w->start.h.generation, clock_ms());
+	w->secret = map(w, w->start.secret_fd, SECRET_BYTES, false, true, "secret");
+	void *cross = map(w, w->start.cross_fd, cross_region_size(), true, false, "cross region");
+	if ((rc = cross_attach(&w->cross, cross, w->index, NULL)) < 0)
+		refuse(w, "cross region", rc);
+	for (unsigned i = 0; i < w->lane_count; i++)
+		map_shard(w, &w->lane[i]);
+	w->policy[0] = calloc(1, sizeof *w->policy[0]);
+	w->policy[1] = calloc(1, sizeof *w->policy[1]);
+	w->pending = pending_new((uint64_t)randombytes_random() << 32 | randombytes_random());
+	w->arena = udp_arena_new(RELAY_BYTES);
+	w->down = udp_ring_new(RING_MAX);
+	w->up = udp_ring_new(RING_MAX);
+	if (w->policy[0] == NULL || w->policy[1] == NULL || w->pending == NULL || w->arena == NULL || w->down == NULL ||
+	    w->up == NULL)
+		refuse(w, "memory", -ENOMEM);
+	w->policy[0]->draining = w->start.draining != 0;
+	if ((rc = policy_take(w, w->start.conf_fd)) < 0)
+		refuse(w, "configuration", rc);
+}
+
+void
+worker_keys(struct worker *w)
+{
+	struct nonce_keys *k = &w->turn.nonces;
+	uint64_t epoch = w->turn.now / NONCE_EPOCH_MS;
+
+	if (k->epoch == epoch && w->serving)
+		return;
+	k->epoch = epoch;
+	secret_derive(k->key[0], w->secret, "tpnonce0", epoch);
+	secret_derive(k->key[1], w->secret, "tpnonce0", epoch - 1);
+}
+
+static void
+make_core(struct worker *w)
+{
+	struct turn *t = &w->turn;
+
+	path_now(w);
+	t->cross = &w->cross;
+	t->stat = w->stat;
+	t->cache = locked(w, sizeof *t->cache);
+	secret_derive(t->token_key, w->secret, "tptoken0", 0);
+	randombytes_buf(t->rnd, sizeof t->rnd);
+	worker_keys(w);
+}
+
+/* ---- rights ------------------------------------------------------------------------------------------ */
+
+#define ANY(nr) { nr, { { 0, SANDBOX_ANY, 0 }, { 0, SANDBOX_ANY, 0 } } }
+#define OPTION(level, name) { SYS_setsockopt, { { 1, SANDBOX_EQ, level }, { 2, SANDBOX_EQ, name } } }
+
+static void
+give_up(struct worker *w, int parent)
+{
+	static const struct sandbox_rule calls[] = {
+		ANY(SYS_recvmmsg), ANY(SYS_sendmmsg), ANY(SYS_dup3), ANY(SYS_getsockopt), ANY(SYS_getsockname),
+		OPTION(SOL_SOCKET, SO_DETACH_FILTER), OPTION(IPPROTO_IP, IP_MTU_DISCOVER),
+		OPTION(IPPROTO_IPV6, IPV6_MTU_DISCOVER),
+		{ SYS_fcntl, { { 1, SANDBOX_EQ, 1034 /* F_GET_SEALS */ }, { 0, SANDBOX_ANY, 0 } } },
+	};
+	int rc = 0;
+
+	if (w->start.drop_privileges && (rc = sandbox_become(w->start.uid, w->start.gid)) < 0)
+		refuse(w, "giving up the user", rc);
+	if ((rc = sandbox_harden(parent)) < 0)
+		refuse(w, "giving up rights", rc);
+	if ((rc = sandbox_landlock()) < 0)
+		log_debug("landlock: not available: %s", strerror(-rc));
+	if ((rc = sandbox_seccomp(calls, TP_COUNT(calls))) < 0)
+		refuse(w, "system call filter", rc);
+}
+
+/* ---- state --------------------------------------------------------------------------------------------- */
+
+struct adopting { struct worker *w; struct lane *l; };
+
+static void
+dropped(void *arg, const struct session *x, uint32_t slot, const char *why)
+{
+	const struct adopting *a = arg;
+
+	worklog_dropped(a->w, a->l->shard.index, x, slot, why);
+}
+
+static void
+adopt(struct worker *w, struct msg_ready *m)
+{
+	w->stat->busy.phase = BUSY_ADOPT;
+	for (unsigned i = 0; i < w->lane_count; i++) {
+		struct lane *l = &w->lane[i];
+		struct adopting a = { w, l };
+		w->stat->busy.shard = l->told.shard;
+		struct shard_adopted n = shard_adopt(&l->shard, w->turn.now, dropped, &a);
+		relays_adopt(w, l);
+		m->adopted += n.live;
+		m->dropped += n.dropped;
+		int rc = events_shard(w, l);
+		if (rc < 0)
+			refuse(w, "shard epoll", rc);
+		w->unsettled = true;
+	}
+	w->stat->busy.phase = BUSY_IDLE;
+	w->stat->busy.slot = SLOT_NONE;
+}
+
+void
+worker_start(struct worker *w)
+{
+	int parent = getppid();
+	struct msg_ready m = { .h = { MSG_READY, 0 } };
+
+	be_told(w);
+	map_all(w);
+	make_core(w);
+	w->keeper = w->start.keeper_fd;
+	int rc = events_open(w);
+	if (rc < 0)
+		refuse(w, "event loop", rc);
+	give_up(w, parent);
+	adopt(w, &m);
+	w->serving = true;
+	w->stat->ready = 1;
+	log_info("worker %u: serving %u shards from shard %u, %u sessions adopted, %u dropped", w->index, w->lane_count,
+	    w->lane[0].told.shard, m.adopted, m.dropped);
+	control_send(w, &m);
+}

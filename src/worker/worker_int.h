@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What the files of room worker share.
+ *
+ *	worker.c   life: start, serve, end		start.c    the first messages, mapping, adoption
+ *	events.c   the event loop			path.c     datagrams and what the core makes of them
+ *	relays.c   relay sockets: open, close, pools	pending.c  requests that wait for a key or a socket
+ *	control.c  messages				policy.c   struct conf -> struct turn_policy
+ *	worklog.c  lines of the log
+ */
+#ifndef TP_WORKER_INT_H
+#define TP_WORKER_INT_H
+
+#include "tp/auth.h"
+#include "tp/conf.h"
+#include "tp/io.h"
+#include "tp/msg.h"
+#include "tp/shm.h"
+#include "tp/state.h"
+#include "tp/turn.h"
+
+#define TICK_MS       100
+#define TICKS_PER_SEC (1000 / TICK_MS)
+#define EVENTS_MAX    64		/* of one shard's epoll at a time */
+#define RELAY_READS   32		/* datagrams of one relay socket per wake-up */
+#define ERRORS_MAX    16		/* entries of an error queue per wake-up */
+#define RING_MAX      1024
+#define RELAY_BYTES   (2u << 20)	/* arena for relay datagrams and answers of one batch */
+#define POOL_DEPTH    32
+#define SLOT_MAX_MAX  (1u << 24)	/* what a tag can name */
+
+/*
+ * Data of a registration in a shard's epoll.  It outlives the process that made it, so there is nothing in it that only one
+ * process knows:
+ *
+ *	63..60 kind   59..52 listener row, or which relay socket   51..28 slot   27..0 low bits of the generation
+ */
+enum tag_kind { TAG_LISTENER = 1, TAG_RELAY = 2 };
+#define TAG_GEN_MASK 0x0fffffffu
+static inline uint64_t
+tag_make(enum tag_kind kind, unsigned which, uint32_t slot, uint32_t gen)
+{
+	return (uint64_t)kind << 60 | (uint64_t)(which & 0xff) << 52 | (uint64_t)(slot & 0xffffff) << 28 |
+	    (gen & TAG_GEN_MASK);
+}
+static inline unsigned tag_kind(uint64_t tag) { return (unsigned)(tag >> 60); }
+static inline unsigned tag_which(uint64_t tag) { return (unsigned)(tag >> 52) & 0xff; }
+static inline uint32_t tag_slot(uint64_t tag) { return (uint32_t)(tag >> 28) & 0xffffff; }
+static inline uint32_t tag_gen(uint64_t tag) { return (uint32_t)tag & TAG_GEN_MASK; }
+
+/* What a descriptor number in a shard's window is. */
+enum fd_use { FD_NONE, FD_LISTENER, FD_RELAY, FD_UNSETTLED /* inherited, not yet looked at */ };
+
+/* One shard and what its owner keeps beside it. */
+struct lane {
+	struct shard shard;
+	struct msg_shard told;
+	uint8_t *use;			/* enum fd_use by number - fd_base */
+	int listener[CONF_LISTENERS_MAX];	/* by row, -1 */
+	uint8_t transport[CONF_LISTENERS_MAX];
+	uint32_t cursor;		/* of the sweep */
+	struct turn_pool pool;
+	uint32_t asked[TURN_RELAYS_MAX];	/* sockets on their way to the pool */
+	tp_ms quiet_until[TURN_RELAYS_MAX];	/* no WANT before: recalled, or asked in vain */
+	struct msg_pool_sock *inherited;
+	size_t inherited_count, inherited_max, settled;
+};
+static inline bool
+lane_window(const struct lane *l, int fd)
+{
+	return fd >= l->told.fd_base && fd - l->told.fd_base < l->told.fd_span;
+}
+static inline uint8_t *lane_use(struct lane *l, int fd) { return &l->use[fd - l->told.fd_base]; }
+
+/* Messages that did not fit into a socket yet, in order. */
+struct outbox { uint8_t *bytes; size_t head, tail, max; };
+
+enum log_kind { WL_ALLOCATED, WL_ENDED, WL_DENIED, WL_REFUSED, WL_UNAUTHENTICATED, WL_BAD_MESSAGE, WL_OTHER, WL_KINDS };
+
+/* Sources that workers died of. */
+#define POISON_MAX 16
+struct poison { struct addr source; tp_ms until; };
+
+struct pending;
+struct pending_entry;
+
+struct worker {
+	unsigned index;
+	int control, keeper, outer, tick;
+	bool stop, serving, unsettled;
+	struct msg_start start;
+	struct lane *lane;
+	unsigned lane_count;
+	struct stats *stat;
+	const uint8_t *secret;
+	struct cross cross;
+	struct turn turn;
+	struct turn_policy *policy[2];	/* the one in use, and room for the next */
+	uint32_t depth[TURN_RELAYS_MAX];	/* of the pools, by row */
+	const struct udp_engine *engine;
+	struct udp_arena *arena;
+	struct udp_ring *down, *up;	/* to clients by listeners, to peers by relay sockets */
+	struct udp_counts rx, tx_down, tx_up;
+	struct udp_counts seen_rx, seen_down, seen_up;	/* what is in the STAT region already */
+	struct udp_pkt pkt[UDP_BATCH];
+	struct turn_out out;
+	struct pending *pending;
+	struct outbox outbox;
+	struct poison poison[POISON_MAX];
+	unsigned poisons;
+	struct log_class log[WL_KINDS];
+	tp_ms last_wish;		/* when pools were topped up */
+	uint64_t log_lost;
+};
+
+/* ---- start.c ----------------------------------------------------------------------------------- */
+
+/* Receives everything up to GO, maps, gives up rights, adopts.  Ends the process when something is wrong. */
+void worker_start(struct worker *w);
+void worker_keys(struct worker *w);	/* nonce keys of the present epoch */
+
+/* ---- events.c ------------------------------------------------------------------------------------ */
+
+int  events_open(struct worker *w);		/* the worker's own epoll and its tick; before the sandbox */
+int  events_shard(struct worker *w, struct lane *l);	/* listeners into the shard's epoll, that into ours */
+void events_control(struct worker *w, bool want_write);
+void events_run(struct worker *w);		/* until stop */
+
+/* ---- path.c ---------------------------------------------------------------------------------------- */
+
+void path_now(struct worker *w);		/* sets the time of the batch */
+void path_listener(struct worker *w, struct lane *l, unsigned row, uint32_t events);
+void path_relay(struct worker *w, struct lane *l, uint64_t tag, uint32_t events);
+/* A request that waited, with what it waited for.  `e` is its entry: it may go on waiting, else it is freed. */
+void path_again(struct worker *w, struct lane *l, struct pending_entry *e);
+/* Closes, opens and the log line of w->out. */
+void path_effects(struct worker *w, struct lane *l);
+void path_flush(struct worker *w);		/* both rings, then the arena is empty; counters are published */
+
+/* ---- relays.c ----------------------------------------------------------------------------------------- */
+
+/* Into the epoll, then off with the filter, then SESSION_RELAY_OPEN.  False: it could not be done. */
+bool relays_open(struct worker *w, struct lane *l, struct session_ref ref);
+/* Out of the epoll, closed, and the supervisor told. */
+void relays_close(struct worker *w, struct lane *l, int fd);
+void relays_socket(struct worker *w, const struct msg_socket *m, int fd);	/* owns fd */
+void relays_recall(struct worker *w, unsigned row, unsigned keep);
+void relays_adopt(struct worker *w, struct lane *l);	/* marks and opens what live sessions have */
+bool relays_settle(struct worker *w, unsigned n);	/* looks at n inherited sockets; false: all done */
+void relays_wish(struct worker *w);			/* WANT for pools below their mark */
+
+/* ---- pending.c ------------------------------------------------------------------------------------------ */
+
+/* A request that waits: its bytes, who sent it, and what has come so far. */
+struct pending_entry {
+	struct addr client;
+	uint16_t listener;
+	uint8_t transport;
+	uint8_t shard_lane;
+	uint16_t len;
+	bool live, has_grant, has_offer;
+	uint32_t gen;
+	uint32_t next_age, prev_age, next_hash;	/* index + 1 */
+	tp_ms deadline;
+	struct auth_grant grant;
+	struct turn_offer offer;
+	uint8_t bytes[MSG_STUN_MAX];
+};
+struct pending *pending_new(uint64_t seed);
+/* NULL: full (counted), or a retransmission of what waits already (nothing to do). */
+struct pending_entry *pending_put(struct worker *w, const struct lane *l, const struct turn_in *in);
+void pending_free(struct worker *w, struct pending_entry *e);
+uint32_t pending_id(const struct pending *p, const struct pending_entry *e);	/* never 0 */
+struct pending_entry *pending_get(struct pending *p, uint32_t id);
+void pending_expire(struct worker *w);
+void pending_ask_key(struct worker *w, struct pending_entry *e);
+void pending_ask_relay(struct worker *w, struct pending_entry *e, const struct turn_want *want);
+void pending_answer(struct worker *w, const struct msg_key_answer *a);
+/* A socket (fd >= 0: already at its number) or the lack of one; false: nobody waits for it. */
+bool pending_socket(struct worker *w, const struct msg_socket *m);
+void pending_none(struct worker *w, const struct msg_relay_none *m);
+
+/* ---- control.c -------------------------------------------------------------------------------------------- */
+
+struct lane *worker_lane(struct worker *w, uint32_t shard);	/* NULL: not ours */
+void control_send(struct worker *w, void *msg);	/* fills in the generation; waits in the outbox when it must */
+void control_writable(struct worker *w);
+void control_readable(struct worker *w);
+void control_keeper(struct worker *w);
+
+/* ---- policy.c ----------------------------------------------------------------------------------------------- */
+
+/* A validated configuration into a zeroed policy. */
+void policy_build(struct turn_policy *p, const struct conf *c);
+/* Maps, checks, builds and takes over the configuration in a memfd (not closed).  0 or -errno. */
+int  policy_take(struct worker *w, int conf_fd);
+/* Depth of a row's pool. */
+uint32_t policy_depth(const struct turn_relay_row *r, uint32_t shards);
+
+/* ---- worklog.c ------------------------------------------------------------------------------------------------ */
+
+void worklog_event(struct worker *w, const struct lane *l, const struct turn_out *o);
+void worklog_dropped(struct worker *w, unsigned shard, const struct session *x, uint32_t slot, const char *why);
+
+#endif
