@@ -9,7 +9,7 @@
 #define RTO_NS 250000000ull
 #define RTO_MAX_NS 2000000000ull
 #define TRIES 7
-#define MOVES 3
+#define MOVES 10
 #define REQUEST_MAX 2048
 #define PROTOCOL_UDP (17u << 24)
 
