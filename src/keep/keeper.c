@@ -11,6 +11,7 @@
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "keep_int.h"
@@ -206,8 +207,18 @@ fatal_with(int err, const char *what)
 static void
 confine(const struct keeper *k)
 {
+	/* A reload brings new guarded memory and gives the old back. */
+	static const struct sandbox_rule more[] = {
+		{ .nr = SYS_mlock }, { .nr = SYS_munlock }, { .nr = SYS_prlimit64 },
+	};
 	const struct msg_start *s = &k->start;
-	int err = s->drop_privileges ? sandbox_become(s->uid, s->gid) : 0;
+	char warm[REST_PASSWORD_MAX];
+	int err;
+
+	/* libcrypto reads its configuration with the first digest, and no file can be opened later. */
+	rest_password(false, "", 0, "", 0, warm);
+	rest_password(true, "", 0, "", 0, warm);
+	err = s->drop_privileges ? sandbox_become(s->uid, s->gid) : 0;
 
 	if (err == 0)
 		err = sandbox_harden(k->parent);
@@ -215,6 +226,8 @@ confine(const struct keeper *k)
 		fatal_with(-err, "privileges: cannot give them up");
 	if ((err = sandbox_landlock()) < 0)
 		log_debug("landlock: not available: %s", strerror(-err));
+	if ((err = sandbox_seccomp(more, TP_COUNT(more))) < 0)
+		log_warnx("seccomp: not available: %s", strerror(-err));
 }
 
 static void
