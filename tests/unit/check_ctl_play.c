@@ -494,6 +494,7 @@ START_TEST(steward_verifies)
 	p.ledger->fd[RELAY_FD].port = 50003;
 	expect_text("verify", 1, "socket 700 is port 50003");
 	p.ledger->fd[RELAY_FD].kind = LEDGER_FREE;
+	expect_text("verify", 1, "holds no relay socket 700");
 	o = expect_json("--json verify", 1);
 	ck_assert_uint_ge(json_array_size(json_object_get(o, "breaches")), 2);
 	json_decref(o);
