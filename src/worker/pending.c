@@ -41,6 +41,15 @@ pending_new(uint64_t seed)
 	return p;
 }
 
+void
+pending_end(struct pending *p)
+{
+	for (unsigned i = 0; i < PENDING_MAX; i++)
+		if (p->e[i].live)
+			explicit_bzero(&p->e[i].grant, sizeof p->e[i].grant);
+	free(p);
+}
+
 static uint32_t *
 chain_of(struct pending *p, const struct addr *client, uint16_t listener, uint8_t transport)
 {
@@ -88,8 +97,7 @@ pending_free(struct worker *w, struct pending_entry *e)
 	unlink_entry(p, e);
 	e->live = false;
 	e->gen++;
-	memset(&e->grant, 0, sizeof e->grant);	/* a key */
-	__asm__ volatile("" : : "r"(&e->grant) : "memory");
+	explicit_bzero(&e->grant, sizeof e->grant);
 	e->next_age = p->free_list;
 	p->free_list = (uint32_t)(e - p->e) + 1;
 }

@@ -167,6 +167,7 @@ struct pending_entry {
 	uint8_t bytes[MSG_STUN_MAX];
 };
 struct pending *pending_new(uint64_t seed);
+void pending_end(struct pending *p);		/* wiped and freed */
 /* NULL: full (counted), or a retransmission of what waits already (nothing to do). */
 struct pending_entry *pending_put(struct worker *w, const struct lane *l, const struct turn_in *in);
 void pending_free(struct worker *w, struct pending_entry *e);
