@@ -24,7 +24,13 @@
 #define EXIT_INTERNAL 70
 
 struct keeper;
-struct peer { struct keeper *k; unsigned worker; bool steward; };
+struct peer {
+	struct keeper *k;
+	unsigned worker;
+	bool steward;
+	bool held;			/* `answer` waits for room in the queue; nothing more is read meanwhile */
+	union msg answer;
+};
 struct keeper {
 	struct loop *loop;
 	struct keep_db *db;
@@ -105,14 +111,29 @@ replace_users(struct keeper *k, int fd, uint64_t generation)
 
 /* ---- answers ----------------------------------------------------------------------------------- */
 
-/* A full queue is the asker's: it drops the answer, and its client asks again. */
+/* A full queue is the asker's: its answer is held, and nobody else waits for it. */
 static void
 answer(struct peer *p, int fd, const void *msg)
 {
 	int err = ipc_send(fd, msg, -1);
 
-	if (err < 0)
+	if (err == -EAGAIN) {
+		memcpy(&p->answer, msg, msg_size(((const struct msg_head *)msg)->type));
+		p->held = true;
+		(void)loop_mod(p->k->loop, fd, EPOLLOUT);
+	} else if (err < 0) {
 		log_limited(&p->k->dropped, 1, LOG_L_WARN, "answer to peer %u: %s", p->worker, strerror(-err));
+	}
+}
+
+static void
+answer_held(struct peer *p, int fd)
+{
+	if (ipc_send(fd, &p->answer, -1) == -EAGAIN)
+		return;
+	sodium_memzero(&p->answer, sizeof p->answer);
+	p->held = false;
+	(void)loop_mod(p->k->loop, fd, EPOLLIN);
 }
 
 static void
@@ -178,8 +199,9 @@ on_peer(void *arg, int fd, uint32_t events)
 	union msg m;
 	int passed;
 
-	(void)events;
-	for (unsigned i = 0; i < PEER_BURST; i++) {
+	if (p->held && (events & EPOLLOUT) != 0)
+		answer_held(p, fd);
+	for (unsigned i = 0; i < PEER_BURST && !p->held; i++) {
 		int n = ipc_recv(fd, p->steward ? ROLE_STEWARD : ROLE_WORKER, ROLE_KEEPER, &m, &passed);
 
 		if (n == 1) {
