@@ -120,6 +120,7 @@ tick(struct worker *w)
 		sweep(w, &w->lane[i]);
 	w->stat->busy.phase = BUSY_IDLE;
 	pending_expire(w);
+	pending_ask_waiting(w);
 	worker_keys(w);
 	w->stat->counter[STAT_LOG_LOST] += log_lost() - w->log_lost;
 	w->log_lost = log_lost();
