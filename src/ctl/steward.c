@@ -219,6 +219,8 @@ on_go(struct steward *s)
 	s->view.steward->ready = 1;
 	if (ipc_send(CHILD_FD_CONTROL, &ready, -1) < 0)
 		give_up(s, errno, "start: cannot answer READY");
+	if (!m->foreground)
+		(void)dup2(STDOUT_FILENO, STDERR_FILENO);	/* whoever started us waits for the end of that pipe */
 }
 
 static void
