@@ -72,8 +72,10 @@ spawn(void *base, size_t size, uint64_t seed)
 	fflush(NULL);
 	pid = fork();
 	must(pid >= 0, "fork");
-	if (pid == 0)
+	if (pid == 0) {
+		die_with_parent();
 		scribble(base, size, seed);
+	}
 	return pid;
 }
 

@@ -157,8 +157,7 @@ spawn(unsigned me, uint64_t seed)
 	pid = fork();
 	must(pid >= 0, "fork");
 	if (pid == 0) {
-		if (getppid() == 1)
-			_exit(0);
+		die_with_parent();
 		work(me, seed);
 	}
 	return pid;

@@ -212,6 +212,7 @@ die_at(void (*work)(void), const char *name, unsigned long passage)
 	pid = fork();
 	must(pid >= 0, "fork");
 	if (pid == 0) {
+		die_with_parent();
 		crash_arm(name, passage);
 		work();
 		_exit(0);
