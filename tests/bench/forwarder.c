@@ -146,10 +146,7 @@ hello(struct flow **place, const struct addr *from, const uint8_t *p, size_t n)
 
 		if (f == NULL)
 			fatal(EX_OSERR, "forwarder: no memory");
-		memcpy(&peer, p + HEAD, sizeof peer);
 		f->client = *from;
-		f->channel = get_u16(p + HEAD + sizeof peer);
-		f->peer_len = addr_to_sockaddr(&peer, &f->peer);
 		f->back_len = addr_to_sockaddr(from, &f->back);
 		relay.port = 0;
 		len = addr_to_sockaddr(&relay, &ss);
@@ -160,6 +157,10 @@ hello(struct flow **place, const struct addr *from, const uint8_t *p, size_t n)
 			fatal(EX_OSERR, "forwarder: relay socket: %s", strerror(errno));
 		*place = f;
 	}
+	/* Also for a flow that is known: a later run may have been given the same client port. */
+	memcpy(&peer, p + HEAD, sizeof peer);
+	(*place)->channel = get_u16(p + HEAD + sizeof peer);
+	(*place)->peer_len = addr_to_sockaddr(&peer, &(*place)->peer);
 	len = sizeof ss;
 	if (getsockname((*place)->fd, (struct sockaddr *)&ss, &len) != 0 || addr_from_sockaddr(&relay, (struct sockaddr *)&ss) != 0)
 		return;
