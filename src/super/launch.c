@@ -113,7 +113,7 @@ super_spawn(void *arg, unsigned i)
 		.path = path, .argv = argv, .control = pair[1], .log = s->log_write,
 		.keep = keep, .keep_count = keep_list(s, c, keep),
 		.ledger = s->ledger, .win = &s->win, .first_shard = c->first_shard, .shard_count = c->shard_count,
-		.keep_stderr = s->foreground,	/* else a caller that reads our output to its end waits for ever */
+		.keep_stderr = s->foreground,	/* else the caller's pipe would never end */
 	};
 	pid = spawn_child(&sp);
 	close(pair[1]);
