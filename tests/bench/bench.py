@@ -146,8 +146,8 @@ peers:
   allow_private: [ 127.0.0.0/8 ]
 process: {{ workers: {workers} }}
 log: {{ level: warn, target: stderr }}
-limits:
-  allocations_per_user: 0
+# the load is one address: its challenges are not to be counted
+limits: {{ challenges_per_prefix: 0 }}
 """
 
 
