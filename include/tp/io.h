@@ -120,7 +120,12 @@ struct udp_engine {
 	void (*flush)(struct udp_ring *r, udp_unsent_h *unsent, void *arg, struct udp_counts *c);
 };
 extern const struct udp_engine udp_engine_plain, udp_engine_mmsg, udp_engine_gso;
-/* Relay sockets: one plain recv, the same for every engine (pkt->seg may be set).  1, 0 when nothing is there, -ENOBUFS when the arena is full (flush
+/* Does the kernel have UDP_GRO and UDP_SEGMENT?  Asked of any UDP socket. */
+bool udp_probe_gso(int fd);
+/* What the kernel has dropped before a socket so far, and how much waits at it.  0 or -errno. */
+int  udp_pressure(int fd, uint64_t *drops, uint64_t *backlog_bytes);
+/* Relay sockets: one plain recv, the same for every engine.  pkt->seg may be set: then the arena has
+ * room for a copy of each segment.  1, 0 when nothing is there, -ENOBUFS when the arena is full (flush
  * and reset, then come again), -errno (a pending ICMP error: read the error queue). */
 int  udp_recv_one(int fd, struct udp_arena *a, struct udp_pkt *pkt);
 /* Queues one datagram.  False when the ring is full (flush first). */

@@ -31,6 +31,10 @@ socklen_t sock_addr_of(union sock_addr *out, const struct addr *a);
 /* Merged receives (GRO) between two resets: each may fill its slot, so that more of them leave the cache. */
 #define MERGED_MAX 16u
 
+/* What a relay datagram may need of the relay area: its own bytes, and a copy with margins of each datagram that the
+ * kernel merged into it (at most 128). */
+#define RELAY_ROOM (2u * UDP_MAX + 130u * (UDP_HEADROOM + UDP_TAIL + 16u))
+
 /* Room for one control message of an int: UDP_GRO on receive, UDP_SEGMENT on send. */
 union udp_control { struct cmsghdr align; char space[CMSG_SPACE(sizeof(int))]; };
 

@@ -26,6 +26,16 @@ merge(int fd)
 	return setsockopt(fd, IPPROTO_UDP, UDP_GRO, &on, sizeof on) < 0 ? -errno : 0;
 }
 
+bool
+udp_probe_gso(int fd)
+{
+	int value;
+	socklen_t len = sizeof value;
+
+	return getsockopt(fd, IPPROTO_UDP, UDP_SEGMENT, &value, &len) == 0 &&
+	    getsockopt(fd, IPPROTO_UDP, UDP_GRO, &value, &len) == 0;
+}
+
 /*
  * At first as many slots as may be filled to the brim.  If nothing was merged there, the flows are interleaved,
  * and the rest of the batch is fetched as well: a small datagram needs no more of a slot than its own length.

@@ -29,8 +29,8 @@ udp_arena_new(size_t relay_bytes)
 
 	if (a == NULL)
 		return NULL;
-	if (relay_bytes < SLOT_STRIDE)
-		relay_bytes = SLOT_STRIDE;
+	if (relay_bytes < RELAY_ROOM)
+		relay_bytes = RELAY_ROOM;
 	a->size = slots + relay_bytes;
 	void *base = mmap(NULL, a->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (base == MAP_FAILED) {
@@ -223,7 +223,7 @@ udp_recv_one(int fd, struct udp_arena *a, struct udp_pkt *pkt)
 		.msg_control = control.space, .msg_controllen = sizeof control };
 	ssize_t n;
 
-	if (a->relay_end - a->relay_at < UDP_HEADROOM + UDP_MAX + UDP_TAIL)
+	if (a->relay_end - a->relay_at < RELAY_ROOM)
 		return -ENOBUFS;
 	name.sa.sa_family = AF_UNSPEC;
 	do {

@@ -6,7 +6,7 @@
  *	events.c   the event loop			path.c     datagrams and what the core makes of them
  *	relays.c   relay sockets: open, close, pools	pending.c  requests that wait for a key or a socket
  *	control.c  messages				policy.c   struct conf -> struct turn_policy
- *	worklog.c  lines of the log
+ *	worklog.c  lines of the log		tune.c     engine, processor
  */
 #ifndef TP_WORKER_INT_H
 #define TP_WORKER_INT_H
@@ -111,6 +111,7 @@ struct worker {
 	struct log_class log[WL_KINDS];
 	tp_ms last_wish;		/* when pools were topped up */
 	uint64_t log_lost;
+	unsigned tick_count;
 };
 
 /* ---- start.c ----------------------------------------------------------------------------------- */
@@ -136,6 +137,11 @@ void path_again(struct worker *w, struct lane *l, struct pending_entry *e);
 /* Closes, opens and the log line of w->out. */
 void path_effects(struct worker *w, struct lane *l);
 void path_flush(struct worker *w);		/* both rings, then the arena is empty; counters are published */
+
+/* ---- tune.c ------------------------------------------------------------------------------------------- */
+
+void tune_engine(struct worker *w, uint32_t wanted);	/* enum conf_engine */
+void tune_cpu(struct worker *w, const char *affinity, uint64_t workers /* 0: auto */);
 
 /* ---- relays.c ----------------------------------------------------------------------------------------- */
 
