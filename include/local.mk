@@ -9,3 +9,4 @@ dist_noinst_HEADERS += %D%/tp/keep.h
 dist_noinst_HEADERS += %D%/tp/seal.h %D%/tp/usher.h
 dist_noinst_HEADERS += %D%/tp/worker.h
 dist_noinst_HEADERS += %D%/tp/ctl.h %D%/tp/tbl/commands.def
+dist_noinst_HEADERS += %D%/tp/load.h

@@ -1,2 +1,4 @@
 # man
 dist_man_MANS += %D%/turnpike.yaml.5
+dist_man_MANS += %D%/turnpikectl.8
+dist_man_MANS += %D%/turnpike-load.1

@@ -148,7 +148,8 @@ int  sandbox_become(uint32_t uid, uint32_t gid);
 /* No core, no ptrace, no new privileges, and no life after `parent` (getppid() at the start of main); -ESRCH when the
  * parent is gone already. */
 int  sandbox_harden(int parent);
-/* No file, no TCP port, no signal or abstract socket outside.  Best effort: 0, or -errno where the kernel has none. */
+/* No file, no TCP port, no signal or abstract socket outside.  Best effort: 0, or -errno where the kernel has none and in
+ * a build with a sanitizer. */
 int  sandbox_landlock(void);
 /*
  * One allowed system call; several rows for one number mean "any of them".  Of the arguments with a check the low 32

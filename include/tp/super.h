@@ -49,7 +49,8 @@ struct ledger_fd {			/* by descriptor number */
 #define LEDGER_FDS 1048576
 #define LEDGER_MAGIC 0x54504c44u
 struct ledger {
-	uint32_t magic, layout;
+	_Alignas(65536) uint32_t magic;		/* the size is one of whole pages, also where they are large */
+	uint32_t layout;
 	_Atomic uint32_t seq;			/* odd while it changes */
 	int32_t  pid;
 	uint64_t boot_ms, conf_generation, reloads, last_reload_ms;

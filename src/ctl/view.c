@@ -14,6 +14,7 @@
 #include "ctl_int.h"
 
 #define LEDGER_TRIES 1000
+#define LEDGER_SIZE ((sizeof(struct ledger) + 4095) & ~(size_t)4095)	/* as the supervisor makes it */
 
 const char *const census_transports[CENSUS_TRANSPORTS] = { "udp", "tcp", "tls", "dtls" };
 const char *const census_families[CENSUS_FAMILIES] = { "ipv4", "ipv6", "dual" };
@@ -30,7 +31,7 @@ view_start(struct view *v, const struct msg_start *s)
 {
 	v->start = *s;
 	v->steward = region_map(s->stat_fd, STAT_SIZE, true, false);
-	v->ledger = s->ledger_fd < 0 ? NULL : region_map(s->ledger_fd, sizeof(struct ledger), false, false);
+	v->ledger = s->ledger_fd < 0 ? NULL : region_map(s->ledger_fd, LEDGER_SIZE, false, false);
 	v->cross_region = s->cross_fd < 0 ? NULL : region_map(s->cross_fd, cross_region_size(), false, false);
 	if (v->steward == NULL || v->ledger == NULL || v->cross_region == NULL)
 		return errno != 0 ? -errno : -EINVAL;

@@ -14,10 +14,24 @@
 
 #define FDS_MAX 253			/* SCM_MAX_FD: room for all that a sender can attach, to close them */
 
+/* The default of 208 KiB holds some fifty requests; a burst of clients is longer than that. */
+static void
+widen(int fd)
+{
+	int size = 1 << 20;
+
+	if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof size) < 0)
+		(void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+}
+
 int
 ipc_pair(int fds[2])
 {
-	return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) < 0 ? -errno : 0;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) < 0)
+		return -errno;
+	widen(fds[0]);
+	widen(fds[1]);
+	return 0;
 }
 
 int

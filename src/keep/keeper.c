@@ -11,6 +11,7 @@
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "keep_int.h"
@@ -23,7 +24,13 @@
 #define EXIT_INTERNAL 70
 
 struct keeper;
-struct peer { struct keeper *k; unsigned worker; bool steward; };
+struct peer {
+	struct keeper *k;
+	unsigned worker;
+	bool steward;
+	bool held;			/* `answer` waits for room in the queue; nothing more is read meanwhile */
+	union msg answer;
+};
 struct keeper {
 	struct loop *loop;
 	struct keep_db *db;
@@ -104,14 +111,29 @@ replace_users(struct keeper *k, int fd, uint64_t generation)
 
 /* ---- answers ----------------------------------------------------------------------------------- */
 
-/* A full queue is the asker's: it drops the answer, and its client asks again. */
+/* A full queue is the asker's: its answer is held, and nobody else waits for it. */
 static void
 answer(struct peer *p, int fd, const void *msg)
 {
 	int err = ipc_send(fd, msg, -1);
 
-	if (err < 0)
+	if (err == -EAGAIN) {
+		memcpy(&p->answer, msg, msg_size(((const struct msg_head *)msg)->type));
+		p->held = true;
+		(void)loop_mod(p->k->loop, fd, EPOLLOUT);
+	} else if (err < 0) {
 		log_limited(&p->k->dropped, 1, LOG_L_WARN, "answer to peer %u: %s", p->worker, strerror(-err));
+	}
+}
+
+static void
+answer_held(struct peer *p, int fd)
+{
+	if (ipc_send(fd, &p->answer, -1) == -EAGAIN)
+		return;
+	sodium_memzero(&p->answer, sizeof p->answer);
+	p->held = false;
+	(void)loop_mod(p->k->loop, fd, EPOLLIN);
 }
 
 static void
@@ -177,8 +199,9 @@ on_peer(void *arg, int fd, uint32_t events)
 	union msg m;
 	int passed;
 
-	(void)events;
-	for (unsigned i = 0; i < PEER_BURST; i++) {
+	if (p->held && (events & EPOLLOUT) != 0)
+		answer_held(p, fd);
+	for (unsigned i = 0; i < PEER_BURST && !p->held; i++) {
 		int n = ipc_recv(fd, p->steward ? ROLE_STEWARD : ROLE_WORKER, ROLE_KEEPER, &m, &passed);
 
 		if (n == 1) {
@@ -206,8 +229,18 @@ fatal_with(int err, const char *what)
 static void
 confine(const struct keeper *k)
 {
+	/* A reload brings new guarded memory and gives the old back. */
+	static const struct sandbox_rule more[] = {
+		{ .nr = SYS_mlock }, { .nr = SYS_munlock }, { .nr = SYS_prlimit64 },
+	};
 	const struct msg_start *s = &k->start;
-	int err = s->drop_privileges ? sandbox_become(s->uid, s->gid) : 0;
+	char warm[REST_PASSWORD_MAX];
+	int err;
+
+	/* libcrypto reads its configuration with the first digest, and no file can be opened later. */
+	rest_password(false, "", 0, "", 0, warm);
+	rest_password(true, "", 0, "", 0, warm);
+	err = s->drop_privileges ? sandbox_become(s->uid, s->gid) : 0;
 
 	if (err == 0)
 		err = sandbox_harden(k->parent);
@@ -215,6 +248,8 @@ confine(const struct keeper *k)
 		fatal_with(-err, "privileges: cannot give them up");
 	if ((err = sandbox_landlock()) < 0)
 		log_debug("landlock: not available: %s", strerror(-err));
+	if ((err = sandbox_seccomp(more, TP_COUNT(more))) < 0)
+		log_warnx("seccomp: not available: %s", strerror(-err));
 }
 
 static void

@@ -25,3 +25,9 @@ pkglibexec_PROGRAMS += %D%/turnpike-steward
 bin_PROGRAMS += %D%/turnpikectl
 %C%_turnpikectl_SOURCES = %D%/turnpikectl.c
 %C%_turnpikectl_LDADD = src/ctl/libtp_ctl.a src/base/libtp_base.a
+# turnpike-load
+bin_PROGRAMS += %D%/turnpike-load
+%C%_turnpike_load_SOURCES = %D%/turnpike-load.c
+%C%_turnpike_load_CFLAGS = $(AM_CFLAGS) -pthread
+%C%_turnpike_load_LDADD = src/load/libtp_load.a src/stun/libtp_stun.a src/base/libtp_base.a \
+	$(JANSSON_LIBS) $(SODIUM_LIBS) $(CRYPTO_LIBS)

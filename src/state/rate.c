@@ -2,7 +2,7 @@
 /*
  * rate.c: how often a source prefix is answered without credentials.
  *
- * A word is {32-bit tag, 32-bit instant at which the bucket is full again}, in units of 16 us.  Four places
+ * A word is {32-bit tag, 32-bit instant at which the bucket is full again}, in us.  Four places
  * per prefix; when all are busy with others the one that is full soonest is forgotten.  A lost race lets
  * one answer too many out; nothing here waits.
  */
@@ -10,7 +10,7 @@
 
 #include "state_int.h"
 
-#define UNITS_PER_SECOND 62500u
+#define UNITS_PER_SECOND 1000000u
 #define CAS_TRIES 4
 
 static inline uint64_t word(uint32_t tag, uint32_t tat) { return ((uint64_t)tag << 32) | tat; }
@@ -50,7 +50,7 @@ bool
 rate_take(struct cross *c, enum rate_kind kind, uint64_t prefix, uint32_t per_second, uint32_t burst, tp_ms now)
 {
 	uint64_t step, span;
-	uint32_t tag, t = (uint32_t)(now * (UNITS_PER_SECOND / 100) / 10);
+	uint32_t tag, t = (uint32_t)(now * (UNITS_PER_SECOND / 1000));
 	uint8_t key[9] = { (uint8_t)kind };
 	_Atomic uint64_t *at;
 	uint64_t hash;

@@ -316,8 +316,12 @@ static inline struct account *accounts(const struct cross *c, unsigned stripe)
 }
 
 /* account.c: under the lock of the key's stripe, except account_find() */
-static inline unsigned account_stripe(uint64_t key) { return (unsigned)(key >> 58); }
-static inline uint32_t account_bucket(uint64_t key) { return (uint32_t)(key >> 40) & (ACCOUNT_HEADS - 1); }
+static inline uint64_t account_mix(uint64_t key) { return key * 0x9e3779b97f4a7c15u; }	/* should a key be no hash */
+static inline unsigned account_stripe(uint64_t key) { return (unsigned)(account_mix(key) >> 58); }
+static inline uint32_t account_bucket(uint64_t key)
+{
+	return (uint32_t)(account_mix(key) >> 40) & (ACCOUNT_HEADS - 1);
+}
 static inline uint32_t account_bump(const struct cross *c, unsigned stripe)
 {
 	uint32_t n = atomic_load_explicit(&cross_stripe(c, stripe)->bump, memory_order_relaxed);

@@ -14,8 +14,10 @@
 
 #include "super_int.h"
 
-/* KILL: to end children that run as another user. */
-#define KEEP (1u << CAP_NET_BIND_SERVICE | 1u << CAP_NET_ADMIN | 1u << CAP_SETUID | 1u << CAP_SETGID | 1u << CAP_KILL)
+/* KILL: to end children that run as another user.  SETPCAP: without it the children, which start as root, could not
+ * empty their bounding sets. */
+#define KEEP (1u << CAP_NET_BIND_SERVICE | 1u << CAP_NET_ADMIN | 1u << CAP_SETUID | 1u << CAP_SETGID | \
+    1u << CAP_KILL | 1u << CAP_SETPCAP)
 
 int
 caps_reduce(void)
@@ -27,8 +29,8 @@ caps_reduce(void)
 		return 0;
 	if (syscall(SYS_capget, &head, data) < 0)
 		return -errno;
-	/* The bounding set first (it needs SETPCAP): exec as uid 0 would give everything back.  EPERM where a
-	 * container has taken SETPCAP away already. */
+	/* The bounding set, too: exec as uid 0 would give everything back.  EPERM where a container has
+	 * taken SETPCAP away already. */
 	for (int c = 0; c < 64; c++)
 		if ((c >= 32 || !(KEEP & 1u << c)) && prctl(PR_CAPBSET_READ, c) == 1 && prctl(PR_CAPBSET_DROP, c) < 0 &&
 		    errno != EPERM)

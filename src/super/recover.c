@@ -149,7 +149,8 @@ ended(struct super *s, unsigned i, int status)
 	close(priv->control);
 	priv->control = -1;
 	super_out_clear(priv);
-	if (c->role == ROLE_STEWARD)
+	/* The log queue outlives its reader: the next steward writes what was said meanwhile. */
+	if (c->role == ROLE_STEWARD && (s->phase == SUPER_STARTING || asked))
 		log_sink_fd(-1);
 	if (c->role == ROLE_WORKER) {
 		recover_cross(s, c);

@@ -24,7 +24,7 @@ finish(struct super *s)
 	uint32_t workers = s->ledger->worker_count;
 
 	memset(&s->roll, 0, sizeof s->roll);
-	log_info("workers: %u replaced, no session lost", workers);
+	log_info("workers: %u replaced", workers);
 	super_reply(s, who, 0, false, "%u workers replaced", workers);
 	if (again)
 		super_roll(s, ROLL_ONE_BY_ONE, workers, (struct requester){ .used = false });

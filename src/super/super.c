@@ -199,8 +199,7 @@ make_state(struct super *s, uint64_t files)
 		return EXIT_INTERNAL;
 	}
 	slots = s->win.span < SLOTS_MAX ? s->win.span : SLOTS_MAX;
-	s->ledger = ledger_new(&s->ledger_ro);
-	e = s->ledger == NULL ? -errno : regions_make(&s->regions, shards, slots);
+	e = regions_make(&s->regions, shards, slots);
 	if (e < 0) {
 		log_errx("shared memory: %s", strerror(-e));
 		return EXIT_INTERNAL;
@@ -209,7 +208,6 @@ make_state(struct super *s, uint64_t files)
 	s->ledger->shard_count = shards;
 	s->ledger->worker_count = workers;
 	s->ledger->slot_max = slots;
-	s->ledger->conf_generation = c->generation;
 	return 0;
 }
 
@@ -275,6 +273,11 @@ prepare(struct super *s)
 	uint64_t files = limit_files();
 	int code;
 
+	s->ledger = ledger_new(&s->ledger_ro);
+	if (s->ledger == NULL) {
+		log_err("shared memory");
+		return EXIT_INTERNAL;
+	}
 	if ((code = lock_directory(s)) != 0 || (code = find_binaries(s)) != 0 || (code = super_conf_first(s)) != 0 ||
 	    (code = find_user(s)) != 0 || (code = make_state(s, files)) != 0)
 		return code;

@@ -61,8 +61,8 @@ pid_t spawn_child(const struct spawn *s);
 
 /* ---- caps.c ------------------------------------------------------------------------------------------------- */
 
-/* As root: gives up all but NET_BIND_SERVICE, NET_ADMIN, SETUID, SETGID and KILL (to end children that have another
- * uid), in the bounding set too.  0 when there is nothing to give up. */
+/* As root: gives up all but NET_BIND_SERVICE, NET_ADMIN, SETUID, SETGID, KILL (to end children that have another uid)
+ * and SETPCAP (for them to empty their bounding sets), in the bounding set too.  0 when there is nothing to give up. */
 int  caps_reduce(void);
 /* RLIMIT_NOFILE as high as it can be made; the soft limit then. */
 uint64_t limit_files(void);

@@ -310,16 +310,13 @@ publish_token(struct turn_call *c, const struct wish *w, struct session *x)
 static unsigned
 publish(struct turn_call *c, const struct wish *w, struct session *x)
 {
-	struct cross_limits limits = c->t->policy->quota;
 	unsigned code;
 
 	fill_key(c, x);
 	code = publish_token(c, w, x);
 	if (code != 0)
 		return code;
-	if (c->who.user == 0)		/* nobody in particular: a bare timestamp */
-		limits.per_user = 0;
-	switch (cross_open(c->t->cross, c->in->shard, x, &limits, w->token)) {
+	switch (cross_open(c->t->cross, c->in->shard, x, &c->t->policy->quota, w->token)) {
 	case 0: return 0;
 	case -EDQUOT: case -EUSERS: return STUN_E_ALLOCATION_QUOTA;
 	case -ETIMEDOUT: return LOCKED_OUT;

@@ -253,4 +253,5 @@ control_keeper(struct worker *w)
 		pending_answer(w, &m.msg_key_answer);
 	}
 	explicit_bzero(&m, sizeof m);
+	pending_ask_waiting(w);
 }

@@ -136,6 +136,7 @@ tick(struct worker *w)
 		sweep(w, &w->lane[i]);
 	w->stat->busy.phase = BUSY_IDLE;
 	pending_expire(w);
+	pending_ask_waiting(w);
 	worker_keys(w);
 	if (++w->tick_count % TICKS_PER_SEC == 0)
 		look_at_listeners(w);

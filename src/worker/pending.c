@@ -3,8 +3,8 @@
  * pending: requests that wait for a key of the keeper or a socket of the supervisor.
  *
  * A fixed ring: at most one request of a 5-tuple, two seconds each.  All have the same span, so the order of arrival is
- * the order of expiry.  A retransmission of what waits is swallowed (its answer comes); another request takes its
- * place.  An id names the slot and the generation of its use: late answers find nobody.
+ * the order of expiry.  A retransmission of what waits is swallowed (its answer comes), but asks the keeper again, which
+ * may have died with the question; another request takes its place.  An id names the slot and the generation of its use: late answers find nobody.
  */
 #include "config.h"
 
@@ -14,6 +14,7 @@
 
 #define PENDING_MAX 1024u
 #define PENDING_MS  2000u
+#define ASK_AGAIN_MS 300u		/* below the client's first retransmission, RFC 8489 6.2.1 */
 #define CHAINS      2048u
 #define ID_BITS     10
 
@@ -21,6 +22,7 @@ struct pending {
 	uint64_t seed;
 	uint32_t chain[CHAINS];		/* index + 1 */
 	uint32_t free_list, oldest, newest;	/* index + 1 */
+	uint32_t wanting;		/* entries with wants_key */
 	struct pending_entry e[PENDING_MAX];	/* untouched pages cost nothing */
 };
 
@@ -39,6 +41,15 @@ pending_new(uint64_t seed)
 		p->free_list = i;
 	}
 	return p;
+}
+
+void
+pending_end(struct pending *p)
+{
+	for (unsigned i = 0; i < PENDING_MAX; i++)
+		if (p->e[i].live)
+			explicit_bzero(&p->e[i].grant, sizeof p->e[i].grant);
+	free(p);
 }
 
 static uint32_t *
@@ -86,10 +97,11 @@ pending_free(struct worker *w, struct pending_entry *e)
 		relays_close(w, &w->lane[e->shard_lane], e->offer.sock[i].fd);
 	e->offer.count = 0;
 	unlink_entry(p, e);
+	p->wanting -= e->wants_key;
+	e->wants_key = false;
 	e->live = false;
 	e->gen++;
-	memset(&e->grant, 0, sizeof e->grant);	/* a key */
-	__asm__ volatile("" : : "r"(&e->grant) : "memory");
+	explicit_bzero(&e->grant, sizeof e->grant);
 	e->next_age = p->free_list;
 	p->free_list = (uint32_t)(e - p->e) + 1;
 }
@@ -103,7 +115,8 @@ take(struct pending *p, tp_ms now)
 	uint32_t at = p->free_list;
 	p->free_list = e->next_age;
 	e->live = true;
-	e->has_grant = e->has_offer = false;
+	e->has_grant = e->has_offer = e->wants_key = false;
+	e->asked = 0;
 	memset(&e->offer, 0, sizeof e->offer);
 	e->deadline = now + PENDING_MS;
 	e->prev_age = p->newest;
@@ -120,6 +133,14 @@ same_request(const struct pending_entry *e, const struct turn_in *in)
 	return e->len >= STUN_HEADER && in->len >= STUN_HEADER && memcmp(e->bytes, in->buf, STUN_HEADER) == 0;
 }
 
+/* The keeper may have died between reading the question and answering it. */
+static void
+came_again(struct worker *w, struct pending_entry *e)
+{
+	if (e->asked != 0 && !e->has_grant && w->turn.now - e->asked >= ASK_AGAIN_MS)
+		pending_ask_key(w, e);
+}
+
 struct pending_entry *
 pending_put(struct worker *w, const struct lane *l, const struct turn_in *in)
 {
@@ -133,8 +154,10 @@ pending_put(struct worker *w, const struct lane *l, const struct turn_in *in)
 	for (uint32_t at = *chain; at != 0; at = p->e[at - 1].next_hash) {
 		if (!is_of(&p->e[at - 1], in))
 			continue;
-		if (same_request(&p->e[at - 1], in))
+		if (same_request(&p->e[at - 1], in)) {
+			came_again(w, &p->e[at - 1]);
 			return NULL;
+		}
 		pending_free(w, &p->e[at - 1]);
 		break;
 	}
@@ -185,17 +208,45 @@ pending_expire(struct worker *w)
 
 /* ---- questions -------------------------------------------------------------------------------- */
 
-void
-pending_ask_key(struct worker *w, struct pending_entry *e)
+/* False: the keeper's queue is full. */
+static bool
+ask(struct worker *w, struct pending_entry *e)
 {
 	struct msg_key_ask m = { .h = { MSG_KEY_ASK, w->start.h.generation }, .request = pending_id(w->pending, e),
 		.worker = w->index, .len = e->len };
 
 	memcpy(m.message, e->bytes, e->len);
-	if (ipc_send(w->keeper, &m, -1) < 0) {
-		/* Its queue is full: the client's retransmission is the next try. */
-		stat_drop(w->stat, DROP_PENDING_FULL);
-		pending_free(w, e);
+	if (ipc_send(w->keeper, &m, -1) < 0)
+		return false;
+	e->asked = w->turn.now;
+	return true;
+}
+
+void
+pending_ask_key(struct worker *w, struct pending_entry *e)
+{
+	struct pending *p = w->pending;
+
+	/* Behind those that wait already: else they would starve. */
+	if (e->wants_key || (p->wanting == 0 && ask(w, e)))
+		return;
+	e->wants_key = true;
+	p->wanting++;
+}
+
+void
+pending_ask_waiting(struct worker *w)
+{
+	struct pending *p = w->pending;
+
+	for (uint32_t at = p->oldest; at != 0 && p->wanting > 0; at = p->e[at - 1].next_age) {
+		struct pending_entry *e = &p->e[at - 1];
+		if (!e->wants_key)
+			continue;
+		if (!ask(w, e))
+			return;
+		e->wants_key = false;
+		p->wanting--;
 	}
 }
 

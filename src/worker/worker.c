@@ -26,6 +26,25 @@ index_of(int argc, char **argv)
 	fatal(EX_USAGE, "turnpike-worker is started by turnpiked");
 }
 
+/* What lies on the heap.  Regions and descriptors end with the process. */
+static void
+worker_free(struct worker *w)
+{
+	for (unsigned i = 0; i < w->lane_count; i++) {
+		free(w->lane[i].use);
+		free(w->lane[i].inherited);
+	}
+	free(w->lane);
+	free(w->policy[0]);
+	free(w->policy[1]);
+	free(w->outbox.bytes);
+	pending_end(w->pending);
+	udp_arena_free(w->arena);
+	udp_ring_free(w->down);
+	udp_ring_free(w->up);
+	free(w);
+}
+
 int
 worker_run(int argc, char **argv)
 {
@@ -46,5 +65,6 @@ worker_run(int argc, char **argv)
 	worker_start(w);
 	events_run(w);
 	path_flush(w);
+	worker_free(w);
 	return EX_OK;
 }

@@ -165,14 +165,16 @@ struct pending_entry {
 	uint8_t shard_lane;
 	uint16_t len;
 	bool live, has_grant, has_offer;
+	bool wants_key;			/* the keeper must be asked (again) */
 	uint32_t gen;
 	uint32_t next_age, prev_age, next_hash;	/* index + 1 */
-	tp_ms deadline;
+	tp_ms deadline, asked;		/* asked: when the keeper was, 0: not yet */
 	struct auth_grant grant;
 	struct turn_offer offer;
 	uint8_t bytes[MSG_STUN_MAX];
 };
 struct pending *pending_new(uint64_t seed);
+void pending_end(struct pending *p);		/* wiped and freed */
 /* NULL: full (counted), or a retransmission of what waits already (nothing to do). */
 struct pending_entry *pending_put(struct worker *w, const struct lane *l, const struct turn_in *in);
 void pending_free(struct worker *w, struct pending_entry *e);
@@ -180,6 +182,8 @@ uint32_t pending_id(const struct pending *p, const struct pending_entry *e);	/* 
 struct pending_entry *pending_get(struct pending *p, uint32_t id);
 void pending_expire(struct worker *w);
 void pending_ask_key(struct worker *w, struct pending_entry *e);
+/* Asks for those whose question met a full queue; after answers came, and each tick. */
+void pending_ask_waiting(struct worker *w);
 void pending_ask_relay(struct worker *w, struct pending_entry *e, const struct turn_want *want);
 void pending_answer(struct worker *w, const struct msg_key_answer *a);
 /* A socket (fd >= 0: already at its number) or the lack of one; false: nobody waits for it. */

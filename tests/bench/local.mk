@@ -7,3 +7,17 @@ noinst_PROGRAMS += %D%/bench_seal
 %C%_bench_seal_SOURCES = %D%/bench_seal.c
 %C%_bench_seal_CFLAGS = $(AM_CFLAGS) $(SSL_CFLAGS) $(SODIUM_CFLAGS)
 %C%_bench_seal_LDADD = src/usher/libtp_usher.a src/seal/libtp_seal.a $(SSL_LIBS) $(SODIUM_LIBS) $(CRYPTO_LIBS)
+
+# sessions in shared memory
+noinst_PROGRAMS += %D%/bench_state
+%C%_bench_state_SOURCES = %D%/bench_state.c
+%C%_bench_state_LDADD = src/state/libtp_state.a src/shm/libtp_shm.a src/base/libtp_base.a $(SODIUM_LIBS)
+# make bench: the whole server against a bare forwarder and coturn (TP_COTURN=directory of the unpacked package)
+noinst_PROGRAMS += %D%/forwarder
+%C%_forwarder_SOURCES = %D%/forwarder.c
+%C%_forwarder_LDADD = src/base/libtp_base.a $(SODIUM_LIBS)
+EXTRA_DIST += %D%/bench.py
+BENCH_FLAGS = --quick
+bench: all
+	$(AM_TESTS_ENVIRONMENT) $(PYTHON3) $(srcdir)/%D%/bench.py $(BENCH_FLAGS)
+.PHONY: bench

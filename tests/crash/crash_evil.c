@@ -59,7 +59,7 @@ scribble(void *base, size_t size, uint64_t seed)
 
 		words[at % (size / 8)] = nasty(&seed);
 		/* States and links that make readers go on. */
-		if (base == world.region[0])
+		if (base == world.region[0] && rnd(&seed) % 16 == 0)
 			atomic_store(&world.shard[0].slots[rnd(&seed) % SLOTS].state, (uint32_t)(rnd(&seed) % 5));
 	}
 }

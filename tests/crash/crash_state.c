@@ -4,6 +4,7 @@
  *
  *   crash_state [script | kills | evil]      all three by default
  *
+ * TP_CONTROL=1: kills without replay of the redo record, which the audit must notice sooner or later.
  * TP_KILLS: random kills (300); TP_SEED: the seed, printed otherwise; TP_ROUNDS: of evil (300).
  */
 #include "config.h"
@@ -36,8 +37,10 @@ main(int argc, char **argv)
 	printf("seed: TP_SEED=%llu\n", (unsigned long long)seed);
 	if (*what == '\0' || strcmp(what, "script") == 0)
 		script_run();
+	crash_control = number("TP_CONTROL", 0) != 0;
 	if (*what == '\0' || strcmp(what, "kills") == 0)
 		kills_run(kills, seed);
+	crash_control = false;
 	if (*what == '\0' || strcmp(what, "evil") == 0)
 		evil_run(rounds, seed);
 	return 0;

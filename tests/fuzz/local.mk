@@ -28,3 +28,11 @@ check_PROGRAMS += %D%/fuzz_seal
 %C%_fuzz_seal_LDFLAGS = $(fuzz_link)
 %C%_fuzz_seal_LDADD = src/seal/libtp_seal.a $(SODIUM_LIBS) $(CRYPTO_LIBS)
 EXTRA_DIST += %D%/fuzz_seal.in
+
+check_PROGRAMS += %D%/fuzz_turn
+%C%_fuzz_turn_SOURCES = %D%/fuzz_turn.c %D%/fuzz.h tests/scenario/world.c tests/scenario/world.h $(fuzz_main)
+%C%_fuzz_turn_CFLAGS = $(AM_CFLAGS) $(CRYPTO_CFLAGS) $(SODIUM_CFLAGS)
+%C%_fuzz_turn_LDFLAGS = $(fuzz_link)
+%C%_fuzz_turn_LDADD = src/turn/libtp_turn.a src/auth/libtp_auth.a src/state/libtp_state.a src/shm/libtp_shm.a \
+	src/stun/libtp_stun.a src/base/libtp_base.a $(SODIUM_LIBS) $(CRYPTO_LIBS)
+EXTRA_DIST += %D%/fuzz_turn.in

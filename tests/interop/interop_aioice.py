@@ -78,4 +78,4 @@ class Aioice(unittest.IsolatedAsyncioTestCase):
 
 if __name__ == "__main__":
     daemon.isolate()
-    unittest.main(verbosity=2)
+    unittest.main(verbosity=2, warnings="ignore")

@@ -151,7 +151,7 @@ def main():
         if subprocess.run(["ip", *words.split()]).returncode != 0:
             print("skipped: cannot make the test interface")
             sys.exit(77)
-    unittest.main(verbosity=2)
+    unittest.main(verbosity=2, warnings="ignore")
 
 
 if __name__ == "__main__":

@@ -98,4 +98,4 @@ if __name__ == "__main__":
         print("skipped: TP_COTURN does not name an unpacked coturn package")
         sys.exit(77)
     daemon.isolate()
-    unittest.main(verbosity=2)
+    unittest.main(verbosity=2, warnings="ignore")

@@ -163,6 +163,12 @@ class Client:
         self.lifetime = None
 
     def close(self):
+        """Frees the allocation, too: the kernel may soon give this port, and so this 5-tuple, to another client (437)."""
+        if self.sock.fileno() >= 0 and self.relayed and self.nonce:
+            try:
+                self.once(REFRESH, attr("LIFETIME", b"\0\0\0\0"), timeout=0.3, resend=1)
+            except OSError:
+                pass
         self.sock.close()
 
     def __enter__(self):

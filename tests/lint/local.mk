@@ -2,3 +2,5 @@
 lints = %D%/layers.sh %D%/sansio.sh %D%/size.sh %D%/spdx.sh %D%/docs.sh
 TESTS += $(lints)
 EXTRA_DIST += $(lints) %D%/size.allow
+TESTS += %D%/ctl_man.sh
+EXTRA_DIST += %D%/ctl_man.sh

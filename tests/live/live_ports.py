@@ -62,4 +62,4 @@ class Ports(unittest.TestCase):
 
 if __name__ == "__main__":
     daemon.isolate()
-    unittest.main(verbosity=2)
+    unittest.main(verbosity=2, warnings="ignore")

@@ -184,7 +184,7 @@ static void
 put_integrity(struct client *c, struct stun_out *o, const char *mi, bool sha256)
 {
 	uint8_t bad[STUN_KEY_MAX] = { 0 };
-	bool both = mi != NULL && strcmp(mi, "both") == 0;
+	bool both = mi != NULL && (strcmp(mi, "both") == 0 || strcmp(mi, "weak") == 0);
 
 	c->mi256 = both || (mi != NULL ? strcmp(mi, "sha256") == 0 : sha256);
 	if (mi != NULL && strcmp(mi, "bad") == 0)
@@ -196,7 +196,7 @@ put_integrity(struct client *c, struct stun_out *o, const char *mi, bool sha256)
 		if (both || !c->mi256)
 			stun_put_mi(o, c->key, c->key_len);
 		if (c->mi256)
-			stun_put_mi256(o, c->key, c->key_len);
+			stun_put_mi256(o, mi != NULL && strcmp(mi, "weak") == 0 ? bad : c->key, c->key_len);
 	}
 }
 

@@ -10,28 +10,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "client.h"
+#include "script.h"
 
-#define CLIENTS_MAX 16
-
-struct script {
-	const char *file;
-	unsigned line;
-	struct world *w;
-	struct client client[CLIENTS_MAX];
-	unsigned clients;
-	enum turn_act act;		/* of the last input */
-	struct turn_out out;
-	struct client *who;		/* that the last input was from or for */
-	struct stun_msg msg;		/* of out, when it is STUN */
-	bool is_stun;
-	uint8_t copy[WORLD_BUF], before[WORLD_BUF];	/* what went out, and the answer before that */
-	size_t copy_len, before_len;
-	bool failed;
-};
-
-static void
-fail(struct script *s, const char *what, const char *detail)
+void
+script_fail(struct script *s, const char *what, const char *detail)
 {
 	fprintf(stderr, "%s:%u: %s%s%s\n", s->file, s->line, what, detail != NULL ? ": " : "", detail != NULL ? detail : "");
 	s->failed = true;
@@ -43,7 +25,7 @@ find_client(struct script *s, const char *name)
 	for (unsigned i = 0; i < s->clients; i++)
 		if (strcmp(s->client[i].name, name) == 0)
 			return &s->client[i];
-	fail(s, "no such client", name);
+	script_fail(s, "no such client", name);
 	return NULL;
 }
 
@@ -61,7 +43,7 @@ check_padding(struct script *s)
 	for (unsigned i = 0; i < s->msg.count; i++)
 		for (const uint8_t *p = s->msg.attr[i].value + s->msg.attr[i].len; (p - s->msg.raw) % 4 != 0; p++)
 			if (*p != 0)
-				fail(s, "padding is not zero", NULL);
+				script_fail(s, "padding is not zero", NULL);
 }
 
 static void
@@ -73,16 +55,16 @@ check_answer(struct script *s, size_t request_len)
 	size_t excused = (realm > 24 ? realm - 24 : 0) + (s->w->policy.auth.sha256_only ? 8 : 0);
 
 	if (memcmp(s->msg.txid, c->txid, STUN_TXID) != 0)
-		fail(s, "another transaction's answer", NULL);
+		script_fail(s, "another transaction's answer", NULL);
 	if (stun_find(&s->msg, STUN_A_SOFTWARE) != NULL)
-		fail(s, "SOFTWARE", NULL);
+		script_fail(s, "SOFTWARE", NULL);
 	if (!is_signed && (s->copy_len > 3 * request_len + excused || s->copy_len > 400))
-		fail(s, "amplification", NULL);
+		script_fail(s, "amplification", NULL);
 	if (!is_signed)
 		return;
 	if (c->mi256 ? s->msg.mi_off != 0 || !stun_check_mi256(&s->msg, c->key, c->key_len) :
 	    s->msg.mi256_off != 0 || !stun_check_mi(&s->msg, c->key, c->key_len))
-		fail(s, "wrong signature", NULL);
+		script_fail(s, "wrong signature", NULL);
 }
 
 static void
@@ -95,7 +77,7 @@ after_input(struct script *s, size_t request_len, bool answer)
 	s->is_stun = false;
 	s->copy_len = 0;
 	if (s->w->fault != NULL)
-		fail(s, "broken", s->w->fault);
+		script_fail(s, "broken", s->w->fault);
 	if (s->act != TURN_TO_CLIENT && s->act != TURN_TO_PEER)
 		return;
 	s->copy_len = s->out.len;
@@ -103,7 +85,7 @@ after_input(struct script *s, size_t request_len, bool answer)
 	if (s->act == TURN_TO_PEER || frame_kind(s->copy[0]) != FRAME_STUN)
 		return;
 	if (stun_parse(&s->msg, s->copy, s->copy_len) != STUN_OK) {
-		fail(s, "an answer that is not well-formed", NULL);
+		script_fail(s, "an answer that is not well-formed", NULL);
 		return;
 	}
 	s->is_stun = true;
@@ -144,10 +126,10 @@ conf_relay(struct script *s, char *text)
 	if (external != NULL) {
 		*external = 0;
 		if (addr_parse(&r->external, external + 1) != 0)
-			fail(s, "not an address", external + 1);
+			script_fail(s, "not an address", external + 1);
 	}
 	if (addr_parse(&r->addr, text) != 0)
-		fail(s, "not an address", text);
+		script_fail(s, "not an address", text);
 	s->w->policy.relay_count++;
 }
 
@@ -157,7 +139,7 @@ conf_rule(struct script *s, struct turn_rules *r, const char *text)
 	if (strcmp(text, "none") == 0)
 		r->count = 0;
 	else if (cidr_parse(&r->rule[r->count++], text) != 0)
-		fail(s, "not a prefix", text);
+		script_fail(s, "not a prefix", text);
 }
 
 static void
@@ -167,19 +149,19 @@ conf_own(struct script *s, char *text)
 	char *comma = strchr(text, ',');
 
 	if (comma == NULL || sscanf(comma + 1, "%hu-%hu", &o->min, &o->max) != 2) {
-		fail(s, "ADDRESS,LOW-HIGH", text);
+		script_fail(s, "ADDRESS,LOW-HIGH", text);
 		return;
 	}
 	*comma = 0;
 	if (addr_parse(&o->addr, text) != 0)
-		fail(s, "not an address", text);
+		script_fail(s, "not an address", text);
 }
 
 static void
 conf_address(struct script *s, struct addr *a, const char *text)
 {
 	if (addr_parse(a, text) != 0)
-		fail(s, "not an address", text);
+		script_fail(s, "not an address", text);
 }
 
 static void
@@ -189,7 +171,7 @@ conf_user(struct script *s, char *text)
 	unsigned i = 0;
 
 	if (colon == NULL) {
-		fail(s, "NAME:PASSWORD", text);
+		script_fail(s, "NAME:PASSWORD", text);
 		return;
 	}
 	*colon = 0;
@@ -215,7 +197,7 @@ conf_number(struct script *s, const char *key, unsigned long v)
 		{ "bandwidth_user", NULL, &p->bandwidth.per_user, NULL }, { "userhash", NULL, NULL, &p->auth.offer_userhash },
 		{ "strict_expiry", NULL, NULL, &p->auth.strict_expiry }, { "strict_family", NULL, NULL, &p->strict_family },
 		{ "draining", NULL, NULL, &p->draining }, { "nonce_lifetime", NULL, &p->auth.nonce_lifetime, NULL },
-		{ "keeper_off", NULL, NULL, &s->w->keeper_off },
+		{ "keeper_off", NULL, NULL, &s->w->keeper_off }, { "generous", NULL, NULL, &s->w->generous },
 	};
 
 	for (unsigned i = 0; i < TP_COUNT(table); i++) {
@@ -239,7 +221,7 @@ conf(struct script *s, char *key)
 	char *v = strchr(key, '=');
 
 	if (v == NULL) {
-		fail(s, "key=value", key);
+		script_fail(s, "key=value", key);
 		return;
 	}
 	*v++ = 0;
@@ -275,7 +257,7 @@ conf(struct script *s, char *key)
 	else if (strcmp(key, "unix") == 0)
 		s->w->t[0].unix_now = s->w->t[1].unix_now = s->w->unix_now = atoll(v);
 	else if (!conf_number(s, key, strtoul(v, NULL, 0)))
-		fail(s, "no such key", key);
+		script_fail(s, "no such key", key);
 }
 
 /* ---- inputs ------------------------------------------------------------------------------------------------ */
@@ -289,7 +271,7 @@ line_client(struct script *s, const struct words *l)
 	memset(c, 0, sizeof *c);
 	text_copy(c->name, sizeof c->name, l->w[1]);
 	if (addr_parse(&c->addr, l->w[2]) != 0)
-		fail(s, "not an address", l->w[2]);
+		script_fail(s, "not an address", l->w[2]);
 	v = word_value(l, 3, "shard", NULL);
 	c->shard = v != NULL ? (unsigned)atoi(v) % WORLD_SHARDS : 0;
 	v = word_value(l, 3, "transport", NULL);
@@ -306,7 +288,7 @@ challenge(struct script *s, struct client *c)
 
 	input(s, c, buf, client_request(s->w, c, &l, 0, buf, sizeof buf));
 	if (c->nonce_len == 0)
-		fail(s, "no challenge came", NULL);
+		script_fail(s, "no challenge came", NULL);
 }
 
 static void
@@ -322,6 +304,7 @@ line_from(struct script *s, const struct words *l)
 		len = 0;
 		for (unsigned i = 3; i < l->n; i++)
 			len += hex_bytes(buf + len, sizeof buf - len, l->w[i]);
+		memcpy(c->txid, buf + 8, STUN_TXID);
 	} else if (strcmp(l->w[2], "channel") == 0) {
 		const char *pad = word_value(l, 4, "extra", NULL);
 
@@ -347,7 +330,7 @@ line_peer(struct script *s, const struct words *l)
 	struct addr from;
 
 	if (c == NULL || addr_parse(&from, l->w[1]) != 0) {
-		fail(s, "peer ADDRESS to CLIENT DATA", NULL);
+		script_fail(s, "peer ADDRESS to CLIENT DATA", NULL);
 		return;
 	}
 	if (x != NULL)
@@ -368,7 +351,7 @@ line_deliver(struct script *s)
 
 	memcpy(data, s->copy, len);
 	if (from == NULL || s->act != TURN_TO_PEER) {
-		fail(s, "nothing to deliver", NULL);
+		script_fail(s, "nothing to deliver", NULL);
 		return;
 	}
 	source = s->w->policy.relay[from->relay[0].row].addr;
@@ -386,7 +369,7 @@ line_deliver(struct script *s)
 		after_input(s, 0, false);
 		return;
 	}
-	fail(s, "no relayed address there", NULL);
+	script_fail(s, "no relayed address there", NULL);
 }
 
 static void
@@ -397,7 +380,7 @@ line_icmp(struct script *s, const struct words *l)
 	struct addr peer;
 
 	if (x == NULL || addr_parse(&peer, l->w[1]) != 0) {
-		fail(s, "icmp ADDRESS to CLIENT TYPE CODE DATA", NULL);
+		script_fail(s, "icmp ADDRESS to CLIENT TYPE CODE DATA", NULL);
 		return;
 	}
 	s->who = c;
@@ -407,6 +390,16 @@ line_icmp(struct script *s, const struct words *l)
 	after_input(s, 0, false);
 }
 
+/* give A B: A tells B its reservation token */
+static void
+line_give(struct script *s, const struct words *l)
+{
+	struct client *a = find_client(s, l->w[1]), *b = find_client(s, l->w[2]);
+
+	if (a != NULL && b != NULL)
+		memcpy(b->token, a->token, sizeof b->token);
+}
+
 static void
 line_close(struct script *s, const struct words *l)
 {
@@ -414,217 +407,12 @@ line_close(struct script *s, const struct words *l)
 	struct session *x = c != NULL ? session_of(s, c) : NULL;
 
 	if (x == NULL) {
-		fail(s, "no allocation", NULL);
+		script_fail(s, "no allocation", NULL);
 		return;
 	}
 	s->act = turn_close(&s->w->t[c->shard], &s->w->shard[c->shard],
 	    (struct session_ref){ session_slot(&s->w->shard[c->shard], x), x->gen }, EV_CLOSED, &s->out);
 	world_effects(s->w, c->shard, &s->out);
-}
-
-/* ---- expectations -------------------------------------------------------------------------------------------- */
-
-static const char *
-drop_name(enum drop d)
-{
-	static const char *const names[] = {
-#define DROP(name, label, help) #name,
-#include "tp/tbl/drops.def"
-#undef DROP
-	};
-
-	return d < DROPS ? names[d] : "?";
-}
-
-static const char *
-event_name(enum turn_event e)
-{
-	static const char *const names[] = { "NONE", "ALLOCATED", "REFRESHED", "ENDED", "EXPIRED", "CLOSED", "REPLACED",
-		"PEER_DENIED", "REFUSED", "UNAUTHENTICATED" };
-
-	return e < TP_COUNT(names) ? names[e] : "?";
-}
-
-/* What the last input came to, in the words of the language. */
-static void
-describe(const struct script *s, char out[64])
-{
-	const struct stun_attr *e = s->is_stun ? stun_find(&s->msg, STUN_A_ERROR_CODE) : NULL;
-
-	switch (s->act) {
-	case TURN_DROP: snprintf(out, 64, "drop %s", drop_name(s->out.drop)); return;
-	case TURN_DONE: snprintf(out, 64, "nothing"); return;
-	case TURN_NEED_KEY: snprintf(out, 64, "key"); return;
-	case TURN_NEED_RELAY: snprintf(out, 64, "relay"); return;
-	case TURN_TO_PEER: snprintf(out, 64, "peer"); return;
-	case TURN_TO_CLIENT: break;
-	}
-	if (!s->is_stun)
-		snprintf(out, 64, "channel");
-	else if (s->msg.cls == STUN_INDICATION)
-		snprintf(out, 64, "%s", stun_find(&s->msg, STUN_A_ICMP) != NULL ? "icmp" : "data");
-	else if (e != NULL && e->len >= 4)
-		snprintf(out, 64, "%u", e->value[2] * 100u + e->value[3]);
-	else
-		snprintf(out, 64, "200");
-}
-
-static void
-want_text(struct script *s, const char *what, const char *want, const char *is)
-{
-	char text[256];
-	size_t n = strlen(want);
-
-	/* "203.0.113.1:*" is any port. */
-	if (n > 0 && want[n - 1] == '*' ? strncmp(want, is, n - 1) == 0 : strcmp(want, is) == 0)
-		return;
-	snprintf(text, sizeof text, "%s is %s, not %s", what, is, want);
-	fail(s, text, NULL);
-}
-
-static void
-want_xaddr(struct script *s, const struct words *l, const char *key, uint16_t type)
-{
-	const struct stun_attr *a = stun_find(&s->msg, type);
-	char text[ADDR_STRLEN];
-	struct addr is;
-
-	for (const char *v = word_value(l, 1, key, NULL); v != NULL; v = word_value(l, 1, key, v)) {
-		if (strcmp(v, "none") == 0) {
-			if (a != NULL)
-				fail(s, "not wanted", key);
-			continue;
-		}
-		if (!stun_get_xaddr(&s->msg, a, &is)) {
-			fail(s, "absent", key);
-			return;
-		}
-		want_text(s, key, v, addr_print(&is, text));
-		a = stun_find_next(&s->msg, a);
-	}
-}
-
-static void
-want_hex(struct script *s, const struct words *l, const char *key, uint16_t type)
-{
-	const char *v = word_value(l, 1, key, NULL);
-	const struct stun_attr *a = stun_find(&s->msg, type);
-	char hex[2 * WORLD_BUF + 1];
-
-	if (v == NULL)
-		return;
-	want_text(s, key, v, a == NULL ? "none" : text_hex(hex, a->value, a->len));
-}
-
-static void
-want_stun(struct script *s, const struct words *l)
-{
-	const char *v = word_value(l, 1, "lifetime", NULL);
-	char text[32];
-	uint32_t n;
-
-	want_xaddr(s, l, "relayed", STUN_A_XOR_RELAYED_ADDRESS);
-	want_xaddr(s, l, "mapped", STUN_A_XOR_MAPPED_ADDRESS);
-	want_xaddr(s, l, "from", STUN_A_XOR_PEER_ADDRESS);
-	want_hex(s, l, "token", STUN_A_RESERVATION_TOKEN);
-	want_hex(s, l, "unknown", STUN_A_UNKNOWN_ATTRIBUTES);
-	want_hex(s, l, "addrerr", STUN_A_ADDRESS_ERROR_CODE);
-	want_hex(s, l, "icmp", STUN_A_ICMP);
-	want_hex(s, l, "algs", STUN_A_PASSWORD_ALGORITHMS);
-	want_hex(s, l, "alternate", STUN_A_ALTERNATE_SERVER);
-	if (v != NULL) {
-		snprintf(text, sizeof text, "%u", stun_get_u32(stun_find(&s->msg, STUN_A_LIFETIME), &n) ? n : 0);
-		want_text(s, "lifetime", v, text);
-	}
-	v = word_value(l, 1, "signed", NULL);
-	if (v != NULL)
-		want_text(s, "signed", v, s->msg.mi256_off != 0 ? "sha256" : s->msg.mi_off != 0 ? "sha1" : "none");
-	v = word_value(l, 1, "fingerprint", NULL);
-	if (v != NULL)
-		want_text(s, "fingerprint", v, s->msg.has_fingerprint ? "yes" : "no");
-}
-
-/* The payload of whatever went out. */
-static void
-want_data(struct script *s, const char *want)
-{
-	const struct stun_attr *a = s->is_stun ? stun_find(&s->msg, STUN_A_DATA) : NULL;
-	struct channel_data cd;
-	char text[WORLD_BUF];
-	const uint8_t *p = s->copy;
-	size_t n = s->copy_len;
-
-	if (a != NULL) {
-		p = a->value;
-		n = a->len;
-	} else if (s->act == TURN_TO_CLIENT && channel_parse(&cd, s->copy, s->copy_len) == STUN_OK) {
-		p = cd.data;
-		n = cd.len;
-	}
-	memcpy(text, p, n);
-	text[n] = 0;
-	want_text(s, "data", want, text);
-}
-
-static void
-line_expect(struct script *s, const struct words *l)
-{
-	char is[64], want[64], text[ADDR_STRLEN];
-	const char *v;
-
-	describe(s, is);
-	snprintf(want, sizeof want, strcmp(l->w[1], "drop") == 0 ? "%s %s" : "%s", l->w[1], l->n > 2 ? l->w[2] : "");
-	want_text(s, "outcome", want, is);
-	if (s->is_stun)
-		want_stun(s, l);
-	if ((v = word_value(l, 1, "event", NULL)) != NULL)
-		want_text(s, "event", v, event_name(s->out.event));
-	if ((v = word_value(l, 1, "user", NULL)) != NULL) {
-		char user[SESSION_NAME + 1] = "";
-
-		memcpy(user, s->out.user, s->out.user_len);
-		want_text(s, "user", v, user);
-	}
-	if ((v = word_value(l, 1, "to", NULL)) != NULL)
-		want_text(s, "to", v, addr_print(&s->out.to, text));
-	if ((v = word_value(l, 1, "data", NULL)) != NULL)
-		want_data(s, v);
-	if ((v = word_value(l, 1, "number", NULL)) != NULL) {
-		snprintf(is, sizeof is, "0x%04x", get_u16(s->copy));
-		want_text(s, "number", v, is);
-	}
-	if ((v = word_value(l, 1, "len", NULL)) != NULL && (size_t)atoi(v) != s->copy_len)
-		fail(s, "length", v);
-	if (word_has(l, 1, "df") != s->out.dont_fragment)
-		fail(s, "dont_fragment", NULL);
-	if (word_has(l, 1, "same") && (s->copy_len != s->before_len || memcmp(s->copy, s->before, s->copy_len) != 0))
-		fail(s, "not the same bytes", NULL);
-	if ((v = word_value(l, 1, "closed", NULL)) != NULL && (unsigned)atoi(v) != s->out.close_count)
-		fail(s, "closed", NULL);
-}
-
-static void
-line_count(struct script *s, const struct words *l)
-{
-	unsigned long is = 0, want = strtoul(l->w[2], NULL, 0);
-
-	if (strcmp(l->w[1], "sessions") == 0)
-		for (unsigned i = 0; i < WORLD_SHARDS; i++)
-			is += shard_live(&s->w->shard[i]);
-	else if (strcmp(l->w[1], "ended") == 0)
-		is = s->w->swept;
-	else if (strcmp(l->w[1], "keeper") == 0)
-		is = s->w->keeper_asked;
-	else if (strcmp(l->w[1], "supervisor") == 0)
-		is = s->w->relay_asked;
-	else
-		fail(s, "no such count", l->w[1]);
-	if (is != want) {
-		char text[64];
-
-		snprintf(text, sizeof text, "%s: %lu, not %lu", l->w[1], is, want);
-		fail(s, text, NULL);
-	}
 }
 
 /* ---- lines ------------------------------------------------------------------------------------------------------ */
@@ -684,7 +472,7 @@ act(struct script *s, struct words *l)
 	unsigned least = strcmp(verb, "deliver") == 0 || strcmp(verb, "sweep") == 0 ? 1 : 2;
 
 	if (l->n < least)
-		fail(s, "too few words", verb);
+		script_fail(s, "too few words", verb);
 	else if (strcmp(verb, "conf") == 0) {
 		for (unsigned i = 1; i < l->n; i++)
 			conf(s, l->w[i]);
@@ -705,14 +493,16 @@ act(struct script *s, struct words *l)
 		line_icmp(s, l);
 	else if (strcmp(verb, "close") == 0)
 		line_close(s, l);
+	else if (strcmp(verb, "give") == 0 && l->n >= 3)
+		line_give(s, l);
 	else if (strcmp(verb, "sweep") == 0)
 		world_sweep(s->w, &s->out);
 	else if (strcmp(verb, "expect") == 0)
-		line_expect(s, l);
+		script_expect(s, l);
 	else if (strcmp(verb, "count") == 0 && l->n >= 3)
-		line_count(s, l);
+		script_count(s, l);
 	else
-		fail(s, "no such line", verb);
+		script_fail(s, "no such line", verb);
 }
 
 static void
@@ -751,7 +541,7 @@ run_file(const char *file)
 	}
 	fclose(f);
 	if (world_audit(s->w) != NULL)
-		fail(s, "audit", s->w->fault);
+		script_fail(s, "audit", s->w->fault);
 	ok = !s->failed;
 	world_free(s->w);
 	free(s);

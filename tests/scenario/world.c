@@ -225,6 +225,8 @@ ask_supervisor(struct world *w, const struct turn_want *want, struct turn_offer 
 		f->count = (uint8_t)(f->count + make_of_family(w, ADDR_V4, want->even, &f->sock[f->count]));
 	if (want->v6)
 		f->count = (uint8_t)(f->count + make_of_family(w, ADDR_V6, want->even, &f->sock[f->count]));
+	if (w->generous && f->count == 1)
+		f->count = (uint8_t)(f->count + make_socket(w, f->sock[0].row, false, &f->sock[1]));
 	if (want->reserve && f->count == 1 && w->reserved_n < TP_COUNT(w->reserved) &&
 	    make_socket(w, f->sock[0].row, false, &w->reserved[w->reserved_n]))
 		f->reservation = ++w->reserved_n;
@@ -354,6 +356,7 @@ const char *
 world_audit(struct world *w)
 {
 	unsigned live = 0, booked = 0;
+	int ready = 0;		/* in pools and reserved, less those made and not used */
 
 	state_audit(&w->cross[0], w->shard, WORLD_SHARDS, true, w->now, breach, w);
 	for (unsigned i = 0; i < WORLD_SHARDS; i++)
@@ -369,14 +372,20 @@ world_audit(struct world *w)
 						fault(w, "a session with a socket that is not open");
 				}
 		}
-	for (unsigned i = 0; i < WORLD_FDS; i++)
+	for (unsigned i = 0; i < WORLD_FDS; i++) {
 		booked += w->fate[i] == FD_LIVE;
+		ready -= w->fate[i] == FD_READY;
+	}
 	if (live != booked)
 		fault(w, "an open socket without a session");
+	for (unsigned i = 0; i < w->reserved_n; i++)
+		ready += w->reserved[i].fd >= 0;
 	for (unsigned i = 0; i < WORLD_SHARDS; i++)
 		for (unsigned r = 0; r < TURN_RELAYS_MAX; r++)
-			for (unsigned k = 0; k < w->pool[i].row[r].count; k++)
+			for (unsigned k = 0; k < w->pool[i].row[r].count; k++, ready++)
 				if (w->fate[w->pool[i].row[r].sock[k].fd] != FD_READY)
 					fault(w, "a pool socket that is not ready");
+	if (ready != 0)
+		fault(w, "a socket that nobody has");
 	return w->fault;
 }

@@ -34,6 +34,7 @@ struct world {
 	bool keeper_off;
 	unsigned keeper_asked;
 	/* supervisor */
+	bool generous;			/* offers more than was asked for */
 	int supply;			/* sockets that can still be made, -1: no end */
 	int32_t next_fd;
 	uint16_t next_port;

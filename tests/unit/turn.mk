@@ -10,5 +10,5 @@ TESTS += %D%/check_turn
 endif
 check_PROGRAMS += %D%/policy_print
 %C%_policy_print_LDADD = $(turn_archives) $(SODIUM_LIBS) $(CRYPTO_LIBS)
-TESTS += %D%/policy_oracle.sh
-EXTRA_DIST += %D%/policy_oracle.sh %D%/policy_oracle.py
+TESTS += %D%/oracle.sh
+EXTRA_DIST += %D%/oracle.sh %D%/policy_oracle.py

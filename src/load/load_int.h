@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the files of this room share: flows, their accounts, one worker thread. */
+#ifndef TP_LOAD_INT_H
+#define TP_LOAD_INT_H
+
+#include <netinet/in.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/epoll.h>
+
+#include "tp/load.h"
+#include "tp/stun.h"
+
+enum { UP, DOWN };			/* client to peer, peer to client */
+
+/* ---- payload.c: what every datagram carries -------------------------------------------------------- */
+
+/*
+ *  0       2    3   4          8         12         16              24              32
+ *  | magic | dir | 0 | session  | flow     | checksum | sequence      | time (ns)     | filler ...
+ *
+ * Native byte order: who writes it reads it.  The checksum covers everything, the length included.
+ */
+#define PAYLOAD_MIN 32
+#define PAYLOAD_MAX 1400
+struct stamp { uint32_t flow; uint8_t dir; uint64_t seq, time; };
+enum payload_fault { PAYLOAD_OK, PAYLOAD_DAMAGED, PAYLOAD_FOREIGN };
+/* Writes the filler of an n byte payload at p + PAYLOAD_MIN; returns its digest for payload_write(). */
+uint64_t payload_fill(uint8_t *p, size_t n);
+void payload_write(uint8_t *p, size_t n, uint32_t session, const struct stamp *s, uint64_t filler);
+/* *s is filled for PAYLOAD_OK only.  Foreign: intact, but of another run of this program. */
+enum payload_fault payload_read(const uint8_t *p, size_t n, size_t expected, uint32_t session, struct stamp *s);
+
+/* ---- account.c: the fate of every packet of one direction of one flow ------------------------------- */
+
+struct side {
+	uint64_t next_seq;		/* sender */
+	uint64_t sent;			/* accepted by the kernel */
+	uint64_t high;			/* 1 + highest sequence number seen, or written off by the window */
+	uint64_t top;			/* 1 + highest sequence number seen */
+	uint64_t got;			/* distinct and intact */
+	uint64_t duplicate, reordered, damaged, misdelivered;
+	uint64_t last, gap, gap_at;	/* ns: last arrival, longest silence, when it ended */
+	uint64_t *seen;			/* a bit for each sequence number */
+	size_t words;
+};
+enum seen { SEEN_NEW, SEEN_LATE, SEEN_AGAIN };
+/* A packet with this number arrived intact at `now`.  Grows the bitmap; ends the process without memory. */
+enum seen side_seen(struct side *s, uint64_t seq, uint64_t now);
+void side_fini(struct side *s);
+static inline uint64_t side_lost(const struct side *s) { return s->sent > s->got ? s->sent - s->got : 0; }
+
+/* ---- hist.c: latencies, 32 buckets to an octave (3 %) ------------------------------------------------ */
+
+#define HIST_BUCKETS (60 * 32)
+struct hist { uint64_t count, max, bucket[HIST_BUCKETS]; };
+void hist_add(struct hist *h, uint64_t ns);
+void hist_merge(struct hist *into, const struct hist *from);
+/* Upper edge of the bucket in which this share (0..1) lies; 0 when empty. */
+uint64_t hist_at(const struct hist *h, double share);
+
+/* ---- cpu.c: what processes have used ----------------------------------------------------------------- */
+
+struct cpu_set { const int *roots; unsigned count; bool tree; };
+/* user + system microseconds so far, dead children that were waited for included.  0 when none is there. */
+double cpu_used_us(const struct cpu_set *s);
+double cpu_self_us(void);
+/* Number of processes it would count now. */
+unsigned cpu_processes(const struct cpu_set *s);
+
+/* ---- control.c: a flow's way through allocation, channel, refresh, end ------------------------------- */
+
+enum ctl_step { CTL_IDLE, CTL_ALLOCATE, CTL_BIND, CTL_READY, CTL_REFRESH, CTL_REBIND, CTL_FREE, CTL_DONE, CTL_FAILED };
+
+struct flow {
+	uint32_t id, index;		/* over all workers; within this one */
+	int fd;
+	uint16_t channel, peer;		/* peer: index into the worker's peers */
+	uint8_t head[STUN_DATA_HEADROOM], head_len;
+	uint8_t step, tries;
+	bool challenged;
+	struct addr relayed;
+	struct sockaddr_storage relayed_sa;
+	socklen_t relayed_len;
+	uint32_t next_by_port;		/* 1 + index of the next flow with the same relayed port */
+	struct side side[2];
+	uint8_t txid[STUN_TXID];
+	uint64_t deadline, began, ready_at, refresh_at;
+	uint16_t nonce_len, error;	/* error: STUN code that ended it, 1 = no answer, 2 = socket */
+	uint8_t nonce[STUN_NONCE_MAX];
+	uint8_t lost_refresh;		/* a refresh was refused: the server does not know it any more */
+	uint8_t moved;			/* times it took another port because of a 437 */
+};
+#define ERROR_TIMEOUT 1
+#define ERROR_SOCKET 2
+#define ERRORS_MAX 1000		/* codes have three digits */
+
+struct worker;
+void ctl_start(struct worker *w, struct flow *f, uint64_t now);		/* IDLE: sends the first Allocate */
+void ctl_free(struct worker *w, struct flow *f, uint64_t now);		/* Refresh 0 */
+void ctl_keep(struct worker *w, struct flow *f, uint64_t now);		/* Refresh, then the channel or permission */
+/* A STUN message or hello answer on the flow's socket. */
+void ctl_input(struct worker *w, struct flow *f, const uint8_t *p, size_t n, uint64_t now);
+/* Retransmissions and give-ups of all flows; call every 20 ms or so. */
+void ctl_tick(struct worker *w, uint64_t now);
+struct flow *ctl_by_relayed(const struct worker *w, const struct addr *a);
+static inline bool ctl_waiting(const struct flow *f)
+{
+	return f->step == CTL_ALLOCATE || f->step == CTL_BIND || f->step == CTL_REFRESH || f->step == CTL_REBIND ||
+	    f->step == CTL_FREE;
+}
+
+/* ---- transport: how a client reaches the server (udp.c) ----------------------------------------------- */
+
+struct transport {
+	const char *name;
+	int  (*open)(struct worker *w, struct flow *f);			/* 0 or -errno; sets f->fd */
+	void (*close)(struct worker *w, struct flow *f);
+	int  (*control)(struct worker *w, struct flow *f, const uint8_t *p, size_t n);
+	/* `count` packets of the flow, one run; data of this flow and direction stays in order */
+	void (*run)(struct worker *w, struct flow *f, unsigned count, uint64_t now);
+	void (*flush)(struct worker *w);
+	/* what is there, given to flow_input() */
+	unsigned (*receive)(struct worker *w, struct flow *f, uint64_t now);
+};
+extern const struct transport transport_udp;
+
+/* ---- peer.c: the other end ------------------------------------------------------------------------------ */
+
+struct peer { int fd; struct addr addr; };
+int  peer_open(struct worker *w);
+void peer_close(struct worker *w);
+void peer_run(struct worker *w, struct flow *f, unsigned count, uint64_t time);
+unsigned peer_receive(struct worker *w, struct peer *p, uint64_t now);
+
+/* ---- batch.c: sendmmsg with UDP_SEGMENT, recvmmsg with UDP_GRO ------------------------------------------- */
+
+#define TX_MSGS 64
+#define TX_SLOTS 1024
+struct tx;
+/* Wire packets of `head` + `payload` bytes (padded by `pad`). */
+struct tx *tx_new(size_t head, size_t payload, size_t pad, bool gso);
+void tx_free(struct tx *t);
+/* `count` packets from this socket; `to` NULL when connected.  Flushes when the socket changes or it is full. */
+void tx_put(struct worker *w, struct tx *t, int fd, const struct sockaddr_storage *to, socklen_t to_len, struct flow *f,
+    unsigned dir, unsigned count, uint64_t time);
+void tx_flush(struct worker *w, struct tx *t);
+
+#define RX_SLOTS 64
+struct rx;
+struct rx *rx_new(void);
+void rx_free(struct rx *r);
+typedef void rx_h(struct worker *w, void *arg, const struct addr *from, const uint8_t *p, size_t n, uint64_t now);
+/* Up to `max` buffers; each datagram (GRO taken apart) to the handler.  Datagrams handled. */
+unsigned rx_read(struct worker *w, int fd, unsigned max, bool named, rx_h *handler, void *arg, uint64_t now);
+
+/* ---- worker.c ------------------------------------------------------------------------------------------- */
+
+struct step { double rate, seconds; uint64_t packets; };
+
+struct worker {
+	const struct load_options *o;
+	const struct transport *transport;
+	unsigned index, n;
+	uint32_t session;
+	struct flow *flows;
+	struct peer *peers;
+	unsigned peer_count, outstanding, started;
+	uint32_t *by_port;
+	int ep;
+	struct tx *tx[2];
+	struct rx *rx;
+	uint8_t key[STUN_KEY_MAX];
+	size_t key_len;
+	char user[LOAD_TEXT_MAX + 32], password[LOAD_TEXT_MAX], realm[STUN_REALM_MAX + 1];
+	int64_t inflight;
+	unsigned window, cursor;
+	uint64_t tick_at, progress_at;
+	bool single, recycle, draining;		/* recycle: set-up mode */
+	uint64_t recycle_until, rounds, rounds_max;
+	struct hist hist[2], setup_hist;
+	/* running sums, also read by the main thread */
+	_Atomic uint64_t sent[2], got[2], ready, failed;
+	uint32_t errors[ERRORS_MAX];		/* why set-ups and refreshes failed */
+	uint64_t foreign, unsent, strange, stalls, skipped, send_again, refresh_lost;
+	uint64_t step_ns;
+	struct step step;
+};
+int  worker_init(struct worker *w);
+void worker_fini(struct worker *w);
+void worker_setup(struct worker *w);
+void worker_step(struct worker *w);
+void worker_rounds(struct worker *w);
+void worker_teardown(struct worker *w);
+/* A flow became ready, failed or done (control.c tells). */
+void worker_flow_changed(struct worker *w, struct flow *f, uint64_t now);
+/* One data payload arrived at the end of this direction. */
+void worker_arrived(struct worker *w, struct flow *f, unsigned dir, const uint8_t *p, size_t n, uint64_t now);
+void flow_input(struct worker *w, struct flow *f, const uint8_t *p, size_t n, uint64_t now);
+
+uint64_t now_ns(void);
+
+/* ---- report.c ----------------------------------------------------------------------------------------------- */
+
+struct step_result {
+	double rate_asked, seconds, sent_pps, got_pps, loss, cpu_us, self_us;
+	uint64_t sent, got, skipped;
+	bool load_limited;
+};
+struct report {
+	const struct load_options *o;
+	struct worker *workers;
+	double setup_s, rounds_s, setup_cpu_us, setup_self_us;
+	uint64_t started_ns, ended_ns;
+	unsigned processes;
+	struct step_result *steps;
+	unsigned step_count;
+};
+int  report_print(const struct report *r);		/* the exit status */
+void report_progress(const struct load_options *o, const struct worker *w, const char *what, double seconds);
+void report_progress_end(const struct load_options *o);
+
+/* ---- host.c --------------------------------------------------------------------------------------------------- */
+
+int  host_run(const struct load_options *o);
+
+#endif

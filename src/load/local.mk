@@ -1,0 +1,5 @@
+# load
+noinst_LIBRARIES += %D%/libtp_load.a
+%C%_libtp_load_a_SOURCES = %D%/load_int.h %D%/options.c %D%/run.c %D%/report.c %D%/worker.c %D%/control.c %D%/udp.c \
+	%D%/peer.c %D%/batch.c %D%/payload.c %D%/account.c %D%/hist.c %D%/cpu.c %D%/host.c
+%C%_libtp_load_a_CFLAGS = $(AM_CFLAGS) $(CRYPTO_CFLAGS) $(JANSSON_CFLAGS) -pthread

@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef CHECK_SUPER_H
+#define CHECK_SUPER_H
+
+#include <check.h>
+
+Suite *suite_children(void);
+Suite *suite_pool(void);
+Suite *suite_start(void);
+
+#endif

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The table of children with a spawn that starts nothing: states, generations, back-off, deadlines. */
+#include "config.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "../../src/super/super_int.h"
+#include "check_super.h"
+
+static struct ledger *ledger;
+static struct children *table;
+static int next_pid, spawns, kills, fail_spawn;
+
+static int
+fake_spawn(void *arg, unsigned i)
+{
+	(void)arg;
+	(void)i;
+	spawns++;
+	return fail_spawn ? -EAGAIN : next_pid++;
+}
+
+static void
+fake_kill(void *arg, unsigned i)
+{
+	(void)arg;
+	(void)i;
+	kills++;
+}
+
+static const struct children_ops ops = { .spawn = fake_spawn, .kill = fake_kill };
+
+static void
+setup(void)
+{
+	ledger = calloc(1, sizeof *ledger);
+	table = calloc(1, sizeof *table);
+	ck_assert(ledger != NULL && table != NULL);
+	children_init(table, ledger, &ops, NULL);
+	next_pid = 1000;
+	spawns = kills = fail_spawn = 0;
+}
+
+static void
+teardown(void)
+{
+	free(ledger);
+	free(table);
+}
+
+START_TEST(test_split)
+{
+	for (unsigned shards = 1; shards <= 128; shards++)
+		for (unsigned workers = 1; workers <= shards; workers++) {
+			uint32_t at = 0, first, count;
+			for (unsigned w = 0; w < workers; w++) {
+				shards_split(shards, workers, w, &first, &count);
+				ck_assert_uint_eq(first, at);
+				ck_assert_uint_ge(count, shards / workers);
+				ck_assert_uint_le(count, shards / workers + 1);
+				at += count;
+			}
+			ck_assert_uint_eq(at, shards);
+		}
+}
+END_TEST
+
+START_TEST(test_life)
+{
+	int i = children_row(table, ROLE_WORKER, 3);
+
+	ck_assert_int_eq(children_row(table, ROLE_WORKER, 3), i);
+	ledger->child[i].first_shard = 2;
+	ledger->child[i].shard_count = 2;
+	children_start(table, (unsigned)i, 100);
+	ck_assert_uint_eq(ledger->child[i].state, CHILD_STARTING);
+	ck_assert_uint_eq(ledger->child[i].generation, 1);
+	ck_assert_int_eq(children_by_pid(table, 1000), i);
+	ck_assert_int_eq(children_owner(table, 3), i);
+	ck_assert_int_eq(children_owner(table, 4), -1);
+	ck_assert(!children_all_ready(table));
+	children_ready(table, (unsigned)i, 110);
+	ck_assert(children_all_ready(table));
+	ck_assert_uint_eq(ledger->ready, 1);
+	ck_assert_uint_eq(children_due(table), 0);
+
+	/* A good end that was asked for is no death; the successor has the row and the next generation. */
+	children_stopping(table, (unsigned)i, 200, 1000, true);
+	ck_assert_uint_eq(children_due(table), 1200);
+	ck_assert(!children_ended(table, (unsigned)i, true, 300));
+	ck_assert_uint_eq(ledger->child[i].state, CHILD_STARTING);
+	ck_assert_uint_eq(ledger->child[i].generation, 2);
+	ck_assert_uint_eq(ledger->child[i].deaths, 0);
+	ck_assert_int_eq(children_by_pid(table, 1000), -1);
+}
+END_TEST
+
+/* Delays before the restarts of a process that dies as soon as it is started. */
+static void
+check_backoff(unsigned role, const tp_ms *want, unsigned n)
+{
+	unsigned i = (unsigned)children_row(table, role, 0);
+	tp_ms now = 1000;
+
+	children_start(table, i, now);
+	for (unsigned k = 0; k < n; k++) {
+		ck_assert(children_ended(table, i, true, now));
+		ck_assert_uint_eq(ledger->child[i].state, CHILD_BACKOFF);
+		ck_assert_uint_eq(children_due(table) - now, want[k]);
+		if (want[k] > 0) {
+			children_tick(table, now + want[k] - 1);
+			ck_assert_uint_eq(ledger->child[i].state, CHILD_BACKOFF);
+		}
+		now += want[k];
+		children_tick(table, now);
+		ck_assert_uint_eq(ledger->child[i].state, CHILD_STARTING);
+		ck_assert_uint_eq(ledger->child[i].generation, k + 2);
+	}
+	/* One that lived long starts at once again. */
+	children_ready(table, i, now);
+	ck_assert(children_ended(table, i, false, now + CHILD_STABLE_MS));
+	ck_assert_uint_eq(children_due(table), now + CHILD_STABLE_MS);
+}
+
+START_TEST(test_backoff_keeper)
+{
+	static const tp_ms want[] = { 0, 100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 30000, 30000 };
+
+	check_backoff(ROLE_KEEPER, want, TP_COUNT(want));
+}
+END_TEST
+
+START_TEST(test_backoff_worker)
+{
+	static const tp_ms want[] = { 0, 100, 200, 400, 800, 1000, 1000 };
+
+	check_backoff(ROLE_WORKER, want, TP_COUNT(want));
+}
+END_TEST
+
+START_TEST(test_deadlines)
+{
+	unsigned i = (unsigned)children_row(table, ROLE_STEWARD, 0);
+
+	children_start(table, i, 1);
+	children_tick(table, CHILD_READY_MS);
+	ck_assert_int_eq(kills, 0);
+	children_tick(table, CHILD_READY_MS + 1);
+	ck_assert_int_eq(kills, 1);
+	children_tick(table, CHILD_READY_MS + 50);	/* once is enough */
+	ck_assert_int_eq(kills, 1);
+	ck_assert(children_ended(table, i, false, CHILD_READY_MS + 60));
+	children_tick(table, CHILD_READY_MS + 60);
+	children_stopping(table, i, 20000, 100, false);
+	children_tick(table, 20100);
+	ck_assert_int_eq(kills, 2);
+	(void)children_ended(table, i, false, 20110);
+	ck_assert_uint_eq(ledger->child[i].state, CHILD_NONE);
+	ck_assert_uint_eq(children_due(table), 0);
+}
+END_TEST
+
+START_TEST(test_spawn_fails)
+{
+	unsigned i = (unsigned)children_row(table, ROLE_KEEPER, 0);
+
+	fail_spawn = 1;
+	children_start(table, i, 500);
+	ck_assert_uint_eq(ledger->child[i].state, CHILD_BACKOFF);
+	children_stopping(table, i, 501, 100, false);	/* nothing runs: nothing is awaited */
+	ck_assert_uint_eq(ledger->child[i].state, CHILD_NONE);
+	children_tick(table, 99999);
+	ck_assert_int_eq(spawns, 1);
+}
+END_TEST
+
+Suite *
+suite_children(void)
+{
+	Suite *s = suite_create("children");
+	TCase *t = tcase_create("table");
+
+	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_add_test(t, test_split);
+	tcase_add_test(t, test_life);
+	tcase_add_test(t, test_backoff_keeper);
+	tcase_add_test(t, test_backoff_worker);
+	tcase_add_test(t, test_deadlines);
+	tcase_add_test(t, test_spawn_fails);
+	suite_add_tcase(s, t);
+	return s;
+}
