@@ -398,7 +398,9 @@ path_relay(struct worker *w, struct lane *l, uint64_t tag, uint32_t events)
 	int fd = x->relay[which].family != ADDR_NONE && x->relay[which].fd >= 0 ? x->relay[which].fd : x->relay[0].fd;
 	struct session_ref ref = { tag_slot(tag), x->gen };
 	bool in_error = (events & EPOLLERR) != 0;
-	for (unsigned i = 0; i < RELAY_READS; i++) {
+	uint8_t *habit = lane_habit(l, fd);
+	unsigned reads = in_error || *habit < HABIT_SINGLE ? RELAY_READS : 1, got = 0;
+	for (unsigned i = 0; i < reads; i++) {
 		struct udp_pkt k;
 		if (in_error)
 			relay_errors(w, l, ref, fd);
@@ -409,7 +411,8 @@ path_relay(struct worker *w, struct lane *l, uint64_t tag, uint32_t events)
 			continue;
 		}
 		if (rc == 0)
-			return;
+			break;
+		got += rc > 0 && k.seg > 0 ? 2 : 1;
 		if (rc < 0)
 			in_error = true;	/* a pending ICMP error stands before the datagrams */
 		else if (k.seg > 0)
@@ -417,4 +420,6 @@ path_relay(struct worker *w, struct lane *l, uint64_t tag, uint32_t events)
 		else
 			peer_input(w, l, ref, which, &k.from, k.p, k.len);
 	}
+	/* The epoll is level triggered: what is left is told again. */
+	*habit = got > 1 ? 0 : *habit < HABIT_END ? (uint8_t)(*habit + 1) : HABIT_SINGLE - 1;
 }

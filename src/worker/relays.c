@@ -45,6 +45,7 @@ relays_open(struct worker *w, struct lane *l, struct session_ref ref)
 			return false;
 		}
 		*lane_use(l, fd) = FD_RELAY;
+		*lane_habit(l, fd) = 0;
 	}
 	session_change(x);
 	x->flags |= SESSION_RELAY_OPEN;

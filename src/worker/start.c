@@ -83,7 +83,8 @@ told_shard(struct worker *w, const struct msg_shard *m)
 	struct lane *l = &w->lane[w->lane_count++];
 	l->told = *m;
 	l->use = calloc((size_t)m->fd_span, 1);
-	if (l->use == NULL)
+	l->habit = calloc((size_t)m->fd_span, 1);
+	if (l->use == NULL || l->habit == NULL)
 		refuse(w, "memory", -ENOMEM);
 	for (unsigned i = 0; i < CONF_LISTENERS_MAX; i++)
 		l->listener[i] = -1;

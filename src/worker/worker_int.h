@@ -56,6 +56,7 @@ struct lane {
 	struct shard shard;
 	struct msg_shard told;
 	uint8_t *use;			/* enum fd_use by number - fd_base */
+	uint8_t *habit;			/* by number - fd_base: wake-ups of a relay socket that brought one datagram */
 	int listener[CONF_LISTENERS_MAX];	/* by row, -1 */
 	uint8_t transport[CONF_LISTENERS_MAX];
 	uint32_t cursor;		/* of the sweep */
@@ -70,6 +71,13 @@ lane_window(const struct lane *l, int fd)
 {
 	return fd >= l->told.fd_base && fd - l->told.fd_base < l->told.fd_span;
 }
+/*
+ * A socket that keeps bringing one datagram at a time is not asked for a second, which would cost a system call to learn
+ * that there is none; after HABIT_END - HABIT_SINGLE wake-ups it is asked again.
+ */
+#define HABIT_SINGLE 4
+#define HABIT_END    20
+static inline uint8_t *lane_habit(struct lane *l, int fd) { return &l->habit[fd - l->told.fd_base]; }
 static inline uint8_t *lane_use(struct lane *l, int fd) { return &l->use[fd - l->told.fd_base]; }
 
 /* Messages that did not fit into a socket yet, in order. */
