@@ -23,6 +23,7 @@
 
 enum conf_family { CONF_FAMILY_IPV4, CONF_FAMILY_IPV6, CONF_FAMILY_CLIENT };
 enum conf_algs { CONF_ALGS_ANY, CONF_ALGS_SHA256 };
+enum conf_engine { CONF_ENGINE_AUTO, CONF_ENGINE_PLAIN, CONF_ENGINE_MMSG, CONF_ENGINE_GSO };
 enum conf_logformat { CONF_LOG_TEXT, CONF_LOG_JSON };
 
 enum conf_transport { CONF_UDP = 1, CONF_TCP = 2, CONF_TLS = 4, CONF_DTLS = 8 };
@@ -87,6 +88,8 @@ struct conf {
 	uint64_t workers, shards;	/* 0: auto */
 	uint64_t shutdown_grace;
 	uint64_t receive_buffer, send_buffer, relay_receive_buffer;
+	uint32_t engine;		/* enum conf_engine */
+	char     cpu_affinity[128];	/* "auto", "none" or a list that conf_cpus() reads */
 
 	uint32_t log_level;		/* enum log_level */
 	char     log_target[256];	/* absolute when a path */
@@ -94,6 +97,12 @@ struct conf {
 	char     metrics_address[64];
 	uint64_t metrics_port;
 };
+
+/* ---- cpus.c ---------------------------------------------------------------------------------- */
+
+#define CONF_CPUS_MAX 1024
+/* "0,2-5" into list[], in the order written; false: not a list of processors below CONF_CPUS_MAX. */
+bool conf_cpus(const char *text, uint16_t list[CONF_CPUS_MAX], unsigned *n);
 
 /* ---- users: what the keeper alone maps ------------------------------------------------------ */
 
@@ -127,7 +136,8 @@ struct users {
 
 enum opt_type {
 	OPT_BOOL, OPT_INT, OPT_TIME, OPT_SIZE, OPT_RATE, OPT_STR, OPT_PATH, OPT_PORTS, OPT_COUNT_AUTO,
-	OPT_ENUM_FAMILY, OPT_ENUM_ALGS, OPT_ENUM_LEVEL, OPT_ENUM_LOGFORMAT, OPT_LIST,
+	OPT_ENUM_FAMILY, OPT_ENUM_ALGS, OPT_ENUM_LEVEL, OPT_ENUM_LOGFORMAT, OPT_ENUM_ENGINE,
+	OPT_LIST,
 };
 enum opt_class { OPT_NOW, OPT_WORKERS, OPT_RESTART };
 struct option_row {

@@ -26,6 +26,8 @@ enum_max(enum opt_type type)
 		return CONF_ALGS_SHA256;
 	case OPT_ENUM_LEVEL:
 		return LOG_L_DEBUG;
+	case OPT_ENUM_ENGINE:
+		return CONF_ENGINE_GSO;
 	default:
 		return CONF_LOG_JSON;
 	}
