@@ -115,9 +115,12 @@ backoff(const struct children *t, unsigned i)
 static void
 died(struct children *t, unsigned i, tp_ms now)
 {
+	const struct ledger_child *pub = &t->ledger->child[i];
 	struct child *c = &t->c[i];
+	bool served = pub->state == CHILD_READY && now - pub->since_ms >= CHILD_STABLE_MS;
 
-	c->streak = now - c->started < CHILD_STABLE_MS ? c->streak + 1 : 1;
+	/* One that served is replaced at once, however often: only what does not come up must not spin. */
+	c->streak = served ? 0 : c->streak + 1;
 	c->due = now + backoff(t, i);
 	if (c->due == 0)
 		c->due = 1;

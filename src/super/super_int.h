@@ -70,7 +70,7 @@ uint64_t limit_files(void);
 /* ---- children.c: the table, restarts, deadlines; no kernel calls, time comes in ----------------------------- */
 
 #define CHILD_READY_MS   10000
-#define CHILD_STABLE_MS  10000
+#define CHILD_STABLE_MS  50		/* READY for so long: not one that dies of its start */
 #define CHILD_BACKOFF_MS 30000
 #define CHILD_BACKOFF_WORKER_MS 1000	/* a shard's sessions must not be silent for long */
 #define CHILD_STOP_MS    2000
@@ -78,7 +78,7 @@ uint64_t limit_files(void);
 struct out_msg;
 struct child {
 	int32_t  control;		/* our end; -1 */
-	uint32_t streak;		/* deaths within CHILD_STABLE_MS of the start, in a row */
+	uint32_t streak;		/* deaths before READY or within CHILD_STABLE_MS of it, in a row */
 	tp_ms    started, due;		/* due: end of back-off, or the deadline to be READY or to have ended; 0 none */
 	bool     killed, hung;		/* SIGKILL sent; by the heartbeat */
 	bool     again;			/* start it again when it has stopped */
