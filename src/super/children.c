@@ -139,7 +139,7 @@ children_start(struct children *t, unsigned i, tp_ms now)
 	pub->generation++;
 	pub->starts++;
 	ledger_end(t->ledger);
-	c->killed = c->hung = c->again = false;
+	c->killed = c->hung = c->paused = c->again = false;
 	c->started = now;
 	c->due = now + CHILD_READY_MS;
 	pid = t->ops->spawn(t->arg, i);
@@ -228,6 +228,14 @@ children_due(const struct children *t)
 		if (t->c[i].due != 0 && (due == 0 || t->c[i].due < due))
 			due = t->c[i].due;
 	return due;
+}
+
+void
+children_shift(struct children *t, tp_ms gap)
+{
+	for (unsigned i = 0; i < t->ledger->child_count; i++)
+		if (t->c[i].due != 0 && child_is_running(&t->ledger->child[i]))
+			t->c[i].due += gap;
 }
 
 bool
