@@ -49,7 +49,7 @@ struct conf_own { struct addr addr; struct conf_ports ports; };	/* allow_own; tr
 struct conf_rules { uint32_t count; struct cidr rule[CONF_RULES_MAX]; };
 
 #define CONF_MAGIC   0x54504346u	/* "TPCF" */
-#define CONF_LAYOUT  1			/* raised when the struct changes */
+#define CONF_LAYOUT  2			/* raised when the struct changes */
 
 /* The compiled configuration.  Times in ms, rates in bytes per second, sizes in bytes. */
 struct conf {
@@ -87,6 +87,7 @@ struct conf {
 	char     user[33];
 	uint64_t workers, shards;	/* 0: auto */
 	uint64_t shutdown_grace;
+	char     drain_alternate[64];	/* address:port; empty: none */
 	uint64_t receive_buffer, send_buffer, relay_receive_buffer;
 	uint32_t engine;		/* enum conf_engine */
 	char     cpu_affinity[128];	/* "auto", "none" or a list that conf_cpus() reads */
