@@ -6,6 +6,6 @@ TESTS += %D%/check_conf
 	%D%/check_conf_lists.c %D%/check_conf_files.c %D%/check_conf_dump.c
 %C%_check_conf_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 %C%_check_conf_LDADD = src/conf/libtp_conf_yaml.a src/conf/libtp_conf.a src/base/libtp_base.a \
-	$(CHECK_LIBS) $(YAML_LIBS) $(SODIUM_LIBS)
+	$(CHECK_LIBS) $(YAML_LIBS) $(SODIUM_LIBS) $(CRYPTO_LIBS)
 endif
 EXTRA_DIST += %D%/conf/example.yaml %D%/conf/bob.key %D%/conf/new.secret %D%/conf/conf.d/more.yaml
