@@ -21,3 +21,9 @@ BENCH_FLAGS = --quick
 bench: all
 	$(AM_TESTS_ENVIRONMENT) $(PYTHON3) $(srcdir)/%D%/bench.py $(BENCH_FLAGS)
 .PHONY: bench
+
+noinst_PROGRAMS += %D%/bench_path
+%C%_bench_path_SOURCES = %D%/bench_path.c
+%C%_bench_path_CFLAGS = $(AM_CFLAGS) $(SODIUM_CFLAGS)
+%C%_bench_path_LDADD = src/turn/libtp_turn.a src/auth/libtp_auth.a src/state/libtp_state.a src/shm/libtp_shm.a \
+	src/stun/libtp_stun.a src/base/libtp_base.a $(SODIUM_LIBS) $(CRYPTO_LIBS)

@@ -20,7 +20,8 @@ static const char full[] =
     "  channels_per_allocation: 5, challenges_per_prefix: 6, bindings_per_prefix: 7, bandwidth_per_allocation: 8bit,\n"
     "  bandwidth_per_user: 1000008bit, bandwidth_total: 1Gbit }\n"
     "process: { user: nobody, workers: 3, shards: 5, shutdown_grace: 90m }\n"
-    "io: { receive_buffer: 100001B, send_buffer: 1MB, relay_receive_buffer: 64KiB }\n"
+    "io: { receive_buffer: 100001B, send_buffer: 1MB, relay_receive_buffer: 64KiB, "
+    "engine: mmsg, cpu_affinity: \"0,2-5\" }\n"
     "log: { level: debug, target: /x/y z.log, format: json }\nmetrics: { address: '::1', port: 1 }\n";
 
 static void
