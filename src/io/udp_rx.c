@@ -216,8 +216,8 @@ udp_rx_mmsg(int fd, struct udp_arena *a, struct udp_pkt *pkts, unsigned max, str
 int
 udp_recv_one(int fd, struct udp_arena *a, struct udp_pkt *pkt)
 {
-	union sock_addr name;
-	union udp_control control;
+	TP_UNSET union sock_addr name;
+	TP_UNSET union udp_control control;
 	struct iovec iov = { .iov_base = a->base + a->relay_at + UDP_HEADROOM, .iov_len = UDP_MAX };
 	struct msghdr m = { .msg_name = &name, .msg_namelen = sizeof name, .msg_iov = &iov, .msg_iovlen = 1,
 		.msg_control = control.space, .msg_controllen = sizeof control };

@@ -69,7 +69,7 @@ send_each(struct udp_sender *s, uint32_t at, uint32_t many)
 
 	while (many > 0) {
 		const struct ring_entry *e = &s->r->entry[at - 1];
-		union sock_addr name;
+		TP_UNSET union sock_addr name;
 		socklen_t len = sock_addr_of(&name, &e->to);
 		s->c->tx_calls++;
 		if (sendto(s->fd, e->p, e->len, MSG_DONTWAIT | MSG_NOSIGNAL, &name.sa, len) >= 0) {

@@ -59,9 +59,8 @@ index_tag(const struct shard *s, const struct addr *client, uint8_t transport, u
 }
 
 struct session *
-session_find(struct shard *s, const struct addr *client, uint8_t transport, uint16_t listener)
+session_find_tag(struct shard *s, const struct addr *client, uint8_t transport, uint16_t listener, uint32_t tag)
 {
-	uint32_t tag = index_tag(s, client, transport, listener);
 	struct table t;
 
 	if (!table_now(s, &t))
@@ -83,13 +82,46 @@ session_find(struct shard *s, const struct addr *client, uint8_t transport, uint
 	return NULL;
 }
 
-void
+struct session *
+session_find(struct shard *s, const struct addr *client, uint8_t transport, uint16_t listener)
+{
+	return session_find_tag(s, client, transport, listener, index_tag(s, client, transport, listener));
+}
+
+uint32_t
 session_prefetch(const struct shard *s, const struct addr *client, uint8_t transport, uint16_t listener)
 {
+	uint32_t tag = index_tag(s, client, transport, listener);
 	struct table t;
 
 	if (table_now(s, &t))
-		__builtin_prefetch((const void *)&t.at[index_tag(s, client, transport, listener) & t.mask]);
+		__builtin_prefetch((const void *)&t.at[tag & t.mask]);
+	return tag;
+}
+
+void
+session_prefetch_slot(const struct shard *s, uint32_t tag)
+{
+	struct table t;
+
+	if (!table_now(s, &t))
+		return;
+	/* Its home holds it or a neighbour in the same line; the wrong slot only costs the fetch. */
+	uint64_t e = get(&t, tag & t.mask);
+	if (e != 0)
+		session_prefetch_at(s, (uint32_t)e - 1);
+}
+
+void
+session_prefetch_at(const struct shard *s, uint32_t slot)
+{
+	if (slot >= s->slot_max)
+		return;
+	const uint8_t *p = (const uint8_t *)&s->slots[slot];
+	/* The three lines that the data path uses. */
+	__builtin_prefetch(p, 1);
+	__builtin_prefetch(p + 64);
+	__builtin_prefetch(p + 128, 1);
 }
 
 static bool

@@ -68,9 +68,12 @@ events_control(struct worker *w, bool want_write)
 static void
 shard_ready(struct worker *w, struct lane *l)
 {
-	struct epoll_event ev[EVENTS_MAX];
+	TP_UNSET struct epoll_event ev[EVENTS_MAX];
 	int n = epoll_wait(l->told.epoll_fd, ev, EVENTS_MAX, 0);
 
+	for (int i = 0; i < n; i++)
+		if (tag_kind(ev[i].data.u64) == TAG_RELAY)
+			session_prefetch_at(&l->shard, tag_slot(ev[i].data.u64));
 	for (int i = 0; i < n; i++) {
 		uint64_t tag = ev[i].data.u64;
 		if (tag_kind(tag) == TAG_LISTENER)
@@ -173,7 +176,7 @@ ready(struct worker *w, const struct epoll_event *ev)
 void
 events_run(struct worker *w)
 {
-	struct epoll_event ev[EVENTS_MAX];
+	TP_UNSET struct epoll_event ev[EVENTS_MAX];
 
 	while (!w->stop) {
 		int n = epoll_wait(w->outer, ev, EVENTS_MAX, w->unsettled ? 0 : -1);

@@ -270,10 +270,10 @@ is_poisoned(struct worker *w, struct lane *l, unsigned row, const struct addr *f
 }
 
 static void
-client_input(struct worker *w, struct lane *l, unsigned row, const struct addr *from, uint8_t *p, size_t len)
+client_input(struct worker *w, struct lane *l, unsigned row, const struct addr *from, uint32_t tag, uint8_t *p, size_t len)
 {
 	struct turn_in in = { .shard = &l->shard, .pool = &l->pool, .client = *from, .listener = (uint16_t)row,
-		.transport = CONF_UDP, .buf = p, .len = len };
+		.transport = CONF_UDP, .buf = p, .len = len, .tagged = true, .tag = tag };
 
 	stat_add(w->stat, STAT_CLIENT_RX_PACKETS, 1);
 	stat_add(w->stat, STAT_CLIENT_RX_BYTES, len);
@@ -302,8 +302,12 @@ drain_errors(struct worker *w, int fd)
 static void
 client_batch(struct worker *w, struct lane *l, unsigned row, unsigned n)
 {
+	TP_UNSET uint32_t tag[UDP_BATCH];
+
 	for (unsigned i = 0; i < n; i++)
-		session_prefetch(&l->shard, &w->pkt[i].from, CONF_UDP, (uint16_t)row);
+		tag[i] = session_prefetch(&l->shard, &w->pkt[i].from, CONF_UDP, (uint16_t)row);
+	for (unsigned i = 0; i < n; i++)
+		session_prefetch_slot(&l->shard, tag[i]);
 	for (unsigned i = 0; i < n; i++) {
 		const struct udp_pkt *k = &w->pkt[i];
 		if (k->truncated) {
@@ -311,11 +315,11 @@ client_batch(struct worker *w, struct lane *l, unsigned row, unsigned n)
 			continue;
 		}
 		if (k->seg == 0) {
-			client_input(w, l, row, &k->from, k->p, k->len);
+			client_input(w, l, row, &k->from, tag[i], k->p, k->len);
 			continue;
 		}
 		for (uint32_t at = 0; at < k->len; at += k->seg)
-			client_input(w, l, row, &k->from, k->p + at, k->len - at < k->seg ? k->len - at : k->seg);
+			client_input(w, l, row, &k->from, tag[i], k->p + at, k->len - at < k->seg ? k->len - at : k->seg);
 	}
 }
 
