@@ -200,6 +200,7 @@ void session_each_peer(const struct shard *s, const struct session *x, tp_ms now
 struct cross {
 	void *region;
 	uint32_t owner;			/* index of this worker: the name in lock words and of its redo log */
+	bool     hurried;		/* the last transaction waited for a lock in vain: the next waits LOCK_WAIT_MS only */
 };
 size_t cross_region_size(void);
 /* Who attaches first to the all-zero region (the supervisor) gives the seed and initialises it; everybody

@@ -98,6 +98,27 @@ tx_unlock(struct tx *t, unsigned n)
 		lock_give(&cross_stripe(t->c, t->stripe[n])->lock, t->c->owner);
 }
 
+/*
+ * Whoever holds a stripe may have lost its processor for a few ms: on a loaded machine 2 ms are not enough, and an Allocate
+ * that is dropped costs its client half a second.  A lock that does not come free at all must not cost that much each time,
+ * because the sessions of this shard wait meanwhile: after one long wait in vain the waits are short until one succeeds.
+ */
+static int
+tx_lock(struct tx *t)
+{
+	struct cross *c = t->c;
+
+	for (unsigned i = 0; i < t->n; i++)
+		if (lock_take(&cross_stripe(c, t->stripe[i])->lock, c->owner,
+		    c->hurried ? LOCK_WAIT_MS : LOCK_PATIENCE_MS) != 0) {
+			tx_unlock(t, i);
+			c->hurried = true;
+			return -ETIMEDOUT;
+		}
+	c->hurried = false;
+	return 0;
+}
+
 static int
 tx_begin(struct tx *t, struct cross *c, const struct shard *s, const struct session *x, bool token)
 {
@@ -114,11 +135,8 @@ tx_begin(struct tx *t, struct cross *c, const struct shard *s, const struct sess
 	if (token)
 		tx_stripe(t, STRIPE_TOKEN);
 	tx_stripe(t, STRIPE_TOTAL);
-	for (unsigned i = 0; i < t->n; i++)
-		if (lock_take(&cross_stripe(c, t->stripe[i])->lock, c->owner, LOCK_WAIT_MS) != 0) {
-			tx_unlock(t, i);
-			return -ETIMEDOUT;
-		}
+	if (tx_lock(t) != 0)
+		return -ETIMEDOUT;
 	if (t->was.user != 0)
 		t->was.user_count = account_count(c, ACCOUNT_USER, t->was.user);
 	t->was.prefix_count = account_count(c, ACCOUNT_PREFIX, t->was.prefix);
