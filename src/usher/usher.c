@@ -173,6 +173,7 @@ on_peer(void *arg, int sock, uint32_t events)
 		} else if (n == 0) {
 			break;
 		} else {
+			log_errx("queue of worker %u: %s", p->worker, strerror(-n));
 			loop_del(p->u->loop, sock);
 			break;
 		}

@@ -385,7 +385,10 @@ START_TEST(crowds)
 	ck_assert(rig_until(&rig, STAT_HS_HALF_OPEN, 50));
 	crowd(5000, false);
 	ck_assert(rig_until(&rig, STAT_HS_HALF_OPEN, 300));
-	ck_assert_uint_ge(rig_count(&rig, STAT_HS_FAIL_CROWDED), 5000);
+	/* 402 of one prefix, 5,000 of others; the second of the lone ones has the key of the first. */
+	for (unsigned i = 0; i < 500 && rig_count(&rig, STAT_HS_FAIL_CROWDED) < 5100; i++)
+		usleep(10000);
+	ck_assert_uint_ge(rig_count(&rig, STAT_HS_FAIL_CROWDED), 5100);
 	while (rig_recv(&rig, &m, 50))
 		ck_assert(m.h.type == MSG_HS_FAIL || m.h.type == MSG_HS_REPLY);
 	party_init(&p, &rig, DTLS1_2_VERSION, NULL, NULL, 99);
@@ -407,8 +410,8 @@ START_TEST(usher_killed)
 	party_run(&taken, 5000);
 	ck_assert(taken.done);
 	party_init(&before, &rig, TLS1_3_VERSION, NULL, NULL, 71);
+	SSL_do_handshake(before.client);	/* a hello, and nobody yet to answer it */
 	party_start(&before);
-	SSL_do_handshake(before.client);
 	ck_assert(rig_until(&rig, STAT_HS_HALF_OPEN, 1));
 	rig_kill(&rig);
 	/* Asked while there is none: the queue keeps it for the next. */
