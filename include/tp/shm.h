@@ -95,7 +95,7 @@ struct stat_busy {
 #define STAT_ERROR_CODES 32		/* rows of errors.def, by order there */
 #define STAT_WORDS 256
 #define STAT_MAGIC 0x54505354u		/* "TPST" */
-#define STAT_LAYOUT 1
+#define STAT_LAYOUT 2
 /*
  * One region per process (not "struct stat": <fcntl.h> has that one).  Single writer, relaxed stores;
  * readers tolerate a value that is a moment old.
@@ -115,6 +115,9 @@ struct stats {
 	_Alignas(64) uint64_t drop[DROPS];
 	_Alignas(64) uint64_t error[STAT_ERROR_CODES];	/* error responses sent, by row of errors.def */
 	uint64_t rx_batch[STAT_BATCH_BUCKETS], tx_batch[STAT_BATCH_BUCKETS];	/* datagrams per call */
+	char     engine[8];		/* of a worker's I/O; terminated */
+	int32_t  cpu;			/* that it is pinned to; -1: none */
+	uint32_t zero;
 };
 #define STAT_SIZE ((sizeof(struct stats) + 4095) & ~(size_t)4095)
 static inline void stat_add(struct stats *s, enum stat_counter c, uint64_t n)

@@ -283,6 +283,28 @@ check_metrics(struct load *l)
 		    "or \"\" for none");
 }
 
+static void
+check_affinity(struct load *l)
+{
+	const char *text = l->conf->cpu_affinity;
+	uint16_t list[CONF_CPUS_MAX];
+	unsigned n;
+
+	if (strcmp(text, "auto") != 0 && strcmp(text, "none") != 0 && !conf_cpus(text, list, &n))
+		load_error(l, l->seen[OPTION_cpu_affinity], "io.cpu_affinity: allowed: auto, none, or processors such as 0,2-5");
+}
+
+static void
+check_alternate(struct load *l)
+{
+	const char *text = l->conf->drain_alternate;
+	struct addr a;
+
+	if (text[0] != '\0' && (addr_parse(&a, text) < 0 || a.port == 0))
+		load_error(l, l->seen[OPTION_drain_alternate], "drain.alternate: allowed: address:port of another server, "
+		    "[address]:port for IPv6, or \"\" for none");
+}
+
 void
 resolve(struct load *l)
 {
@@ -293,6 +315,8 @@ resolve(struct load *l)
 	check_user(l);
 	check_realm(l);
 	check_metrics(l);
+	check_affinity(l);
+	check_alternate(l);
 	if (c->default_lifetime > c->max_lifetime)
 		load_error(l, place_of(l, OPTION_default_lifetime, OPTION_max_lifetime),
 		    "relay.default_lifetime: longer than relay.max_lifetime");

@@ -122,8 +122,12 @@ tx_lock(struct tx *t)
 static int
 tx_begin(struct tx *t, struct cross *c, const struct shard *s, const struct session *x, bool token)
 {
-	*t = (struct tx){ .c = c, .was = { .shard = s->index, .slot = session_slot(s, x), .gen = x->gen, .user = x->user,
-	    .prefix = cross_prefix(c, &x->client) } };
+	*t = (struct tx){.c = c,
+	    .was = {.shard = s->index,
+		.slot = session_slot(s, x),
+		.gen = x->gen,
+		.user = x->user,
+		.prefix = cross_prefix(c, &x->client)}};
 	assert(c->owner < SHARDS_MAX);
 	if (t->was.user != 0)
 		tx_stripe(t, account_stripe(t->was.user));
@@ -173,7 +177,8 @@ find_token(struct tx *t, uint64_t token)
 	at = cross_token(t->c, t->was.token_at - 1);
 	if (at->user != t->was.user)
 		return -ENOENT;
-	t->was.token = (struct reservation){ .token = token, .user = at->user, .id = at->id, .expiry = at->expiry };
+	t->was.token =
+	    (struct reservation){.token = token, .user = at->user, .id = at->id, .expiry = at->expiry};
 	return 0;
 }
 
@@ -203,7 +208,8 @@ set_total(struct cross *c, uint64_t total)
 }
 
 int
-cross_open(struct cross *c, struct shard *s, struct session *x, const struct cross_limits *limits, uint64_t token)
+cross_open(
+    struct cross *c, struct shard *s, struct session *x, const struct cross_limits *limits, uint64_t token)
 {
 	struct tx t;
 	int r;

@@ -43,8 +43,10 @@ on_ready(struct super *s, unsigned i, const struct msg_ready *m)
 	if (c->role == ROLE_STEWARD)
 		log_sink_fd(s->log_write);
 	super_check_ready(s);
-	if (c->role == ROLE_WORKER)
+	if (c->role == ROLE_WORKER) {
+		super_poison_ready(s, i);
 		super_roll_step(s);
+	}
 }
 
 /* What a worker says; of a dead one only what it gives back still counts. */

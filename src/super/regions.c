@@ -72,24 +72,32 @@ make_cross(struct regions *r)
 }
 
 static int
-make_shard(struct regions *r, unsigned i)
+make_shard_only(struct regions *r, unsigned i)
 {
 	int e = make(&r->shard[i], shard_region_size(r->slot_max), "shard", i);
 
 	if (e == 0)
 		e = make(&r->keys[i], shard_keys_size(r->slot_max), "keys", i);
 	if (e == 0)
-		e = make(&r->stat_worker[i], STAT_SIZE, "stat-worker", i);
-	if (e == 0)
 		e = map(&r->shard_map[i], &r->shard[i], shard_region_size(r->slot_max), false, false);
-	if (e == 0)
-		e = map(&r->worker_map[i], &r->stat_worker[i], STAT_SIZE, false, false);
 	if (e < 0)
 		return e;
 	close(r->keys[i].ro);		/* nobody but the owner maps keys */
 	r->keys[i].ro = -1;
 	r->epoll[i] = epoll_create1(EPOLL_CLOEXEC);
 	return r->epoll[i] < 0 ? -errno : 0;
+}
+
+static int
+make_shard(struct regions *r, unsigned i)
+{
+	int e = make_shard_only(r, i);
+
+	if (e == 0)
+		e = make(&r->stat_worker[i], STAT_SIZE, "stat-worker", i);
+	if (e == 0)
+		e = map(&r->worker_map[i], &r->stat_worker[i], STAT_SIZE, false, false);
+	return e;
 }
 
 int
@@ -112,6 +120,32 @@ regions_make(struct regions *r, unsigned shards, uint32_t slot_max)
 	    (e = map(&r->steward_map, &r->stat_steward, STAT_SIZE, false, false)) < 0)
 		return e;
 	return map(&r->super_map, &r->stat_super, STAT_SIZE, true, false);
+}
+
+static void
+unmake_shard(struct regions *r, unsigned i)
+{
+	int32_t *fds[] = { &r->shard[i].rw, &r->shard[i].ro, &r->keys[i].rw, &r->epoll[i] };
+
+	region_unmap(r->shard_map[i], pages(shard_region_size(r->slot_max)));
+	for (unsigned k = 0; k < TP_COUNT(fds); k++)
+		close(*fds[k]);
+}
+
+int
+regions_cold(struct regions *r, unsigned shard)
+{
+	struct regions fresh = { .shards = r->shards, .slot_max = r->slot_max };
+	int e = make_shard_only(&fresh, shard);
+
+	if (e < 0)
+		return e;
+	unmake_shard(r, shard);
+	r->shard[shard] = fresh.shard[shard];
+	r->keys[shard] = fresh.keys[shard];
+	r->epoll[shard] = fresh.epoll[shard];
+	r->shard_map[shard] = fresh.shard_map[shard];
+	return 0;
 }
 
 const struct stats *

@@ -188,7 +188,7 @@ static void
 apply(struct super *s, struct conf *c, struct change *ch, int http)
 {
 	unsigned workers = workers_of(s, c);
-	bool moved = http_moved(&s->conf, c), resize = workers != s->ledger->worker_count;
+	bool moved = http_moved(&s->conf, c), resize = workers != super_roll_workers(s);
 
 	keep_restart_options(&s->conf, c);
 	if (super_conf_publish(s, c) < 0) {

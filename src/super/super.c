@@ -29,6 +29,7 @@ on_due(void *arg)
 	tp_ms now = clock_ms();
 
 	s->timer = 0;
+	super_punctual(s, now);
 	children_tick(&s->children, now);
 	pool_tick(&s->pool, now);
 	super_stop_step(s);
@@ -60,6 +61,8 @@ on_tick(void *arg)
 	tp_ms now = clock_ms(), dog = notify_watchdog();
 
 	s->tick_timer = loop_after(s->loop, TICK_MS, on_tick, s);
+	super_punctual(s, now);
+	s->tick_last = now;
 	super_heartbeats(s, now);
 	pool_tick(&s->pool, now);
 	super_closings(s, now);

@@ -70,7 +70,7 @@ uint64_t limit_files(void);
 /* ---- children.c: the table, restarts, deadlines; no kernel calls, time comes in ----------------------------- */
 
 #define CHILD_READY_MS   10000
-#define CHILD_STABLE_MS  10000
+#define CHILD_STABLE_MS  50		/* READY for so long: not one that dies of its start */
 #define CHILD_BACKOFF_MS 30000
 #define CHILD_BACKOFF_WORKER_MS 1000	/* a shard's sessions must not be silent for long */
 #define CHILD_STOP_MS    2000
@@ -78,9 +78,10 @@ uint64_t limit_files(void);
 struct out_msg;
 struct child {
 	int32_t  control;		/* our end; -1 */
-	uint32_t streak;		/* deaths within CHILD_STABLE_MS of the start, in a row */
+	uint32_t streak;		/* deaths before READY or within CHILD_STABLE_MS of it, in a row */
 	tp_ms    started, due;		/* due: end of back-off, or the deadline to be READY or to have ended; 0 none */
 	bool     killed, hung;		/* SIGKILL sent; by the heartbeat */
+	bool     paused;		/* it hung because it was stopped (SIGSTOP), not because of what it did */
 	bool     again;			/* start it again when it has stopped */
 	struct out_msg *out_head, *out_tail;	/* not yet taken by the kernel */
 	uint32_t out_count;
@@ -110,6 +111,8 @@ void children_kill(struct children *t, unsigned i);
 bool children_ended(struct children *t, unsigned i, bool clean, tp_ms now);
 void children_tick(struct children *t, tp_ms now);		/* what is due */
 tp_ms children_due(const struct children *t);			/* the earliest, 0 none */
+/* Time did not pass for anybody (a paused machine): deadlines of what runs move by `gap`. */
+void children_shift(struct children *t, tp_ms gap);
 bool children_all_ready(const struct children *t);
 bool child_is_running(const struct ledger_child *c);
 /* Contiguous split: worker w of n has shards [*first, *first + *count). */
@@ -176,6 +179,8 @@ struct regions {
 	struct stats *super_map;
 };
 int  regions_make(struct regions *r, unsigned shards, uint32_t slot_max);
+/* Other, empty regions and another epoll for a shard that cannot be recovered. */
+int  regions_cold(struct regions *r, unsigned shard);
 const struct stats *regions_stat(const struct regions *r, unsigned role, unsigned index);
 /* STAT region of a child: the descriptor that it writes by. */
 int  regions_stat_fd(const struct regions *r, unsigned role, unsigned index);
@@ -257,7 +262,8 @@ struct roll {				/* workers being replaced on purpose */
 	enum roll_mode mode;
 	uint32_t next, workers;		/* next worker to stop; workers there shall be */
 	bool     waiting;		/* for worker next - 1 to be READY */
-	bool     again;			/* asked for once more meanwhile */
+	enum roll_mode then;		/* asked for meanwhile */
+	uint32_t then_workers;
 	struct requester who;
 };
 struct closing { bool used; uint32_t request, generation, left, count; tp_ms deadline; };
@@ -301,9 +307,12 @@ struct super {
 	tp_ms dog_last;			/* WATCHDOG=1 last sent */
 	tp_ms tick_last, on_time_since;	/* the supervisor's own punctuality */
 	tp_ms deadline;			/* of a drain or a stop */
+	bool terminated;		/* SIGTERM has come once: the drain is its grace */
 	struct roll roll;
 	struct closing closing[CLOSINGS];
 	struct suspect suspect[SUSPECTS];
+	uint32_t adopt_deaths[SHARDS_MAX];	/* in a row */
+	bool recount;			/* a shard has started cold: CROSS is counted anew when no worker runs */
 };
 
 /* children's messages: tell.c */
@@ -320,6 +329,10 @@ void super_drain_control(struct super *s, unsigned i, bool dead);
 /* recover.c */
 void super_reap(struct super *s);
 void super_heartbeats(struct super *s, tp_ms now);
+void super_punctual(struct super *s, tp_ms now);	/* before anything is judged by its time */
+/* poison.c */
+void super_poison_death(struct super *s, unsigned i, int status);	/* before its row says that it has ended */
+void super_poison_ready(struct super *s, unsigned i);
 void super_poison_tell(struct super *s, unsigned i);
 /* reload.c */
 void super_reload(struct super *s, struct requester who);
@@ -328,6 +341,8 @@ int  super_conf_publish(struct super *s, const struct conf *c);	/* its descripto
 /* roll.c */
 void super_roll(struct super *s, enum roll_mode mode, unsigned workers, struct requester who);
 void super_roll_step(struct super *s);
+void super_roll_force(struct super *s);	/* all at once, now; it ends what runs */
+unsigned super_roll_workers(const struct super *s);	/* how many there will be when all that was asked for is done */
 /* control.c */
 void super_command(struct super *s, unsigned i, const struct msg_command *m);
 void super_reply(struct super *s, struct requester who, unsigned code, bool more, const char *fmt, ...) TP_PRINTF(5, 6);

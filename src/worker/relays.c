@@ -37,12 +37,15 @@ relays_open(struct worker *w, struct lane *l, struct session_ref ref)
 		int rc = epoll_ctl(l->told.epoll_fd, EPOLL_CTL_ADD, fd, &ev);
 		if (rc < 0 && errno == EEXIST)
 			rc = epoll_ctl(l->told.epoll_fd, EPOLL_CTL_MOD, fd, &ev);
+		if (rc == 0)
+			(void)w->engine->relay(fd);	/* before its first datagram; without it, it only costs more */
 		if (rc < 0 || (rc = sock_filter_detach(fd)) < 0) {
 			log_limited(&w->log[WL_OTHER], 10, LOG_L_ERROR, "shard %u: relay port %u cannot be opened: %s",
 			    l->shard.index, x->relay[i].port, strerror(rc == -1 ? errno : -rc));
 			return false;
 		}
 		*lane_use(l, fd) = FD_RELAY;
+		*lane_habit(l, fd) = 0;
 	}
 	session_change(x);
 	x->flags |= SESSION_RELAY_OPEN;
