@@ -2,6 +2,6 @@
 TEST_EXTENSIONS = .py .sh
 PY_LOG_COMPILER = $(PYTHON3)
 TP_LIVE = %D%/live_basic.py %D%/live_survive.py %D%/live_ports.py %D%/live_conf.py \
-	%D%/live_cli.py %D%/live_policy.py %D%/live_abuse.py %D%/live_ops.py
+	%D%/live_cli.py %D%/live_policy.py %D%/live_abuse.py %D%/live_ops.py %D%/live_init.py
 TESTS += $(TP_LIVE)
 EXTRA_DIST += $(TP_LIVE) tests/lib/turnclient.py tests/lib/daemon.py
