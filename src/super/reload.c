@@ -280,8 +280,9 @@ finish(struct super *s, int e)
 	s->reloading = false;
 	notify_send("READY=1");
 	if (s->reload_again) {
-		s->reload_again = false;
-		super_reload(s, (struct requester){ .used = false });
+		who = s->reload_next;
+		s->reload_again = s->reload_next.used = false;
+		super_reload(s, who);
 	}
 }
 
@@ -307,8 +308,12 @@ super_reload(struct super *s, struct requester who)
 	int e;
 
 	if (s->reloading) {
+		/* What runs may have read the file before it was changed: whoever asks waits for the next one. */
 		s->reload_again = true;
-		super_reply(s, who, 0, false, "a reload is running; there will be one more after it");
+		if (who.used && s->reload_next.used)
+			super_reply(s, who, 1, false, "a reload is running and another one waits: try again");
+		else if (who.used)
+			s->reload_next = who;
 		return;
 	}
 	if (s->phase != SUPER_RUNNING && s->phase != SUPER_DRAINING) {

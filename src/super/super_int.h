@@ -294,6 +294,7 @@ struct super {
 	size_t granted;			/* smallest receive buffer of a listener */
 	struct conf_run conf_run;
 	struct requester reload_who;
+	struct requester reload_next;	/* of the reload that comes after the running one */
 	bool reloading, reload_again;
 
 	int  log_read, log_write, control_fd, http_fd;
