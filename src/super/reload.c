@@ -49,7 +49,7 @@ super_conf_first(struct super *s)
 {
 	struct conf_run *r = &s->conf_run;
 	struct conf *c = malloc(sizeof *c);
-	int e = c == NULL ? -ENOMEM : conf_run_start(r, s->o, 1, s->foreground, true);
+	int e = c == NULL ? -ENOMEM : conf_run_start(r, s->o, s->binary[ROLE_CONF], 1, s->foreground, true);
 
 	if (e == 0)
 		e = conf_run_wait(r);
@@ -139,6 +139,31 @@ bind_new(struct super *s, const struct conf *c, char *why, size_t len)
 		return e;
 	}
 	return 0;
+}
+
+int
+super_conf_again(struct super *s, char *why, size_t len)
+{
+	struct conf_run *r = &s->conf_run;
+	struct conf *c = malloc(sizeof *c);
+	int e = c == NULL ? -ENOMEM :
+	    conf_run_start(r, s->o, s->binary[ROLE_CONF], s->conf.generation + 1, s->foreground, s->foreground);
+
+	snprintf(why, len, "the configuration cannot be compiled by the new version");
+	if (e == 0)
+		e = conf_run_wait(r);
+	if (e == -EINVAL && r->line_count > 0)
+		snprintf(why, len, "configuration: %.300s", r->line[0].text);
+	if (e == 0 && (e = conf_run_conf(r, c)) == 0 && (e = conf_keep_rows(&s->conf, c)) == 0 &&
+	    (e = bind_new(s, c, why, len)) == 0) {
+		c->generation = s->conf.generation + 1;
+		e = super_conf_publish(s, c);
+		if (e >= 0)
+			take_users(s, r);
+	}
+	conf_run_end(r);
+	free(c);
+	return e < 0 ? e : 0;
 }
 
 static void
@@ -319,7 +344,8 @@ super_reload(struct super *s, struct requester who)
 	snprintf(text, sizeof text, "RELOADING=1\nMONOTONIC_USEC=%llu000", (unsigned long long)clock_ms());
 	notify_send(text);
 	s->reload_who = who;
-	e = conf_run_start(&s->conf_run, s->o, s->conf.generation + 1, s->foreground, s->foreground);
+	e = conf_run_start(&s->conf_run, s->o, s->binary[ROLE_CONF], s->conf.generation + 1, s->foreground,
+	    s->foreground);
 	if (e == 0)
 		e = loop_add(s->loop, s->conf_run.fd, EPOLLIN, conf_event, s);
 	if (e < 0) {

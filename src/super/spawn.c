@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "super_int.h"
@@ -107,7 +108,10 @@ child(const struct spawn *s, char *const env[], pid_t parent)
 	keep_windows(s);
 	if (!s->keep_stderr)
 		(void)dup2(STDOUT_FILENO, STDERR_FILENO);	/* /dev/null, as 0 and 1 are in the supervisor */
-	execve(s->path, s->argv, env);
+	if (s->binary >= 0)
+		(void)syscall(SYS_execveat, s->binary, "", s->argv, env, AT_EMPTY_PATH);
+	else
+		execve(s->path, s->argv, env);
 	say(s->argv[0], s->path);
 	_exit(127);
 }
