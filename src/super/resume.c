@@ -18,7 +18,7 @@
 #include "carry.h"
 #include "super_int.h"
 
-#define FAILED_STARTS 3
+#define FAILED_STARTS 2		/* no back-off yet: calls do not wait for it */
 
 static void
 close_on_exec(int fd)
@@ -129,9 +129,9 @@ go_on(struct super *s)
 		log_errx("upgrade: %s: version " PACKAGE_VERSION " goes on", s->upgrade.failed);
 	else
 		log_info("upgrade: version " PACKAGE_VERSION " has taken over; the processes follow one by one");
-	s->upgrade.state = UPGRADE_WORKERS;
 	super_reap(s);
 	super_roll(s, ROLL_ONE_BY_ONE, s->ledger->worker_count, (struct requester){ .used = false });
+	s->upgrade.state = UPGRADE_WORKERS;	/* not before: its end is that no roll runs */
 	super_rearm(s);
 }
 
