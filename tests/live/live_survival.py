@@ -27,7 +27,8 @@ LOAD = os.path.join(os.environ["TP_PREFIX"], "bin", "turnpike-load") if os.envir
     os.path.join(daemon.TOP_BUILD, "src", "prog", "turnpike-load")
 FLOWS = int(os.environ.get("TP_FLOWS", "20000" if SOAK else "2000"))
 RATE = int(os.environ.get("TP_RATE", "20000"))
-CONFIG = daemon.DEFAULT.replace("process: {{ workers: 2 }}", "process: {{ workers: {workers}, shards: 4 }}")
+CONFIG = daemon.DEFAULT.replace("process: {{ workers: 2 }}", "process: {{ workers: {workers}, shards: 4 }}") + \
+    "limits: {{ challenges_per_prefix: 0 }}\n"	# thousands of clients of one address
 
 
 class Load:
