@@ -194,6 +194,34 @@ class Survival(unittest.TestCase):
             print("stop: %.0f ms" % (1000 * (time.monotonic() - t)), flush=True)
             self.assertEqual(os.listdir(d.runtime), ["secret"] if os.path.exists(d.runtime + "/secret") else [])
 
+    def test_upgrade_from_another_build(self):
+        """TP_OTHER_BUILD: the build directory of another version (CI: of the previous commit); there and back."""
+        other = os.environ.get("TP_OTHER_BUILD")
+        if not other:
+            self.skipTest("TP_OTHER_BUILD is not set")
+        with self.daemon(start=False) as d:
+            builds = [os.path.join(other, "src", "prog"), os.path.dirname(d.turnpiked)]
+            private_copy(d.dir + "/bin")
+            d.turnpiked, d.libexec = d.dir + "/bin/turnpiked", d.dir + "/bin"
+            d.start()
+            load = Load(d, 6)
+            with daemon.Peer() as p, tc.Client(d.server, "alice", "wonderland") as c:
+                c.allocate()
+                c.bind(0x4000, p.addr)
+                packets = d.counter("relayed_packets")
+                for n, build in enumerate(builds * 2):
+                    for name in ("turnpiked", "turnpike-worker", "turnpike-keeper", "turnpike-steward", "turnpike-conf"):
+                        put_program(os.path.join(d.dir, "bin", name), os.path.join(build, name))
+                    d.ctl("upgrade", check=False)	# a steward of another build cannot pass the answer on
+                    wait_for("upgrade %d" % n, lambda: d.text().count("every process is of version") == n + 1)
+                    wait_for("ready", d.ready)
+                    c.channel_data(0x4000, b"payload")
+                    self.assertEqual(p.recv()[0], b"payload")
+                    self.assertGreaterEqual(d.counter("relayed_packets"), packets)
+                    packets = d.counter("relayed_packets")
+            self.assertNotIn("going back", d.text())
+            self.check(d, load.finish(), lossless=True)
+
     def test_upgrade_that_is_refused(self):
         with self.daemon(start=False) as d:
             private_copy(d.dir + "/bin")
