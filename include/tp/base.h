@@ -19,6 +19,15 @@
 
 #define TP_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 #define TP_COUNT(a) (sizeof(a) / sizeof((a)[0]))
+/* The build zeroes automatic variables; this one is large, on the data path, and written before it is read. */
+#if defined __has_attribute
+#if __has_attribute(uninitialized)
+#define TP_UNSET __attribute__((uninitialized))
+#endif
+#endif
+#ifndef TP_UNSET
+#define TP_UNSET
+#endif
 #define TP_CACHELINE 64
 
 /* Units of time.  Instants are CLOCK_MONOTONIC: milliseconds in arguments, whole seconds in shared

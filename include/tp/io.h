@@ -103,20 +103,29 @@ typedef void udp_unsent_h(void *arg, int fd, const struct addr *to, size_t len, 
 struct udp_counts {				/* of one process, added to by the engine */
 	uint64_t rx_calls, tx_calls, tx_again, tx_errors, tx_packets, tx_bytes;
 	uint64_t rx_batch[8], tx_batch[8];	/* buckets as in tp/shm.h STAT_BATCH_BUCKETS */
-	uint64_t gro_segments, gso_sends, gso_segments;
+	uint64_t tx_nobufs;			/* sends that met a full device queue */
+	uint64_t gro_receives, gro_segments;	/* merged receives of listeners, and datagrams in them */
+	uint64_t gso_sends, gso_segments, gso_refused;	/* merged sends, datagrams in them; runs that went one by one */
 };
 struct udp_engine {
 	const char *name;			/* "plain", "mmsg", "gso" */
 	/* Prepares a listener socket (UDP_GRO); once per socket and process. */
 	int  (*listener)(int fd);
+	/* The same for a relay socket that a session takes into use. */
+	int  (*relay)(int fd);
 	/* Receives what is there, at most UDP_BATCH datagrams or 16 GRO buffers between two resets of the arena.  Count, 0
 	 * when nothing is there, -ENOBUFS when the arena's slots are used up (flush and reset, then come again), -errno. */
 	int  (*rx)(int fd, struct udp_arena *a, struct udp_pkt *pkts, unsigned max, struct udp_counts *c);
 	/* Sends the ring and empties it.  Order within one (socket, destination) is kept. */
 	void (*flush)(struct udp_ring *r, udp_unsent_h *unsent, void *arg, struct udp_counts *c);
 };
-extern const struct udp_engine udp_engine_plain, udp_engine_mmsg;
-/* Relay sockets: one plain recv, the same for every engine.  1, 0 when nothing is there, -ENOBUFS when the arena is full (flush
+extern const struct udp_engine udp_engine_plain, udp_engine_mmsg, udp_engine_gso;
+/* Does the kernel have UDP_GRO and UDP_SEGMENT?  Asked of any UDP socket. */
+bool udp_probe_gso(int fd);
+/* What the kernel has dropped before a socket so far, and how much waits at it.  0 or -errno. */
+int  udp_pressure(int fd, uint64_t *drops, uint64_t *backlog_bytes);
+/* Relay sockets: one plain recv, the same for every engine.  pkt->seg may be set: then the arena has
+ * room for a copy of each segment.  1, 0 when nothing is there, -ENOBUFS when the arena is full (flush
  * and reset, then come again), -errno (a pending ICMP error: read the error queue). */
 int  udp_recv_one(int fd, struct udp_arena *a, struct udp_pkt *pkt);
 /* Queues one datagram.  False when the ring is full (flush first). */

@@ -34,6 +34,7 @@ void region_unmap(void *base, size_t size);
 typedef _Atomic uint32_t lock_word;
 #define LOCK_WAITERS 0x80000000u
 #define LOCK_WAIT_MS 2
+#define LOCK_PATIENCE_MS 20		/* for what a client would otherwise have to send again: see cross.c */
 /* Takes the lock, waiting at most wait_ms (0: try once).  0, or -ETIMEDOUT. */
 int  lock_take(lock_word *w, uint32_t owner, unsigned wait_ms);
 void lock_give(lock_word *w, uint32_t owner);
@@ -94,7 +95,7 @@ struct stat_busy {
 #define STAT_ERROR_CODES 32		/* rows of errors.def, by order there */
 #define STAT_WORDS 256
 #define STAT_MAGIC 0x54505354u		/* "TPST" */
-#define STAT_LAYOUT 1
+#define STAT_LAYOUT 2
 /*
  * One region per process (not "struct stat": <fcntl.h> has that one).  Single writer, relaxed stores;
  * readers tolerate a value that is a moment old.
@@ -114,6 +115,9 @@ struct stats {
 	_Alignas(64) uint64_t drop[DROPS];
 	_Alignas(64) uint64_t error[STAT_ERROR_CODES];	/* error responses sent, by row of errors.def */
 	uint64_t rx_batch[STAT_BATCH_BUCKETS], tx_batch[STAT_BATCH_BUCKETS];	/* datagrams per call */
+	char     engine[8];		/* of a worker's I/O; terminated */
+	int32_t  cpu;			/* that it is pinned to; -1: none */
+	uint32_t zero;
 };
 #define STAT_SIZE ((sizeof(struct stats) + 4095) & ~(size_t)4095)
 static inline void stat_add(struct stats *s, enum stat_counter c, uint64_t n)

@@ -147,8 +147,16 @@ static inline uint32_t session_slot(const struct shard *s, const struct session 
 /* The live session of a reference, NULL when it is gone. */
 struct session *session_get(struct shard *s, struct session_ref ref);
 struct session_key *session_key(struct shard *s, const struct session *x);
-/* Prefetches what session_find() of this client will read (batches). */
-void session_prefetch(const struct shard *s, const struct addr *client, uint8_t transport, uint16_t listener);
+/*
+ * For batches, so that the memory of all is on its way before the first is handled: session_prefetch() fetches a client's
+ * place in the index and returns its tag, session_prefetch_slot() the slot that is found there (session_prefetch_at(): by its number),
+ * session_find_tag() is session_find() without hashing again.
+ */
+uint32_t session_prefetch(const struct shard *s, const struct addr *client, uint8_t transport, uint16_t listener);
+void session_prefetch_slot(const struct shard *s, uint32_t tag);
+void session_prefetch_at(const struct shard *s, uint32_t slot);
+struct session *session_find_tag(struct shard *s, const struct addr *client, uint8_t transport, uint16_t listener,
+    uint32_t tag);
 
 /* A slot in SESSION_FILLING with a new generation and everything else zero; NULL when the shard is full.
  * Its session_key() is zero but for the generation.  Fill both, then cross_open().  session_abandon() gives it back. */
@@ -195,6 +203,7 @@ void session_each_peer(const struct shard *s, const struct session *x, tp_ms now
 struct cross {
 	void *region;
 	uint32_t owner;			/* index of this worker: the name in lock words and of its redo log */
+	bool     hurried;		/* the last transaction waited for a lock in vain: the next waits LOCK_WAIT_MS only */
 };
 size_t cross_region_size(void);
 /* Who attaches first to the all-zero region (the supervisor) gives the seed and initialises it; everybody

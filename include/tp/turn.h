@@ -111,6 +111,8 @@ struct turn_in {
 	size_t   len;
 	const struct auth_grant *grant;	/* second time after TURN_NEED_KEY */
 	const struct turn_offer *offer;	/* second time after TURN_NEED_RELAY */
+	bool     tagged;		/* tag is what session_prefetch() of this client gave */
+	uint32_t tag;
 };
 
 enum turn_act {
@@ -150,16 +152,17 @@ struct turn_out {
 	struct turn_want want;
 	enum turn_event event;		/* for the log; ref is the session it is about */
 	struct session_ref ref;
-	struct session ended;		/* EV_ENDED ... EV_REPLACED: a copy as it was */
 	unsigned code;			/* error code sent, 0: none */
 	struct addr peer;		/* EV_PEER_DENIED: with verdict and rule */
 	enum peer_verdict verdict;
 	struct cidr rule;
 	uint8_t  user_len;
 	char     user[SESSION_NAME];
+	/* Not cleared before each datagram: */
+	struct session ended;		/* EV_ENDED ... EV_REPLACED: a copy as it was */
 	uint8_t  reply[TURN_REPLY_MAX];
 };
-/* reply[] is not cleared, everything else is. */
+/* Everything before `ended` is cleared. */
 void turn_out_reset(struct turn_out *out);
 
 /*

@@ -284,6 +284,17 @@ check_metrics(struct load *l)
 }
 
 static void
+check_affinity(struct load *l)
+{
+	const char *text = l->conf->cpu_affinity;
+	uint16_t list[CONF_CPUS_MAX];
+	unsigned n;
+
+	if (strcmp(text, "auto") != 0 && strcmp(text, "none") != 0 && !conf_cpus(text, list, &n))
+		load_error(l, l->seen[OPTION_cpu_affinity], "io.cpu_affinity: allowed: auto, none, or processors such as 0,2-5");
+}
+
+static void
 check_alternate(struct load *l)
 {
 	const char *text = l->conf->drain_alternate;
@@ -304,6 +315,7 @@ resolve(struct load *l)
 	check_user(l);
 	check_realm(l);
 	check_metrics(l);
+	check_affinity(l);
 	check_alternate(l);
 	if (c->default_lifetime > c->max_lifetime)
 		load_error(l, place_of(l, OPTION_default_lifetime, OPTION_max_lifetime),

@@ -46,6 +46,14 @@ child_data(const struct view *v, const struct ledger_child *c, const struct cens
 	}
 	json_object_set_new(o, "shards", shards);
 	json_object_set_new(o, "sessions", json_integer((json_int_t)sessions));
+	if (c->index < MSG_SHARDS_MAX && v->worker[c->index] != NULL) {
+		const struct stats *s = v->worker[c->index];
+		char engine[sizeof s->engine + 1] = "";
+
+		memcpy(engine, s->engine, sizeof s->engine);
+		json_object_set_new(o, "engine", json_string(engine[0] >= 'a' && engine[0] <= 'z' ? engine : "-"));
+		json_object_set_new(o, "cpu", s->cpu >= 0 ? json_integer(s->cpu) : json_null());
+	}
 	json_object_set_new(o, "packets_per_second",
 	    json_integer(c->index < MSG_SHARDS_MAX ? (json_int_t)v->rate[c->index] : 0));
 	return o;
@@ -153,7 +161,10 @@ text_child(FILE *f, const json_t *p)
 		fprintf(f, ", shards %lld-%lld", (long long)json_integer_value(json_array_get(shards, 0)),
 		    (long long)json_integer_value(json_array_get(shards, n - 1)));
 	if (shards != NULL)
-		fprintf(f, ", %lld sessions, %lld packets/s", num(p, "sessions"), num(p, "packets_per_second"));
+		fprintf(f, ", engine %s, %lld sessions, %lld packets/s", str(p, "engine"), num(p, "sessions"),
+		    num(p, "packets_per_second"));
+	if (json_is_integer(json_object_get(p, "cpu")))
+		fprintf(f, ", processor %lld", num(p, "cpu"));
 	if (num(p, "deaths") > 0)
 		fprintf(f, ", died %lld times (%s)", num(p, "deaths"), str(p, "last_words"));
 	fputc('\n', f);

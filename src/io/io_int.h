@@ -6,6 +6,7 @@
 #define TP_IO_INT_H
 
 #include <netinet/in.h>
+#include <sys/socket.h>
 
 #include "tp/io.h"
 
@@ -27,22 +28,32 @@ socklen_t sock_addr_of(union sock_addr *out, const struct addr *a);
  * share cache sets.
  */
 #define SLOT_STRIDE ((UDP_HEADROOM + UDP_MAX + UDP_TAIL + 127u) / 128u * 128u)
+/* Merged receives (GRO) between two resets: each may fill its slot, so that more of them leave the cache. */
+#define MERGED_MAX 16u
+
+/* What a relay datagram may need of the relay area: its own bytes, and a copy with margins of each datagram that the
+ * kernel merged into it (at most 128). */
+#define RELAY_ROOM (2u * UDP_MAX + 130u * (UDP_HEADROOM + UDP_TAIL + 16u))
+
+/* Room for one control message of an int: UDP_GRO on receive, UDP_SEGMENT on send. */
+union udp_control { struct cmsghdr align; char space[CMSG_SPACE(sizeof(int))]; };
 
 struct udp_arena {
 	uint8_t *base;
 	size_t size;
-	unsigned slots_used;
+	unsigned slots_used, merged;
 	size_t relay_at, relay_end;	/* offsets from base */
 	struct mmsghdr mm[UDP_BATCH];
 	struct iovec iov[UDP_BATCH];
 	union sock_addr name[UDP_BATCH];
+	union udp_control control[UDP_BATCH];
 };
 static inline uint8_t *arena_slot(const struct udp_arena *a, unsigned i)
 {
 	return a->base + (size_t)i * SLOT_STRIDE + UDP_HEADROOM;
 }
 
-/* A datagram to be sent; `next` chains those of one socket in the order they were put. */
+/* A datagram to be sent; `next` chains those of one flow in the order they were put. */
 struct ring_entry {
 	const uint8_t *p;
 	uint32_t len;
@@ -50,26 +61,66 @@ struct ring_entry {
 	uint32_t next;			/* index + 1; 0: last */
 	struct addr to;
 };
-struct ring_group { int32_t fd; uint32_t head, tail; };	/* index + 1 */
+/* A chain: of entries (a flow; without GSO a socket) or of flows (a socket).  Indices + 1. */
+struct ring_chain { int32_t fd; uint32_t head, tail, count /* entries */, next /* of the same socket */; };
+struct ring_cell { uint32_t stamp, at; };
+/* A message of the call that is being laid out: `many` entries from `first` (index + 1) on. */
+struct ring_message { uint32_t first, many; };
+/* Where a merged send failed: segments as long as `limit` or longer go one by one, for a while. */
+struct ring_note { int32_t fd; uint16_t limit, left; };
+
+/* Largest number of messages of one sendmmsg call. */
+#define SEND_MAX 256u
+#define NOTES 256u
+
 struct udp_ring {
 	unsigned count, capacity;
 	struct ring_entry *entry;
-	/* Grouping by socket: the groups in the order of their first datagram, and a table from descriptor to group whose
-	 * cells count only with the present stamp. */
-	unsigned groups;
-	struct ring_group *group;
-	struct { uint32_t stamp, group; } *cell;
+	/* Grouping: sockets and flows in the order of their first datagram, and tables to them whose cells count only with
+	 * the present stamp. */
+	unsigned groups, flows;
+	struct ring_chain *group, *flow;
+	struct ring_cell *group_cell, *flow_cell;
 	uint32_t cell_mask, stamp;
 	/* For one call of sendmmsg. */
+	unsigned messages, iovs;
+	struct ring_message *message;
 	struct mmsghdr *mm;
 	struct iovec *iov;
 	union sock_addr *name;
+	union udp_control *control;
+	struct ring_note note[NOTES];
 };
-/* Largest number of messages of one sendmmsg call. */
-#define SEND_MAX 256u
 
-void udp_flush_plain(struct udp_ring *r, udp_unsent_h *unsent, void *arg, struct udp_counts *c);
-void udp_flush_mmsg(struct udp_ring *r, udp_unsent_h *unsent, void *arg, struct udp_counts *c);
+/* udp_ring.c: both return with r->groups set; the second chains flows to their sockets. */
+void ring_by_socket(struct udp_ring *r);
+void ring_by_flow(struct udp_ring *r);
+
+/* udp_rx.c */
+int  rx_prepare(struct udp_arena *a, unsigned max, unsigned *first);	/* slots to fill, or -ENOBUFS */
+int  rx_slots(int fd, struct udp_arena *a, unsigned first, unsigned n, struct udp_pkt *pkts, struct udp_counts *c);
+int  udp_rx_plain(int fd, struct udp_arena *a, struct udp_pkt *pkts, unsigned max, struct udp_counts *c);
+int  udp_rx_mmsg(int fd, struct udp_arena *a, struct udp_pkt *pkts, unsigned max, struct udp_counts *c);
+int  udp_unmerged(int fd);
+int  udp_unmerged_relay(int fd);
 unsigned udp_batch_bucket(unsigned n);	/* as stat_batch_bucket() of shm */
+
+/* udp_tx.c */
+struct udp_sender {
+	struct udp_ring *r;
+	udp_unsent_h *unsent;
+	void *arg;
+	struct udp_counts *c;
+	int fd;				/* the socket in hand */
+	uint32_t left;			/* its datagrams without a verdict yet */
+};
+/* Lays out the next message: `many` entries from `first` on, as one GSO send when there are several.  False: the call is
+ * full, send it first. */
+bool udp_message_add(struct udp_ring *r, uint32_t first, unsigned many);
+/* Sends what is laid out.  False: the socket is full, the rest of its datagrams is dropped and counted. */
+bool udp_messages_send(struct udp_sender *s);
+
+/* udp_gso.c */
+struct ring_note *ring_note_of(struct udp_ring *r, int fd);
 
 #endif

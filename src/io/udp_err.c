@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * udp_err: the error queue of a UDP socket, and the one datagram that must not be fragmented.
+ * udp_err: the error queue of a UDP socket, what the kernel dropped before it, and the one datagram that must not be
+ * fragmented.
  */
 #include "config.h"
 
 #include <errno.h>
 #include <time.h>
 #include <linux/errqueue.h>
+#include <linux/sock_diag.h>
 #include <netinet/icmp6.h>
 #include <netinet/ip_icmp.h>
 
@@ -94,4 +96,17 @@ udp_send_df(int fd, const struct addr *to, const uint8_t *p, size_t len)
 	if (setsockopt(fd, level, option, &dont, sizeof dont) < 0 && rc == 0)
 		rc = -errno;
 	return rc;
+}
+
+int
+udp_pressure(int fd, uint64_t *drops, uint64_t *backlog_bytes)
+{
+	uint32_t info[SK_MEMINFO_VARS] = { 0 };
+	socklen_t len = sizeof info;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, info, &len) < 0)
+		return -errno;
+	*drops = info[SK_MEMINFO_DROPS];
+	*backlog_bytes = info[SK_MEMINFO_RMEM_ALLOC];
+	return 0;
 }

@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * udp_ring: datagrams that wait to be sent, and sending them.
+ * udp_ring: datagrams that wait to be sent, and putting them in order: by socket, or by socket and destination.
  *
  * A flush takes the sockets one after the other, in the order of their first datagram, and each one's datagrams in
- * the order they were put: several packets for one relay socket leave in one call, and no flow is reordered.
- *
- * A send can fail for a reason that is not its own: a socket with an error queue reports each ICMP error once, on
- * whatever comes next, and then forgets it.  So the message at which a call failed is tried once more; if it
- * fails again it is its own fault, it is reported, and those behind it go on.
+ * the order they were put (with GSO: each destination's): several packets for one relay socket leave in one
+ * call, and no flow is reordered.
  */
 #include "config.h"
 
@@ -32,6 +29,32 @@ sock_addr_of(union sock_addr *out, const struct addr *a)
 	return 0;
 }
 
+/* All arrays in one piece; their sizes are multiples of 8. */
+static size_t
+lay_arrays(struct udp_ring *r, uint8_t *at, uint32_t cells)
+{
+	size_t used = 0, n = r->capacity;
+
+#define ARRAY(field, count) \
+	do { \
+		if (at != NULL) \
+			r->field = (void *)(at + used); \
+		used += ((count) * sizeof *r->field + 63) & ~(size_t)63; \
+	} while (0)
+	ARRAY(entry, n);
+	ARRAY(group, n);
+	ARRAY(flow, n);
+	ARRAY(group_cell, cells);
+	ARRAY(flow_cell, cells);
+	ARRAY(message, SEND_MAX);
+	ARRAY(mm, SEND_MAX);
+	ARRAY(iov, n);
+	ARRAY(name, SEND_MAX);
+	ARRAY(control, SEND_MAX);
+#undef ARRAY
+	return used;
+}
+
 struct udp_ring *
 udp_ring_new(unsigned capacity)
 {
@@ -46,18 +69,14 @@ udp_ring_new(unsigned capacity)
 		cells *= 2;
 	r->capacity = capacity;
 	r->cell_mask = cells - 1;
-	r->entry = calloc(capacity, sizeof *r->entry);
-	r->group = calloc(capacity, sizeof *r->group);
-	r->cell = calloc(cells, sizeof *r->cell);
-	r->mm = calloc(SEND_MAX, sizeof *r->mm);
-	r->iov = calloc(SEND_MAX, sizeof *r->iov);
-	r->name = calloc(SEND_MAX, sizeof *r->name);
-	if (r->entry == NULL || r->group == NULL || r->cell == NULL || r->mm == NULL || r->iov == NULL || r->name == NULL) {
-		udp_ring_free(r);
+	uint8_t *arrays = calloc(1, lay_arrays(r, NULL, cells));
+	if (arrays == NULL) {
+		free(r);
 		return NULL;
 	}
-	for (unsigned i = 0; i < SEND_MAX; i++)
-		r->mm[i].msg_hdr = (struct msghdr){ .msg_iov = &r->iov[i], .msg_iovlen = 1, .msg_name = &r->name[i] };
+	(void)lay_arrays(r, arrays, cells);
+	for (unsigned i = 0; i < NOTES; i++)
+		r->note[i].fd = -1;
 	return r;
 }
 
@@ -66,12 +85,7 @@ udp_ring_free(struct udp_ring *r)
 {
 	if (r == NULL)
 		return;
-	free(r->entry);
-	free(r->group);
-	free(r->cell);
-	free(r->mm);
-	free(r->iov);
-	free(r->name);
+	free(r->entry);			/* the first of all arrays */
 	free(r);
 }
 
@@ -90,193 +104,109 @@ udp_ring_count(const struct udp_ring *r)
 	return r->count;
 }
 
-/* The group of a socket, made when it is new. */
-static struct ring_group *
+static void
+new_stamp(struct udp_ring *r)
+{
+	size_t cells = (size_t)r->cell_mask + 1;
+
+	r->groups = r->flows = 0;
+	if (++r->stamp != 0)
+		return;
+	/* Wrapped: old stamps could be taken for the present one. */
+	memset(r->group_cell, 0, cells * sizeof *r->group_cell);
+	memset(r->flow_cell, 0, cells * sizeof *r->flow_cell);
+	r->stamp = 1;
+}
+
+static inline uint32_t mix(uint64_t v) { return (uint32_t)(v * 0x9e3779b97f4a7c15u >> 32); }
+
+/* The chain of a socket, made when it is new. */
+static struct ring_chain *
 group_of(struct udp_ring *r, int fd)
 {
-	uint32_t at = ((uint32_t)fd * 2654435761u >> 8) & r->cell_mask;
+	uint32_t at = mix((uint32_t)fd) & r->cell_mask;
 
-	while (r->cell[at].stamp == r->stamp) {
-		struct ring_group *g = &r->group[r->cell[at].group];
+	for (; r->group_cell[at].stamp == r->stamp; at = (at + 1) & r->cell_mask) {
+		struct ring_chain *g = &r->group[r->group_cell[at].at];
 		if (g->fd == fd)
 			return g;
-		at = (at + 1) & r->cell_mask;
 	}
-	r->cell[at].stamp = r->stamp;
-	r->cell[at].group = r->groups;
-	r->group[r->groups] = (struct ring_group){ .fd = fd };
+	r->group_cell[at] = (struct ring_cell){ r->stamp, r->groups };
+	r->group[r->groups] = (struct ring_chain){ .fd = fd };
 	return &r->group[r->groups++];
 }
 
-static void
-group_all(struct udp_ring *r)
+static inline void
+chain_entry(struct udp_ring *r, struct ring_chain *c, uint32_t i)
 {
-	struct ring_group *g = NULL;
+	if (c->tail == 0)
+		c->head = i + 1;
+	else
+		r->entry[c->tail - 1].next = i + 1;
+	c->tail = i + 1;
+	c->count++;
+	r->entry[i].next = 0;
+}
 
-	r->groups = 0;
-	if (++r->stamp == 0) {		/* wrapped: old stamps could be taken for the present one */
-		memset(r->cell, 0, ((size_t)r->cell_mask + 1) * sizeof *r->cell);
-		r->stamp = 1;
-	}
+void
+ring_by_socket(struct udp_ring *r)
+{
+	struct ring_chain *g = NULL;
+
+	new_stamp(r);
 	for (uint32_t i = 0; i < r->count; i++) {
-		struct ring_entry *e = &r->entry[i];
-		if (g == NULL || g->fd != e->fd)
-			g = group_of(r, e->fd);
-		if (g->tail == 0)
-			g->head = i + 1;
-		else
-			r->entry[g->tail - 1].next = i + 1;
-		g->tail = i + 1;
-		e->next = 0;
+		if (g == NULL || g->fd != r->entry[i].fd)
+			g = group_of(r, r->entry[i].fd);
+		chain_entry(r, g, i);
 	}
 }
 
-/* What a failed send means. */
-enum verdict { RETRY, SKIP, FULL };
-
-static enum verdict
-judge(int err, bool retried)
+static inline bool
+same_flow(const struct ring_entry *a, const struct ring_entry *b)
 {
-	if (err == EAGAIN || err == EWOULDBLOCK)
-		return FULL;
-	/* The queue of the device is full: another try only meets it again. */
-	if (err == ENOBUFS || err == EMSGSIZE)
-		return SKIP;
-	return retried ? SKIP : RETRY;
+	return a->fd == b->fd && addr_eq(&a->to, &b->to);
 }
 
-static void
-sent(struct udp_counts *c, const struct ring_entry *e)
-{
-	c->tx_packets++;
-	c->tx_bytes += e->len;
-}
-
-struct sender { struct udp_ring *r; udp_unsent_h *unsent; void *arg; struct udp_counts *c; };
-
-static void
-not_sent(const struct sender *s, const struct ring_entry *e, int err)
-{
-	s->c->tx_errors++;
-	if (s->unsent != NULL)
-		s->unsent(s->arg, e->fd, &e->to, e->len, err);
-}
-
-/* The rest of a socket's datagrams is dropped: its buffer is full, and waiting would hold up all others. */
-static void
-drop_rest(const struct sender *s, uint32_t at)
-{
-	for (; at != 0; at = s->r->entry[at - 1].next)
-		s->c->tx_again++;
-}
-
-/* ---- plain ---------------------------------------------------------------------------------- */
-
-static void
-send_group_plain(const struct sender *s, const struct ring_group *g)
-{
-	bool retried = false;
-
-	for (uint32_t at = g->head; at != 0;) {
-		const struct ring_entry *e = &s->r->entry[at - 1];
-		union sock_addr name;
-		socklen_t len = sock_addr_of(&name, &e->to);
-		s->c->tx_calls++;
-		if (sendto(g->fd, e->p, e->len, MSG_DONTWAIT | MSG_NOSIGNAL, &name.sa, len) >= 0) {
-			s->c->tx_batch[0]++;
-			sent(s->c, e);
-		} else {
-			int err = errno;
-			enum verdict v = err == EINTR ? RETRY : judge(err, retried);
-			if (v == FULL) {
-				drop_rest(s, at);
-				return;
-			}
-			if (v == RETRY) {
-				retried = err != EINTR;
-				continue;
-			}
-			not_sent(s, e, err);
-		}
-		retried = false;
-		at = e->next;
-	}
-}
-
-void
-udp_flush_plain(struct udp_ring *r, udp_unsent_h *unsent, void *arg, struct udp_counts *c)
-{
-	struct sender s = { r, unsent, arg, c };
-
-	group_all(r);
-	for (unsigned i = 0; i < r->groups; i++)
-		send_group_plain(&s, &r->group[i]);
-	r->count = 0;
-}
-
-/* ---- mmsg ----------------------------------------------------------------------------------- */
-
-/* Lays out at most SEND_MAX datagrams of a group from `at` on; the index behind them. */
 static uint32_t
-lay_out(struct udp_ring *r, uint32_t at, unsigned *n)
+flow_hash(const struct ring_entry *e)
 {
-	for (*n = 0; at != 0 && *n < SEND_MAX; at = r->entry[at - 1].next, (*n)++) {
-		const struct ring_entry *e = &r->entry[at - 1];
-		r->iov[*n] = (struct iovec){ .iov_base = (void *)(uintptr_t)e->p, .iov_len = e->len };
-		r->mm[*n].msg_hdr.msg_namelen = sock_addr_of(&r->name[*n], &e->to);
-	}
-	return at;
+	uint64_t word[2];
+
+	memcpy(word, e->to.ip, sizeof word);
+	return mix(word[0] ^ word[1] * 3 ^ (uint64_t)e->to.port << 40 ^ (uint64_t)(uint32_t)e->fd << 32);
 }
 
-/* Sends what was laid out, which begins with entry `at`.  False: the socket is full, its rest was dropped. */
-static bool
-send_run(const struct sender *s, int fd, uint32_t at, unsigned n)
+/* The chain of an entry's flow, made, and chained to its socket's, when it is new. */
+static struct ring_chain *
+flow_of(struct udp_ring *r, const struct ring_entry *e)
 {
-	bool retried = false;
+	uint32_t at = flow_hash(e) & r->cell_mask;
 
-	for (unsigned i = 0; i < n;) {
-		int got = sendmmsg(fd, s->r->mm + i, n - i, MSG_DONTWAIT | MSG_NOSIGNAL);
-		int err = got < 0 ? errno : 0;
-		s->c->tx_calls++;
-		if (got > 0) {
-			s->c->tx_batch[udp_batch_bucket((unsigned)got)]++;
-			for (; got > 0; got--, i++, at = s->r->entry[at - 1].next)
-				sent(s->c, &s->r->entry[at - 1]);
-			retried = false;
-			continue;
-		}
-		enum verdict v = err == EINTR ? RETRY : judge(err, retried);
-		if (v == FULL) {
-			drop_rest(s, at);
-			return false;
-		}
-		if (v == RETRY) {
-			retried = err != EINTR;
-			continue;
-		}
-		not_sent(s, &s->r->entry[at - 1], err);
-		at = s->r->entry[at - 1].next;
-		i++;
-		retried = false;
+	for (; r->flow_cell[at].stamp == r->stamp; at = (at + 1) & r->cell_mask) {
+		struct ring_chain *f = &r->flow[r->flow_cell[at].at];
+		if (same_flow(&r->entry[f->head - 1], e))
+			return f;
 	}
-	return true;
+	struct ring_chain *f = &r->flow[r->flows], *g = group_of(r, e->fd);
+	r->flow_cell[at] = (struct ring_cell){ r->stamp, r->flows++ };
+	*f = (struct ring_chain){ .fd = e->fd };
+	if (g->tail == 0)
+		g->head = r->flows;
+	else
+		r->flow[g->tail - 1].next = r->flows;
+	g->tail = r->flows;
+	return f;
 }
 
 void
-udp_flush_mmsg(struct udp_ring *r, udp_unsent_h *unsent, void *arg, struct udp_counts *c)
+ring_by_flow(struct udp_ring *r)
 {
-	struct sender s = { r, unsent, arg, c };
+	struct ring_chain *f = NULL;
 
-	group_all(r);
-	for (unsigned i = 0; i < r->groups; i++) {
-		uint32_t at = r->group[i].head;
-		unsigned n;
-		while (at != 0) {
-			uint32_t next = lay_out(r, at, &n);
-			if (!send_run(&s, r->group[i].fd, at, n))
-				break;
-			at = next;
-		}
+	new_stamp(r);
+	for (uint32_t i = 0; i < r->count; i++) {
+		if (f == NULL || !same_flow(&r->entry[i - 1], &r->entry[i]))
+			f = flow_of(r, &r->entry[i]);
+		chain_entry(r, f, i);
 	}
-	r->count = 0;
 }

@@ -5,6 +5,7 @@
 #include "config.h"
 
 #include <errno.h>
+#include <netinet/udp.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
@@ -28,8 +29,8 @@ udp_arena_new(size_t relay_bytes)
 
 	if (a == NULL)
 		return NULL;
-	if (relay_bytes < SLOT_STRIDE)
-		relay_bytes = SLOT_STRIDE;
+	if (relay_bytes < RELAY_ROOM)
+		relay_bytes = RELAY_ROOM;
 	a->size = slots + relay_bytes;
 	void *base = mmap(NULL, a->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (base == MAP_FAILED) {
@@ -41,7 +42,8 @@ udp_arena_new(size_t relay_bytes)
 	a->relay_end = a->size;
 	for (unsigned i = 0; i < UDP_BATCH; i++) {
 		a->iov[i] = (struct iovec){ .iov_base = arena_slot(a, i), .iov_len = UDP_MAX };
-		a->mm[i].msg_hdr = (struct msghdr){ .msg_iov = &a->iov[i], .msg_iovlen = 1, .msg_name = &a->name[i] };
+		a->mm[i].msg_hdr = (struct msghdr){ .msg_iov = &a->iov[i], .msg_iovlen = 1, .msg_name = &a->name[i],
+			.msg_control = a->control[i].space };
 	}
 	return a;
 }
@@ -58,7 +60,7 @@ udp_arena_free(struct udp_arena *a)
 void
 udp_arena_reset(struct udp_arena *a)
 {
-	a->slots_used = 0;
+	a->slots_used = a->merged = 0;
 	a->relay_at = (size_t)UDP_BATCH * SLOT_STRIDE;
 }
 
@@ -74,39 +76,81 @@ udp_arena_take(struct udp_arena *a, size_t len)
 	return p;
 }
 
-/* Fills in what the kernel told about slot `i`. */
-static void
-told(struct udp_arena *a, unsigned i, size_t len, int flags, struct udp_pkt *pkt)
+/* Length of the datagrams that the kernel merged, 0 when it is a single one.  A run of one is none. */
+static uint16_t
+segment_of(struct msghdr *h, size_t len)
 {
-	if (addr_from_sockaddr(&pkt->from, &a->name[i].sa) < 0)
+	if (h->msg_controllen < CMSG_LEN(sizeof(int)))
+		return 0;
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(h); c != NULL; c = CMSG_NXTHDR(h, c)) {
+		int seg = 0;
+		if (c->cmsg_level != IPPROTO_UDP || c->cmsg_type != UDP_GRO || c->cmsg_len < CMSG_LEN(sizeof seg))
+			continue;
+		memcpy(&seg, CMSG_DATA(c), sizeof seg);
+		return seg > 0 && (size_t)seg < len && seg <= UINT16_MAX ? (uint16_t)seg : 0;
+	}
+	return 0;
+}
+
+/* Fills in what the kernel told; everything but where it lies. */
+static void
+told(struct udp_pkt *pkt, struct msghdr *h, const union sock_addr *name, size_t len)
+{
+	if (addr_from_sockaddr(&pkt->from, &name->sa) < 0)
 		memset(&pkt->from, 0, sizeof pkt->from);
-	pkt->p = arena_slot(a, i);
 	pkt->len = (uint32_t)len;
-	pkt->seg = 0;
-	pkt->truncated = (flags & MSG_TRUNC) != 0;
+	pkt->seg = segment_of(h, len);
+	pkt->truncated = (h->msg_flags & MSG_TRUNC) != 0;
+}
+
+static void
+told_slot(struct udp_arena *a, unsigned i, size_t len, struct udp_pkt *pkt, struct udp_counts *c)
+{
+	told(pkt, &a->mm[i].msg_hdr, &a->name[i], len);
+	pkt->p = arena_slot(a, i);
+	if (pkt->seg > 0) {
+		a->merged++;
+		c->gro_receives++;
+		c->gro_segments += (pkt->len + pkt->seg - 1u) / pkt->seg;
+	}
 }
 
 static void
 ready(struct udp_arena *a, unsigned i)
 {
-	a->mm[i].msg_hdr.msg_namelen = sizeof a->name[i];
-	a->mm[i].msg_hdr.msg_flags = 0;
+	struct msghdr *h = &a->mm[i].msg_hdr;
+
+	h->msg_namelen = sizeof a->name[i];
+	h->msg_controllen = sizeof a->control[i];
+	h->msg_flags = 0;
 	a->name[i].sa.sa_family = AF_UNSPEC;
 }
 
-static int
-no_listener(int fd)
+/* What an engine before this one, in another process, may have left on.  What its queue holds merged at this moment is
+ * read as one datagram: the price of changing the engine under traffic. */
+int
+udp_unmerged(int fd)
 {
-	(void)fd;
+	int off = 0;
+
+	(void)setsockopt(fd, IPPROTO_UDP, UDP_GRO, &off, sizeof off);
 	return 0;
 }
 
-static unsigned
-room_for(const struct udp_arena *a, unsigned max)
+int
+udp_unmerged_relay(int fd)
+{
+	(void)fd;			/* it is off unless somebody turned it on, and udp_recv_one() takes both */
+	return 0;
+}
+
+int
+rx_prepare(struct udp_arena *a, unsigned max, unsigned *first)
 {
 	unsigned left = UDP_BATCH - a->slots_used;
 
-	return max < left ? max : left;
+	*first = a->slots_used;
+	return left == 0 ? -ENOBUFS : (int)(max < left ? max : left);
 }
 
 static void
@@ -116,15 +160,15 @@ count_batch(struct udp_counts *c, unsigned n)
 	c->rx_batch[udp_batch_bucket(n)]++;
 }
 
-static int
-rx_plain(int fd, struct udp_arena *a, struct udp_pkt *pkts, unsigned max, struct udp_counts *c)
+int
+udp_rx_plain(int fd, struct udp_arena *a, struct udp_pkt *pkts, unsigned max, struct udp_counts *c)
 {
-	unsigned n = 0, room = room_for(a, max);
+	unsigned i, n = 0;
+	int room = rx_prepare(a, max, &i);
 
-	if (room == 0)
-		return -ENOBUFS;
-	while (n < room) {
-		unsigned i = a->slots_used;
+	if (room < 0)
+		return room;
+	while (n < (unsigned)room) {
 		ready(a, i);
 		ssize_t got = recvmsg(fd, &a->mm[i].msg_hdr, MSG_DONTWAIT);
 		if (got < 0 && errno == EINTR)
@@ -133,59 +177,61 @@ rx_plain(int fd, struct udp_arena *a, struct udp_pkt *pkts, unsigned max, struct
 			return -errno;
 		if (got < 0)
 			break;
-		told(a, i, (size_t)got, a->mm[i].msg_hdr.msg_flags, &pkts[n++]);
+		told_slot(a, i++, (size_t)got, &pkts[n++], c);
 		a->slots_used++;
 		count_batch(c, 1);
 	}
 	return (int)n;
 }
 
-static int
-rx_mmsg(int fd, struct udp_arena *a, struct udp_pkt *pkts, unsigned max, struct udp_counts *c)
+int
+rx_slots(int fd, struct udp_arena *a, unsigned first, unsigned n, struct udp_pkt *pkts, struct udp_counts *c)
 {
-	unsigned first = a->slots_used, room = room_for(a, max);
-	int n;
+	int got;
 
-	if (room == 0)
-		return -ENOBUFS;
-	for (unsigned i = first; i < first + room; i++)
+	for (unsigned i = first; i < first + n; i++)
 		ready(a, i);
 	do {
-		n = recvmmsg(fd, a->mm + first, room, MSG_DONTWAIT, NULL);
-	} while (n < 0 && errno == EINTR);
-	if (n < 0)
+		got = recvmmsg(fd, a->mm + first, n, MSG_DONTWAIT, NULL);
+	} while (got < 0 && errno == EINTR);
+	if (got < 0)
 		return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : -errno;
-	for (unsigned i = 0; i < (unsigned)n; i++)
-		told(a, first + i, a->mm[first + i].msg_len, a->mm[first + i].msg_hdr.msg_flags, &pkts[i]);
-	a->slots_used += (unsigned)n;
-	if (n > 0)
-		count_batch(c, (unsigned)n);
-	return n;
+	for (unsigned i = 0; i < (unsigned)got; i++)
+		told_slot(a, first + i, a->mm[first + i].msg_len, &pkts[i], c);
+	a->slots_used += (unsigned)got;
+	if (got > 0)
+		count_batch(c, (unsigned)got);
+	return got;
 }
 
-const struct udp_engine udp_engine_plain = { "plain", no_listener, rx_plain, udp_flush_plain };
-const struct udp_engine udp_engine_mmsg = { "mmsg", no_listener, rx_mmsg, udp_flush_mmsg };
+int
+udp_rx_mmsg(int fd, struct udp_arena *a, struct udp_pkt *pkts, unsigned max, struct udp_counts *c)
+{
+	unsigned first;
+	int room = rx_prepare(a, max, &first);
+
+	return room < 0 ? room : rx_slots(fd, a, first, (unsigned)room, pkts, c);
+}
 
 int
 udp_recv_one(int fd, struct udp_arena *a, struct udp_pkt *pkt)
 {
-	union sock_addr name = { 0 };
+	TP_UNSET union sock_addr name;
+	TP_UNSET union udp_control control;
 	struct iovec iov = { .iov_base = a->base + a->relay_at + UDP_HEADROOM, .iov_len = UDP_MAX };
-	struct msghdr m = { .msg_name = &name, .msg_namelen = sizeof name, .msg_iov = &iov, .msg_iovlen = 1 };
+	struct msghdr m = { .msg_name = &name, .msg_namelen = sizeof name, .msg_iov = &iov, .msg_iovlen = 1,
+		.msg_control = control.space, .msg_controllen = sizeof control };
 	ssize_t n;
 
-	if (a->relay_end - a->relay_at < UDP_HEADROOM + UDP_MAX + UDP_TAIL)
+	if (a->relay_end - a->relay_at < RELAY_ROOM)
 		return -ENOBUFS;
+	name.sa.sa_family = AF_UNSPEC;
 	do {
 		n = recvmsg(fd, &m, MSG_DONTWAIT);
 	} while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : -errno;
-	if (addr_from_sockaddr(&pkt->from, &name.sa) < 0)
-		memset(&pkt->from, 0, sizeof pkt->from);
-	pkt->len = (uint32_t)n;
-	pkt->seg = 0;
-	pkt->truncated = (m.msg_flags & MSG_TRUNC) != 0;
+	told(pkt, &m, &name, (size_t)n);
 	pkt->p = udp_arena_take(a, pkt->len);
 	return 1;
 }

@@ -32,8 +32,16 @@ table_now(const struct shard *s, struct table *t)
 	return true;
 }
 
-static inline uint64_t get(const struct table *t, uint32_t i) { return atomic_load_explicit(&t->at[i], memory_order_acquire); }
-static inline void put(const struct table *t, uint32_t i, uint64_t v) { atomic_store_explicit(&t->at[i], v, memory_order_release); }
+static inline uint64_t
+get(const struct table *t, uint32_t i)
+{
+	return atomic_load_explicit(&t->at[i], memory_order_acquire);
+}
+static inline void
+put(const struct table *t, uint32_t i, uint64_t v)
+{
+	atomic_store_explicit(&t->at[i], v, memory_order_release);
+}
 static inline uint64_t entry(uint32_t tag, uint32_t slot) { return ((uint64_t)tag << 32) | (slot + 1); }
 static inline uint32_t home(const struct table *t, uint64_t e) { return (uint32_t)(e >> 32) & t->mask; }
 
@@ -51,9 +59,8 @@ index_tag(const struct shard *s, const struct addr *client, uint8_t transport, u
 }
 
 struct session *
-session_find(struct shard *s, const struct addr *client, uint8_t transport, uint16_t listener)
+session_find_tag(struct shard *s, const struct addr *client, uint8_t transport, uint16_t listener, uint32_t tag)
 {
-	uint32_t tag = index_tag(s, client, transport, listener);
 	struct table t;
 
 	if (!table_now(s, &t))
@@ -75,13 +82,46 @@ session_find(struct shard *s, const struct addr *client, uint8_t transport, uint
 	return NULL;
 }
 
-void
+struct session *
+session_find(struct shard *s, const struct addr *client, uint8_t transport, uint16_t listener)
+{
+	return session_find_tag(s, client, transport, listener, index_tag(s, client, transport, listener));
+}
+
+uint32_t
 session_prefetch(const struct shard *s, const struct addr *client, uint8_t transport, uint16_t listener)
 {
+	uint32_t tag = index_tag(s, client, transport, listener);
 	struct table t;
 
 	if (table_now(s, &t))
-		__builtin_prefetch((const void *)&t.at[index_tag(s, client, transport, listener) & t.mask]);
+		__builtin_prefetch((const void *)&t.at[tag & t.mask]);
+	return tag;
+}
+
+void
+session_prefetch_slot(const struct shard *s, uint32_t tag)
+{
+	struct table t;
+
+	if (!table_now(s, &t))
+		return;
+	/* Its home holds it or a neighbour in the same line; the wrong slot only costs the fetch. */
+	uint64_t e = get(&t, tag & t.mask);
+	if (e != 0)
+		session_prefetch_at(s, (uint32_t)e - 1);
+}
+
+void
+session_prefetch_at(const struct shard *s, uint32_t slot)
+{
+	if (slot >= s->slot_max)
+		return;
+	const uint8_t *p = (const uint8_t *)&s->slots[slot];
+	/* The three lines that the data path uses. */
+	__builtin_prefetch(p, 1);
+	__builtin_prefetch(p + 64);
+	__builtin_prefetch(p + 128, 1);
 }
 
 static bool
@@ -206,7 +246,8 @@ index_sum(const struct shard *s)
 void
 index_rebuild(struct shard *s, uint32_t live)
 {
-	uint32_t k = atomic_load_explicit(&s->head->index_log2, memory_order_relaxed), high = shard_high(s), n = 0;
+	uint32_t k = atomic_load_explicit(&s->head->index_log2, memory_order_relaxed), high = shard_high(s),
+		 n = 0;
 	struct table t;
 
 	while ((uint64_t)live * 2 > (uint64_t)1 << k && k < s->index_max)

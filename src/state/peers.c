@@ -7,7 +7,8 @@
 #include "state_int.h"
 
 static void
-report4(const struct perm4 *p, unsigned perms, const struct chan4 *c, unsigned chans, peer_each_h *cb, void *arg)
+report4(const struct perm4 *p, unsigned perms, const struct chan4 *c, unsigned chans, peer_each_h *cb,
+    void *arg)
 {
 	struct addr a;
 

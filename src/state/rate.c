@@ -47,7 +47,8 @@ choose(struct cross *c, uint64_t hash, uint32_t tag, uint32_t now, uint32_t most
 }
 
 bool
-rate_take(struct cross *c, enum rate_kind kind, uint64_t prefix, uint32_t per_second, uint32_t burst, tp_ms now)
+rate_take(
+    struct cross *c, enum rate_kind kind, uint64_t prefix, uint32_t per_second, uint32_t burst, tp_ms now)
 {
 	uint64_t step, span;
 	uint32_t tag, t = (uint32_t)(now * (UNITS_PER_SECOND / 1000));

@@ -113,7 +113,7 @@ super_spawn(void *arg, unsigned i)
 		.path = path, .binary = s->binary[c->role], .argv = argv, .control = pair[1], .log = s->log_write,
 		.keep = keep, .keep_count = keep_list(s, c, keep),
 		.ledger = s->ledger, .win = &s->win, .first_shard = c->first_shard, .shard_count = c->shard_count,
-		.keep_stderr = s->foreground || s->daemon_fd >= 0,
+		.keep_stderr = s->foreground,	/* else the caller's pipe would never end */
 	};
 	pid = spawn_child(&sp);
 	close(pair[1]);

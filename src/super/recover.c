@@ -66,13 +66,28 @@ last_words(struct super *s, unsigned i)
 	ledger_end(s->ledger);
 }
 
+/* What children have said before there was a steward to write it. */
+static void
+print_log(const struct super *s)
+{
+	struct log_rec r;
+	ssize_t n;
+
+	while ((n = recv(s->log_read, &r, sizeof r, MSG_DONTWAIT)) > 0)
+		if ((size_t)n >= LOG_REC_HEAD && r.magic == LOG_REC_MAGIC && r.len <= (size_t)n - LOG_REC_HEAD &&
+		    r.level <= LOG_L_WARN)
+			log_warnx("%s %u: %.*s", proc_role_name(r.role), r.index, (int)r.len, r.text);
+}
+
 /* Before everything was ready once, a child that keeps dying means that this start has failed. */
 static void
 check_first_start(struct super *s, const struct ledger_child *c, int status)
 {
 	if (s->phase != SUPER_STARTING || (c->deaths < FIRST_START_DEATHS && !(WIFEXITED(status) && WEXITSTATUS(status) == 127)))
 		return;
-	log_errx("%s %u does not start: see its messages above", proc_role_name(c->role), c->index);
+	log_sink_fd(-1);
+	print_log(s);
+	log_errx("%s %u does not start", proc_role_name(c->role), c->index);
 	s->exit_code = EXIT_INTERNAL;
 	super_stop(s);
 }

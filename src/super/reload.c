@@ -124,21 +124,27 @@ workers_of(const struct super *s, const struct conf *c)
 	return c->workers == 0 && n > s->regions.shards ? s->regions.shards : n;
 }
 
+static bool
+http_moved(const struct conf *a, const struct conf *b)
+{
+	return strcmp(a->metrics_address, b->metrics_address) != 0 || a->metrics_port != b->metrics_port;
+}
+
 /* Binds what is new.  All of it or nothing: what was bound goes when a later one fails. */
 static int
-bind_new(struct super *s, const struct conf *c, char *why, size_t len)
+bind_new(struct super *s, const struct conf *c, int *http, char *why, size_t len)
 {
-	for (unsigned row = s->conf.listener_count; row < c->listener_count; row++) {
-		size_t granted = SIZE_MAX;
-		int e = listener_open(s->ledger, &s->win, c, row, &granted, why, len);
-		if (e == 0)
-			continue;
-		for (int fd = (int)s->win.first; fd < (int)s->ledger->fd_max; fd++)
-			if (s->ledger->fd[fd].kind == LEDGER_LISTENER && s->ledger->fd[fd].row >= s->conf.listener_count)
-				ledger_close(s->ledger, fd);
-		return e;
-	}
-	return 0;
+	size_t granted = SIZE_MAX;
+	int e = 0;
+
+	for (unsigned row = s->conf.listener_count; row < c->listener_count && e == 0; row++)
+		e = listener_open(s->ledger, &s->win, c, row, &granted, why, len);
+	if (e == 0 && http_moved(&s->conf, c))
+		e = super_http(c, http, why, len);
+	for (int fd = (int)s->win.first; e < 0 && fd < (int)s->ledger->fd_max; fd++)
+		if (s->ledger->fd[fd].kind == LEDGER_LISTENER && s->ledger->fd[fd].row >= s->conf.listener_count)
+			ledger_close(s->ledger, fd);
+	return e;
 }
 
 int
@@ -154,8 +160,13 @@ super_conf_again(struct super *s, char *why, size_t len)
 		e = conf_run_wait(r);
 	if (e == -EINVAL && r->line_count > 0)
 		snprintf(why, len, "configuration: %.300s", r->line[0].text);
-	if (e == 0 && (e = conf_run_conf(r, c)) == 0 && (e = conf_keep_rows(&s->conf, c)) == 0 &&
-	    (e = bind_new(s, c, why, len)) == 0) {
+	if (e == 0 && (e = conf_run_conf(r, c)) == 0 && (e = conf_keep_rows(&s->conf, c)) == 0) {
+		/* Of the old one only the rows are known: the HTTP port stays where it is. */
+		text_copy(s->conf.metrics_address, sizeof s->conf.metrics_address, c->metrics_address);
+		s->conf.metrics_port = c->metrics_port;
+		e = bind_new(s, c, &s->http_fd, why, len);
+	}
+	if (e == 0) {
 		c->generation = s->conf.generation + 1;
 		e = super_conf_publish(s, c);
 		if (e >= 0)
@@ -193,12 +204,6 @@ move_http(struct super *s, int fd)
 	s->http_fd = fd;
 	if (i >= 0 && super_send(s, (unsigned)i, &stop, -1) == 0)
 		children_stopping(&s->children, (unsigned)i, clock_ms(), CHILD_STOP_MS, true);
-}
-
-static bool
-http_moved(const struct conf *a, const struct conf *b)
-{
-	return strcmp(a->metrics_address, b->metrics_address) != 0 || a->metrics_port != b->metrics_port;
 }
 
 /* What waits for a restart keeps its value in what children see, so that everybody agrees on it. */
@@ -267,7 +272,7 @@ check_and_apply(struct super *s, struct conf *c, struct requester who)
 		fail(s, who, "too many listeners or relay addresses were added and removed since the start; a restart is needed");
 		goto out;
 	}
-	if (bind_new(s, c, why, sizeof why) < 0 || (http_moved(&s->conf, c) && super_http(c, &http, why, sizeof why) < 0)) {
+	if (bind_new(s, c, &http, why, sizeof why) < 0) {
 		fail(s, who, why);
 		goto out;
 	}

@@ -12,7 +12,7 @@
 void
 turn_out_reset(struct turn_out *out)
 {
-	memset(out, 0, offsetof(struct turn_out, reply));
+	memset(out, 0, offsetof(struct turn_out, ended));
 	out->fd = -1;
 	for (unsigned i = 0; i < TP_COUNT(out->close); i++)
 		out->close[i] = -1;
@@ -209,16 +209,16 @@ stun_input(struct turn_call *c)
 enum turn_act
 turn_client_input(struct turn *t, const struct turn_in *in, struct turn_out *out)
 {
-	struct turn_call c;
+	TP_UNSET struct turn_call c;	/* the attribute table is 1 KiB and stun_parse() sets what it uses */
 	enum turn_act act;
 
 	turn_out_reset(out);
-	/* Not the whole of it: the attribute table is 1 KiB and stun_parse() sets what it uses. */
 	c.t = t;
 	c.in = in;
 	c.out = out;
 	c.offer_used[0] = c.offer_used[1] = false;
-	c.session = session_find(in->shard, &in->client, in->transport, in->listener);
+	c.session = in->tagged ? session_find_tag(in->shard, &in->client, in->transport, in->listener, in->tag) :
+	    session_find(in->shard, &in->client, in->transport, in->listener);
 	if (c.session != NULL && session_is_over(c.session, t->now))
 		c.session = NULL;
 	if (in->len == 0)

@@ -121,13 +121,10 @@ peers_drop_family(struct shard *s, struct session *x, uint8_t family, tp_ms now)
 }
 
 void
-peers_judge_again(struct turn *t, struct shard *s, struct session *x)
+peers_judge_all(struct turn *t, struct shard *s, struct session *x)
 {
 	struct gone g = { .policy = t->policy };
-	uint32_t generation = (uint32_t)t->policy->generation;
 
-	if (x->policy == generation)
-		return;
 	drop_gone(&g, s, x, t->now);
-	x->policy = generation;
+	x->policy = (uint32_t)t->policy->generation;
 }

@@ -83,7 +83,13 @@ enum peer_verdict peer_judge_port(const struct turn_policy *p, const struct addr
 /* 0, 443 or 403 (then the event says which peer and why). */
 unsigned peer_may(struct turn_call *c, const struct addr *peer);
 /* After a reload every peer of a session is judged again before it is used. */
-void peers_judge_again(struct turn *t, struct shard *s, struct session *x);
+void peers_judge_all(struct turn *t, struct shard *s, struct session *x);
+static inline void
+peers_judge_again(struct turn *t, struct shard *s, struct session *x)
+{
+	if (x->policy != (uint32_t)t->policy->generation)
+		peers_judge_all(t, s, x);
+}
 void peers_drop_family(struct shard *s, struct session *x, uint8_t family, tp_ms now);
 
 /* life.c: ends a live session; out->ended, close, event, ref */

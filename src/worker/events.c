@@ -68,9 +68,12 @@ events_control(struct worker *w, bool want_write)
 static void
 shard_ready(struct worker *w, struct lane *l)
 {
-	struct epoll_event ev[EVENTS_MAX];
+	TP_UNSET struct epoll_event ev[EVENTS_MAX];
 	int n = epoll_wait(l->told.epoll_fd, ev, EVENTS_MAX, 0);
 
+	for (int i = 0; i < n; i++)
+		if (tag_kind(ev[i].data.u64) == TAG_RELAY)
+			session_prefetch_at(&l->shard, tag_slot(ev[i].data.u64));
 	for (int i = 0; i < n; i++) {
 		uint64_t tag = ev[i].data.u64;
 		if (tag_kind(tag) == TAG_LISTENER)
@@ -106,6 +109,22 @@ sweep(struct worker *w, struct lane *l)
 		l->cursor = turn_sweep(&w->turn, &l->shard, l->cursor, high / TICKS_PER_SEC + 1, &w->out, session_swept, &s);
 }
 
+/* What the kernel did before we came: the sum over our listeners, once a second. */
+static void
+look_at_listeners(struct worker *w)
+{
+	uint64_t drops = 0, backlog = 0, d, b;
+
+	for (unsigned i = 0; i < w->lane_count; i++)
+		for (unsigned row = 0; row < CONF_LISTENERS_MAX; row++)
+			if (w->lane[i].listener[row] >= 0 && udp_pressure(w->lane[i].listener[row], &d, &b) == 0) {
+				drops += d;
+				backlog += b;
+			}
+	w->stat->counter[STAT_LISTENER_DROPS] = drops;
+	w->stat->counter[STAT_LISTENER_BACKLOG] = backlog;
+}
+
 static void
 tick(struct worker *w)
 {
@@ -122,6 +141,8 @@ tick(struct worker *w)
 	pending_expire(w);
 	pending_ask_waiting(w);
 	worker_keys(w);
+	if (++w->tick_count % TICKS_PER_SEC == 0)
+		look_at_listeners(w);
 	w->stat->counter[STAT_LOG_LOST] += log_lost() - w->log_lost;
 	w->log_lost = log_lost();
 }
@@ -155,7 +176,7 @@ ready(struct worker *w, const struct epoll_event *ev)
 void
 events_run(struct worker *w)
 {
-	struct epoll_event ev[EVENTS_MAX];
+	TP_UNSET struct epoll_event ev[EVENTS_MAX];
 
 	while (!w->stop) {
 		int n = epoll_wait(w->outer, ev, EVENTS_MAX, w->unsettled ? 0 : -1);

@@ -1,6 +1,6 @@
 # worker
 noinst_LIBRARIES += %D%/libtp_worker.a
 %C%_libtp_worker_a_SOURCES = \
-	%D%/control.c %D%/events.c %D%/path.c %D%/pending.c %D%/policy.c %D%/relays.c %D%/start.c %D%/worker.c \
-	%D%/worker_int.h %D%/worklog.c
+	%D%/control.c %D%/events.c %D%/path.c %D%/pending.c %D%/policy.c %D%/relays.c %D%/start.c %D%/tune.c \
+	%D%/worker.c %D%/worker_int.h %D%/worklog.c
 %C%_libtp_worker_a_CFLAGS = $(AM_CFLAGS) $(SODIUM_CFLAGS)

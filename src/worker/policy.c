@@ -121,6 +121,10 @@ take(struct worker *w, const struct conf *c)
 		if (w->depth[i] == 0)
 			relays_recall(w, i, 0);
 	log_level_set((enum log_level)c->log_level);
+	if (w->engine != NULL)
+		return;			/* these need a new worker */
+	tune_engine(w, c->engine);
+	tune_cpu(w, c->cpu_affinity, c->workers);
 }
 
 int

@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/udp.h>
 #include <poll.h>
 #include <sodium.h>
 #include <stdlib.h>
@@ -82,7 +83,8 @@ told_shard(struct worker *w, const struct msg_shard *m)
 	struct lane *l = &w->lane[w->lane_count++];
 	l->told = *m;
 	l->use = calloc((size_t)m->fd_span, 1);
-	if (l->use == NULL)
+	l->habit = calloc((size_t)m->fd_span, 1);
+	if (l->use == NULL || l->habit == NULL)
 		refuse(w, "memory", -ENOMEM);
 	for (unsigned i = 0; i < CONF_LISTENERS_MAX; i++)
 		l->listener[i] = -1;
@@ -273,7 +275,7 @@ give_up(struct worker *w, int parent)
 	static const struct sandbox_rule calls[] = {
 		ANY(SYS_recvmmsg), ANY(SYS_sendmmsg), ANY(SYS_dup3), ANY(SYS_getsockopt), ANY(SYS_getsockname),
 		OPTION(SOL_SOCKET, SO_DETACH_FILTER), OPTION(IPPROTO_IP, IP_MTU_DISCOVER),
-		OPTION(IPPROTO_IPV6, IPV6_MTU_DISCOVER),
+		OPTION(IPPROTO_IPV6, IPV6_MTU_DISCOVER), OPTION(IPPROTO_UDP, UDP_GRO),
 		{ SYS_fcntl, { { 1, SANDBOX_EQ, 1034 /* F_GET_SEALS */ }, { 0, SANDBOX_ANY, 0 } } },
 	};
 	int rc = 0;
@@ -339,7 +341,7 @@ worker_start(struct worker *w)
 	w->serving = true;
 	control_readable(w);		/* sessions to close, sources to drop: before their next packet */
 	w->stat->ready = 1;
-	log_info("worker %u: serving %u shards from shard %u, %u sessions adopted, %u dropped", w->index, w->lane_count,
-	    w->lane[0].told.shard, m.adopted, m.dropped);
+	log_info("worker %u: serving %u shards from shard %u, %u sessions adopted, %u dropped, engine %s", w->index,
+	    w->lane_count, w->lane[0].told.shard, m.adopted, m.dropped, w->engine->name);
 	control_send(w, &m);
 }

@@ -62,7 +62,6 @@ worker_run(int argc, char **argv)
 	signal(SIGTERM, SIG_IGN);
 	w->index = index;
 	w->control = CHILD_FD_CONTROL;
-	w->engine = &udp_engine_mmsg;
 	worker_start(w);
 	events_run(w);
 	path_flush(w);

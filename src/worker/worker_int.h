@@ -6,7 +6,7 @@
  *	events.c   the event loop			path.c     datagrams and what the core makes of them
  *	relays.c   relay sockets: open, close, pools	pending.c  requests that wait for a key or a socket
  *	control.c  messages				policy.c   struct conf -> struct turn_policy
- *	worklog.c  lines of the log
+ *	worklog.c  lines of the log		tune.c     engine, processor
  */
 #ifndef TP_WORKER_INT_H
 #define TP_WORKER_INT_H
@@ -56,6 +56,7 @@ struct lane {
 	struct shard shard;
 	struct msg_shard told;
 	uint8_t *use;			/* enum fd_use by number - fd_base */
+	uint8_t *habit;			/* by number - fd_base: wake-ups of a relay socket that brought one datagram */
 	int listener[CONF_LISTENERS_MAX];	/* by row, -1 */
 	uint8_t transport[CONF_LISTENERS_MAX];
 	uint32_t cursor;		/* of the sweep */
@@ -70,6 +71,13 @@ lane_window(const struct lane *l, int fd)
 {
 	return fd >= l->told.fd_base && fd - l->told.fd_base < l->told.fd_span;
 }
+/*
+ * A socket that keeps bringing one datagram at a time is not asked for a second, which would cost a system call to learn
+ * that there is none; after HABIT_END - HABIT_SINGLE wake-ups it is asked again.
+ */
+#define HABIT_SINGLE 4
+#define HABIT_END    20
+static inline uint8_t *lane_habit(struct lane *l, int fd) { return &l->habit[fd - l->told.fd_base]; }
 static inline uint8_t *lane_use(struct lane *l, int fd) { return &l->use[fd - l->told.fd_base]; }
 
 /* Messages that did not fit into a socket yet, in order. */
@@ -111,6 +119,7 @@ struct worker {
 	struct log_class log[WL_KINDS];
 	tp_ms last_wish;		/* when pools were topped up */
 	uint64_t log_lost;
+	unsigned tick_count;
 };
 
 /* ---- start.c ----------------------------------------------------------------------------------- */
@@ -136,6 +145,11 @@ void path_again(struct worker *w, struct lane *l, struct pending_entry *e);
 /* Closes, opens and the log line of w->out. */
 void path_effects(struct worker *w, struct lane *l);
 void path_flush(struct worker *w);		/* both rings, then the arena is empty; counters are published */
+
+/* ---- tune.c ------------------------------------------------------------------------------------------- */
+
+void tune_engine(struct worker *w, uint32_t wanted);	/* enum conf_engine */
+void tune_cpu(struct worker *w, const char *affinity, uint64_t workers /* 0: auto */);
 
 /* ---- relays.c ----------------------------------------------------------------------------------------- */
 

@@ -25,6 +25,7 @@ static const struct {
 	{ "relay.replace_idle", "0", "0s" }, { "relay.replace_idle", "0s", "0s" }, { "relay.replace_idle", "1d", "1d" },
 	{ "relay.replace_idle", "1500ms", "1500ms" }, { "relay.replace_idle", "25h", NULL },
 	{ "relay.replace_idle", "99999999999999999999d", NULL }, { "relay.replace_idle", "18446744073709551615d", NULL },
+	{ "io.engine", "gso", "gso" }, { "io.engine", "GSO", NULL }, { "io.engine", "fast", NULL }, { "io.engine", "plain", "plain" },
 	{ "io.receive_buffer", "64KiB", "64KiB" }, { "io.receive_buffer", "65535B", NULL }, { "io.receive_buffer", "1GiB", "1GiB" },
 	{ "io.receive_buffer", "2GiB", NULL }, { "io.receive_buffer", "100kB", "100kB" }, { "io.receive_buffer", "1MB", "1MB" },
 	{ "io.receive_buffer", "8388608", NULL }, { "io.receive_buffer", "8M", NULL }, { "io.receive_buffer", "8mib", NULL },
@@ -111,6 +112,27 @@ START_TEST(find)
 }
 END_TEST
 
+START_TEST(cpu_lists)
+{
+	static const char *const wrong[] = { "", ",", "1,", "-3", "3-", "5-2", "1,,2", "a", "1 ", " 1", "1024", "99999999999", "auto", "0-1023,0" };
+	uint16_t list[CONF_CPUS_MAX];
+	unsigned n;
+
+	ck_assert(conf_cpus("7", list, &n));
+	ck_assert_uint_eq(n, 1);
+	ck_assert_uint_eq(list[0], 7);
+	ck_assert(conf_cpus("6,0-2,1023,1", list, &n));
+	ck_assert_uint_eq(n, 6);
+	ck_assert_uint_eq(list[0], 6);
+	ck_assert_uint_eq(list[3], 2);
+	ck_assert_uint_eq(list[4], 1023);
+	ck_assert(conf_cpus("0-1023", list, &n));
+	ck_assert_uint_eq(n, CONF_CPUS_MAX);
+	for (unsigned i = 0; i < TP_COUNT(wrong); i++)
+		ck_assert_msg(!conf_cpus(wrong[i], list, &n), "%s", wrong[i]);
+}
+END_TEST
+
 Suite *
 suite_options(void)
 {
@@ -121,6 +143,7 @@ suite_options(void)
 	tcase_add_test(t, defaults_print_and_parse);
 	tcase_add_test(t, bandwidth_is_bytes);
 	tcase_add_test(t, find);
+	tcase_add_test(t, cpu_lists);
 	suite_add_tcase(s, t);
 	return s;
 }

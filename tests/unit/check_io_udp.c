@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* udp_*.c: both engines through the same tests. */
+/* udp_*.c: every engine through the same tests. */
 #include "config.h"
 
 #include <errno.h>
@@ -9,7 +9,7 @@
 
 #include "check_io.h"
 
-static const struct udp_engine *const engines[] = { &udp_engine_plain, &udp_engine_mmsg };
+static const struct udp_engine *const engines[] = { &udp_engine_plain, &udp_engine_mmsg, &udp_engine_gso };
 static struct udp_counts counts;
 
 static int
@@ -70,7 +70,7 @@ START_TEST(test_order)
 	ck_assert_uint_eq(counts.tx_packets, 600);
 	ck_assert_uint_eq(counts.tx_bytes, 1200);
 	/* One call for a socket's run of 200, however its datagrams lay among the others'. */
-	ck_assert_uint_eq(counts.tx_calls, e == &udp_engine_mmsg ? 3 : 600);
+	ck_assert_uint_eq(counts.tx_calls, e == &udp_engine_plain ? 600 : 3);
 	while (total < 600) {
 		wait_for(sink, POLLIN);
 		int n = e->rx(sink, arena, pkt, UDP_BATCH, &counts);
@@ -218,6 +218,139 @@ START_TEST(test_arena)
 }
 END_TEST
 
+/* Two destinations by turns on one socket, all lengths from none to long, single ones and runs that end short: each
+ * gets its own in order and whole, also by an engine's own merged receive. */
+START_TEST(test_runs)
+{
+	static const uint16_t lengths[] = { 100, 100, 100, 40, 40, 0, 0, 7, 900, 900, 900, 900, 100, 1, 1400, 1400, 20 };
+	const struct udp_engine *e = engines[_i];
+	struct addr self, to[2];
+	int fd = open_socket(&self), sink[2] = { open_socket(&to[0]), open_socket(&to[1]) };
+	struct udp_ring *r = udp_ring_new(1000);
+	struct udp_arena *arena = udp_arena_new(1u << 16);
+	struct udp_pkt pkt[UDP_BATCH];
+	static uint8_t bytes[1000][1400];
+	unsigned put = 0;
+
+	memset(&counts, 0, sizeof counts);
+	for (unsigned i = 0; i < 2; i++)
+		ck_assert_int_eq(e->listener(sink[i]), 0);
+	for (; put < 1000; put++) {
+		memset(bytes[put], (int)(put / 2), sizeof bytes[put]);
+		/* Each destination sees every length, a long run of one length among them. */
+		uint16_t len = put >= 500 && put < 800 ? 60 : lengths[put / 2 % TP_COUNT(lengths)];
+		ck_assert(udp_ring_put(r, fd, &to[put % 2], bytes[put], len));
+	}
+	e->flush(r, NULL, NULL, &counts);
+	ck_assert_uint_eq(counts.tx_packets, 1000);
+	if (e == &udp_engine_gso) {
+		ck_assert_uint_gt(counts.gso_sends, 10);
+		ck_assert_uint_gt(counts.gso_segments, 600);
+	} else {
+		ck_assert_uint_eq(counts.gso_sends, 0);
+	}
+	for (unsigned k = 0; k < 2; k++) {
+		for (unsigned seen = k; seen < 1000;) {
+			wait_for(sink[k], POLLIN);
+			int n = e->rx(sink[k], arena, pkt, UDP_BATCH, &counts);
+			ck_assert_int_gt(n, 0);
+			for (int i = 0; i < n; i++) {
+				uint32_t at = 0;
+				do {
+					uint16_t want = seen >= 500 && seen < 800 ? 60 : lengths[seen / 2 % TP_COUNT(lengths)];
+					uint32_t len = pkt[i].seg > 0 && pkt[i].len - at > pkt[i].seg ? pkt[i].seg :
+					    pkt[i].len - at;
+					ck_assert_uint_eq(len, want);
+					ck_assert(!pkt[i].truncated);
+					ck_assert(addr_eq(&pkt[i].from, &self));
+					ck_assert_mem_eq(pkt[i].p + at, bytes[seen], len);
+					at += len;
+					seen += 2;
+				} while (at < pkt[i].len);
+			}
+			udp_arena_reset(arena);
+		}
+		ck_assert_int_eq(e->rx(sink[k], arena, pkt, UDP_BATCH, &counts), 0);
+	}
+	if (e == &udp_engine_gso)	/* loopback carries a merged send unsplit */
+		ck_assert_uint_gt(counts.gro_segments, 600);
+	else
+		ck_assert_uint_eq(counts.gro_segments, 0);
+	udp_ring_free(r);
+	udp_arena_free(arena);
+	close(fd);
+	close(sink[0]);
+	close(sink[1]);
+}
+END_TEST
+
+/* A socket that cannot merge (here: no checksums): asked in one call, then one by one, nothing lost. */
+START_TEST(test_no_gso)
+{
+	const struct udp_engine *e = engines[_i];
+	struct addr self, to;
+	int fd = open_socket(&self), sink = open_socket(&to), on = 1;
+	struct udp_ring *r = udp_ring_new(100);
+	struct told told = { 0 };
+	uint8_t number[200], buf[4];
+
+	memset(&counts, 0, sizeof counts);
+	ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_NO_CHECK, &on, sizeof on), 0);
+	for (unsigned i = 0; i < 200; i++) {
+		number[i] = (uint8_t)i;
+		if (!udp_ring_put(r, fd, &to, &number[i], 1)) {
+			e->flush(r, unsent, &told, &counts);
+			ck_assert(udp_ring_put(r, fd, &to, &number[i], 1));
+		}
+	}
+	e->flush(r, unsent, &told, &counts);
+	ck_assert_uint_eq(told.n, 0);
+	ck_assert_uint_eq(counts.tx_packets, 200);
+	ck_assert_uint_eq(counts.gso_refused, e == &udp_engine_gso ? 2 : 0);	/* runs of 64 and 36 */
+	for (unsigned i = 0; i < 200; i++) {
+		ck_assert_int_eq(recv(sink, buf, sizeof buf, MSG_DONTWAIT), 1);
+		ck_assert_uint_eq(buf[0], i);
+	}
+	udp_ring_free(r);
+	close(fd);
+	close(sink);
+}
+END_TEST
+
+/* A relay socket that merges: the one receive of every engine understands it. */
+START_TEST(test_merged_relay)
+{
+	const struct udp_engine *e = engines[_i];
+	struct addr self, to;
+	int fd = open_socket(&self), sink = open_socket(&to);
+	struct udp_ring *r = udp_ring_new(64);
+	struct udp_arena *arena = udp_arena_new(1u << 18);
+	struct udp_pkt k;
+	uint8_t bytes[30 * 50];
+
+	memset(&counts, 0, sizeof counts);
+	for (unsigned i = 0; i < sizeof bytes; i++)
+		bytes[i] = (uint8_t)i;
+	ck_assert_int_eq(udp_engine_gso.relay(sink), 0);
+	ck_assert_int_eq(e->relay(fd), 0);
+	for (unsigned i = 0; i < 30; i++)
+		ck_assert(udp_ring_put(r, fd, &to, bytes + i * 50, 50));
+	e->flush(r, NULL, NULL, &counts);
+	for (unsigned at = 0; at < sizeof bytes; at += k.len) {
+		ck_assert_int_eq(udp_recv_one(sink, arena, &k), 1);
+		ck_assert_uint_eq(k.seg, k.len > 50 ? 50 : 0);
+		ck_assert_mem_eq(k.p, bytes + at, k.len);
+		if (e == &udp_engine_gso)
+			ck_assert_uint_eq(k.len, sizeof bytes);
+	}
+	ck_assert_int_eq(udp_recv_one(sink, arena, &k), 0);
+	udp_ring_free(r);
+	udp_arena_free(arena);
+	close(fd);
+	close(sink);
+}
+END_TEST
+
 START_TEST(test_df)
 {
 	struct addr self, to;
@@ -245,6 +378,9 @@ suite_udp(void)
 	tcase_add_loop_test(t, test_dead_peer, 0, (int)TP_COUNT(engines));
 	tcase_add_loop_test(t, test_bad_message, 0, (int)TP_COUNT(engines));
 	tcase_add_loop_test(t, test_arena, 0, (int)TP_COUNT(engines));
+	tcase_add_loop_test(t, test_runs, 0, (int)TP_COUNT(engines));
+	tcase_add_loop_test(t, test_no_gso, 0, (int)TP_COUNT(engines));
+	tcase_add_loop_test(t, test_merged_relay, 0, (int)TP_COUNT(engines));
 	tcase_add_test(t, test_df);
 	suite_add_tcase(s, t);
 	return s;

@@ -53,7 +53,8 @@ START_TEST(rates_flood)
 END_TEST
 
 static uint64_t
-carry(struct session *x, const struct bandwidth *b, bool up, uint32_t size, tp_ms from, tp_ms to, unsigned per_ms)
+carry(struct session *x, const struct bandwidth *b, bool up, uint32_t size, tp_ms from, tp_ms to,
+    unsigned per_ms)
 {
 	uint64_t bytes = 0;
 
@@ -67,8 +68,8 @@ carry(struct session *x, const struct bandwidth *b, bool up, uint32_t size, tp_m
 static void
 near(uint64_t got, uint64_t want, uint64_t slack)
 {
-	ck_assert_msg(got + slack >= want && got <= want + slack, "%llu, not about %llu", (unsigned long long)got,
-	    (unsigned long long)want);
+	ck_assert_msg(got + slack >= want && got <= want + slack, "%llu, not about %llu",
+	    (unsigned long long)got, (unsigned long long)want);
 }
 
 START_TEST(per_allocation)
@@ -80,7 +81,7 @@ START_TEST(per_allocation)
 	ck_assert_uint_eq(x->bucket, 0);
 	near(carry(x, &b, true, 1000, NOW, NOW + 10000, 2), 100000 * 11, 2000);
 	near(carry(x, &b, false, 1000, NOW, NOW + 10000, 2), 100000 * 11, 2000);	/* each direction */
-	near(carry(y, &b, true, 100, NOW, NOW + 10000, 10), 100000 * 11, 2000);		/* each allocation */
+	near(carry(y, &b, true, 100, NOW, NOW + 10000, 10), 100000 * 11, 2000); /* each allocation */
 	ck_assert_uint_ne(x->bucket, 0);
 	audit_clean();
 	ck_assert_int_eq(cross_close(&cross, &shard, x), 0);
