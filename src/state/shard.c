@@ -86,6 +86,14 @@ check_head(const struct shard *s)
 	return 0;
 }
 
+int
+shard_keys_check(const void *keys)
+{
+	const struct keys_head *h = keys;
+
+	return h->magic == 0 || (h->magic == KEYS_MAGIC && h->layout == STATE_LAYOUT_KEYS) ? 0 : -EPROTO;
+}
+
 static int
 attach_keys(const struct shard *s)
 {

@@ -139,6 +139,7 @@ children_start(struct children *t, unsigned i, tp_ms now)
 	pub->generation++;
 	pub->starts++;
 	ledger_end(t->ledger);
+	c->foreign = false;
 	c->killed = c->hung = c->paused = c->again = false;
 	c->started = now;
 	c->due = now + CHILD_READY_MS;

@@ -110,7 +110,7 @@ super_spawn(void *arg, unsigned i)
 	snprintf(name, sizeof name, "%s", binary);
 	snprintf(index, sizeof index, "%u", c->index);
 	struct spawn sp = {
-		.path = path, .argv = argv, .control = pair[1], .log = s->log_write,
+		.path = path, .binary = s->binary[c->role], .argv = argv, .control = pair[1], .log = s->log_write,
 		.keep = keep, .keep_count = keep_list(s, c, keep),
 		.ledger = s->ledger, .win = &s->win, .first_shard = c->first_shard, .shard_count = c->shard_count,
 		/* In the background nobody holds the caller's terminal or pipe; the steward only until it is ready, to

@@ -139,12 +139,15 @@ super_reap(struct super *s)
 			s->conf_run.pid = 0;
 			continue;
 		}
+		if (super_upgrade_reaped(s, pid, status))
+			continue;
 		i = children_by_pid(&s->children, pid);
 		if (i >= 0)
 			ended(s, (unsigned)i, status);
 	}
 	children_tick(&s->children, clock_ms());	/* a first restart is due at once */
 	super_stop_step(s);
+	super_upgrade_step(s);
 	super_rearm(s);
 }
 

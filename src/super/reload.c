@@ -49,7 +49,7 @@ super_conf_first(struct super *s)
 {
 	struct conf_run *r = &s->conf_run;
 	struct conf *c = malloc(sizeof *c);
-	int e = c == NULL ? -ENOMEM : conf_run_start(r, s->o, 1, s->foreground, true);
+	int e = c == NULL ? -ENOMEM : conf_run_start(r, s->o, s->binary[ROLE_CONF], 1, s->foreground, true);
 
 	if (e == 0)
 		e = conf_run_wait(r);
@@ -145,6 +145,36 @@ bind_new(struct super *s, const struct conf *c, int *http, char *why, size_t len
 		if (s->ledger->fd[fd].kind == LEDGER_LISTENER && s->ledger->fd[fd].row >= s->conf.listener_count)
 			ledger_close(s->ledger, fd);
 	return e;
+}
+
+int
+super_conf_again(struct super *s, char *why, size_t len)
+{
+	struct conf_run *r = &s->conf_run;
+	struct conf *c = malloc(sizeof *c);
+	int e = c == NULL ? -ENOMEM :
+	    conf_run_start(r, s->o, s->binary[ROLE_CONF], s->conf.generation + 1, s->foreground, s->foreground);
+
+	snprintf(why, len, "the configuration cannot be compiled by the new version");
+	if (e == 0)
+		e = conf_run_wait(r);
+	if (e == -EINVAL && r->line_count > 0)
+		snprintf(why, len, "configuration: %.300s", r->line[0].text);
+	if (e == 0 && (e = conf_run_conf(r, c)) == 0 && (e = conf_keep_rows(&s->conf, c)) == 0) {
+		/* Of the old one only the rows are known: the HTTP port stays where it is. */
+		text_copy(s->conf.metrics_address, sizeof s->conf.metrics_address, c->metrics_address);
+		s->conf.metrics_port = c->metrics_port;
+		e = bind_new(s, c, &s->http_fd, why, len);
+	}
+	if (e == 0) {
+		c->generation = s->conf.generation + 1;
+		e = super_conf_publish(s, c);
+		if (e >= 0)
+			take_users(s, r);
+	}
+	conf_run_end(r);
+	free(c);
+	return e < 0 ? e : 0;
 }
 
 static void
@@ -324,7 +354,8 @@ super_reload(struct super *s, struct requester who)
 	snprintf(text, sizeof text, "RELOADING=1\nMONOTONIC_USEC=%llu000", (unsigned long long)clock_ms());
 	notify_send(text);
 	s->reload_who = who;
-	e = conf_run_start(&s->conf_run, s->o, s->conf.generation + 1, s->foreground, s->foreground);
+	e = conf_run_start(&s->conf_run, s->o, s->binary[ROLE_CONF], s->conf.generation + 1, s->foreground,
+	    s->foreground);
 	if (e == 0)
 		e = loop_add(s->loop, s->conf_run.fd, EPOLLIN, conf_event, s);
 	if (e < 0) {

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "super_int.h"
@@ -112,7 +113,10 @@ child(const struct spawn *s, char *const env[], pid_t parent)
 		err = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, CHILD_FD_LOG + 1);
 		(void)dup2(STDOUT_FILENO, STDERR_FILENO);
 	}
-	execve(s->path, s->argv, env);
+	if (s->binary >= 0)
+		(void)syscall(SYS_execveat, s->binary, "", s->argv, env, AT_EMPTY_PATH);
+	else
+		execve(s->path, s->argv, env);
 	say(err, s->argv[0], s->path);
 	_exit(127);
 }

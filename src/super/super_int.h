@@ -6,6 +6,7 @@
 #ifndef TP_SUPER_INT_H
 #define TP_SUPER_INT_H
 
+#include <limits.h>
 #include <sys/types.h>
 
 #include "tp/super.h"
@@ -53,6 +54,7 @@ struct spawn {
 	const struct windows *win;
 	unsigned first_shard, shard_count;
 	bool keep_stderr;		/* else /dev/null */
+	int  binary;			/* descriptor of the program, -1: by path */
 	bool reduce;			/* give up capabilities before exec (the conf child at first start) */
 	const char *const *pass_env;	/* names of variables that go through; NULL: none.  (Sanitizer builds add theirs) */
 };
@@ -81,6 +83,7 @@ struct child {
 	uint32_t streak;		/* deaths before READY or within CHILD_STABLE_MS of it, in a row */
 	tp_ms    started, due;		/* due: end of back-off, or the deadline to be READY or to have ended; 0 none */
 	bool     killed, hung;		/* SIGKILL sent; by the heartbeat */
+	bool     foreign;		/* of another build, with other messages: it is not talked to */
 	bool     paused;		/* it hung because it was stopped (SIGSTOP), not because of what it did */
 	bool     again;			/* start it again when it has stopped */
 	struct out_msg *out_head, *out_tail;	/* not yet taken by the kernel */
@@ -153,6 +156,7 @@ struct pool {
 };
 void pool_init(struct pool *p, struct ledger *l, const struct windows *w, pool_send_h *send, void *arg);
 /* Takes the rows of a configuration; held sockets stay. */
+void pool_resume(struct pool *p);	/* ports of the sockets that the ledger has: after pool_rows() of a new image */
 void pool_rows(struct pool *p, const struct conf *c);
 /* Before a worker starts: up to `n` sockets of a row for a shard; how many. */
 unsigned pool_fill(struct pool *p, unsigned shard, unsigned row, unsigned n, tp_ms now);
@@ -179,6 +183,10 @@ struct regions {
 	struct stats *super_map;
 };
 int  regions_make(struct regions *r, unsigned shards, uint32_t slot_max);
+/* Maps what another image made.  0 or -errno; *what says which.  `probe`: the key regions' heads, too. */
+int  regions_resume(struct regions *r, bool probe, const char **what);
+/* Fresh STAT regions with the old ones' values, by name: for a build with other counters. */
+int  regions_carry_stats(struct regions *r, int state_fd);
 /* Other, empty regions and another epoll for a shard that cannot be recovered. */
 int  regions_cold(struct regions *r, unsigned shard);
 const struct stats *regions_stat(const struct regions *r, unsigned role, unsigned index);
@@ -212,7 +220,7 @@ struct conf_run {
 	uint32_t errors, line_count;
 	struct conf_line line[CONF_LINES];
 };
-int  conf_run_start(struct conf_run *r, const struct super_options *o, uint64_t generation, bool foreground,
+int  conf_run_start(struct conf_run *r, const struct super_options *o, int binary, uint64_t generation, bool foreground,
     bool keep_stderr);
 /* Reads what is there: 1 complete, 0 more to come, -errno it broke off. */
 int  conf_run_read(struct conf_run *r);
@@ -249,6 +257,7 @@ int  daemon_fork(void);
 void daemon_done(int fd, int code);		/* and lets go of the terminal when code is 0 */
 /* 0, 1, 2 open; 3 and 4 occupied, so that no descriptor of ours has a child's number; all others closed. */
 int  daemon_stdio(void);
+int  daemon_low(void);			/* the part about 3 and 4, for an image that resumes */
 
 /* ---- super.c and its parts ---------------------------------------------------------------------------------------------- */
 
@@ -272,6 +281,24 @@ struct closing { bool used; uint32_t request, generation, left, count; tp_ms dea
 #define SUSPECTS 64
 struct suspect { uint32_t deaths, shard, slot, gen; struct addr source; tp_ms last; };
 
+/*
+ * An upgrade.  The old image:  QUIET -> PROBE -> exec;  the new one:  WORKERS -> KEEPER -> STEWARD -> NONE.
+ * back_*: the image that is gone back to when the new one's processes do not come up.
+ */
+enum upgrade_state { UPGRADE_NONE, UPGRADE_QUIET, UPGRADE_PROBE, UPGRADE_WORKERS, UPGRADE_KEEPER, UPGRADE_STEWARD };
+struct upgrade {
+	enum upgrade_state state;
+	struct requester who;
+	pid_t pid;			/* of the probe */
+	int  report, state_fd;
+	tp_ms deadline;
+	int  back_exe, back_binary[ROLES];
+	uint32_t old_generation;	/* of the keeper or steward that is being replaced */
+	bool foreign, other_stats;	/* what was carried comes from a build with other messages, counters */
+	uint64_t conf_size;
+	const char *failed;		/* resumed because a new image failed: why */
+};
+
 struct super {
 	const struct super_options *o;
 	const struct super_program *programs;
@@ -282,6 +309,9 @@ struct super {
 
 	struct ledger *ledger;
 	int  ledger_ro;
+	int  exe_fd, binary[ROLES];	/* the programs of this build: an installation may replace the files at any time */
+	char exe_path[PATH_MAX];
+	struct upgrade upgrade;
 	struct windows win;
 	struct regions regions;
 	struct children children;
@@ -337,6 +367,7 @@ void super_poison_tell(struct super *s, unsigned i);
 /* reload.c */
 void super_reload(struct super *s, struct requester who);
 int  super_conf_first(struct super *s);			/* exit code, 0 */
+int  super_conf_again(struct super *s, char *why, size_t len);	/* for an image that cannot read the old one's: 0 or -errno */
 int  super_conf_publish(struct super *s, const struct conf *c);	/* its descriptor */
 /* roll.c */
 void super_roll(struct super *s, enum roll_mode mode, unsigned workers, struct requester who);
@@ -354,7 +385,22 @@ void super_drain(struct super *s, bool on, tp_ms span);
 void super_stop_step(struct super *s);			/* a child has ended, or time passed */
 void super_drain_step(struct super *s, tp_ms now);
 void super_cleanup(struct super *s);
+/* upgrade.c: the old image */
+void super_exe(struct super *s);			/* remembers where this program is */
+void super_upgrade(struct super *s, struct requester who);
+void super_upgrade_step(struct super *s);
+bool super_upgrade_reaped(struct super *s, pid_t pid, int status);	/* was it the probe? */
+void super_go_back(struct super *s, int state_fd, const char *why);	/* does not return when it succeeds */
+/* resume.c: the new image */
+void super_resume_step(struct super *s);
+int  super_resume(struct super *s, int state_fd, const char *failed);	/* exit code, 0 */
 /* super.c */
+int  super_watch(struct super *s);			/* loop and signals; exit code, 0 */
+int  super_pool_send(void *arg, unsigned shard, const void *msg, int fd);
+int  super_find_binaries(struct super *s);
+int  super_find_user(struct super *s);
+extern const struct children_ops super_children_ops;
+void super_tick_start(struct super *s);
 void super_rearm(struct super *s);			/* timers follow children_due() */
 void super_check_ready(struct super *s);
 void super_summary(struct super *s);			/* summary.c */
