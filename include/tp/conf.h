@@ -254,7 +254,8 @@ struct conf_request {
 int  conf_load(const struct conf_request *rq, struct conf *conf, struct users **users, size_t *users_len);
 /*
  * For a start without any credential: DIR/secret (32 random bytes as base64url, mode 0600, made when it is not there)
- * becomes the only secret of *users.  check_only: says what would happen and changes nothing.
+ * becomes the only secret of *users; DIR is made when it is missing.  check_only: says what would happen and changes
+ * nothing.
  */
 int  conf_first_secret(const char *dir, bool check_only, struct conf *c, struct users **users, size_t *len,
     conf_report_h *report, void *arg);

@@ -246,8 +246,7 @@ class Starting(Base):
                     self.assertEqual(os.readlink("/proc/%d/fd/%d" % (pid, fd)), "/dev/null")
                 with tc.Client(d.server, "alice", "wonderland") as c:
                     c.allocate()
-                with open(d.dir + "/file.log") as f:
-                    self.assertIn("allocated: user alice", f.read())
+                self.assertTrue(wait_for(lambda: "allocated: user alice" in open(d.dir + "/file.log").read()))
                 again = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20)
                 self.assertEqual(again.returncode, BIND)
                 self.assertIn("pid %d" % pid, again.stderr)
