@@ -1,3 +1,20 @@
 # contrib
 EXTRA_DIST += %D%/sysctl.d/turnpike.conf
 EXTRA_DIST += %D%/packages %D%/install-packages %D%/quickstart %D%/quickstart-proof.py %D%/run-tests
+# service files: installed only where configure was told to (--with-initdir, --with-systemdsystemunitdir)
+EXTRA_DIST += %D%/turnpike.service.in %D%/turnpike.init.in %D%/turnpike.default %D%/turnpike.logrotate
+CLEANFILES += %D%/turnpike.service %D%/turnpike
+SERVICE_EDIT = $(SED) -e 's|@sbindir[@]|$(sbindir)|g' -e 's|@bindir[@]|$(bindir)|g' \
+	-e 's|@sysconfdir[@]|$(sysconfdir)|g' -e 's|@runtimedir[@]|$(runtimedir)|g'
+%D%/turnpike.service: $(srcdir)/%D%/turnpike.service.in Makefile
+	$(AM_V_GEN)$(MKDIR_P) %D% && $(SERVICE_EDIT) $(srcdir)/%D%/turnpike.service.in >$@.tmp && mv $@.tmp $@
+%D%/turnpike: $(srcdir)/%D%/turnpike.init.in Makefile
+	$(AM_V_GEN)$(MKDIR_P) %D% && $(SERVICE_EDIT) $(srcdir)/%D%/turnpike.init.in >$@.tmp && chmod +x $@.tmp && mv $@.tmp $@
+if INSTALL_UNIT
+unitdir = $(systemdsystemunitdir)
+nodist_unit_DATA = %D%/turnpike.service
+endif
+if INSTALL_INIT
+initscriptdir = $(initdir)
+nodist_initscript_SCRIPTS = %D%/turnpike
+endif

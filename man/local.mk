@@ -1,4 +1,5 @@
 # man
 dist_man_MANS += %D%/turnpike.yaml.5
 dist_man_MANS += %D%/turnpikectl.8
+dist_man_MANS += %D%/turnpiked.8
 dist_man_MANS += %D%/turnpike-load.1

@@ -3,8 +3,8 @@
  * conf: the option table, the YAML reader, the check, the dump.
  *
  * `turnpike-conf` compiles YAML into flat structs without pointers and hands them over as sealed
- * memfds: CONF (no secrets; every process may map it), USERS (the keeper only).  Both are replaced
- * as a whole by a reload; nobody changes them in place.
+ * memfds: CONF (no secrets; every process may map it), USERS (the keeper only), CERTS (ushers only).
+ * They are replaced as a whole by a reload; nobody changes them in place.
  *
  * Two archives: libtp_conf.a (table, difference, dump: no libyaml) and libtp_conf_yaml.a (reader,
  * resolver: only turnpike-conf links it).  Errors: 0 or -errno.
@@ -20,11 +20,14 @@
 #define CONF_OWN_MAX       64
 #define CONF_HOST_ADDRS_MAX 256
 #define CONF_SHARDS_MAX    128
+#define CONF_CERTS_MAX     32
+#define CONF_PATH_MAX      256
 
 enum conf_family { CONF_FAMILY_IPV4, CONF_FAMILY_IPV6, CONF_FAMILY_CLIENT };
 enum conf_algs { CONF_ALGS_ANY, CONF_ALGS_SHA256 };
 enum conf_engine { CONF_ENGINE_AUTO, CONF_ENGINE_PLAIN, CONF_ENGINE_MMSG, CONF_ENGINE_GSO };
 enum conf_logformat { CONF_LOG_TEXT, CONF_LOG_JSON };
+enum conf_tls { CONF_TLS12, CONF_TLS13 };
 
 enum conf_transport { CONF_UDP = 1, CONF_TCP = 2, CONF_TLS = 4, CONF_DTLS = 8 };
 /* Transports that listeners may ask for in this version; the reader refuses the others. */
@@ -46,10 +49,15 @@ struct conf_relay {
 };
 struct conf_ports { uint16_t min, max; };
 struct conf_own { struct addr addr; struct conf_ports ports; };	/* allow_own; transport udp */
+/* The files, for the dump and for whoever watches them; what they hold is in CERTS. */
+struct conf_certificate {
+	char     certificate[CONF_PATH_MAX], key[CONF_PATH_MAX], password_file[CONF_PATH_MAX];	/* "": none */
+	int64_t  not_after;		/* Unix seconds: the first certificate of the file */
+};
 struct conf_rules { uint32_t count; struct cidr rule[CONF_RULES_MAX]; };
 
 #define CONF_MAGIC   0x54504346u	/* "TPCF" */
-#define CONF_LAYOUT  1			/* raised when the struct changes */
+#define CONF_LAYOUT  2			/* raised when the struct changes */
 
 /* The compiled configuration.  Times in ms, rates in bytes per second, sizes in bytes. */
 struct conf {
@@ -87,6 +95,7 @@ struct conf {
 	char     user[33];
 	uint64_t workers, shards;	/* 0: auto */
 	uint64_t shutdown_grace;
+	char     drain_alternate[64];	/* address:port; empty: none */
 	uint64_t receive_buffer, send_buffer, relay_receive_buffer;
 	uint32_t engine;		/* enum conf_engine */
 	char     cpu_affinity[128];	/* "auto", "none" or a list that conf_cpus() reads */
@@ -96,6 +105,12 @@ struct conf {
 	uint32_t log_format;		/* enum conf_logformat */
 	char     metrics_address[64];
 	uint64_t metrics_port;
+
+	uint32_t certificate_count;
+	uint32_t tls_min_version;	/* enum conf_tls */
+	struct conf_certificate certificates[CONF_CERTS_MAX];
+	uint64_t half_open_per_prefix, half_open_total, handshake_timeout;
+	uint64_t ushers;
 };
 
 /* ---- cpus.c ---------------------------------------------------------------------------------- */
@@ -132,12 +147,29 @@ struct users {
 	char     realm[128];
 };
 
+/* ---- certs: what the ushers alone map ------------------------------------------------------- */
+
+#define CERTS_MAGIC 0x54504345u		/* "TPCE" */
+#define CERTS_LAYOUT 1
+#define CERTS_PEM_MAX 65536		/* of one file */
+#define CERTS_PASSWORD_MAX 1024
+struct certs_part { uint32_t at, len; };	/* offset from the start of the region */
+struct certs_entry {
+	struct certs_part chain, key;	/* PEM as in the files, not terminated */
+	struct certs_part password;	/* len 0: the key is not encrypted */
+};
+/* Followed by the bytes. */
+struct certs {
+	uint32_t magic, layout;
+	uint32_t count, zero;
+	struct certs_entry entry[CONF_CERTS_MAX];	/* in the order of tls.certificates */
+};
+
 /* ---- options.c: the table -------------------------------------------------------------------- */
 
 enum opt_type {
 	OPT_BOOL, OPT_INT, OPT_TIME, OPT_SIZE, OPT_RATE, OPT_STR, OPT_PATH, OPT_PORTS, OPT_COUNT_AUTO,
-	OPT_ENUM_FAMILY, OPT_ENUM_ALGS, OPT_ENUM_LEVEL, OPT_ENUM_LOGFORMAT, OPT_ENUM_ENGINE,
-	OPT_LIST,
+	OPT_ENUM_FAMILY, OPT_ENUM_ALGS, OPT_ENUM_LEVEL, OPT_ENUM_LOGFORMAT, OPT_ENUM_ENGINE, OPT_ENUM_TLS, OPT_LIST,
 };
 enum opt_class { OPT_NOW, OPT_WORKERS, OPT_RESTART };
 struct option_row {
@@ -162,6 +194,8 @@ void conf_defaults(struct conf *c);
 /* Checks magic, layout, counts and bounds of a mapped region before anybody uses it. */
 int  conf_validate(const struct conf *c, size_t size);
 int  users_validate(const struct users *u, size_t size);
+int  certs_validate(const struct certs *c, size_t size);
+static inline const void *certs_bytes(const struct certs *c, struct certs_part p) { return (const char *)c + p.at; }
 static inline const struct users_secret *users_secrets(const struct users *u) { return (const void *)(u + 1); }
 static inline const struct users_user *users_users(const struct users *u)
 {
@@ -206,6 +240,10 @@ struct conf_request {
 	conf_report_h *report;
 	void *arg;
 	bool foreground;		/* resolves log.target auto */
+	/* Where to put the CERTS region: a malloc'ed block, for the caller to wipe and free; set on success only, never
+	 * NULL then.  NULL: not wanted. */
+	struct certs **certs;
+	size_t *certs_len;
 };
 /*
  * Reads, checks everything and resolves (includes, "*", default addresses, relative paths, secret

@@ -30,6 +30,11 @@ struct msg_head {
 #define MSG_ROWS_MAX   64
 #define MSG_STUN_MAX   2048		/* a request that is passed to the keeper */
 #define MSG_TEXT_MAX   1024
+#define MSG_USHERS_MAX 16
+#define MSG_HS_DATAGRAM_MAX 2048	/* a DTLS datagram on its way to or from the usher */
+#define MSG_HS_FLIGHT_MAX 4096		/* the server's last flight */
+#define MSG_HS_PIECES  8		/* in so many datagrams */
+#define MSG_SESSION_LEN 424		/* struct seal_session of tp/seal.h */
 
 /*
  * Descriptors that every child starts with.  0, 1, 2: /dev/null (stderr stays while in the foreground).
@@ -56,6 +61,11 @@ struct msg_start {
 	uint8_t  foreground, drop_privileges, zero[2];
 	uint32_t uid, gid;		/* when drop_privileges: what to become */
 	uint32_t draining;
+	/* TLS.  Look at usher_fd[i] and usher_stat_fd[i] for i < usher_count only. */
+	uint32_t usher_count;
+	int32_t  usher_fd[MSG_USHERS_MAX];	/* worker: SEQPACKET to each usher.  An usher has its ends in peer_fd[] */
+	int32_t  certs_fd;			/* usher: struct certs of tp/conf.h */
+	int32_t  usher_stat_fd[MSG_USHERS_MAX];	/* steward: read-only */
 };
 /* A shard the child owns (worker) or may look at (steward: keys_fd and epoll_fd are -1). */
 struct msg_shard {
@@ -139,6 +149,55 @@ struct msg_conf_text { struct msg_head h; uint32_t level; char text[MSG_TEXT_MAX
 enum conf_blob { BLOB_CONF, BLOB_USERS, BLOB_CERTS };
 struct msg_conf_blob { struct msg_head h; uint32_t blob, zero; uint64_t size; };	/* + sealed memfd */
 struct msg_conf_done { struct msg_head h; uint32_t ok, errors, warnings, zero; };
+
+/* ---- handshakes: who sends what when is in tp/usher.h ---- */
+
+struct msg_certs { struct msg_head h; uint64_t size, generation; };	/* + memfd: struct certs */
+/* Which handshake.  A stream is told by {worker, request}, a DTLS one by {worker, shard, row, client}. */
+struct hs_who {
+	uint64_t request;		/* stream: the worker's own (slot and generation), handed back as it is; DTLS: 0 */
+	uint64_t number;		/* the usher's own, never used twice; 0 in what starts a handshake */
+	uint32_t worker, shard, row;	/* row: of the listener */
+	struct addr client;
+	uint8_t  dtls, zero[3];
+};
+struct msg_hs_stream { struct msg_head h; struct hs_who who; };	/* + the connection, non-blocking, nothing read from it */
+/* hello: a whole ClientHello whose cookie was right.  Otherwise a datagram that belongs to a handshake, or to nothing. */
+struct msg_hs_datagram {
+	struct msg_head h;
+	struct hs_who who;
+	uint16_t hello, len;
+	uint8_t  datagram[MSG_HS_DATAGRAM_MAX];
+};
+/* Send this to the client from the listener's socket. */
+struct msg_hs_reply {
+	struct msg_head h;
+	struct hs_who who;
+	uint16_t zero, len;
+	uint8_t  datagram[MSG_HS_DATAGRAM_MAX];
+};
+enum hs_alpn { HS_ALPN_NONE, HS_ALPN_TURN, HS_ALPN_DISCOVERY };
+struct msg_hs_done {
+	struct msg_head h;
+	struct hs_who who;
+	uint16_t version, cipher;	/* as on the wire: 0303 0304 FEFD, C02B ... */
+	uint8_t  alpn;			/* enum hs_alpn */
+	uint8_t  pieces;		/* stream: 0 or 1 */
+	uint16_t piece[MSG_HS_PIECES];	/* lengths, one datagram each, back to back in flight[] */
+	uint8_t  flight[MSG_HS_FLIGHT_MAX];
+	_Alignas(8) uint8_t session[MSG_SESSION_LEN];	/* struct seal_session */
+};
+/* The session is published: forget it. */
+struct msg_hs_ack { struct msg_head h; struct hs_who who; };
+enum hs_reason {
+	HS_R_NONE, HS_R_CLOSED /* by the client */, HS_R_TIMEOUT, HS_R_CROWDED /* oldest beyond a cap */,
+	HS_R_ALERT /* the client sent one */, HS_R_PROTOCOL /* what the client sent is wrong */,
+	HS_R_NO_MATCH /* no common version, suite, group or ALPN */, HS_R_INTERNAL, HS_R_CANCELED, HS_REASONS
+};
+/* It came to nothing; an alert, if any is due, was sent. */
+struct msg_hs_fail { struct msg_head h; struct hs_who who; uint8_t reason /* enum hs_reason */, zero[7]; };
+/* The client is gone, or the connection was closed. */
+struct msg_hs_cancel { struct msg_head h; struct hs_who who; };
 
 /* Room for the largest. */
 union msg {

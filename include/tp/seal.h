@@ -332,4 +332,57 @@ int  seal_dtls_alert(const struct seal *k, struct seal_ctx *c, uint64_t seq, enu
 int  seal_final_flight(const struct seal *k, struct seal_ctx *c, struct seal_dtls *d, struct seal_final *f,
     uint8_t *out, size_t room);
 
+/* ---- hello.c: DTLS before there is a session (RFC 6347 4.2.1) -------------------------------- */
+
+#define SEAL_HELLO_MAX 2048			/* longest ClientHello datagram that is looked at */
+#define SEAL_COOKIE_LEN 20
+#define SEAL_VERIFY_LEN (SEAL_DTLS_HEAD + 12 + 3 + SEAL_COOKIE_LEN)	/* a HelloVerifyRequest: 48 bytes */
+
+/* A ClientHello that is alone and whole in its datagram.  Pointers are into it. */
+struct seal_hello {
+	uint64_t record_seq;		/* of its record */
+	uint16_t message_seq;
+	uint16_t version;		/* FEFD: DTLS 1.2 */
+	const uint8_t *random;		/* 32 bytes */
+	const uint8_t *cookie;
+	size_t   cookie_len;		/* 0: none */
+	const uint8_t *body;
+	size_t   body_len;
+	size_t   cookie_at;		/* where in the body the cookie's length is */
+};
+/*
+ * SEAL_OK, or a fault: a fragment, a record of another kind or epoch, something behind it, lengths that do not add up.
+ * Costs nothing but reading: no more than n bytes, whatever they declare.
+ */
+int  seal_hello_parse(struct seal_hello *h, const uint8_t *p, size_t n);
+
+/* [0] makes cookies, both are accepted.  number: low byte of the key's epoch, in the cookie's first byte; the two
+ * differ (a daemon younger than one epoch uses number - 1 and any secret key). */
+struct seal_cookie_keys {
+	uint8_t key[2][32];
+	uint8_t number[2];
+};
+/* Keyed BLAKE2b over the client's address and all of the hello but the cookie. */
+void seal_cookie_make(uint8_t out[SEAL_COOKIE_LEN], const struct seal_cookie_keys *keys, const struct addr *client,
+    const struct seal_hello *h);
+bool seal_cookie_ok(const struct seal_cookie_keys *keys, const struct addr *client, const struct seal_hello *h);
+
+enum seal_verdict {
+	SEAL_V_DROP,		/* no answer */
+	SEAL_V_VERIFY,		/* send reply, SEAL_VERIFY_LEN bytes: a HelloVerifyRequest, smaller than what asked for it */
+	SEAL_V_PASS,		/* the address is proven: MSG_HS_DATAGRAM with hello = 1 */
+};
+/*
+ * What to do with a datagram whose first record is of class SEAL_D_HELLO.  Keeps nothing.  A wrong cookie gets no
+ * answer: its hello is the client's second message, and one more HelloVerifyRequest would number the handshake out of
+ * step; the client starts again.
+ */
+enum seal_verdict seal_hello_judge(const struct seal_cookie_keys *keys, const struct addr *client, const uint8_t *p,
+    size_t n, uint8_t reply[SEAL_VERIFY_LEN]);
+/*
+ * For the usher: the first hello, which led to this second one (record_seq > 0): message 0, no cookie, one record number
+ * earlier.  Returns its length, less than that of the datagram that h was parsed from.
+ */
+size_t seal_hello_first(uint8_t *out, const struct seal_hello *h);
+
 #endif

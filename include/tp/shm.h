@@ -34,6 +34,7 @@ void region_unmap(void *base, size_t size);
 typedef _Atomic uint32_t lock_word;
 #define LOCK_WAITERS 0x80000000u
 #define LOCK_WAIT_MS 2
+#define LOCK_PATIENCE_MS 20		/* for what a client would otherwise have to send again: see cross.c */
 /* Takes the lock, waiting at most wait_ms (0: try once).  0, or -ETIMEDOUT. */
 int  lock_take(lock_word *w, uint32_t owner, unsigned wait_ms);
 void lock_give(lock_word *w, uint32_t owner);

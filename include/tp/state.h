@@ -133,6 +133,9 @@ struct shard_adopted { uint32_t live, dropped, half; };
 typedef void shard_dropped_h(void *arg, const struct session *s, uint32_t slot, const char *why);
 struct shard_adopted shard_adopt(struct shard *s, tp_ms now, shard_dropped_h *dropped, void *arg);
 
+/* Is a KEYS region of this layout, or still empty?  0 or -EPROTO. */
+int  shard_keys_check(const void *keys);
+
 uint32_t shard_live(const struct shard *s);
 uint32_t shard_high(const struct shard *s);	/* slots ever used: iterate below it */
 /* Reader (another process): a consistent copy of a live slot, or false. */
@@ -200,6 +203,7 @@ void session_each_peer(const struct shard *s, const struct session *x, tp_ms now
 struct cross {
 	void *region;
 	uint32_t owner;			/* index of this worker: the name in lock words and of its redo log */
+	bool     hurried;		/* the last transaction waited for a lock in vain: the next waits LOCK_WAIT_MS only */
 };
 size_t cross_region_size(void);
 /* Who attaches first to the all-zero region (the supervisor) gives the seed and initialises it; everybody

@@ -28,6 +28,13 @@ struct super_program { enum proc_role role; const char *binary; };
 /* Runs until stopped; the exit code of turnpiked (0, 69 cannot bind, 78 configuration, 70 internal). */
 int  super_run(const struct super_options *o, const struct super_program *programs, unsigned n);
 
+/* Goes on where another image of the supervisor stopped: with what that one wrote to `state_fd`, and every descriptor.
+ * `failed`: NULL, or why a newer image came back to this one. */
+int  super_run_on(const struct super_options *o, const struct super_program *programs, unsigned n, int state_fd,
+    const char *failed);
+/* Could it?  Reads the state, maps every region, changes nothing.  Says "ok" or why not on descriptor 3; exit code. */
+int  super_probe(const struct super_options *o, const struct super_program *programs, unsigned n, int state_fd);
+
 /* ---- the ledger: the supervisor's own state, published read-only for the steward (status, verify) ---------- */
 
 enum child_state { CHILD_NONE, CHILD_STARTING, CHILD_READY, CHILD_STOPPING, CHILD_BACKOFF, CHILD_PARKED };

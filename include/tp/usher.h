@@ -2,12 +2,56 @@
 /*
  * usher: TLS and DTLS handshakes with OpenSSL, and the export of what they agreed on.
  *
+ * turnpike-usher is told by the supervisor like a keeper: START (conf_fd, certs_fd, stat_fd, peer_fd[] by worker index),
+ * GO, answered by READY; later CONF, then CERTS (contexts are made with the CONF at hand; the old certificates stay where the new ones are refused; a handshake in
+ * progress keeps those that it began with) and STOP (goes on for up to 2 s while handshakes are in progress).  Between
+ * each worker index and each usher is one SOCK_SEQPACKET pair whose ends the supervisor keeps for ever: what is
+ * queued survives the death of either side.  With several ushers the worker chooses by a hash of the client's
+ * address, so that all datagrams of a client come to one.
+ *
+ *	W -> U  HS_STREAM + fd			W -> U  HS_DATAGRAM hello = 1
+ *	   |						   |
+ *	   v	      records, one at a time		   v	   <-- HS_DATAGRAM hello = 0
+ *	 HALF-OPEN -- flights written by the usher	 HALF-OPEN --> HS_REPLY, also again after a timeout
+ *	   |  |							 |  |
+ *	   |  +--- error, deadline, cap, HS_CANCEL --------------+  |     alert (if due), HS_FAIL, forgotten
+ *	   |							    |
+ *	   v	finished: SSL object freed, our copy of fd closed   v
+ *	 UNTAKEN --> HS_DONE, again every 0.5 s, for 60 s at most; no HS_FAIL from here
+ *	   |
+ *	   v	<-- HS_ACK (or HS_CANCEL)
+ *	 forgotten
+ *
+ * Rules for the worker
+ * - HS_STREAM: `who` with worker, request, shard, row, client; number 0, dtls 0.  The descriptor is a duplicate of an
+ *   accepted, non-blocking connection that the supervisor stores and of which nothing was read.  From then on the worker
+ *   neither reads nor writes it until HS_DONE or HS_FAIL.  Sent again for a request that the usher has: ignored, or
+ *   answered by HS_DONE; so a successor that is in doubt may send it again.
+ * - HS_DONE: publish the session first, then send the flight (TLS 1.2: our ChangeCipherSpec and Finished as they are;
+ *   TLS 1.3: nothing is left to send), then HS_ACK with the same `who`, number included.  It may come several times and
+ *   after the worker's death to its successor: a session that is published already is only acknowledged; of the
+ *   flight, TCP's own counters tell what went out.  Every byte that the client sent behind its Finished is still in
+ *   the socket.  DTLS: send each piece as one datagram; a lost one is repeated with seal_final_flight().
+ * - A request that the worker does not know (closed meanwhile): HS_ACK, and wipe the message.  Wipe it in any case.
+ * - HS_FAIL: the alert, if any, is written; close the connection.
+ * - HS_CANCEL when it closes a connection that the usher has.  No answer.
+ * - DTLS: the worker answers a hello without a cookie itself (seal_hello_judge) and keeps nothing.  SEAL_V_PASS: HS_DATAGRAM
+ *   with hello = 1.  Datagrams of class SEAL_D_HANDSHAKE, and of SEAL_D_SESSION from a client without a session: hello
+ *   = 0; the usher drops what belongs to no handshake (and counts it), so the worker needs no list of handshakes, only a
+ *   limit of rate per prefix.  `who` without request and number.  A hello with another random replaces a half-open
+ *   handshake of the same 5-tuple; beside an untaken one it is dropped.  A full queue is a lost datagram.
+ * - The death of an usher costs the handshakes in it, and nothing says so: the worker's own deadline for a stream in
+ *   the usher's hands is limits.handshake_timeout and a few seconds.  `number` tells an HS_ACK for a predecessor.
+ *
  * Errors: 0 or -errno.
  */
 #ifndef TP_USHER_H
 #define TP_USHER_H
 
+#include "tp/msg.h"
 #include "tp/seal.h"
+
+_Static_assert(MSG_SESSION_LEN == sizeof(struct seal_session), "a session fits its message exactly");
 
 struct ssl_st;
 struct ssl_ctx_st;
@@ -66,5 +110,10 @@ int  usher_export(struct seal_session *out, struct ssl_st *ssl, const struct ush
 /* The SSL object no longer refers to the tap. */
 void usher_tap_detach(struct ssl_st *ssl);
 void usher_tap_fini(struct usher_tap *tap);
+
+/* ---- usher.c: the process --------------------------------------------------------------------- */
+
+/* turnpike-usher INDEX; returns the exit code. */
+int  usher_main(int argc, char **argv);
 
 #endif

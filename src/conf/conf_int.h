@@ -82,6 +82,10 @@ struct secret_entry {
 	struct users_secret s;
 	const struct node *at;
 };
+struct cert_entry {			/* of one certificate */
+	const char *chain, *key, *password;
+	size_t chain_len, key_len, password_len;
+};
 struct load {
 	const struct conf_request *rq;
 	struct conf *conf;		/* the result */
@@ -93,6 +97,8 @@ struct load {
 	const struct node *relay_at[CONF_RELAYS_MAX];
 	struct listener_wish wish[CONF_LISTENERS_MAX];
 	unsigned wish_count;
+	struct cert_entry cert[CONF_CERTS_MAX];
+	const struct node *cert_at[CONF_CERTS_MAX];
 	struct user_entry *users;
 	struct secret_entry *secrets;
 	size_t user_count, user_cap, secret_count, secret_cap;
@@ -125,11 +131,24 @@ bool shape_read(struct load *l, const struct node *map, const char *what, const 
 void list_read(struct load *l, const struct option_row *o, const struct node *n);
 void users_read(struct load *l, const struct node *n);
 void secrets_read(struct load *l, const struct node *n);
+/* Reported when everybody may read or write the file. */
+bool is_world_readable(struct load *l, const struct node *at, const char *path, const struct stat *st);
+/* The bytes of a secret file without its last newline, in load memory; reported and false when it is none. */
+bool read_secret_file(struct load *l, const struct node *n, const char *what, size_t max, const uint8_t **out, size_t *len);
 /* Duplicates, example values, short secrets; then one block.  conf->listeners must be complete. */
 void creds_check(struct load *l);
 void creds_fini(struct load *l);
 /* A malloc'ed block, users sorted by name. */
 struct users *creds_block(struct load *l, size_t *len);
+
+/* ---- certs.c: certificates and keys ------------------------------------------------------------- */
+
+/* One entry of tls.certificates: read, decrypted for a moment, checked, kept as it is in the files. */
+void certificate_read(struct load *l, const struct node *n);
+/* Listeners that need a certificate have one. */
+void certs_check(struct load *l);
+/* The CERTS region, malloc'ed. */
+struct certs *certs_block(struct load *l, size_t *len);
 
 /* ---- suggest.c -------------------------------------------------------------------------------- */
 

@@ -21,7 +21,7 @@ static const char *const examples[] = {
 
 /* ---- values ----------------------------------------------------------------------------------- */
 
-static bool
+bool
 is_world_readable(struct load *l, const struct node *at, const char *path, const struct stat *st)
 {
 	if (!(st->st_mode & (S_IROTH | S_IWOTH)))
@@ -31,7 +31,7 @@ is_world_readable(struct load *l, const struct node *at, const char *path, const
 }
 
 /* The bytes of a secret file without its last newline. */
-static bool
+bool
 read_secret_file(struct load *l, const struct node *n, const char *what, size_t max, const uint8_t **out, size_t *len)
 {
 	const char *path;

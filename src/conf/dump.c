@@ -17,6 +17,7 @@ static const char *const list_example[OPTION_COUNT][4] = {
 	[OPTION_users] = { "alice: { password_file: alice.password }", "bob: { key_file: bob.key }" },
 	[OPTION_secrets] = { "- { file: new.secret }", "- { file: old.secret, until: \"2030-01-01T00:00:00Z\" }" },
 	[OPTION_listeners] = { "- { address: \"*\", port: 3478, transport: udp }" },
+	[OPTION_certificates] = { "- { certificate: fullchain.pem, key: privkey.pem }" },
 	[OPTION_relays] = { "- { address: 10.0.0.5, external: 203.0.113.7, ports: 50000-59999 }", "- \"2001:db8::5\"" },
 	[OPTION_peer_deny] = { "- 198.51.100.0/24" },
 	[OPTION_peer_allow] = { "- 203.0.113.0/24" },

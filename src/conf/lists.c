@@ -288,6 +288,9 @@ read_entry(struct load *l, const struct option_row *o, const struct node *n)
 	case OPTION_peer_own:
 		read_own(l, n);
 		break;
+	case OPTION_certificates:
+		certificate_read(l, n);
+		break;
 	default:
 		read_rule(l, o, n);
 		break;

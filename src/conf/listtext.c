@@ -74,6 +74,20 @@ print_own(const struct conf_own *o, FILE *f)
 	    o->ports.max);
 }
 
+static void
+print_certificate(const struct conf_certificate *x, FILE *f)
+{
+	fputs("{ certificate: ", f);
+	yaml_print_text(x->certificate, f);
+	fputs(", key: ", f);
+	yaml_print_text(x->key, f);
+	if (x->password_file[0] != '\0') {
+		fputs(", password_file: ", f);
+		yaml_print_text(x->password_file, f);
+	}
+	fputs(" }", f);
+}
+
 static const struct conf_rules *
 rules_of(const struct conf *c, enum option_id id)
 {
@@ -88,6 +102,8 @@ list_len(const struct conf *c, enum option_id id)
 		return c->listener_count;
 	case OPTION_relays:
 		return c->relay_count;
+	case OPTION_certificates:
+		return c->certificate_count;
 	case OPTION_peer_own:
 		return c->peer_own_count;
 	case OPTION_peer_deny:
@@ -108,6 +124,8 @@ print_entry(const struct conf *c, enum option_id id, unsigned i, FILE *f)
 		print_listener(&c->listeners[i], f);
 	else if (id == OPTION_relays)
 		print_relay(c, &c->relays[i], f);
+	else if (id == OPTION_certificates)
+		print_certificate(&c->certificates[i], f);
 	else if (id == OPTION_peer_own)
 		print_own(&c->peer_own[i], f);
 	else

@@ -297,7 +297,10 @@ conf_load(const struct conf_request *rq, struct conf *conf, struct users **users
 	read_all(l);
 	resolve(l);
 	creds_check(l);
+	certs_check(l);
 	if (l->errors == 0) {
+		if (rq->certs != NULL)
+			*rq->certs = certs_block(l, rq->certs_len);
 		*users = creds_block(l, users_len);
 		*conf = *l->conf;
 		rc = 0;

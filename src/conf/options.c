@@ -45,6 +45,7 @@ static const char *const algs_words[] = { "any", "sha256", NULL };
 static const char *const level_words[] = { "error", "warn", "info", "debug", NULL };
 static const char *const engine_words[] = { "auto", "plain", "mmsg", "gso", NULL };
 static const char *const format_words[] = { "text", "json", NULL };
+static const char *const tls_words[] = { "1.2", "1.3", NULL };
 
 static const char *const *
 words_of(enum opt_type type)
@@ -60,6 +61,8 @@ words_of(enum opt_type type)
 		return format_words;
 	case OPT_ENUM_ENGINE:
 		return engine_words;
+	case OPT_ENUM_TLS:
+		return tls_words;
 	default:
 		return NULL;
 	}

@@ -294,6 +294,17 @@ check_affinity(struct load *l)
 		load_error(l, l->seen[OPTION_cpu_affinity], "io.cpu_affinity: allowed: auto, none, or processors such as 0,2-5");
 }
 
+static void
+check_alternate(struct load *l)
+{
+	const char *text = l->conf->drain_alternate;
+	struct addr a;
+
+	if (text[0] != '\0' && (addr_parse(&a, text) < 0 || a.port == 0))
+		load_error(l, l->seen[OPTION_drain_alternate], "drain.alternate: allowed: address:port of another server, "
+		    "[address]:port for IPv6, or \"\" for none");
+}
+
 void
 resolve(struct load *l)
 {
@@ -305,6 +316,7 @@ resolve(struct load *l)
 	check_realm(l);
 	check_metrics(l);
 	check_affinity(l);
+	check_alternate(l);
 	if (c->default_lifetime > c->max_lifetime)
 		load_error(l, place_of(l, OPTION_default_lifetime, OPTION_max_lifetime),
 		    "relay.default_lifetime: longer than relay.max_lifetime");

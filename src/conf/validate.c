@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * validate.c: is a mapped CONF or USERS region fit for use?  Run once after mapping, so that nobody
+ * validate.c: is a mapped CONF, USERS or CERTS region fit for use?  Run once after mapping, so that nobody
  * needs to check counts, terminators and enums afterwards.  The regions are sealed: what was checked stays.
  */
 #include "config.h"
@@ -28,6 +28,8 @@ enum_max(enum opt_type type)
 		return LOG_L_DEBUG;
 	case OPT_ENUM_ENGINE:
 		return CONF_ENGINE_GSO;
+	case OPT_ENUM_TLS:
+		return CONF_TLS13;
 	default:
 		return CONF_LOG_JSON;
 	}
@@ -87,8 +89,16 @@ static bool
 lists_are_valid(const struct conf *c)
 {
 	if (c->listener_count > CONF_LISTENERS_MAX || c->relay_count > CONF_RELAYS_MAX
-	    || c->peer_own_count > CONF_OWN_MAX || c->host_addr_count > CONF_HOST_ADDRS_MAX)
+	    || c->peer_own_count > CONF_OWN_MAX || c->host_addr_count > CONF_HOST_ADDRS_MAX
+	    || c->certificate_count > CONF_CERTS_MAX)
 		return false;
+	for (uint32_t i = 0; i < c->certificate_count; i++) {
+		const struct conf_certificate *x = &c->certificates[i];
+
+		if (!is_terminated(x->certificate, CONF_PATH_MAX) || !is_terminated(x->key, CONF_PATH_MAX)
+		    || !is_terminated(x->password_file, CONF_PATH_MAX))
+			return false;
+	}
 	for (uint32_t i = 0; i < c->listener_count; i++) {
 		const struct conf_listener *l = &c->listeners[i];
 
@@ -161,5 +171,26 @@ users_validate(const struct users *u, size_t size)
 	for (uint32_t i = 0; i < u->user_count; i++)
 		if (!user_is_valid(&users_users(u)[i]))
 			return -EINVAL;
+	return 0;
+}
+
+static bool
+part_is_valid(struct certs_part p, uint32_t max, size_t size)
+{
+	return p.len <= max && p.at >= sizeof(struct certs) && p.at <= size && p.len <= size - p.at;
+}
+
+int
+certs_validate(const struct certs *c, size_t size)
+{
+	if (size < sizeof *c || c->magic != CERTS_MAGIC || c->layout != CERTS_LAYOUT || c->count > CONF_CERTS_MAX)
+		return -EINVAL;
+	for (uint32_t i = 0; i < c->count; i++) {
+		const struct certs_entry *e = &c->entry[i];
+
+		if (!part_is_valid(e->chain, CERTS_PEM_MAX, size) || !part_is_valid(e->key, CERTS_PEM_MAX, size)
+		    || !part_is_valid(e->password, CERTS_PASSWORD_MAX, size))
+			return -EINVAL;
+	}
 	return 0;
 }

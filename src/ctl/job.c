@@ -253,6 +253,8 @@ job_run(struct job *j, enum ctl_command c)
 		return cmd_simple(j, CMD_UNDRAIN);
 	case CTL_CMD_RESTART:
 		return cmd_simple(j, CMD_RESTART_WORKERS);
+	case CTL_CMD_UPGRADE:
+		return cmd_simple(j, CMD_UPGRADE);
 	case CTL_CMD_LOG:
 		return cmd_log(j);
 	case CTL_CMD_CREDENTIALS:

@@ -139,7 +139,7 @@ static const struct sandbox_rule common[] = {
 	ANY(SYS_clock_gettime), ANY(SYS_clock_nanosleep), ANY(SYS_gettimeofday), ANY(SYS_getrandom),
 	ANY(SYS_brk), ANY(SYS_munmap), ANY(SYS_mremap), ANY(SYS_madvise),
 	CLEAR(SYS_mmap, 2, PROT_EXEC), CLEAR(SYS_mprotect, 2, PROT_EXEC),
-	EQ(SYS_futex, 1, FUTEX_WAIT), EQ(SYS_futex, 1, FUTEX_WAKE),
+	EQ(SYS_futex, 1, FUTEX_WAIT), EQ(SYS_futex, 1, FUTEX_WAKE), EQ(SYS_futex, 1, FUTEX_WAIT_BITSET),
 	EQ(SYS_futex, 1, FUTEX_WAIT | FUTEX_PRIVATE_FLAG), EQ(SYS_futex, 1, FUTEX_WAKE | FUTEX_PRIVATE_FLAG),
 	ANY(SYS_rt_sigprocmask), ANY(SYS_rt_sigreturn), ANY(SYS_sigaltstack), ANY(SYS_restart_syscall),
 	ANY(SYS_sched_yield), ANY(SYS_getpid), ANY(SYS_gettid), ANY(SYS_getppid), ANY(SYS_fstat),

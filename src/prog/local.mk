@@ -7,7 +7,7 @@ pkglibexec_PROGRAMS += %D%/turnpike-conf
 %C%_turnpike_conf_SOURCES = %D%/turnpike-conf.c
 %C%_turnpike_conf_CFLAGS = $(AM_CFLAGS) $(SODIUM_CFLAGS)
 %C%_turnpike_conf_LDADD = src/conf/libtp_conf_yaml.a src/conf/libtp_conf.a src/io/libtp_io.a src/base/libtp_base.a \
-	$(YAML_LIBS) $(SODIUM_LIBS)
+	$(YAML_LIBS) $(SODIUM_LIBS) $(CRYPTO_LIBS)
 sbin_PROGRAMS += %D%/turnpiked
 %C%_turnpiked_SOURCES = %D%/turnpiked.c
 %C%_turnpiked_LDADD = src/super/libtp_super.a src/conf/libtp_conf.a src/state/libtp_state.a src/shm/libtp_shm.a \
@@ -31,3 +31,7 @@ bin_PROGRAMS += %D%/turnpike-load
 %C%_turnpike_load_CFLAGS = $(AM_CFLAGS) -pthread
 %C%_turnpike_load_LDADD = src/load/libtp_load.a src/stun/libtp_stun.a src/base/libtp_base.a \
 	$(JANSSON_LIBS) $(SODIUM_LIBS) $(CRYPTO_LIBS)
+pkglibexec_PROGRAMS += %D%/turnpike-usher
+%C%_turnpike_usher_SOURCES = %D%/turnpike-usher.c
+%C%_turnpike_usher_LDADD = src/usher/libtp_usher.a src/seal/libtp_seal.a src/conf/libtp_conf.a src/shm/libtp_shm.a \
+	src/io/libtp_io.a src/base/libtp_base.a $(SSL_LIBS) $(SODIUM_LIBS) $(CRYPTO_LIBS)

@@ -180,13 +180,15 @@ send_blob(struct args *a, enum conf_blob blob, const char *name, const void *byt
 }
 
 static int
-send_result(struct args *a, struct conf *conf, const struct users *users, size_t users_len, bool ok)
+send_result(struct args *a, struct conf *conf, const struct users *users, size_t users_len,
+    const struct certs *certs, size_t certs_len, bool ok)
 {
 	struct msg_conf_done m = { .h.type = MSG_CONF_DONE, .h.generation = (uint32_t)a->generation };
 
 	conf->generation = a->generation;
 	ok = ok && send_blob(a, BLOB_CONF, "turnpike-conf", conf, sizeof *conf)
-	    && send_blob(a, BLOB_USERS, "turnpike-users", users, users_len);
+	    && send_blob(a, BLOB_USERS, "turnpike-users", users, users_len)
+	    && send_blob(a, BLOB_CERTS, "turnpike-certs", certs, certs_len);
 	m.ok = ok;
 	m.errors = a->errors;
 	m.warnings = a->warnings;
@@ -201,7 +203,8 @@ load(struct args *a)
 {
 	struct conf *conf = calloc(1, sizeof *conf);
 	struct users *users = NULL;
-	size_t len = 0;
+	struct certs *certs = NULL;
+	size_t len = 0, certs_len = 0;
 	bool ok;
 	int rc;
 
@@ -209,6 +212,8 @@ load(struct args *a)
 		return EX_OSERR;
 	a->rq.report = on_report;
 	a->rq.arg = a;
+	a->rq.certs = &certs;
+	a->rq.certs_len = &certs_len;
 	ok = conf_load(&a->rq, conf, &users, &len) == 0;
 	if (ok && users->user_count == 0 && users->secret_count == 0 && a->mode != MODE_DUMP
 	    && (a->mode == MODE_CHECK || a->state_dir != NULL))
@@ -216,14 +221,17 @@ load(struct args *a)
 		    on_report, a) == 0;
 	rc = ok ? EX_OK : EX_CONFIG;
 	if (a->mode == MODE_FD)
-		rc = send_result(a, conf, users, len, ok);
+		rc = send_result(a, conf, users, len, certs, certs_len, ok);
 	else if (ok && a->mode == MODE_DUMP)
 		conf_dump(conf, stdout);
 	else if (ok)
 		printf("%s: configuration ok\n", a->rq.file);
 	if (users != NULL)
 		sodium_memzero(users, len);
+	if (certs != NULL)
+		sodium_memzero(certs, certs_len);
 	free(users);
+	free(certs);
 	free(conf);
 	return rc;
 }

@@ -4,10 +4,13 @@
  */
 #include "config.h"
 
+#include <sys/prctl.h>
+
 #include "tp/keep.h"
 
 int
 main(int argc, char **argv)
 {
+	(void)prctl(PR_SET_NAME, "turnpike-keeper");	/* started by descriptor, it has that number as name */
 	return keeper_main(argc, argv);
 }

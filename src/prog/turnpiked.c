@@ -23,14 +23,16 @@ static const struct super_program programs[] = {
 	{ ROLE_CONF, "turnpike-conf" },
 };
 
-enum { OPT_SET = 256, OPT_RUNTIME, OPT_STATE, OPT_LIBEXEC };
-enum what { RUN, CHECK, DUMP, HELP };
+enum { OPT_SET = 256, OPT_RUNTIME, OPT_STATE, OPT_LIBEXEC, OPT_RESUME, OPT_FAILED, OPT_PROBE };
+enum what { RUN, CHECK, DUMP, HELP, RESUME, PROBE };
 
 struct args {
 	struct super_options o;
 	const char *sets[SETS_MAX];
 	char config[PATH_MAX], runtime[PATH_MAX], state[PATH_MAX], libexec[PATH_MAX];
 	enum what what;
+	int state_fd;			/* RESUME, PROBE: what an upgrade hands over */
+	const char *failed;
 };
 
 static const char usage_text[] =
@@ -114,6 +116,15 @@ take(struct args *a, int option)
 	case OPT_LIBEXEC:
 		a->o.libexec_dir = absolute(a->libexec, optarg);
 		break;
+	/* The supervisor gives these to itself. */
+	case OPT_RESUME:
+	case OPT_PROBE:
+		a->what = option == OPT_RESUME ? RESUME : PROBE;
+		a->state_fd = atoi(optarg);
+		break;
+	case OPT_FAILED:
+		a->failed = optarg;
+		break;
 	case 'V':
 		puts("turnpiked " PACKAGE_VERSION);
 		exit(0);
@@ -133,6 +144,8 @@ parse(struct args *a, int argc, char **argv)
 		{ "dump-config", no_argument, NULL, 'T' }, { "foreground", no_argument, NULL, 'f' },
 		{ "set", required_argument, NULL, OPT_SET }, { "runtime-dir", required_argument, NULL, OPT_RUNTIME },
 		{ "state-dir", required_argument, NULL, OPT_STATE }, { "libexec-dir", required_argument, NULL, OPT_LIBEXEC },
+		{ "resume", required_argument, NULL, OPT_RESUME }, { "resume-failed", required_argument, NULL, OPT_FAILED },
+		{ "probe-state", required_argument, NULL, OPT_PROBE },
 		{ "version", no_argument, NULL, 'V' }, { "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 },
 	};
 	const char *env = getenv("TURNPIKE_LIBEXEC");
@@ -196,6 +209,10 @@ main(int argc, char **argv)
 		fputs("\nConfiguration options, for the file or --set:\n", stdout);
 		fflush(stdout);
 	}
+	if (a.what == PROBE)
+		return super_probe(&a.o, programs, TP_COUNT(programs), a.state_fd);
+	if (a.what == RESUME)
+		return super_run_on(&a.o, programs, TP_COUNT(programs), a.state_fd, a.failed);
 	if (a.what != RUN)
 		return run_conf(&a);
 	return super_run(&a.o, programs, TP_COUNT(programs));

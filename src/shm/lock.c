@@ -29,7 +29,8 @@ relax(void)
 static bool
 swap(lock_word *w, uint32_t from, uint32_t to)
 {
-	return atomic_compare_exchange_strong_explicit(w, &from, to, memory_order_acquire, memory_order_relaxed);
+	return atomic_compare_exchange_strong_explicit(
+	    w, &from, to, memory_order_acquire, memory_order_relaxed);
 }
 
 static bool
@@ -71,7 +72,8 @@ wait_for(lock_word *w, uint32_t me, unsigned wait_ms)
 			continue;
 		if (!(seen & LOCK_WAITERS) && !swap(w, seen, seen | LOCK_WAITERS))
 			continue;
-		syscall(SYS_futex, w, FUTEX_WAIT_BITSET, seen | LOCK_WAITERS, &end, NULL, FUTEX_BITSET_MATCH_ANY);
+		syscall(SYS_futex, w, FUTEX_WAIT_BITSET, seen | LOCK_WAITERS, &end, NULL,
+		    FUTEX_BITSET_MATCH_ANY);
 	}
 }
 
@@ -115,7 +117,8 @@ lock_give(lock_word *w, uint32_t owner)
 	do {
 		if ((seen & ~LOCK_WAITERS) != owner + 1)
 			return;
-	} while (!atomic_compare_exchange_weak_explicit(w, &seen, 0, memory_order_release, memory_order_relaxed));
+	} while (!atomic_compare_exchange_weak_explicit(
+	    w, &seen, 0, memory_order_release, memory_order_relaxed));
 	CRASH_POINT("lock:given");
 	if (seen & LOCK_WAITERS)
 		wake(w, 1);
@@ -129,7 +132,8 @@ lock_recover(lock_word *words, unsigned n, size_t stride, uint32_t owner)
 		uint32_t seen = atomic_load_explicit(w, memory_order_relaxed);
 
 		while ((seen & ~LOCK_WAITERS) == owner + 1)
-			if (atomic_compare_exchange_weak_explicit(w, &seen, 0, memory_order_acq_rel, memory_order_relaxed))
+			if (atomic_compare_exchange_weak_explicit(
+				w, &seen, 0, memory_order_acq_rel, memory_order_relaxed))
 				break;
 		wake(w, INT32_MAX);
 	}

@@ -92,8 +92,9 @@ region_map(int fd, size_t size, bool write, bool secret)
 	base = mmap(NULL, span, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (base == MAP_FAILED)
 		return NULL;
-	if (mmap(base + page, size, write ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0) ==
-	    MAP_FAILED || (secret && madvise(base + page, size, MADV_DONTDUMP) != 0)) {
+	if (mmap(base + page, size, write ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED | MAP_FIXED, fd,
+		0) == MAP_FAILED ||
+	    (secret && madvise(base + page, size, MADV_DONTDUMP) != 0)) {
 		r = errno;
 		munmap(base, span);
 		errno = r;

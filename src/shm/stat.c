@@ -45,7 +45,8 @@ stat_error(struct stats *s, unsigned code)
 	int row = stat_error_row(code);
 
 	if (row >= 0)
-		atomic_store_explicit((_Atomic uint64_t *)&s->error[row], s->error[row] + 1, memory_order_relaxed);
+		atomic_store_explicit(
+		    (_Atomic uint64_t *)&s->error[row], s->error[row] + 1, memory_order_relaxed);
 }
 
 unsigned

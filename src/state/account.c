@@ -9,8 +9,16 @@
 
 #include "state_int.h"
 
-static inline uint32_t load(const _Atomic uint32_t *p) { return atomic_load_explicit((_Atomic uint32_t *)p, memory_order_acquire); }
-static inline void put(_Atomic uint32_t *p, uint32_t v) { atomic_store_explicit(p, v, memory_order_release); }
+static inline uint32_t
+load(const _Atomic uint32_t *p)
+{
+	return atomic_load_explicit((_Atomic uint32_t *)p, memory_order_acquire);
+}
+static inline void
+put(_Atomic uint32_t *p, uint32_t v)
+{
+	atomic_store_explicit(p, v, memory_order_release);
+}
 
 /* Without the lock (bandwidth, the steward) a chain may change underfoot: a miss is then possible, anything
  * worse is not. */
@@ -24,7 +32,8 @@ account_find(const struct cross *c, enum account_kind kind, uint64_t key)
 	for (unsigned i = 0; i < ACCOUNT_WALK && link != 0 && link <= ACCOUNTS; i++) {
 		const struct account *a = &all[link - 1];
 
-		if (atomic_load_explicit((_Atomic uint64_t *)&a->key, memory_order_relaxed) == key && load(&a->kind) == kind)
+		if (atomic_load_explicit((_Atomic uint64_t *)&a->key, memory_order_relaxed) == key &&
+		    load(&a->kind) == kind)
 			return link;
 		link = load(&a->next);
 	}

@@ -95,8 +95,9 @@ is_clean(const struct adoption *a, const struct session *x)
 	size_t head = offsetof(struct session, seq), more = offsetof(struct session, more);
 	const uint8_t *p = (const uint8_t *)x;
 
-	return slot_key(a->s, session_slot(a->s, x))->gen == 0 && memcmp(p + head, zero, more - head) == 0 &&
-	    memcmp(p + more + 4, zero, sizeof *x - more - 4) == 0;
+	return slot_key(a->s, session_slot(a->s, x))->gen == 0 &&
+	       memcmp(p + head, zero, more - head) == 0 &&
+	       memcmp(p + more + 4, zero, sizeof *x - more - 4) == 0;
 }
 
 static void
@@ -182,7 +183,8 @@ adopt_index(struct adoption *a)
 {
 	struct index_sum have = index_sum(a->s);
 
-	if (memcmp(&have, &a->live, sizeof have) != 0 || a->live.count * 2 > (uint64_t)1 << a->s->head->index_log2)
+	if (memcmp(&have, &a->live, sizeof have) != 0 || a->live.count * 2 > (uint64_t)1
+										 << a->s->head->index_log2)
 		index_rebuild(a->s, a->out.live);
 	a->s->head->index_count = a->out.live;
 }

@@ -60,7 +60,8 @@ is_same(const struct view *v, const struct session *x, uint32_t slot)
 		return true;
 	atomic_thread_fence(memory_order_acquire);
 	return session_read(v->s, slot, &now) && now.gen == x->gen &&
-	    atomic_load_explicit(&now.seq, memory_order_relaxed) == atomic_load_explicit(&x->seq, memory_order_relaxed);
+	       atomic_load_explicit(&now.seq, memory_order_relaxed) ==
+		   atomic_load_explicit(&x->seq, memory_order_relaxed);
 }
 
 /* True when this block is reached for the first time. */
@@ -89,8 +90,8 @@ is_chain_sound(struct view *v, const struct session *x, uint32_t slot)
 		link = b.next;
 	}
 	link = x->bucket;
-	return link == 0 || (block_read(v->s, link, x->gen, &b) && b.owner == slot + 1 && b.kind == BLOCK_BUCKET &&
-	    (mark(v, link) || !v->a->still));
+	return link == 0 || (block_read(v->s, link, x->gen, &b) && b.owner == slot + 1 &&
+				b.kind == BLOCK_BUCKET && (mark(v, link) || !v->a->still));
 }
 
 static void
@@ -131,7 +132,8 @@ check_peers(struct view *v, const struct session *x)
 	qsort(v->peers, v->n, sizeof *v->peers, by_peer);
 	for (unsigned i = 1; i < v->n; i++)
 		if (by_peer(&v->peers[i - 1], &v->peers[i]) == 0)
-			why = v->peers[i].channel != 0 ? "a peer has two channels" : "a peer has two permissions";
+			why = v->peers[i].channel != 0 ? "a peer has two channels"
+						       : "a peer has two permissions";
 	qsort(v->peers, v->n, sizeof *v->peers, by_channel);
 	for (unsigned i = 1; i < v->n; i++)
 		if (v->peers[i].channel != 0 && v->peers[i].channel == v->peers[i - 1].channel)
@@ -186,7 +188,8 @@ audit_slot(struct view *v, uint32_t slot)
 		audit_breach(v->a, "shard %u slot %u: left half filled", v->s->index, slot);
 	if (state == SESSION_LIVE && !session_read(v->s, slot, &x)) {
 		if (v->a->still)
-			audit_breach(v->a, "shard %u slot %u: left in the middle of a change", v->s->index, slot);
+			audit_breach(
+			    v->a, "shard %u slot %u: left in the middle of a change", v->s->index, slot);
 		return;
 	}
 	if (state == SESSION_ENDING && v->a->still)
@@ -212,18 +215,21 @@ audit_lists(struct view *v)
 		link = peek32(&s->slots[link - 1].more);
 	}
 	if (link != 0 || n != v->slots[SESSION_FREE])
-		audit_breach(v->a, "shard %u: free list has %u of %u slots", s->index, n, v->slots[SESSION_FREE]);
-	for (link = peek32(&s->head->block_free); link != 0 && link <= v->blocks && blocks <= v->blocks; blocks++) {
-		if (peek32(&s->blocks[link - 1].owner) != 0 || (v->seen[(link - 1) / 8] >> ((link - 1) % 8)) & 1)
+		audit_breach(
+		    v->a, "shard %u: free list has %u of %u slots", s->index, n, v->slots[SESSION_FREE]);
+	for (link = peek32(&s->head->block_free); link != 0 && link <= v->blocks && blocks <= v->blocks;
+	     blocks++) {
+		if (peek32(&s->blocks[link - 1].owner) != 0 ||
+		    (v->seen[(link - 1) / 8] >> ((link - 1) % 8)) & 1)
 			break;
 		link = peek32(&s->blocks[link - 1].next);
 	}
 	if (link != 0 || blocks + v->reached != v->blocks)
-		audit_breach(v->a, "shard %u: %u blocks, %u in chains, %u in the free list", s->index, v->blocks,
-		    (unsigned)v->reached, (unsigned)blocks);
+		audit_breach(v->a, "shard %u: %u blocks, %u in chains, %u in the free list", s->index,
+		    v->blocks, (unsigned)v->reached, (unsigned)blocks);
 	if (shard_live(s) != live || index_sum(s).count != live || s->head->index_count != live)
-		audit_breach(v->a, "shard %u: %u live, %u counted, %u in the index", s->index, live, shard_live(s),
-		    (unsigned)index_sum(s).count);
+		audit_breach(v->a, "shard %u: %u live, %u counted, %u in the index", s->index, live,
+		    shard_live(s), (unsigned)index_sum(s).count);
 }
 
 static void

@@ -33,13 +33,15 @@ struct relay_row { struct relay_ref relay; const struct audit_row *of; };
 static int
 by_fd(const void *l, const void *r)
 {
-	return compare((uint64_t)((const struct relay_row *)l)->relay.fd, (uint64_t)((const struct relay_row *)r)->relay.fd);
+	return compare((uint64_t)((const struct relay_row *)l)->relay.fd,
+	    (uint64_t)((const struct relay_row *)r)->relay.fd);
 }
 
 static int
 by_port(const void *l, const void *r)
 {
-	const struct relay_ref *a = &((const struct relay_row *)l)->relay, *b = &((const struct relay_row *)r)->relay;
+	const struct relay_ref *a = &((const struct relay_row *)l)->relay,
+			       *b = &((const struct relay_row *)r)->relay;
 	uint64_t x = (uint64_t)a->row << 32 | (uint64_t)a->family << 16 | a->port;
 	uint64_t y = (uint64_t)b->row << 32 | (uint64_t)b->family << 16 | b->port;
 
@@ -60,7 +62,8 @@ by_prefix(const void *l, const void *r)
 
 /* Both still there?  Else one ended while we read, and the other took what it had. */
 static bool
-are_both(const struct audit *a, const struct audit_row *x, const struct audit_row *y, const struct shard *shards, unsigned n)
+are_both(const struct audit *a, const struct audit_row *x, const struct audit_row *y,
+    const struct shard *shards, unsigned n)
 {
 	const struct audit_row *rows[2] = { x, y };
 	unsigned same = 0;
@@ -71,8 +74,8 @@ are_both(const struct audit *a, const struct audit_row *x, const struct audit_ro
 		for (unsigned j = 0; j < n; j++) {
 			struct session now;
 
-			if (shards[j].index == rows[i]->shard && session_read(&shards[j], rows[i]->slot, &now) &&
-			    now.gen == rows[i]->gen)
+			if (shards[j].index == rows[i]->shard &&
+			    session_read(&shards[j], rows[i]->slot, &now) && now.gen == rows[i]->gen)
 				same++;
 		}
 	return same == 2;
@@ -90,8 +93,8 @@ audit_clients(struct audit *a, const struct shard *shards, unsigned n)
 		if (!x->live)
 			continue;
 		if (last != NULL && by_client(last, x) == 0 && are_both(a, last, x, shards, n))
-			audit_breach(a, "shard %u slot %u and shard %u slot %u: the same 5-tuple", last->shard, last->slot,
-			    x->shard, x->slot);
+			audit_breach(a, "shard %u slot %u and shard %u slot %u: the same 5-tuple",
+			    last->shard, last->slot, x->shard, x->slot);
 		last = x;
 	}
 }
@@ -105,8 +108,8 @@ audit_twice(struct audit *a, struct relay_row *rows, size_t n, order_h *order, c
 		const struct audit_row *x = rows[i - 1].of, *y = rows[i].of;
 
 		if (order(&rows[i - 1], &rows[i]) == 0 && are_both(a, x, y, shards, shard_n))
-			audit_breach(a, "shard %u slot %u and shard %u slot %u: the same %s", x->shard, x->slot, y->shard,
-			    y->slot, what);
+			audit_breach(a, "shard %u slot %u and shard %u slot %u: the same %s", x->shard,
+			    x->slot, y->shard, y->slot, what);
 	}
 }
 
@@ -123,7 +126,8 @@ audit_relays(struct audit *a, const struct shard *shards, unsigned n)
 	for (size_t i = 0; i < a->n; i++)
 		for (unsigned j = 0; j < 2; j++)
 			if (a->rows[i].live && a->rows[i].relay[j].family != 0)
-				rows[count++] = (struct relay_row){ .relay = a->rows[i].relay[j], .of = &a->rows[i] };
+				rows[count++] =
+				    (struct relay_row){.relay = a->rows[i].relay[j], .of = &a->rows[i]};
 	audit_twice(a, rows, count, by_fd, "relay descriptor", shards, n);
 	audit_twice(a, rows, count, by_port, "relayed address", shards, n);
 	free(rows);
@@ -147,7 +151,8 @@ audit_counts(struct audit *a, enum account_kind kind, order_h *order)
 		counted += j - i;
 		if (have != j - i)
 			audit_breach(a, "cross: %s %016llx has %u sessions and is counted %u",
-			    kind == ACCOUNT_USER ? "user" : "prefix", (unsigned long long)key, (unsigned)(j - i), have);
+			    kind == ACCOUNT_USER ? "user" : "prefix", (unsigned long long)key,
+			    (unsigned)(j - i), have);
 	}
 	return counted;
 }
@@ -175,7 +180,8 @@ audit_stripe(struct audit *a, unsigned stripe)
 	for (; link != 0 && link <= bump && freed <= bump && all[link - 1].count == 0; freed++)
 		link = all[link - 1].next;
 	if (link != 0 || used + freed != bump)
-		audit_breach(a, "cross: stripe %u: %u accounts, %u used, %u free", stripe, bump, used, freed);
+		audit_breach(
+		    a, "cross: stripe %u: %u accounts, %u used, %u free", stripe, bump, used, freed);
 	return sum;
 }
 
@@ -186,7 +192,8 @@ audit_still(struct audit *a)
 	uint64_t sum = 0, counted;
 
 	for (unsigned i = 0; i < CROSS_STRIPES; i++)
-		if ((atomic_load_explicit(&cross_stripe(c, i)->lock, memory_order_relaxed) & ~LOCK_WAITERS) != 0)
+		if ((atomic_load_explicit(&cross_stripe(c, i)->lock, memory_order_relaxed) &
+			~LOCK_WAITERS) != 0)
 			audit_breach(a, "cross: lock word %u is held", i);
 	for (uint32_t i = 0; i < SHARDS_MAX; i++)
 		if (atomic_load_explicit(&cross_redo(c, i)->op, memory_order_relaxed) != REDO_NONE)
@@ -199,8 +206,8 @@ audit_still(struct audit *a)
 		audit_breach(a, "cross: accounts sum up to %llu, sessions to %llu", (unsigned long long)sum,
 		    (unsigned long long)counted);
 	if (cross_total(c) != a->n)
-		audit_breach(a, "cross: total is %llu, sessions are %llu", (unsigned long long)cross_total(c),
-		    (unsigned long long)a->n);
+		audit_breach(a, "cross: total is %llu, sessions are %llu",
+		    (unsigned long long)cross_total(c), (unsigned long long)a->n);
 }
 
 void

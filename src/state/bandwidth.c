@@ -33,11 +33,13 @@ take(_Atomic uint64_t *tat, uint64_t rate, uint32_t bytes, uint64_t now)
 	for (unsigned i = 0; i < CAS_TRIES; i++) {
 		uint64_t v = atomic_load_explicit(tat, memory_order_relaxed), from = v > now ? v : now;
 
-		if (v > now + burst)		/* the rate was lower once, or somebody scribbled: begin to fill now */
-			atomic_compare_exchange_strong_explicit(tat, &v, now + burst, memory_order_relaxed, memory_order_relaxed);
+		if (v > now + burst) /* the rate was lower once, or somebody scribbled: begin to fill now */
+			atomic_compare_exchange_strong_explicit(
+			    tat, &v, now + burst, memory_order_relaxed, memory_order_relaxed);
 		if (from > now + burst || from + cost > now + burst)
 			return false;
-		if (atomic_compare_exchange_weak_explicit(tat, &v, from + cost, memory_order_relaxed, memory_order_relaxed))
+		if (atomic_compare_exchange_weak_explicit(
+			tat, &v, from + cost, memory_order_relaxed, memory_order_relaxed))
 			return true;
 	}
 	return true;
@@ -79,7 +81,8 @@ account_of(struct cross *c, const struct session *x, struct bucket *k)
 static uint32_t
 lease_size(const struct bandwidth *b, uint32_t bytes)
 {
-	uint64_t rate = b->per_user == 0 || (b->total != 0 && b->total < b->per_user) ? b->total : b->per_user;
+	uint64_t rate =
+	    b->per_user == 0 || (b->total != 0 && b->total < b->per_user) ? b->total : b->per_user;
 	uint64_t lease = rate / LEASES_PER_SECOND;
 
 	lease = lease < LEASE_MAX ? lease : LEASE_MAX;
@@ -105,7 +108,8 @@ lease(struct cross *c, const struct session *x, struct bucket *k, const struct b
 }
 
 bool
-bandwidth_take(struct cross *c, struct shard *s, struct session *x, const struct bandwidth *b, bool up, uint32_t bytes, tp_ms now)
+bandwidth_take(struct cross *c, struct shard *s, struct session *x, const struct bandwidth *b, bool up,
+    uint32_t bytes, tp_ms now)
 {
 	unsigned dir = up ? 0 : 1;
 	uint64_t now_ns = now * 1000000u;

@@ -116,7 +116,8 @@ see4(struct found *f, struct chan4 *c, uint16_t number, const struct addr *peer,
 static void
 see6(struct found *f, struct chan6 *c, uint16_t number, const struct addr *peer, tp_ms now)
 {
-	bool same_peer = peer->family == ADDR_V6 && c->port == peer->port && memcmp(c->ip, peer->ip, 16) == 0;
+	bool same_peer =
+	    peer->family == ADDR_V6 && c->port == peer->port && memcmp(c->ip, peer->ip, 16) == 0;
 
 	if (f->room6 == NULL && (c->number == 0 || !in_force(c->expiry, now)))
 		f->room6 = c;
@@ -152,7 +153,8 @@ clear(struct session *x, uint16_t *number, uint32_t *expiry)
 }
 
 static int
-install(struct shard *s, struct session *x, uint16_t number, const struct addr *peer, struct found *f, uint32_t expiry)
+install(struct shard *s, struct session *x, uint16_t number, const struct addr *peer, struct found *f,
+    uint32_t expiry)
 {
 	bool v4 = peer->family == ADDR_V4;
 	struct block *b = NULL;
@@ -221,7 +223,8 @@ clear_expired(struct shard *s, struct session *x, uint16_t number, const struct 
 }
 
 int
-chan_bind(struct shard *s, struct session *x, uint16_t number, const struct addr *peer, tp_ms now, unsigned max)
+chan_bind(
+    struct shard *s, struct session *x, uint16_t number, const struct addr *peer, tp_ms now, unsigned max)
 {
 	uint32_t expiry = TP_SEC_UP(now + CHANNEL_LIFETIME * 1000u);
 	struct found f;

@@ -98,11 +98,36 @@ tx_unlock(struct tx *t, unsigned n)
 		lock_give(&cross_stripe(t->c, t->stripe[n])->lock, t->c->owner);
 }
 
+/*
+ * Whoever holds a stripe may have lost its processor for a few ms: on a loaded machine 2 ms are not enough, and an Allocate
+ * that is dropped costs its client half a second.  A lock that does not come free at all must not cost that much each time,
+ * because the sessions of this shard wait meanwhile: after one long wait in vain the waits are short until one succeeds.
+ */
+static int
+tx_lock(struct tx *t)
+{
+	struct cross *c = t->c;
+
+	for (unsigned i = 0; i < t->n; i++)
+		if (lock_take(&cross_stripe(c, t->stripe[i])->lock, c->owner,
+		    c->hurried ? LOCK_WAIT_MS : LOCK_PATIENCE_MS) != 0) {
+			tx_unlock(t, i);
+			c->hurried = true;
+			return -ETIMEDOUT;
+		}
+	c->hurried = false;
+	return 0;
+}
+
 static int
 tx_begin(struct tx *t, struct cross *c, const struct shard *s, const struct session *x, bool token)
 {
-	*t = (struct tx){ .c = c, .was = { .shard = s->index, .slot = session_slot(s, x), .gen = x->gen, .user = x->user,
-	    .prefix = cross_prefix(c, &x->client) } };
+	*t = (struct tx){.c = c,
+	    .was = {.shard = s->index,
+		.slot = session_slot(s, x),
+		.gen = x->gen,
+		.user = x->user,
+		.prefix = cross_prefix(c, &x->client)}};
 	assert(c->owner < SHARDS_MAX);
 	if (t->was.user != 0)
 		tx_stripe(t, account_stripe(t->was.user));
@@ -110,11 +135,8 @@ tx_begin(struct tx *t, struct cross *c, const struct shard *s, const struct sess
 	if (token)
 		tx_stripe(t, STRIPE_TOKEN);
 	tx_stripe(t, STRIPE_TOTAL);
-	for (unsigned i = 0; i < t->n; i++)
-		if (lock_take(&cross_stripe(c, t->stripe[i])->lock, c->owner, LOCK_WAIT_MS) != 0) {
-			tx_unlock(t, i);
-			return -ETIMEDOUT;
-		}
+	if (tx_lock(t) != 0)
+		return -ETIMEDOUT;
 	if (t->was.user != 0)
 		t->was.user_count = account_count(c, ACCOUNT_USER, t->was.user);
 	t->was.prefix_count = account_count(c, ACCOUNT_PREFIX, t->was.prefix);
@@ -155,7 +177,8 @@ find_token(struct tx *t, uint64_t token)
 	at = cross_token(t->c, t->was.token_at - 1);
 	if (at->user != t->was.user)
 		return -ENOENT;
-	t->was.token = (struct reservation){ .token = token, .user = at->user, .id = at->id, .expiry = at->expiry };
+	t->was.token =
+	    (struct reservation){.token = token, .user = at->user, .id = at->id, .expiry = at->expiry};
 	return 0;
 }
 
@@ -185,7 +208,8 @@ set_total(struct cross *c, uint64_t total)
 }
 
 int
-cross_open(struct cross *c, struct shard *s, struct session *x, const struct cross_limits *limits, uint64_t token)
+cross_open(
+    struct cross *c, struct shard *s, struct session *x, const struct cross_limits *limits, uint64_t token)
 {
 	struct tx t;
 	int r;

@@ -32,8 +32,16 @@ table_now(const struct shard *s, struct table *t)
 	return true;
 }
 
-static inline uint64_t get(const struct table *t, uint32_t i) { return atomic_load_explicit(&t->at[i], memory_order_acquire); }
-static inline void put(const struct table *t, uint32_t i, uint64_t v) { atomic_store_explicit(&t->at[i], v, memory_order_release); }
+static inline uint64_t
+get(const struct table *t, uint32_t i)
+{
+	return atomic_load_explicit(&t->at[i], memory_order_acquire);
+}
+static inline void
+put(const struct table *t, uint32_t i, uint64_t v)
+{
+	atomic_store_explicit(&t->at[i], v, memory_order_release);
+}
 static inline uint64_t entry(uint32_t tag, uint32_t slot) { return ((uint64_t)tag << 32) | (slot + 1); }
 static inline uint32_t home(const struct table *t, uint64_t e) { return (uint32_t)(e >> 32) & t->mask; }
 
@@ -238,7 +246,8 @@ index_sum(const struct shard *s)
 void
 index_rebuild(struct shard *s, uint32_t live)
 {
-	uint32_t k = atomic_load_explicit(&s->head->index_log2, memory_order_relaxed), high = shard_high(s), n = 0;
+	uint32_t k = atomic_load_explicit(&s->head->index_log2, memory_order_relaxed), high = shard_high(s),
+		 n = 0;
 	struct table t;
 
 	while ((uint64_t)live * 2 > (uint64_t)1 << k && k < s->index_max)

@@ -175,7 +175,8 @@ perm_set(struct shard *s, struct session *x, const struct addr *peer, tp_ms now,
 }
 
 bool
-perm_fits(const struct shard *s, const struct session *x, const struct addr *peers, unsigned n, tp_ms now, unsigned max)
+perm_fits(const struct shard *s, const struct session *x, const struct addr *peers, unsigned n, tp_ms now,
+    unsigned max)
 {
 	/* find() only looks. */
 	struct found f = find(s, (struct session *)(uintptr_t)x, &(struct addr){ 0 }, now);

@@ -67,7 +67,8 @@ may_be(const struct cross *c, enum account_kind kind, uint64_t key, uint32_t bef
 	for (uint32_t i = 0; i < bump; i++)
 		if (atomic_load_explicit((_Atomic uint64_t *)&all[i].key, memory_order_relaxed) == key &&
 		    atomic_load_explicit((_Atomic uint32_t *)&all[i].kind, memory_order_relaxed) == kind)
-			count = atomic_load_explicit((_Atomic uint32_t *)&all[i].count, memory_order_relaxed);
+			count =
+			    atomic_load_explicit((_Atomic uint32_t *)&all[i].count, memory_order_relaxed);
 	return count == before || count == after;
 }
 

@@ -48,7 +48,8 @@ session_read(const struct shard *s, uint32_t slot, struct session *copy)
 		if (atomic_load_explicit(&x->seq, memory_order_relaxed) == seq &&
 		    atomic_load_explicit((_Atomic uint32_t *)&x->gen, memory_order_relaxed) == gen &&
 		    atomic_load_explicit(&x->state, memory_order_relaxed) == SESSION_LIVE &&
-		    copy->gen == gen && gen != 0 && atomic_load_explicit(&copy->state, memory_order_relaxed) == SESSION_LIVE)
+		    copy->gen == gen && gen != 0 &&
+		    atomic_load_explicit(&copy->state, memory_order_relaxed) == SESSION_LIVE)
 			return true;
 	}
 	return false;
@@ -139,7 +140,8 @@ session_sweep(struct shard *s, uint32_t cursor, uint32_t n, tp_ms now, session_o
 		cursor = session_slot(s, x) + 1;
 		if (state == SESSION_ENDING || (state == SESSION_LIVE && !in_force(x->expiry, now)))
 			over(arg, x);
-		else if (state == SESSION_LIVE && (x->perm_count != 0 || x->chan_count != 0 || x->more != 0))
+		else if (state == SESSION_LIVE &&
+			 (x->perm_count != 0 || x->chan_count != 0 || x->more != 0))
 			peers_sweep(s, x, now);
 	}
 	return cursor < high ? cursor : 0;

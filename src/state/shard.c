@@ -86,6 +86,14 @@ check_head(const struct shard *s)
 	return 0;
 }
 
+int
+shard_keys_check(const void *keys)
+{
+	const struct keys_head *h = keys;
+
+	return h->magic == 0 || (h->magic == KEYS_MAGIC && h->layout == STATE_LAYOUT_KEYS) ? 0 : -EPROTO;
+}
+
 static int
 attach_keys(const struct shard *s)
 {
@@ -114,11 +122,18 @@ shard_attach(struct shard *s, unsigned index, void *region, void *keys, uint32_t
 		return -EINVAL;
 	l = layout_of(slot_max);
 	*s = (struct shard){
-		.index = index, .region = region, .keys = writer ? keys : NULL, .writer = writer,
-		.slot_max = slot_max, .slots = (struct session *)(void *)(base + l.slots),
-		.head = region, .blocks = (struct block *)(void *)(base + l.blocks),
-		.area = { (_Atomic uint64_t *)(void *)(base + l.area[0]), (_Atomic uint64_t *)(void *)(base + l.area[1]) },
-		.index_max = shard_index_max(slot_max), .block_max = shard_block_max(slot_max),
+	    .index = index,
+	    .region = region,
+	    .keys = writer ? keys : NULL,
+	    .writer = writer,
+	    .slot_max = slot_max,
+	    .slots = (struct session *)(void *)(base + l.slots),
+	    .head = region,
+	    .blocks = (struct block *)(void *)(base + l.blocks),
+	    .area = {(_Atomic uint64_t *)(void *)(base + l.area[0]),
+		(_Atomic uint64_t *)(void *)(base + l.area[1])},
+	    .index_max = shard_index_max(slot_max),
+	    .block_max = shard_block_max(slot_max),
 	};
 	if (s->head->magic == 0) {
 		if (!writer)

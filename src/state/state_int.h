@@ -84,13 +84,21 @@ _Static_assert(sizeof(struct shard_head) <= PAGE, "the header is one page");
 
 struct keys_head { uint32_t magic, layout, index, slot_max; };
 
-enum block_kind { BLOCK_FREE, BLOCK_PERM4, BLOCK_CHAN4, BLOCK_PERM6, BLOCK_CHAN6, BLOCK_BUCKET, BLOCK_KINDS };
+enum block_kind {
+	BLOCK_FREE,
+	BLOCK_PERM4,
+	BLOCK_CHAN4,
+	BLOCK_PERM6,
+	BLOCK_CHAN6,
+	BLOCK_BUCKET,
+	BLOCK_KINDS
+};
 
 struct perm6 { uint8_t ip[16]; uint32_t expiry; };
 struct chan6 { uint8_t ip[16]; uint16_t port, number; uint32_t expiry; };
 struct bucket {
-	_Atomic uint64_t tat[2];	/* per direction: when the allocation's own bucket is full again, ns */
-	uint32_t lease[2];		/* bytes taken from the user's and the total bucket, not yet spent */
+	_Atomic uint64_t tat[2]; /* per direction: when the allocation's own bucket is full again, ns */
+	uint32_t lease[2];       /* bytes taken from the user's and the total bucket, not yet spent */
 	uint32_t account;		/* the user's account in its stripe + 1; 0: not looked up */
 };
 #define BLOCK_PERM4S 6
@@ -174,12 +182,18 @@ static inline void slot_copy(struct session *to, const struct session *from)
 }
 
 /* block.c */
-struct block *block_take(struct shard *s, const struct session *x, enum block_kind kind);	/* NULL: none left */
+struct block *block_take(
+    struct shard *s, const struct session *x, enum block_kind kind); /* NULL: none left */
 void block_give(struct shard *s, struct block *b);
-void block_link(struct shard *s, struct session *x, struct block *b);	/* publishes it at the head of the chain */
-uint32_t block_chain_room(const struct shard *s);	/* blocks that permissions and channels may still take */
+void block_link(
+    struct shard *s, struct session *x, struct block *b); /* publishes it at the head of the chain */
+uint32_t block_chain_room(const struct shard *s); /* blocks that permissions and channels may still take */
 void block_give_all(struct shard *s, struct session *x);
-static inline uint32_t block_ref(const struct shard *s, const struct block *b) { return (uint32_t)(b - s->blocks) + 1; }
+static inline uint32_t
+block_ref(const struct shard *s, const struct block *b)
+{
+	return (uint32_t)(b - s->blocks) + 1;
+}
 /* Writer: the block of a link that belongs to this session, NULL at the end or at anything odd. */
 static inline struct block *block_of(const struct shard *s, const struct session *x, uint32_t link)
 {
@@ -192,9 +206,9 @@ static inline struct block *block_of(const struct shard *s, const struct session
 }
 /* Reader: a checked copy. */
 bool block_read(const struct shard *s, uint32_t link, uint32_t gen, struct block *copy);
-#define CHAIN_EACH(b, s, x) \
-	for (unsigned steps_ = ((b) = block_of((s), (x), (x)->more), 0); (b) != NULL && steps_ < CHAIN_MAX; \
-	    (b) = block_of((s), (x), (b)->next), steps_++)
+#define CHAIN_EACH(b, s, x)                                                                                \
+	for (unsigned steps_ = ((b) = block_of((s), (x), (x)->more), 0);                                   \
+	     (b) != NULL && steps_ < CHAIN_MAX; (b) = block_of((s), (x), (b)->next), steps_++)
 
 /* perm.c, chan.c */
 static inline bool in_force(uint32_t expiry, tp_ms now) { return (uint64_t)expiry * 1000u > now; }
@@ -210,8 +224,16 @@ static inline uint32_t addr_ip4(const struct addr *a)
 	return ip;
 }
 void perm4_store(struct perm4 *p, uint32_t ip, uint32_t expiry);
-static inline void store32(uint32_t *p, uint32_t v) { atomic_store_explicit((_Atomic uint32_t *)p, v, memory_order_release); }
-static inline void store16(uint16_t *p, uint16_t v) { atomic_store_explicit((_Atomic uint16_t *)p, v, memory_order_release); }
+static inline void
+store32(uint32_t *p, uint32_t v)
+{
+	atomic_store_explicit((_Atomic uint32_t *)p, v, memory_order_release);
+}
+static inline void
+store16(uint16_t *p, uint16_t v)
+{
+	atomic_store_explicit((_Atomic uint16_t *)p, v, memory_order_release);
+}
 static inline void addr_from4(struct addr *a, uint32_t ip, uint16_t port)
 {
 	memset(a, 0, sizeof *a);
@@ -239,7 +261,7 @@ void peers_sweep(struct shard *s, struct session *x, tp_ms now);
 #define STRIPE_TOKEN 64u
 #define STRIPE_TOTAL 65u
 #define CROSS_STRIPES 66u
-#define ACCOUNTS 49152u			/* per stripe: 3 million in all, a million users and prefixes with slack */
+#define ACCOUNTS 49152u /* per stripe: 3 million in all, a million users and prefixes with slack */
 #define ACCOUNT_HEADS 16384u		/* per stripe */
 #define ACCOUNT_WALK 256u		/* longest chain that is followed; keys are hashes under a secret */
 #define TOKENS 8192u
@@ -297,15 +319,37 @@ _Static_assert(sizeof(struct redo) == 128, "two cache lines");
 #define CROSS_TOKENS_AT   (CROSS_REDO_AT + PAGE_UP(SHARDS_MAX * sizeof(struct redo)))
 #define CROSS_RATES_AT    (CROSS_TOKENS_AT + PAGE_UP(TOKENS * sizeof(struct token)))
 #define CROSS_HEADS_AT    (CROSS_RATES_AT + PAGE_UP(RATES * sizeof(uint64_t)))
-#define CROSS_ACCOUNTS_AT (CROSS_HEADS_AT + PAGE_UP((size_t)ACCOUNT_STRIPES * ACCOUNT_HEADS * sizeof(uint32_t)))
-#define CROSS_SIZE        (CROSS_ACCOUNTS_AT + PAGE_UP((size_t)ACCOUNT_STRIPES * ACCOUNTS * sizeof(struct account)))
+#define CROSS_ACCOUNTS_AT                                                                                  \
+	(CROSS_HEADS_AT + PAGE_UP((size_t)ACCOUNT_STRIPES * ACCOUNT_HEADS * sizeof(uint32_t)))
+#define CROSS_SIZE                                                                                         \
+	(CROSS_ACCOUNTS_AT + PAGE_UP((size_t)ACCOUNT_STRIPES * ACCOUNTS * sizeof(struct account)))
 
 #define CROSS_AT(c, at, type) ((type *)(void *)((uint8_t *)(c)->region + (at)))
-static inline struct cross_head *cross_head(const struct cross *c) { return CROSS_AT(c, 0, struct cross_head); }
-static inline struct stripe *cross_stripe(const struct cross *c, unsigned i) { return CROSS_AT(c, CROSS_LINES_AT, struct stripe) + i; }
-static inline struct redo *cross_redo(const struct cross *c, uint32_t owner) { return CROSS_AT(c, CROSS_REDO_AT, struct redo) + owner; }
-static inline struct token *cross_token(const struct cross *c, uint32_t i) { return CROSS_AT(c, CROSS_TOKENS_AT, struct token) + i; }
-static inline _Atomic uint64_t *cross_rate(const struct cross *c, uint32_t i) { return CROSS_AT(c, CROSS_RATES_AT, _Atomic uint64_t) + i; }
+static inline struct cross_head *
+cross_head(const struct cross *c)
+{
+	return CROSS_AT(c, 0, struct cross_head);
+}
+static inline struct stripe *
+cross_stripe(const struct cross *c, unsigned i)
+{
+	return CROSS_AT(c, CROSS_LINES_AT, struct stripe) + i;
+}
+static inline struct redo *
+cross_redo(const struct cross *c, uint32_t owner)
+{
+	return CROSS_AT(c, CROSS_REDO_AT, struct redo) + owner;
+}
+static inline struct token *
+cross_token(const struct cross *c, uint32_t i)
+{
+	return CROSS_AT(c, CROSS_TOKENS_AT, struct token) + i;
+}
+static inline _Atomic uint64_t *
+cross_rate(const struct cross *c, uint32_t i)
+{
+	return CROSS_AT(c, CROSS_RATES_AT, _Atomic uint64_t) + i;
+}
 static inline _Atomic uint32_t *account_heads(const struct cross *c, unsigned stripe)
 {
 	return CROSS_AT(c, CROSS_HEADS_AT, _Atomic uint32_t) + (size_t)stripe * ACCOUNT_HEADS;
@@ -316,7 +360,11 @@ static inline struct account *accounts(const struct cross *c, unsigned stripe)
 }
 
 /* account.c: under the lock of the key's stripe, except account_find() */
-static inline uint64_t account_mix(uint64_t key) { return key * 0x9e3779b97f4a7c15u; }	/* should a key be no hash */
+static inline uint64_t
+account_mix(uint64_t key)
+{
+	return key * 0x9e3779b97f4a7c15u;
+} /* should a key be no hash */
 static inline unsigned account_stripe(uint64_t key) { return (unsigned)(account_mix(key) >> 58); }
 static inline uint32_t account_bucket(uint64_t key)
 {
@@ -328,7 +376,7 @@ static inline uint32_t account_bump(const struct cross *c, unsigned stripe)
 
 	return n < ACCOUNTS ? n : ACCOUNTS;
 }
-uint32_t account_find(const struct cross *c, enum account_kind kind, uint64_t key);	/* index + 1; 0: none */
+uint32_t account_find(const struct cross *c, enum account_kind kind, uint64_t key); /* index + 1; 0: none */
 uint32_t account_count(const struct cross *c, enum account_kind kind, uint64_t key);
 bool account_room(const struct cross *c, unsigned stripe, uint32_t n);
 void account_more(struct cross *c, enum account_kind kind, uint64_t key);	/* room was checked */

@@ -115,9 +115,12 @@ backoff(const struct children *t, unsigned i)
 static void
 died(struct children *t, unsigned i, tp_ms now)
 {
+	const struct ledger_child *pub = &t->ledger->child[i];
 	struct child *c = &t->c[i];
+	bool served = pub->state == CHILD_READY && now - pub->since_ms >= CHILD_STABLE_MS;
 
-	c->streak = now - c->started < CHILD_STABLE_MS ? c->streak + 1 : 1;
+	/* One that served is replaced at once, however often: only what does not come up must not spin. */
+	c->streak = served ? 0 : c->streak + 1;
 	c->due = now + backoff(t, i);
 	if (c->due == 0)
 		c->due = 1;
@@ -136,7 +139,8 @@ children_start(struct children *t, unsigned i, tp_ms now)
 	pub->generation++;
 	pub->starts++;
 	ledger_end(t->ledger);
-	c->killed = c->hung = c->again = false;
+	c->foreign = false;
+	c->killed = c->hung = c->paused = c->again = false;
 	c->started = now;
 	c->due = now + CHILD_READY_MS;
 	pid = t->ops->spawn(t->arg, i);
@@ -225,6 +229,14 @@ children_due(const struct children *t)
 		if (t->c[i].due != 0 && (due == 0 || t->c[i].due < due))
 			due = t->c[i].due;
 	return due;
+}
+
+void
+children_shift(struct children *t, tp_ms gap)
+{
+	for (unsigned i = 0; i < t->ledger->child_count; i++)
+		if (t->c[i].due != 0 && child_is_running(&t->ledger->child[i]))
+			t->c[i].due += gap;
 }
 
 bool

@@ -25,7 +25,8 @@
 static const char *const pass_env[] = { "CREDENTIALS_DIRECTORY", NULL };
 
 int
-conf_run_start(struct conf_run *r, const struct super_options *o, uint64_t generation, bool foreground, bool keep_stderr)
+conf_run_start(struct conf_run *r, const struct super_options *o, int binary, uint64_t generation, bool foreground,
+    bool keep_stderr)
 {
 	const char *argv[16 + 2 * SETS_MAX];
 	char path[PATH_MAX], number[24];
@@ -55,7 +56,7 @@ conf_run_start(struct conf_run *r, const struct super_options *o, uint64_t gener
 		argv[n++] = o->config;
 	}
 	argv[n] = NULL;
-	struct spawn s = { .path = path, .argv = (char *const *)argv, .control = pair[1], .log = -1, .reduce = true,
+	struct spawn s = { .path = path, .argv = (char *const *)argv, .control = pair[1], .log = -1, .binary = binary, .reduce = true,
 		.keep_stderr = keep_stderr, .pass_env = pass_env };
 	r->pid = spawn_child(&s);
 	close(pair[1]);

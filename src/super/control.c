@@ -147,6 +147,9 @@ super_command(struct super *s, unsigned i, const struct msg_command *m)
 		super_drain(s, false, 0);
 		super_reply(s, who, 0, false, "serving");
 		break;
+	case CMD_UPGRADE:
+		super_upgrade(s, who);
+		break;
 	case CMD_LOG_LEVEL:
 		set_log_level(s, who, m->value);
 		break;

@@ -26,6 +26,14 @@ daemon_stdio(void)
 	for (fd = 3; fd < 1024; fd++)
 		close(fd);
 	(void)close_range(1024, ~0u, 0);
+	return daemon_low();
+}
+
+int
+daemon_low(void)
+{
+	int fd;
+
 	for (fd = CHILD_FD_CONTROL; fd <= CHILD_FD_LOG; fd++)
 		if (open("/dev/null", O_RDWR | O_CLOEXEC) != fd)
 			return -errno;

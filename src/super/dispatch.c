@@ -43,8 +43,11 @@ on_ready(struct super *s, unsigned i, const struct msg_ready *m)
 	if (c->role == ROLE_STEWARD)
 		log_sink_fd(s->log_write);
 	super_check_ready(s);
-	if (c->role == ROLE_WORKER)
+	if (c->role == ROLE_WORKER) {
+		super_poison_ready(s, i);
 		super_roll_step(s);
+	}
+	super_upgrade_step(s);
 }
 
 /* What a worker says; of a dead one only what it gives back still counts. */
@@ -106,6 +109,12 @@ super_drain_control(struct super *s, unsigned i, bool dead)
 	struct child *c = &s->children.c[i];
 	union msg m;
 	int e = 0, fd;
+
+	if (c->foreign) {		/* what it gave back, its successor finds */
+		if (c->control >= 0 && !dead)
+			loop_del(s->loop, c->control);
+		return;
+	}
 
 	for (unsigned n = 0; c->control >= 0 && (dead || n < BURST); n++) {
 		e = ipc_recv(c->control, pub->role, ROLE_SUPER, &m, &fd);

@@ -110,10 +110,12 @@ super_spawn(void *arg, unsigned i)
 	snprintf(name, sizeof name, "%s", binary);
 	snprintf(index, sizeof index, "%u", c->index);
 	struct spawn sp = {
-		.path = path, .argv = argv, .control = pair[1], .log = s->log_write,
+		.path = path, .binary = s->binary[c->role], .argv = argv, .control = pair[1], .log = s->log_write,
 		.keep = keep, .keep_count = keep_list(s, c, keep),
 		.ledger = s->ledger, .win = &s->win, .first_shard = c->first_shard, .shard_count = c->shard_count,
-		.keep_stderr = s->foreground || s->daemon_fd >= 0,
+		/* In the background nobody holds the caller's terminal or pipe; the steward only until it is ready, to
+		 * say there what it cannot log. */
+		.keep_stderr = s->foreground || (s->daemon_fd >= 0 && c->role == ROLE_STEWARD),
 	};
 	pid = spawn_child(&sp);
 	close(pair[1]);

@@ -64,6 +64,18 @@ pool_rows(struct pool *p, const struct conf *c)
 	}
 }
 
+void
+pool_resume(struct pool *p)
+{
+	const struct ledger *l = p->ledger;
+
+	for (uint32_t fd = p->win.first; fd < l->fd_max; fd++) {
+		const struct ledger_fd *e = &l->fd[fd];
+		if ((e->kind == LEDGER_POOL || e->kind == LEDGER_RESERVED) && e->row < p->rows)
+			mark(&p->row[e->row], e->port, true);
+	}
+}
+
 static int
 try_port(struct pool *p, struct pool_row *r, unsigned port)
 {

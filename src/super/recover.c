@@ -8,6 +8,7 @@
 #include "config.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/wait.h>
@@ -18,7 +19,6 @@
 #define HEARTBEAT_MS 3000
 #define TICK_LATE_MS 1000	/* a tick of ours that came so much later was not ours to have: nobody is judged by it */
 #define FIRST_START_DEATHS 3
-#define SUSPECT_MS 600000
 
 static void
 recover_cross(struct super *s, const struct ledger_child *c)
@@ -66,63 +66,17 @@ last_words(struct super *s, unsigned i)
 	ledger_end(s->ledger);
 }
 
-/* Does what it worked on when it died say that the packet was the cause?  Twice on one session, or one source. */
+/* What children have said before there was a steward to write it. */
 static void
-suspect(struct super *s, const struct ledger_child *c)
+print_log(const struct super *s)
 {
-	const struct stats *st = regions_stat(&s->regions, c->role, c->index);
-	struct suspect *v = &s->suspect[0];
-	struct stat_busy b;
-	tp_ms now = clock_ms();
+	struct log_rec r;
+	ssize_t n;
 
-	if (st == NULL || st->pid != c->pid)
-		return;
-	b = st->busy;
-	if (b.phase != BUSY_CLIENT && b.phase != BUSY_PEER)
-		return;
-	for (unsigned k = 0; k < SUSPECTS; k++) {
-		struct suspect *x = &s->suspect[k];
-		bool same = b.slot != SLOT_NONE ? x->slot == b.slot && x->shard == b.shard && x->gen == b.gen :
-		    x->slot == SLOT_NONE && addr_ip_eq(&x->source, &b.source);
-		if (x->deaths > 0 && same && now - x->last < SUSPECT_MS) {
-			v = x;
-			v->deaths++;
-			break;
-		}
-		if (x->last < v->last)
-			v = x;
-	}
-	if (v->last == 0 || v->slot != b.slot || v->shard != b.shard || v->gen != b.gen || now - v->last >= SUSPECT_MS)
-		*v = (struct suspect){ .deaths = 1, .shard = b.shard, .slot = b.slot, .gen = b.gen, .source = b.source };
-	v->last = now;
-	if (v->deaths >= 2) {
-		char src[ADDR_STRLEN], head[2 * sizeof b.head + 1];
-		text_hex(head, b.head, b.len < sizeof b.head ? b.len : sizeof b.head);
-		log_errx("poison: %u workers died on %s %s (shard %u, slot %d, packet of %u bytes: %s)", v->deaths,
-		    b.slot != SLOT_NONE ? "a session's packet from" : "a packet from", addr_print(&b.source, src), b.shard,
-		    (int)b.slot, b.len, head);
-	}
-}
-
-void
-super_poison_tell(struct super *s, unsigned i)
-{
-	const struct ledger_child *c = &s->ledger->child[i];
-
-	for (unsigned k = 0; c->role == ROLE_WORKER && k < SUSPECTS; k++) {
-		const struct suspect *x = &s->suspect[k];
-		if (x->deaths < 2 || clock_ms() - x->last >= SUSPECT_MS)
-			continue;
-		if (x->slot == SLOT_NONE) {
-			struct msg_poison p = { .h.type = MSG_POISON, .source = x->source,
-				.until_ms = x->last + SUSPECT_MS };
-			(void)super_send(s, i, &p, -1);
-		} else if (x->shard >= c->first_shard && x->shard - c->first_shard < c->shard_count) {
-			struct msg_close m = { .h.type = MSG_CLOSE, .request = 0, .shard = x->shard, .slot = x->slot,
-				.gen = x->gen };
-			(void)super_send(s, i, &m, -1);
-		}
-	}
+	while ((n = recv(s->log_read, &r, sizeof r, MSG_DONTWAIT)) > 0)
+		if ((size_t)n >= LOG_REC_HEAD && r.magic == LOG_REC_MAGIC && r.len <= (size_t)n - LOG_REC_HEAD &&
+		    r.level <= LOG_L_WARN)
+			log_warnx("%s %u: %.*s", proc_role_name(r.role), r.index, (int)r.len, r.text);
 }
 
 /* Before everything was ready once, a child that keeps dying means that this start has failed. */
@@ -131,7 +85,9 @@ check_first_start(struct super *s, const struct ledger_child *c, int status)
 {
 	if (s->phase != SUPER_STARTING || (c->deaths < FIRST_START_DEATHS && !(WIFEXITED(status) && WEXITSTATUS(status) == 127)))
 		return;
-	log_errx("%s %u does not start: see its messages above", proc_role_name(c->role), c->index);
+	log_sink_fd(-1);
+	print_log(s);
+	log_errx("%s %u does not start", proc_role_name(c->role), c->index);
 	s->exit_code = EXIT_INTERNAL;
 	super_stop(s);
 }
@@ -163,8 +119,8 @@ ended(struct super *s, unsigned i, int status)
 		log_warnx("%s %u: ended (pid %d): %s%s%s", proc_role_name(c->role), c->index, (int)c->pid, how,
 		    c->words[0] != '\0' ? ": " : "", c->words);
 		stat_add(s->regions.super_map, STAT_CHILD_DEATHS, 1);
-		if (c->role == ROLE_WORKER && !priv->hung)
-			suspect(s, c);
+		if (c->role == ROLE_WORKER)
+			super_poison_death(s, i, status);
 	}
 	(void)children_ended(&s->children, i, clean, clock_ms());
 	check_first_start(s, c, status);
@@ -183,12 +139,15 @@ super_reap(struct super *s)
 			s->conf_run.pid = 0;
 			continue;
 		}
+		if (super_upgrade_reaped(s, pid, status))
+			continue;
 		i = children_by_pid(&s->children, pid);
 		if (i >= 0)
 			ended(s, (unsigned)i, status);
 	}
 	children_tick(&s->children, clock_ms());	/* a first restart is due at once */
 	super_stop_step(s);
+	super_upgrade_step(s);
 	super_rearm(s);
 }
 
@@ -202,12 +161,42 @@ one_is_being_replaced(const struct super *s)
 	return false;
 }
 
+/* Stopped, suspended or starved ourselves?  Then nobody else is late. */
+void
+super_punctual(struct super *s, tp_ms now)
+{
+	if (s->tick_last != 0 && now - s->tick_last <= TICK_LATE_MS)
+		return;
+	if (s->tick_last != 0) {
+		log_warnx("the supervisor did not run for %llu ms", (unsigned long long)(now - s->tick_last));
+		children_shift(&s->children, now - s->tick_last);
+	}
+	s->tick_last = s->on_time_since = now;
+}
+
+/* By SIGSTOP or a debugger. */
+static bool
+is_stopped(pid_t pid)
+{
+	char path[40], text[256];
+	const char *p;
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	n = read(fd, text, sizeof text - 1);
+	close(fd);
+	text[n > 0 ? n : 0] = '\0';
+	p = strrchr(text, ')');
+	return p != NULL && (strncmp(p, ") T", 3) == 0 || strncmp(p, ") t", 3) == 0);
+}
+
 void
 super_heartbeats(struct super *s, tp_ms now)
 {
-	if (s->tick_last == 0 || now - s->tick_last > TICK_LATE_MS)
-		s->on_time_since = now;		/* stopped, suspended or starved ourselves */
-	s->tick_last = now;
 	if (now - s->on_time_since < HEARTBEAT_MS || s->phase == SUPER_STOPPING)
 		return;
 	for (unsigned i = 0; i < s->ledger->child_count; i++) {
@@ -221,6 +210,7 @@ super_heartbeats(struct super *s, tp_ms now)
 			continue;
 		log_warnx("worker %u: no heartbeat for %llu ms: killed", c->index, (unsigned long long)(now - beat));
 		s->children.c[i].hung = true;
+		s->children.c[i].paused = is_stopped(c->pid);
 		children_kill(&s->children, i);
 		return;
 	}

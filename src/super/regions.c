@@ -72,24 +72,32 @@ make_cross(struct regions *r)
 }
 
 static int
-make_shard(struct regions *r, unsigned i)
+make_shard_only(struct regions *r, unsigned i)
 {
 	int e = make(&r->shard[i], shard_region_size(r->slot_max), "shard", i);
 
 	if (e == 0)
 		e = make(&r->keys[i], shard_keys_size(r->slot_max), "keys", i);
 	if (e == 0)
-		e = make(&r->stat_worker[i], STAT_SIZE, "stat-worker", i);
-	if (e == 0)
 		e = map(&r->shard_map[i], &r->shard[i], shard_region_size(r->slot_max), false, false);
-	if (e == 0)
-		e = map(&r->worker_map[i], &r->stat_worker[i], STAT_SIZE, false, false);
 	if (e < 0)
 		return e;
 	close(r->keys[i].ro);		/* nobody but the owner maps keys */
 	r->keys[i].ro = -1;
 	r->epoll[i] = epoll_create1(EPOLL_CLOEXEC);
 	return r->epoll[i] < 0 ? -errno : 0;
+}
+
+static int
+make_shard(struct regions *r, unsigned i)
+{
+	int e = make_shard_only(r, i);
+
+	if (e == 0)
+		e = make(&r->stat_worker[i], STAT_SIZE, "stat-worker", i);
+	if (e == 0)
+		e = map(&r->worker_map[i], &r->stat_worker[i], STAT_SIZE, false, false);
+	return e;
 }
 
 int
@@ -112,6 +120,76 @@ regions_make(struct regions *r, unsigned shards, uint32_t slot_max)
 	    (e = map(&r->steward_map, &r->stat_steward, STAT_SIZE, false, false)) < 0)
 		return e;
 	return map(&r->super_map, &r->stat_super, STAT_SIZE, true, false);
+}
+
+static int
+resume_shard(struct regions *r, unsigned i, bool probe)
+{
+	static const uint8_t no_seed[16];
+	struct shard s;
+	void *keys;
+	int e;
+
+	if ((e = map(&r->shard_map[i], &r->shard[i], shard_region_size(r->slot_max), false, false)) < 0 ||
+	    (e = map(&r->worker_map[i], &r->stat_worker[i], STAT_SIZE, false, false)) < 0)
+		return e;
+	e = shard_attach(&s, i, r->shard_map[i], NULL, r->slot_max, false, no_seed);
+	if (e == -EINVAL)
+		e = 0;			/* damaged, not of another layout: its worker's business */
+	if (e < 0 || !probe)
+		return e;
+	keys = region_map(r->keys[i].rw, pages(shard_keys_size(r->slot_max)), false, true);
+	return keys == NULL ? -errno : shard_keys_check(keys);
+}
+
+int
+regions_resume(struct regions *r, bool probe, const char **what)
+{
+	void *cross, *secret;
+	int e;
+
+	*what = "secret";
+	if (probe && (e = map(&secret, &r->secret, SECRET_BYTES, false, true)) < 0)
+		return e;
+	*what = "cross-shard";
+	if ((e = map(&cross, &r->cross, cross_region_size(), true, false)) < 0 ||
+	    (e = cross_attach(&r->cross_map, cross, UINT32_MAX, NULL)) < 0)
+		return e;
+	*what = "shard";
+	for (unsigned i = 0; i < r->shards; i++)
+		if ((e = resume_shard(r, i, probe)) < 0)
+			return e;
+	*what = "counter";
+	if ((e = map(&r->keeper_map, &r->stat_keeper, STAT_SIZE, false, false)) < 0 ||
+	    (e = map(&r->steward_map, &r->stat_steward, STAT_SIZE, false, false)) < 0)
+		return e;
+	return map(&r->super_map, &r->stat_super, STAT_SIZE, true, false);
+}
+
+static void
+unmake_shard(struct regions *r, unsigned i)
+{
+	int32_t *fds[] = { &r->shard[i].rw, &r->shard[i].ro, &r->keys[i].rw, &r->epoll[i] };
+
+	region_unmap(r->shard_map[i], pages(shard_region_size(r->slot_max)));
+	for (unsigned k = 0; k < TP_COUNT(fds); k++)
+		close(*fds[k]);
+}
+
+int
+regions_cold(struct regions *r, unsigned shard)
+{
+	struct regions fresh = { .shards = r->shards, .slot_max = r->slot_max };
+	int e = make_shard_only(&fresh, shard);
+
+	if (e < 0)
+		return e;
+	unmake_shard(r, shard);
+	r->shard[shard] = fresh.shard[shard];
+	r->keys[shard] = fresh.keys[shard];
+	r->epoll[shard] = fresh.epoll[shard];
+	r->shard_map[shard] = fresh.shard_map[shard];
+	return 0;
 }
 
 const struct stats *

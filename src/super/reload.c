@@ -49,7 +49,7 @@ super_conf_first(struct super *s)
 {
 	struct conf_run *r = &s->conf_run;
 	struct conf *c = malloc(sizeof *c);
-	int e = c == NULL ? -ENOMEM : conf_run_start(r, s->o, 1, s->foreground, true);
+	int e = c == NULL ? -ENOMEM : conf_run_start(r, s->o, s->binary[ROLE_CONF], 1, s->foreground, true);
 
 	if (e == 0)
 		e = conf_run_wait(r);
@@ -124,21 +124,57 @@ workers_of(const struct super *s, const struct conf *c)
 	return c->workers == 0 && n > s->regions.shards ? s->regions.shards : n;
 }
 
+static bool
+http_moved(const struct conf *a, const struct conf *b)
+{
+	return strcmp(a->metrics_address, b->metrics_address) != 0 || a->metrics_port != b->metrics_port;
+}
+
 /* Binds what is new.  All of it or nothing: what was bound goes when a later one fails. */
 static int
-bind_new(struct super *s, const struct conf *c, char *why, size_t len)
+bind_new(struct super *s, const struct conf *c, int *http, char *why, size_t len)
 {
-	for (unsigned row = s->conf.listener_count; row < c->listener_count; row++) {
-		size_t granted = SIZE_MAX;
-		int e = listener_open(s->ledger, &s->win, c, row, &granted, why, len);
-		if (e == 0)
-			continue;
-		for (int fd = (int)s->win.first; fd < (int)s->ledger->fd_max; fd++)
-			if (s->ledger->fd[fd].kind == LEDGER_LISTENER && s->ledger->fd[fd].row >= s->conf.listener_count)
-				ledger_close(s->ledger, fd);
-		return e;
+	size_t granted = SIZE_MAX;
+	int e = 0;
+
+	for (unsigned row = s->conf.listener_count; row < c->listener_count && e == 0; row++)
+		e = listener_open(s->ledger, &s->win, c, row, &granted, why, len);
+	if (e == 0 && http_moved(&s->conf, c))
+		e = super_http(c, http, why, len);
+	for (int fd = (int)s->win.first; e < 0 && fd < (int)s->ledger->fd_max; fd++)
+		if (s->ledger->fd[fd].kind == LEDGER_LISTENER && s->ledger->fd[fd].row >= s->conf.listener_count)
+			ledger_close(s->ledger, fd);
+	return e;
+}
+
+int
+super_conf_again(struct super *s, char *why, size_t len)
+{
+	struct conf_run *r = &s->conf_run;
+	struct conf *c = malloc(sizeof *c);
+	int e = c == NULL ? -ENOMEM :
+	    conf_run_start(r, s->o, s->binary[ROLE_CONF], s->conf.generation + 1, s->foreground, s->foreground);
+
+	snprintf(why, len, "the configuration cannot be compiled by the new version");
+	if (e == 0)
+		e = conf_run_wait(r);
+	if (e == -EINVAL && r->line_count > 0)
+		snprintf(why, len, "configuration: %.300s", r->line[0].text);
+	if (e == 0 && (e = conf_run_conf(r, c)) == 0 && (e = conf_keep_rows(&s->conf, c)) == 0) {
+		/* Of the old one only the rows are known: the HTTP port stays where it is. */
+		text_copy(s->conf.metrics_address, sizeof s->conf.metrics_address, c->metrics_address);
+		s->conf.metrics_port = c->metrics_port;
+		e = bind_new(s, c, &s->http_fd, why, len);
 	}
-	return 0;
+	if (e == 0) {
+		c->generation = s->conf.generation + 1;
+		e = super_conf_publish(s, c);
+		if (e >= 0)
+			take_users(s, r);
+	}
+	conf_run_end(r);
+	free(c);
+	return e < 0 ? e : 0;
 }
 
 static void
@@ -170,12 +206,6 @@ move_http(struct super *s, int fd)
 		children_stopping(&s->children, (unsigned)i, clock_ms(), CHILD_STOP_MS, true);
 }
 
-static bool
-http_moved(const struct conf *a, const struct conf *b)
-{
-	return strcmp(a->metrics_address, b->metrics_address) != 0 || a->metrics_port != b->metrics_port;
-}
-
 /* What waits for a restart keeps its value in what children see, so that everybody agrees on it. */
 static void
 keep_restart_options(const struct conf *was, struct conf *is)
@@ -188,7 +218,7 @@ static void
 apply(struct super *s, struct conf *c, struct change *ch, int http)
 {
 	unsigned workers = workers_of(s, c);
-	bool moved = http_moved(&s->conf, c), resize = workers != s->ledger->worker_count;
+	bool moved = http_moved(&s->conf, c), resize = workers != super_roll_workers(s);
 
 	keep_restart_options(&s->conf, c);
 	if (super_conf_publish(s, c) < 0) {
@@ -242,7 +272,7 @@ check_and_apply(struct super *s, struct conf *c, struct requester who)
 		fail(s, who, "too many listeners or relay addresses were added and removed since the start; a restart is needed");
 		goto out;
 	}
-	if (bind_new(s, c, why, sizeof why) < 0 || (http_moved(&s->conf, c) && super_http(c, &http, why, sizeof why) < 0)) {
+	if (bind_new(s, c, &http, why, sizeof why) < 0) {
 		fail(s, who, why);
 		goto out;
 	}
@@ -280,8 +310,9 @@ finish(struct super *s, int e)
 	s->reloading = false;
 	notify_send("READY=1");
 	if (s->reload_again) {
-		s->reload_again = false;
-		super_reload(s, (struct requester){ .used = false });
+		who = s->reload_next;
+		s->reload_again = s->reload_next.used = false;
+		super_reload(s, who);
 	}
 }
 
@@ -307,8 +338,12 @@ super_reload(struct super *s, struct requester who)
 	int e;
 
 	if (s->reloading) {
+		/* What runs may have read the file before it was changed: whoever asks waits for the next one. */
 		s->reload_again = true;
-		super_reply(s, who, 0, false, "a reload is running; there will be one more after it");
+		if (who.used && s->reload_next.used)
+			super_reply(s, who, 1, false, "a reload is running and another one waits: try again");
+		else if (who.used)
+			s->reload_next = who;
 		return;
 	}
 	if (s->phase != SUPER_RUNNING && s->phase != SUPER_DRAINING) {
@@ -319,7 +354,8 @@ super_reload(struct super *s, struct requester who)
 	snprintf(text, sizeof text, "RELOADING=1\nMONOTONIC_USEC=%llu000", (unsigned long long)clock_ms());
 	notify_send(text);
 	s->reload_who = who;
-	e = conf_run_start(&s->conf_run, s->o, s->conf.generation + 1, s->foreground, s->foreground);
+	e = conf_run_start(&s->conf_run, s->o, s->binary[ROLE_CONF], s->conf.generation + 1, s->foreground,
+	    s->foreground);
 	if (e == 0)
 		e = loop_add(s->loop, s->conf_run.fd, EPOLLIN, conf_event, s);
 	if (e < 0) {

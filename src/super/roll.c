@@ -20,14 +20,14 @@ static void
 finish(struct super *s)
 {
 	struct requester who = s->roll.who;
-	bool again = s->roll.again;
-	uint32_t workers = s->ledger->worker_count;
+	enum roll_mode then = s->roll.then;
+	uint32_t then_workers = s->roll.then_workers, workers = s->ledger->worker_count;
 
 	memset(&s->roll, 0, sizeof s->roll);
 	log_info("workers: %u replaced", workers);
 	super_reply(s, who, 0, false, "%u workers replaced", workers);
-	if (again)
-		super_roll(s, ROLL_ONE_BY_ONE, workers, (struct requester){ .used = false });
+	if (then != ROLL_NONE)
+		super_roll(s, then, then_workers, (struct requester){ .used = false });
 }
 
 /* All have ended: another split, then all start. */
@@ -39,6 +39,12 @@ resplit(struct super *s)
 	for (unsigned i = 0; i < s->ledger->child_count; i++)
 		if (s->ledger->child[i].role == ROLE_WORKER && child_is_running(&s->ledger->child[i]))
 			return;
+	if (s->recount) {
+		struct shard shards[SHARDS_MAX];
+		unsigned n = regions_shards(&s->regions, shards);
+		cross_recount(&s->regions.cross_map, shards, n);
+		s->recount = false;
+	}
 	ledger_begin(s->ledger);
 	s->ledger->worker_count = s->roll.workers;
 	for (unsigned i = 0; i < s->ledger->child_count; i++)
@@ -94,10 +100,34 @@ super_roll_step(struct super *s)
 }
 
 void
+super_roll_force(struct super *s)
+{
+	struct requester who = s->roll.who;
+	unsigned workers = super_roll_workers(s);
+
+	if (s->phase == SUPER_STOPPING || s->phase == SUPER_ENDING)
+		return;
+	memset(&s->roll, 0, sizeof s->roll);
+	super_roll(s, ROLL_RESIZE, workers, who);
+}
+
+unsigned
+super_roll_workers(const struct super *s)
+{
+	if (s->roll.then == ROLL_RESIZE)
+		return s->roll.then_workers;
+	return s->roll.mode == ROLL_RESIZE ? s->roll.workers : s->ledger->worker_count;
+}
+
+void
 super_roll(struct super *s, enum roll_mode mode, unsigned workers, struct requester who)
 {
 	if (s->roll.mode != ROLL_NONE) {
-		s->roll.again = true;
+		/* Another split replaces all of them, so it includes the other wish. */
+		if (mode == ROLL_RESIZE || s->roll.then == ROLL_NONE) {
+			s->roll.then = mode;
+			s->roll.then_workers = workers;
+		}
 		super_reply(s, who, 0, false, "workers are being replaced already; they will be once more");
 		return;
 	}

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "super_int.h"
@@ -77,38 +78,46 @@ reset_signals(void)
 }
 
 static void
-say(const char *a, const char *b)
+say(int to, const char *a, const char *b)
 {
 	char line[512];
 	int n = snprintf(line, sizeof line, "%s: %s: %s\n", a, b, strerror(errno));
 
-	if (n > 0 && write(STDERR_FILENO, line, (size_t)n < sizeof line ? (size_t)n : sizeof line - 1) < 0)
+	if (n > 0 && write(to, line, (size_t)n < sizeof line ? (size_t)n : sizeof line - 1) < 0)
 		return;
 }
 
 static void __attribute__((noreturn))
 child(const struct spawn *s, char *const env[], pid_t parent)
 {
+	int err = STDERR_FILENO;
+
 	/* A worker without its supervisor must not live on: a new one would start a second generation.  (Children
 	 * that change their uid have to set this again, the kernel clears it then.) */
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
 		_exit(127);
 	reset_signals();
 	if (s->reduce && caps_reduce() < 0) {
-		say(s->argv[0], "cannot give up capabilities");
+		say(err, s->argv[0], "cannot give up capabilities");
 		_exit(127);
 	}
 	if (dup2(s->control, CHILD_FD_CONTROL) < 0 || (s->log >= 0 && dup2(s->log, CHILD_FD_LOG) < 0)) {
-		say(s->argv[0], "dup2");
+		say(err, s->argv[0], "dup2");
 		_exit(127);
 	}
 	for (unsigned i = 0; i < s->keep_count; i++)
 		keep(s->keep[i]);
 	keep_windows(s);
-	if (!s->keep_stderr)
-		(void)dup2(STDOUT_FILENO, STDERR_FILENO);	/* /dev/null, as 0 and 1 are in the supervisor */
-	execve(s->path, s->argv, env);
-	say(s->argv[0], s->path);
+	/* 0 and 1 are /dev/null in the supervisor.  A failing exec is still told to whoever started us. */
+	if (!s->keep_stderr) {
+		err = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, CHILD_FD_LOG + 1);
+		(void)dup2(STDOUT_FILENO, STDERR_FILENO);
+	}
+	if (s->binary >= 0)
+		(void)syscall(SYS_execveat, s->binary, "", s->argv, env, AT_EMPTY_PATH);
+	else
+		execve(s->path, s->argv, env);
+	say(err, s->argv[0], s->path);
 	_exit(127);
 }
 

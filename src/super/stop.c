@@ -44,7 +44,10 @@ stop_now(struct super *s)
 void
 super_stop(struct super *s)
 {
-	if (s->phase == SUPER_RUNNING && s->conf.shutdown_grace > 0) {
+	bool again = s->terminated;
+
+	s->terminated = true;
+	if (!again && (s->phase == SUPER_RUNNING || s->phase == SUPER_DRAINING) && s->conf.shutdown_grace > 0) {
 		log_info("draining: up to %llu s for live sessions; a second signal ends at once",
 		    (unsigned long long)(s->conf.shutdown_grace / 1000));
 		super_drain(s, true, s->conf.shutdown_grace);
@@ -61,6 +64,7 @@ super_drain(struct super *s, bool on, tp_ms span)
 	if (s->phase != SUPER_RUNNING && s->phase != SUPER_DRAINING)
 		return;
 	s->phase = on ? SUPER_DRAINING : SUPER_RUNNING;
+	s->terminated = s->terminated && on;
 	s->deadline = on && span > 0 ? clock_ms() + span : 0;
 	ledger_begin(s->ledger);
 	s->ledger->draining = on;

@@ -5,6 +5,7 @@
 #include "config.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <limits.h>
 #include <pwd.h>
@@ -29,6 +30,7 @@ on_due(void *arg)
 	tp_ms now = clock_ms();
 
 	s->timer = 0;
+	super_punctual(s, now);
 	children_tick(&s->children, now);
 	pool_tick(&s->pool, now);
 	super_stop_step(s);
@@ -60,11 +62,14 @@ on_tick(void *arg)
 	tp_ms now = clock_ms(), dog = notify_watchdog();
 
 	s->tick_timer = loop_after(s->loop, TICK_MS, on_tick, s);
+	super_punctual(s, now);
+	s->tick_last = now;
 	super_heartbeats(s, now);
 	pool_tick(&s->pool, now);
 	super_closings(s, now);
 	super_drain_step(s, now);
 	super_stop_step(s);
+	super_upgrade_step(s);
 	gauge(s, STAT_POOL_SOCKETS, s->ledger->pool_sockets);
 	gauge(s, STAT_RELAY_SOCKETS, s->ledger->relay_sockets);
 	gauge(s, STAT_LOG_LOST, log_lost());
@@ -88,6 +93,9 @@ on_signal(void *arg, int signo)
 		break;
 	case SIGHUP:
 		super_reload(s, (struct requester){ .used = false });
+		break;
+	case SIGUSR2:
+		super_upgrade(s, (struct requester){ .used = false });
 		break;
 	case SIGTERM:
 	case SIGINT:
@@ -135,14 +143,15 @@ lock_directory(struct super *s)
 	return EXIT_BIND;
 }
 
-static int
-find_binaries(const struct super *s)
+int
+super_find_binaries(struct super *s)
 {
 	char path[PATH_MAX];
 
 	for (unsigned i = 0; i < s->program_count; i++) {
 		snprintf(path, sizeof path, "%s/%s", s->o->libexec_dir, s->programs[i].binary);
-		if (access(path, X_OK) < 0) {
+		s->binary[s->programs[i].role] = open(path, O_PATH | O_CLOEXEC);
+		if (s->binary[s->programs[i].role] < 0 || access(path, X_OK) < 0) {
 			log_err("%s: not an executable program; is Turnpike installed completely?", path);
 			return EXIT_INTERNAL;
 		}
@@ -150,8 +159,8 @@ find_binaries(const struct super *s)
 	return 0;
 }
 
-static int
-find_user(struct super *s)
+int
+super_find_user(struct super *s)
 {
 	struct passwd *pw;
 
@@ -211,8 +220,8 @@ make_state(struct super *s, uint64_t files)
 	return 0;
 }
 
-static int
-pool_send(void *arg, unsigned shard, const void *msg, int fd)
+int
+super_pool_send(void *arg, unsigned shard, const void *msg, int fd)
 {
 	struct super *s = arg;
 	int i = children_owner(&s->children, shard);
@@ -237,19 +246,31 @@ make_channels(struct super *s)
 	return ipc_pair(s->keeper_pair[SHARDS_MAX]);
 }
 
+const struct children_ops super_children_ops = { .spawn = super_spawn, .kill = super_kill };
+
+int
+super_watch(struct super *s)
+{
+	static const int signos[] = { SIGCHLD, SIGHUP, SIGTERM, SIGINT, SIGUSR1, SIGUSR2 };
+
+	(void)signal(SIGPIPE, SIG_IGN);
+	s->loop = loop_new();
+	return s->loop == NULL ? -ENOMEM : loop_signals(s->loop, signos, TP_COUNT(signos), on_signal, s);
+}
+
+void
+super_tick_start(struct super *s)
+{
+	s->tick_timer = loop_after(s->loop, TICK_MS, on_tick, s);
+}
+
 static int
 start_children(struct super *s)
 {
-	static const struct children_ops ops = { .spawn = super_spawn, .kill = super_kill };
-	static const int signos[] = { SIGCHLD, SIGHUP, SIGTERM, SIGINT, SIGUSR1, SIGUSR2 };
 	tp_ms now = clock_ms();
-	int e;
 
-	(void)signal(SIGPIPE, SIG_IGN);
-	children_init(&s->children, s->ledger, &ops, s);
-	s->loop = loop_new();
-	if (s->loop == NULL || (e = loop_signals(s->loop, signos, TP_COUNT(signos), on_signal, s)) < 0 ||
-	    (e = make_channels(s)) < 0) {
+	children_init(&s->children, s->ledger, &super_children_ops, s);
+	if (super_watch(s) < 0 || make_channels(s) < 0) {
 		log_errx("cannot start: no memory or descriptors");
 		return EXIT_INTERNAL;
 	}
@@ -259,7 +280,7 @@ start_children(struct super *s)
 		struct ledger_child *c = &s->ledger->child[children_row(&s->children, ROLE_WORKER, w)];
 		shards_split(s->regions.shards, s->ledger->worker_count, w, &c->first_shard, &c->shard_count);
 	}
-	s->tick_timer = loop_after(s->loop, TICK_MS, on_tick, s);
+	super_tick_start(s);
 	for (unsigned i = 0; i < s->ledger->child_count; i++)
 		children_start(&s->children, i, now);
 	super_rearm(s);
@@ -278,11 +299,11 @@ prepare(struct super *s)
 		log_err("shared memory");
 		return EXIT_INTERNAL;
 	}
-	if ((code = lock_directory(s)) != 0 || (code = find_binaries(s)) != 0 || (code = super_conf_first(s)) != 0 ||
-	    (code = find_user(s)) != 0 || (code = make_state(s, files)) != 0)
+	if ((code = lock_directory(s)) != 0 || (code = super_find_binaries(s)) != 0 || (code = super_conf_first(s)) != 0 ||
+	    (code = super_find_user(s)) != 0 || (code = make_state(s, files)) != 0)
 		return code;
 	log_level_set((enum log_level)s->conf.log_level);
-	pool_init(&s->pool, s->ledger, &s->win, pool_send, s);
+	pool_init(&s->pool, s->ledger, &s->win, super_pool_send, s);
 	if ((code = super_bind(s)) != 0)
 		return code;
 	if (caps_reduce() < 0) {
@@ -314,6 +335,36 @@ life(struct super *s)
 	return code;
 }
 
+static struct super *
+super_new(const struct super_options *o, const struct super_program *programs, unsigned n)
+{
+	struct super *s = calloc(1, sizeof *s);
+
+	if (s == NULL)
+		return NULL;
+	s->o = o;
+	s->programs = programs;
+	s->program_count = n;
+	s->foreground = o->foreground || getpid() == 1 || notify_wanted();
+	s->conf_fd = s->users_fd = s->control_fd = s->http_fd = s->daemon_fd = s->pid_fd = -1;
+	s->upgrade.back_exe = s->upgrade.report = s->upgrade.state_fd = -1;
+	for (unsigned i = 0; i < ROLES; i++)
+		s->binary[i] = s->upgrade.back_binary[i] = -1;
+	super_exe(s);
+	return s;
+}
+
+static int
+finish(struct super *s, int code)
+{
+	log_sink_fd(-1);
+	if (s->pid_fd >= 0)
+		super_cleanup(s);
+	if (s->daemon_fd >= 0)
+		daemon_done(s->daemon_fd, code);
+	return code;
+}
+
 int
 super_run(const struct super_options *o, const struct super_program *programs, unsigned n)
 {
@@ -321,20 +372,26 @@ super_run(const struct super_options *o, const struct super_program *programs, u
 	int code;
 
 	log_init("supervisor", ROLE_SUPER, 0, LOG_L_INFO);
-	if (daemon_stdio() < 0 || sodium_init() < 0 || (s = calloc(1, sizeof *s)) == NULL)
+	if (daemon_stdio() < 0 || sodium_init() < 0 || (s = super_new(o, programs, n)) == NULL)
 		return EXIT_INTERNAL;
-	s->o = o;
-	s->programs = programs;
-	s->program_count = n;
-	s->foreground = o->foreground || getpid() == 1 || notify_wanted();
-	s->conf_fd = s->users_fd = s->control_fd = s->http_fd = s->daemon_fd = s->pid_fd = -1;
 	code = prepare(s);
 	if (code == 0)
 		code = life(s);
-	log_sink_fd(-1);
-	if (s->pid_fd >= 0)
-		super_cleanup(s);
-	if (s->daemon_fd >= 0)
-		daemon_done(s->daemon_fd, code);
-	return code;
+	return finish(s, code);
+}
+
+int
+super_run_on(const struct super_options *o, const struct super_program *programs, unsigned n, int state_fd,
+    const char *failed)
+{
+	struct super *s;
+	int code;
+
+	log_init("supervisor", ROLE_SUPER, 0, LOG_L_INFO);
+	if (daemon_low() < 0 || sodium_init() < 0 || (s = super_new(o, programs, n)) == NULL)
+		return EXIT_INTERNAL;
+	code = super_resume(s, state_fd, failed);
+	if (code == 0)
+		code = loop_run(s->loop);
+	return finish(s, code);
 }

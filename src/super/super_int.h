@@ -6,6 +6,7 @@
 #ifndef TP_SUPER_INT_H
 #define TP_SUPER_INT_H
 
+#include <limits.h>
 #include <sys/types.h>
 
 #include "tp/super.h"
@@ -53,6 +54,7 @@ struct spawn {
 	const struct windows *win;
 	unsigned first_shard, shard_count;
 	bool keep_stderr;		/* else /dev/null */
+	int  binary;			/* descriptor of the program, -1: by path */
 	bool reduce;			/* give up capabilities before exec (the conf child at first start) */
 	const char *const *pass_env;	/* names of variables that go through; NULL: none.  (Sanitizer builds add theirs) */
 };
@@ -70,7 +72,7 @@ uint64_t limit_files(void);
 /* ---- children.c: the table, restarts, deadlines; no kernel calls, time comes in ----------------------------- */
 
 #define CHILD_READY_MS   10000
-#define CHILD_STABLE_MS  10000
+#define CHILD_STABLE_MS  50		/* READY for so long: not one that dies of its start */
 #define CHILD_BACKOFF_MS 30000
 #define CHILD_BACKOFF_WORKER_MS 1000	/* a shard's sessions must not be silent for long */
 #define CHILD_STOP_MS    2000
@@ -78,9 +80,11 @@ uint64_t limit_files(void);
 struct out_msg;
 struct child {
 	int32_t  control;		/* our end; -1 */
-	uint32_t streak;		/* deaths within CHILD_STABLE_MS of the start, in a row */
+	uint32_t streak;		/* deaths before READY or within CHILD_STABLE_MS of it, in a row */
 	tp_ms    started, due;		/* due: end of back-off, or the deadline to be READY or to have ended; 0 none */
 	bool     killed, hung;		/* SIGKILL sent; by the heartbeat */
+	bool     foreign;		/* of another build, with other messages: it is not talked to */
+	bool     paused;		/* it hung because it was stopped (SIGSTOP), not because of what it did */
 	bool     again;			/* start it again when it has stopped */
 	struct out_msg *out_head, *out_tail;	/* not yet taken by the kernel */
 	uint32_t out_count;
@@ -110,6 +114,8 @@ void children_kill(struct children *t, unsigned i);
 bool children_ended(struct children *t, unsigned i, bool clean, tp_ms now);
 void children_tick(struct children *t, tp_ms now);		/* what is due */
 tp_ms children_due(const struct children *t);			/* the earliest, 0 none */
+/* Time did not pass for anybody (a paused machine): deadlines of what runs move by `gap`. */
+void children_shift(struct children *t, tp_ms gap);
 bool children_all_ready(const struct children *t);
 bool child_is_running(const struct ledger_child *c);
 /* Contiguous split: worker w of n has shards [*first, *first + *count). */
@@ -150,6 +156,7 @@ struct pool {
 };
 void pool_init(struct pool *p, struct ledger *l, const struct windows *w, pool_send_h *send, void *arg);
 /* Takes the rows of a configuration; held sockets stay. */
+void pool_resume(struct pool *p);	/* ports of the sockets that the ledger has: after pool_rows() of a new image */
 void pool_rows(struct pool *p, const struct conf *c);
 /* Before a worker starts: up to `n` sockets of a row for a shard; how many. */
 unsigned pool_fill(struct pool *p, unsigned shard, unsigned row, unsigned n, tp_ms now);
@@ -176,6 +183,12 @@ struct regions {
 	struct stats *super_map;
 };
 int  regions_make(struct regions *r, unsigned shards, uint32_t slot_max);
+/* Maps what another image made.  0 or -errno; *what says which.  `probe`: the key regions' heads, too. */
+int  regions_resume(struct regions *r, bool probe, const char **what);
+/* Fresh STAT regions with the old ones' values, by name: for a build with other counters. */
+int  regions_carry_stats(struct regions *r, int state_fd);
+/* Other, empty regions and another epoll for a shard that cannot be recovered. */
+int  regions_cold(struct regions *r, unsigned shard);
 const struct stats *regions_stat(const struct regions *r, unsigned role, unsigned index);
 /* STAT region of a child: the descriptor that it writes by. */
 int  regions_stat_fd(const struct regions *r, unsigned role, unsigned index);
@@ -207,7 +220,7 @@ struct conf_run {
 	uint32_t errors, line_count;
 	struct conf_line line[CONF_LINES];
 };
-int  conf_run_start(struct conf_run *r, const struct super_options *o, uint64_t generation, bool foreground,
+int  conf_run_start(struct conf_run *r, const struct super_options *o, int binary, uint64_t generation, bool foreground,
     bool keep_stderr);
 /* Reads what is there: 1 complete, 0 more to come, -errno it broke off. */
 int  conf_run_read(struct conf_run *r);
@@ -244,6 +257,7 @@ int  daemon_fork(void);
 void daemon_done(int fd, int code);		/* and lets go of the terminal when code is 0 */
 /* 0, 1, 2 open; 3 and 4 occupied, so that no descriptor of ours has a child's number; all others closed. */
 int  daemon_stdio(void);
+int  daemon_low(void);			/* the part about 3 and 4, for an image that resumes */
 
 /* ---- super.c and its parts ---------------------------------------------------------------------------------------------- */
 
@@ -257,7 +271,8 @@ struct roll {				/* workers being replaced on purpose */
 	enum roll_mode mode;
 	uint32_t next, workers;		/* next worker to stop; workers there shall be */
 	bool     waiting;		/* for worker next - 1 to be READY */
-	bool     again;			/* asked for once more meanwhile */
+	enum roll_mode then;		/* asked for meanwhile */
+	uint32_t then_workers;
 	struct requester who;
 };
 struct closing { bool used; uint32_t request, generation, left, count; tp_ms deadline; };
@@ -265,6 +280,24 @@ struct closing { bool used; uint32_t request, generation, left, count; tp_ms dea
 
 #define SUSPECTS 64
 struct suspect { uint32_t deaths, shard, slot, gen; struct addr source; tp_ms last; };
+
+/*
+ * An upgrade.  The old image:  QUIET -> PROBE -> exec;  the new one:  WORKERS -> KEEPER -> STEWARD -> NONE.
+ * back_*: the image that is gone back to when the new one's processes do not come up.
+ */
+enum upgrade_state { UPGRADE_NONE, UPGRADE_QUIET, UPGRADE_PROBE, UPGRADE_WORKERS, UPGRADE_KEEPER, UPGRADE_STEWARD };
+struct upgrade {
+	enum upgrade_state state;
+	struct requester who;
+	pid_t pid;			/* of the probe */
+	int  report, state_fd;
+	tp_ms deadline;
+	int  back_exe, back_binary[ROLES];
+	uint32_t old_generation;	/* of the keeper or steward that is being replaced */
+	bool foreign, other_stats;	/* what was carried comes from a build with other messages, counters */
+	uint64_t conf_size;
+	const char *failed;		/* resumed because a new image failed: why */
+};
 
 struct super {
 	const struct super_options *o;
@@ -276,6 +309,9 @@ struct super {
 
 	struct ledger *ledger;
 	int  ledger_ro;
+	int  exe_fd, binary[ROLES];	/* the programs of this build: an installation may replace the files at any time */
+	char exe_path[PATH_MAX];
+	struct upgrade upgrade;
 	struct windows win;
 	struct regions regions;
 	struct children children;
@@ -288,6 +324,7 @@ struct super {
 	size_t granted;			/* smallest receive buffer of a listener */
 	struct conf_run conf_run;
 	struct requester reload_who;
+	struct requester reload_next;	/* of the reload that comes after the running one */
 	bool reloading, reload_again;
 
 	int  log_read, log_write, control_fd, http_fd;
@@ -300,9 +337,12 @@ struct super {
 	tp_ms dog_last;			/* WATCHDOG=1 last sent */
 	tp_ms tick_last, on_time_since;	/* the supervisor's own punctuality */
 	tp_ms deadline;			/* of a drain or a stop */
+	bool terminated;		/* SIGTERM has come once: the drain is its grace */
 	struct roll roll;
 	struct closing closing[CLOSINGS];
 	struct suspect suspect[SUSPECTS];
+	uint32_t adopt_deaths[SHARDS_MAX];	/* in a row */
+	bool recount;			/* a shard has started cold: CROSS is counted anew when no worker runs */
 };
 
 /* children's messages: tell.c */
@@ -319,14 +359,21 @@ void super_drain_control(struct super *s, unsigned i, bool dead);
 /* recover.c */
 void super_reap(struct super *s);
 void super_heartbeats(struct super *s, tp_ms now);
+void super_punctual(struct super *s, tp_ms now);	/* before anything is judged by its time */
+/* poison.c */
+void super_poison_death(struct super *s, unsigned i, int status);	/* before its row says that it has ended */
+void super_poison_ready(struct super *s, unsigned i);
 void super_poison_tell(struct super *s, unsigned i);
 /* reload.c */
 void super_reload(struct super *s, struct requester who);
 int  super_conf_first(struct super *s);			/* exit code, 0 */
+int  super_conf_again(struct super *s, char *why, size_t len);	/* for an image that cannot read the old one's: 0 or -errno */
 int  super_conf_publish(struct super *s, const struct conf *c);	/* its descriptor */
 /* roll.c */
 void super_roll(struct super *s, enum roll_mode mode, unsigned workers, struct requester who);
 void super_roll_step(struct super *s);
+void super_roll_force(struct super *s);	/* all at once, now; it ends what runs */
+unsigned super_roll_workers(const struct super *s);	/* how many there will be when all that was asked for is done */
 /* control.c */
 void super_command(struct super *s, unsigned i, const struct msg_command *m);
 void super_reply(struct super *s, struct requester who, unsigned code, bool more, const char *fmt, ...) TP_PRINTF(5, 6);
@@ -338,7 +385,22 @@ void super_drain(struct super *s, bool on, tp_ms span);
 void super_stop_step(struct super *s);			/* a child has ended, or time passed */
 void super_drain_step(struct super *s, tp_ms now);
 void super_cleanup(struct super *s);
+/* upgrade.c: the old image */
+void super_exe(struct super *s);			/* remembers where this program is */
+void super_upgrade(struct super *s, struct requester who);
+void super_upgrade_step(struct super *s);
+bool super_upgrade_reaped(struct super *s, pid_t pid, int status);	/* was it the probe? */
+void super_go_back(struct super *s, int state_fd, const char *why);	/* does not return when it succeeds */
+/* resume.c: the new image */
+void super_resume_step(struct super *s);
+int  super_resume(struct super *s, int state_fd, const char *failed);	/* exit code, 0 */
 /* super.c */
+int  super_watch(struct super *s);			/* loop and signals; exit code, 0 */
+int  super_pool_send(void *arg, unsigned shard, const void *msg, int fd);
+int  super_find_binaries(struct super *s);
+int  super_find_user(struct super *s);
+extern const struct children_ops super_children_ops;
+void super_tick_start(struct super *s);
 void super_rearm(struct super *s);			/* timers follow children_due() */
 void super_check_ready(struct super *s);
 void super_summary(struct super *s);			/* summary.c */

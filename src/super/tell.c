@@ -102,6 +102,12 @@ super_send(struct super *s, unsigned i, const void *msg, int fd)
 
 	if (c->control < 0)
 		return -EPIPE;
+	if (c->foreign) {
+		/* Our numbers mean something else to it.  That we are gone, it understands. */
+		if (((const struct msg_head *)msg)->type == MSG_STOP)
+			(void)shutdown(c->control, SHUT_RDWR);
+		return 0;
+	}
 	memcpy(&m, msg, msg_size(((const struct msg_head *)msg)->type));
 	m.h.generation = s->ledger->child[i].generation;
 	if (c->out_head != NULL)

@@ -10,6 +10,7 @@
 #include "config.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <sys/epoll.h>
 
 #include "worker_int.h"
@@ -46,6 +47,20 @@ idle(struct worker *w)
 {
 	atomic_store_explicit((_Atomic uint32_t *)&w->stat->busy.phase, BUSY_IDLE, memory_order_relaxed);
 }
+
+/* Tests of the poison guard: a datagram that a worker dies of, or never comes back from. */
+#ifdef TP_CRASH_POINTS
+static void
+magic(const uint8_t *p, size_t len)
+{
+	if (memmem(p, len, "turnpike-crash-here", 19) != NULL)
+		abort();
+	while (memmem(p, len, "turnpike-hang-here", 18) != NULL)
+		;
+}
+#else
+#define magic(p, len) ((void)0)
+#endif
 
 /* ---- sending ------------------------------------------------------------------------------------- */
 
@@ -268,6 +283,7 @@ client_input(struct worker *w, struct lane *l, unsigned row, const struct addr *
 		return;
 	}
 	busy(w, BUSY_CLIENT, l, SLOT_NONE, 0, from, p, len);
+	magic(p, len);
 	enum turn_act act = turn_client_input(&w->turn, &in, &w->out);
 	(void)carry_out(w, l, act, &in, NULL);
 	idle(w);
@@ -349,6 +365,7 @@ peer_input(struct worker *w, struct lane *l, struct session_ref ref, unsigned wh
 	stat_add(w->stat, STAT_PEER_RX_PACKETS, 1);
 	stat_add(w->stat, STAT_PEER_RX_BYTES, len);
 	busy(w, BUSY_PEER, l, ref.slot, ref.gen, from, p, len);
+	magic(p, len);
 	enum turn_act act = turn_peer_input(&w->turn, &l->shard, ref, which, from, p, len, &w->out);
 	(void)carry_out(w, l, act, NULL, NULL);
 	idle(w);

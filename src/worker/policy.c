@@ -72,6 +72,8 @@ policy_build(struct turn_policy *p, const struct conf *c)
 	auth(&p->auth, c);
 	peers(&p->peers, c);
 	p->generation = c->generation;
+	if (c->drain_alternate[0] != '\0' && addr_parse(&p->alternate, c->drain_alternate) < 0)
+		memset(&p->alternate, 0, sizeof p->alternate);
 	p->relay_count = c->relay_count;
 	for (uint32_t i = 0; i < c->relay_count; i++)
 		p->relay[i] = (struct turn_relay_row){ .addr = c->relays[i].addr, .external = c->relays[i].external,

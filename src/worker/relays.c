@@ -125,8 +125,9 @@ relays_socket(struct worker *w, const struct msg_socket *m, int fd)
 	if (m->request == 0 && l->asked[m->row] > 0)
 		l->asked[m->row]--;
 	struct relay_ref r = { .fd = m->fd, .port = m->port, .row = m->row, .family = m->family };
-	/* The even one of a reserved pair is given back: its sibling waits for a token that nobody got. */
-	if (m->reservation != 0 || !pool_put(l, &r))
+	/* The even one of a reserved pair is given back: its sibling waits for a token that nobody got.  So is what was
+	 * wanted before a RECALL and granted after it. */
+	if (m->reservation != 0 || w->turn.now < l->quiet_until[m->row] || !pool_put(l, &r))
 		relays_close(w, l, m->fd);
 }
 
@@ -222,8 +223,10 @@ settle_one(struct worker *w, struct lane *l, const struct msg_pool_sock *s)
 		return;			/* a session's, or closed since */
 	*lane_use(l, s->fd) = FD_RELAY;
 	struct relay_ref r = { .fd = s->fd, .port = s->port, .row = s->row, .family = s->family };
-	/* Once its filter is off it has had a session: strangers may know it, so nobody gets it again. */
-	if (sock_filter_has(s->fd) != 1 || l->pool.row[s->row].count >= w->depth[s->row] || !pool_put(l, &r))
+	/* Once its filter is off it has had a session: strangers may know it, so nobody gets it again.  And a RECALL that
+	 * came first meant this one, too. */
+	if (w->turn.now < l->quiet_until[s->row] || sock_filter_has(s->fd) != 1 ||
+	    l->pool.row[s->row].count >= w->depth[s->row] || !pool_put(l, &r))
 		relays_close(w, l, s->fd);
 }
 

@@ -203,6 +203,8 @@ map_shard(struct worker *w, struct lane *l)
 
 	(void)mlock2(keys, keys_size, MLOCK_ONFAULT);	/* where permitted */
 	randombytes_buf(seed, sizeof seed);
+	w->stat->busy.shard = l->told.shard;
+	w->stat->busy.phase = BUSY_ADOPT;
 	int rc = shard_attach(&l->shard, l->told.shard, region, keys, max, true, seed);
 	if (rc < 0)
 		refuse(w, "shard", rc);
@@ -337,6 +339,7 @@ worker_start(struct worker *w)
 	give_up(w, parent);
 	adopt(w, &m);
 	w->serving = true;
+	control_readable(w);		/* sessions to close, sources to drop: before their next packet */
 	w->stat->ready = 1;
 	log_info("worker %u: serving %u shards from shard %u, %u sessions adopted, %u dropped, engine %s", w->index,
 	    w->lane_count, w->lane[0].told.shard, m.adopted, m.dropped, w->engine->name);

@@ -94,11 +94,13 @@ remedy(const struct turn_out *o, char out[160])
 static void
 denied(struct worker *w, const struct lane *l, const struct turn_out *o)
 {
-	char peer[ADDR_STRLEN], what[160], user[4 * SESSION_NAME + 4];
+	const struct session *x = session_get((struct shard *)(uintptr_t)&l->shard, o->ref);
+	char peer[ADDR_STRLEN], what[160], text[300];
 
-	log_limited(&w->log[WL_DENIED], STRANGER_LINES_PER_SEC, LOG_L_INFO, SESSION_FMT ": peer denied: %s: %s: user %s%s",
-	    l->shard.index, o->ref.slot, o->ref.gen, addr_print(&o->peer, peer), peer_verdict_text(o->verdict),
-	    text_escape(user, sizeof user, o->user, o->user_len), remedy(o, what));
+	if (x != NULL)
+		log_limited(&w->log[WL_DENIED], STRANGER_LINES_PER_SEC, LOG_L_INFO, SESSION_FMT ": peer denied: %s: %s: %s%s",
+		    l->shard.index, o->ref.slot, o->ref.gen, addr_print(&o->peer, peer), peer_verdict_text(o->verdict),
+		    who(w, x, text), remedy(o, what));
 }
 
 static void

@@ -15,6 +15,7 @@ import glob
 import json
 import os
 import platform
+import random
 import signal
 import socket
 import statistics
@@ -26,7 +27,6 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 SRC = os.path.abspath(os.environ.get("top_srcdir", os.path.join(HERE, "..", "..")))
 BUILD = os.path.abspath(os.environ.get("top_builddir", "."))
-sys.path.insert(0, os.path.join(SRC, "tests", "lib"))
 LOAD = os.path.join(BUILD, "src", "prog", "turnpike-load")
 CREDENTIALS = ["--user", "alice", "--password", "wonderland"]
 
@@ -66,9 +66,15 @@ def slab_kib():
 
 
 def free_port():
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """Below the relay ports of all of them."""
+    while True:
+        port = random.randrange(20000, 32000)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+            try:
+                s.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
 
 
 class Server:
@@ -140,8 +146,8 @@ peers:
   allow_private: [ 127.0.0.0/8 ]
 process: {{ workers: {workers} }}
 log: {{ level: warn, target: stderr }}
-limits:
-  allocations_per_user: 0
+# the load is one address: its challenges are not to be counted
+limits: {{ challenges_per_prefix: 0 }}
 """
 
 

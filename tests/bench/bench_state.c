@@ -32,7 +32,8 @@ make(size_t size, int *fd)
 	int ro;
 	void *p;
 
-	if (region_make("bench-state", size, fd, &ro) != 0 || (p = region_map(*fd, size, true, false)) == NULL) {
+	if (region_make("bench-state", size, fd, &ro) != 0 ||
+	    (p = region_map(*fd, size, true, false)) == NULL) {
 		perror("bench_state: region");
 		exit(1);
 	}
@@ -97,13 +98,15 @@ main(int argc, char **argv)
 {
 	uint32_t n = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : 1000000;
 	int shard_fd, keys_fd, cross_fd;
-	void *region = make(shard_region_size(n + 1), &shard_fd), *keys = make(shard_keys_size(n + 1), &keys_fd);
+	void *region = make(shard_region_size(n + 1), &shard_fd),
+	     *keys = make(shard_keys_size(n + 1), &keys_fd);
 	struct shard_adopted got;
 	double t;
 
 	cross_attach(&cross, make(cross_region_size(), &cross_fd), 0, seed);
 	shard_attach(&shard, 0, region, keys, n + 1, true, seed);
-	printf("empty:                 %.0f bytes of shard, keys and cross\n", bytes_of(shard_fd) + bytes_of(keys_fd) + bytes_of(cross_fd));
+	printf("empty:                 %.0f bytes of shard, keys and cross\n",
+	    bytes_of(shard_fd) + bytes_of(keys_fd) + bytes_of(cross_fd));
 	t = seconds();
 	for (uint32_t i = 0; i < n; i++)
 		open_one(i);

@@ -22,6 +22,12 @@ bench: all
 	$(AM_TESTS_ENVIRONMENT) $(PYTHON3) $(srcdir)/%D%/bench.py $(BENCH_FLAGS)
 .PHONY: bench
 
+noinst_PROGRAMS += %D%/bench_usher
+%C%_bench_usher_SOURCES = %D%/bench_usher.c tests/lib/usher_rig.c tests/lib/usher_rig.h
+%C%_bench_usher_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
+%C%_bench_usher_CFLAGS = $(AM_CFLAGS) $(SSL_CFLAGS) $(SODIUM_CFLAGS)
+%C%_bench_usher_LDADD = src/usher/libtp_usher.a src/seal/libtp_seal.a src/conf/libtp_conf.a src/shm/libtp_shm.a \
+	src/io/libtp_io.a src/base/libtp_base.a $(SSL_LIBS) $(SODIUM_LIBS) $(CRYPTO_LIBS)
 noinst_PROGRAMS += %D%/bench_path
 %C%_bench_path_SOURCES = %D%/bench_path.c
 %C%_bench_path_CFLAGS = $(AM_CFLAGS) $(SODIUM_CFLAGS)

@@ -37,6 +37,8 @@ struct addr peer_addr(unsigned n);		/* odd: IPv6 */
 /* A filled slot of this client, or NULL. */
 struct session *session_fill(struct world *w, unsigned shard, unsigned client, uint64_t user, tp_ms now);
 uint64_t rnd(uint64_t *seed);
+/* In a child: a test that fails leaves no process behind. */
+void die_with_parent(void);
 /* Ends the test with a message unless ok. */
 void must(bool ok, const char *fmt, ...) TP_PRINTF(2, 3);
 

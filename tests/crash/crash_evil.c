@@ -25,7 +25,8 @@ fill_world(void)
 	for (unsigned i = 0; i < SLOTS; i++) {
 		struct session *x = session_fill(&world, 0, i, 1 + i % 8, 1000);
 
-		must(x != NULL && cross_open(&world.cross[0], &world.shard[0], x, &none, 0) == 0, "evil: open");
+		must(x != NULL && cross_open(&world.cross[0], &world.shard[0], x, &none, 0) == 0,
+		    "evil: open");
 		for (unsigned j = 0; j < 12; j++) {
 			struct addr peer = peer_addr(j);
 
@@ -60,7 +61,8 @@ scribble(void *base, size_t size, uint64_t seed)
 		words[at % (size / 8)] = nasty(&seed);
 		/* States and links that make readers go on. */
 		if (base == world.region[0] && rnd(&seed) % 16 == 0)
-			atomic_store(&world.shard[0].slots[rnd(&seed) % SLOTS].state, (uint32_t)(rnd(&seed) % 5));
+			atomic_store(
+			    &world.shard[0].slots[rnd(&seed) % SLOTS].state, (uint32_t)(rnd(&seed) % 5));
 	}
 }
 
@@ -72,8 +74,10 @@ spawn(void *base, size_t size, uint64_t seed)
 	fflush(NULL);
 	pid = fork();
 	must(pid >= 0, "fork");
-	if (pid == 0)
+	if (pid == 0) {
+		die_with_parent();
 		scribble(base, size, seed);
+	}
 	return pid;
 }
 

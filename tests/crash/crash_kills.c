@@ -51,7 +51,8 @@ static void
 random_open(unsigned me, unsigned client, uint64_t *seed, tp_ms now)
 {
 	struct cross_limits limits = { .per_user = 60, .per_prefix = 14, .total = 200 };
-	uint64_t last = atomic_load(&play->token), token = last > 4 && rnd(seed) % 3 == 0 ? last - rnd(seed) % 4 : 0;
+	uint64_t last = atomic_load(&play->token),
+		 token = last > 4 && rnd(seed) % 3 == 0 ? last - rnd(seed) % 4 : 0;
 	struct session *x = session_fill(&world, me, client, 1 + rnd(seed) % USERS, now);
 	int r;
 
@@ -105,7 +106,8 @@ static void
 random_token(unsigned me, tp_ms now)
 {
 	uint64_t token = atomic_fetch_add(&play->token, 1) + 1;
-	struct reservation r = { .token = token, .user = 1 + token % USERS, .id = 1, .expiry = TP_SEC_UP(now) + 30 };
+	struct reservation r = {
+	    .token = token, .user = 1 + token % USERS, .id = 1, .expiry = TP_SEC_UP(now) + 30};
 
 	note(token_put(&world.cross[me], &r, now));
 }
@@ -157,8 +159,7 @@ spawn(unsigned me, uint64_t seed)
 	pid = fork();
 	must(pid >= 0, "fork");
 	if (pid == 0) {
-		if (getppid() == 1)
-			_exit(0);
+		die_with_parent();
 		work(me, seed);
 	}
 	return pid;
@@ -177,7 +178,8 @@ check_tokens(void)
 
 			if (!session_read(&world.reader[i], slot, &x) || !(x.flags & SESSION_REDEEMED))
 				continue;
-			must(token_place(&world.super, x.lifetime) == 0, "token %u is redeemed and still there", x.lifetime);
+			must(token_place(&world.super, x.lifetime) == 0,
+			    "token %u is redeemed and still there", x.lifetime);
 			for (unsigned j = 0; j < n; j++)
 				must(seen[j] != x.lifetime, "token %u was redeemed twice", x.lifetime);
 			seen[n++] = x.lifetime;
@@ -251,8 +253,10 @@ kills_run(unsigned kills, uint64_t seed)
 		waitpid(pid[i], NULL, 0);
 		ops += atomic_load(&play->ops[i]);
 	}
-	printf("kills: %u, %llu operations, %u deaths holding a lock, %u in a transaction, %llu lock time-outs\n", kills,
-	    (unsigned long long)ops, tally.locked, tally.staged, (unsigned long long)atomic_load(&play->timeouts));
+	printf("kills: %u, %llu operations, %u deaths holding a lock, %u in a transaction, %llu lock "
+	       "time-outs\n",
+	    kills, (unsigned long long)ops, tally.locked, tally.staged,
+	    (unsigned long long)atomic_load(&play->timeouts));
 	world_end(&world);
 	munmap(play, 4096);
 }

@@ -38,7 +38,8 @@ open_one(unsigned client, uint64_t user, uint64_t token)
 	struct cross_limits none = { 0 };
 	struct session *x = session_fill(&world, 0, client, user, NOW);
 
-	must(x != NULL && cross_open(&world.cross[0], &world.shard[0], x, &none, token) == 0, "script: open");
+	must(x != NULL && cross_open(&world.cross[0], &world.shard[0], x, &none, token) == 0,
+	    "script: open");
 }
 
 static void
@@ -63,7 +64,8 @@ chans(unsigned client, unsigned from, unsigned n, tp_ms now)
 	for (unsigned i = 0; i < n; i++) {
 		struct addr a = peer_addr(from + i);
 
-		must(chan_bind(&world.shard[0], of_client(client), (uint16_t)(0x4000 + from + i), &a, now, 256) == 0,
+		must(chan_bind(&world.shard[0], of_client(client), (uint16_t)(0x4000 + from + i), &a, now,
+			 256) == 0,
 		    "script: chan");
 	}
 }
@@ -106,7 +108,8 @@ lease_one(unsigned client)
 {
 	struct bandwidth b = { .per_allocation = 1000000, .per_user = 1000000, .total = 1000000 };
 
-	must(bandwidth_take(&world.cross[0], &world.shard[0], of_client(client), &b, true, 1000, NOW), "script: bandwidth");
+	must(bandwidth_take(&world.cross[0], &world.shard[0], of_client(client), &b, true, 1000, NOW),
+	    "script: bandwidth");
 }
 
 #define OPS 34
@@ -134,7 +137,9 @@ op(unsigned i)
 	case 29: chans(1001, 3, 1, NOW + 5000); break;
 	case 30: lease_one(1001); break;
 	case 31: drop_peer(1001, 8); break;		/* a permission without channel: one store */
-	case 32: session_sweep(&world.shard[0], 0, 2000, NOW + 400000, not_over, NULL); break;	/* permissions over */
+	case 32:
+		session_sweep(&world.shard[0], 0, 2000, NOW + 400000, not_over, NULL);
+		break;                                  /* permissions over */
 	case 33: close_one(1001); break;		/* with blocks and bucket */
 	}
 }
@@ -212,12 +217,14 @@ die_at(void (*work)(void), const char *name, unsigned long passage)
 	pid = fork();
 	must(pid >= 0, "fork");
 	if (pid == 0) {
+		die_with_parent();
 		crash_arm(name, passage);
 		work();
 		_exit(0);
 	}
 	must(waitpid(pid, &status, 0) == pid, "waitpid");
-	must(WIFEXITED(status) ? WEXITSTATUS(status) == 0 : WTERMSIG(status) == SIGKILL, "script: child %x", status);
+	must(WIFEXITED(status) ? WEXITSTATUS(status) == 0 : WTERMSIG(status) == SIGKILL, "script: child %x",
+	    status);
 	return WIFSIGNALED(status);
 }
 
@@ -257,9 +264,10 @@ check_after(const uint64_t seen[OPS + 1], unsigned long k, const char *what)
 
 	must(world_audit(&world, true, NOW, false) == 0, "%s %lu (operation %u): audit", what, k, i);
 	world_finish(&world, 0, ADOPT_AT);
-	must(world_audit(&world, true, NOW, false) == 0, "%s %lu (operation %u): audit after finishing", what, k, i);
-	must(look(i) == seen[i] || (i < OPS && look(i + 1) == seen[i + 1]), "%s %lu: operation %u happened in part",
+	must(world_audit(&world, true, NOW, false) == 0, "%s %lu (operation %u): audit after finishing",
 	    what, k, i);
+	must(look(i) == seen[i] || (i < OPS && look(i + 1) == seen[i + 1]),
+	    "%s %lu: operation %u happened in part", what, k, i);
 }
 
 static unsigned long
@@ -305,9 +313,14 @@ static unsigned
 control(void)
 {
 	/* "token:cleared" is passed by token_put() first. */
-	static const struct { const char *name; unsigned passage; } points[] = {
-		{ "account:counted", 1 }, { "account:discounted", 1 }, { "tx:total", 1 }, { "token:cleared", 2 },
-		{ "open:applied", 1 }, { "close:applied", 1 },
+	static const struct { const char *name; unsigned passage;
+	} points[] = {
+	    {"account:counted", 1},
+	    {"account:discounted", 1},
+	    {"tx:total", 1},
+	    {"token:cleared", 2},
+	    {"open:applied", 1},
+	    {"close:applied", 1},
 	};
 	unsigned noticed = 0;
 
@@ -315,7 +328,8 @@ control(void)
 	for (unsigned i = 0; i < TP_COUNT(points); i++) {
 		setup();
 		atomic_store(done, 0);
-		must(die_at(work_ops, points[i].name, points[i].passage), "control: %s is never passed", points[i].name);
+		must(die_at(work_ops, points[i].name, points[i].passage), "control: %s is never passed",
+		    points[i].name);
 		world_recover(&world, 0);
 		world_adopt(&world, 0, ADOPT_AT);
 		noticed += world_audit(&world, true, NOW, true) > 0;
@@ -340,7 +354,8 @@ script_run(void)
 	adoptions = adoption_dies(seen, passages);
 	noticed = control();
 	must(noticed == 6, "control: of 6 deaths without replay the audit noticed %u", noticed);
-	printf("script: %lu deaths of a worker, %u of its successor; control noticed %u of 6\n", passages, adoptions, noticed);
+	printf("script: %lu deaths of a worker, %u of its successor; control noticed %u of 6\n", passages,
+	    adoptions, noticed);
 	world_end(&world);
 	munmap((void *)done, 4096);
 }

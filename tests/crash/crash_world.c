@@ -4,9 +4,11 @@
  */
 #include "config.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "crash.h"
@@ -27,6 +29,14 @@ must(bool ok, const char *fmt, ...)
 	va_end(ap);
 	fputc('\n', stderr);
 	exit(1);
+}
+
+void
+die_with_parent(void)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() == 1)
+		_exit(0);
 }
 
 /* splitmix64 */
@@ -63,8 +73,11 @@ world_attach(struct world *w)
 	must(cross_attach(&w->super, w->cross_region, UINT32_MAX, seed16) == 0, "cross_attach");
 	for (unsigned i = 0; i < WORLD_SHARDS; i++) {
 		must(cross_attach(&w->cross[i], w->cross_region, i, NULL) == 0, "cross_attach");
-		must(shard_attach(&w->shard[i], i, w->region[i], w->keys[i], w->slot_max, true, seed16) == 0, "shard_attach");
-		must(shard_attach(&w->reader[i], i, w->read_only[i], NULL, w->slot_max, false, NULL) == 0, "reader");
+		must(
+		    shard_attach(&w->shard[i], i, w->region[i], w->keys[i], w->slot_max, true, seed16) == 0,
+		    "shard_attach");
+		must(shard_attach(&w->reader[i], i, w->read_only[i], NULL, w->slot_max, false, NULL) == 0,
+		    "reader");
 	}
 }
 
@@ -75,7 +88,8 @@ world_make(struct world *w, uint32_t slot_max)
 	w->slot_max = slot_max;
 	w->cross_region = make("crash-cross", cross_region_size(), &w->cross_fd, NULL);
 	for (unsigned i = 0; i < WORLD_SHARDS; i++) {
-		w->region[i] = make("crash-shard", shard_region_size(slot_max), &w->region_fd[i], &w->read_only[i]);
+		w->region[i] =
+		    make("crash-shard", shard_region_size(slot_max), &w->region_fd[i], &w->read_only[i]);
 		w->keys[i] = make("crash-keys", shard_keys_size(slot_max), &w->keys_fd[i], NULL);
 	}
 	world_attach(w);
@@ -116,7 +130,8 @@ world_recover(struct world *w, uint32_t owner)
 			if (lock_held_by(&cross_stripe(&w->super, i)->lock, owner))
 				account_relist(&w->super, i);
 		atomic_store(&cross_redo(&w->super, owner)->op, REDO_NONE);
-		lock_recover(&cross_stripe(&w->super, 0)->lock, CROSS_STRIPES, sizeof(struct stripe), owner);
+		lock_recover(
+		    &cross_stripe(&w->super, 0)->lock, CROSS_STRIPES, sizeof(struct stripe), owner);
 		return;
 	}
 	must(cross_recover(&w->super, owner, w->reader, WORLD_SHARDS, &refused) == 0, "cross_recover");
@@ -128,7 +143,8 @@ world_adopt(struct world *w, uint32_t owner, tp_ms now)
 {
 	struct shard *s = &w->shard[owner];
 
-	must(shard_attach(s, owner, w->region[owner], w->keys[owner], w->slot_max, true, seed16) == 0, "shard_attach");
+	must(shard_attach(s, owner, w->region[owner], w->keys[owner], w->slot_max, true, seed16) == 0,
+	    "shard_attach");
 	shard_adopt(s, now, NULL, NULL);
 }
 
@@ -161,13 +177,15 @@ print_breach(void *arg, const char *text)
 unsigned
 world_audit(struct world *w, bool still, tp_ms now, bool quiet)
 {
-	return state_audit(&w->super, w->reader, WORLD_SHARDS, still, now, quiet ? NULL : print_breach, NULL);
+	return state_audit(
+	    &w->super, w->reader, WORLD_SHARDS, still, now, quiet ? NULL : print_breach, NULL);
 }
 
 struct addr
 client_addr(unsigned n)
 {
-	struct addr a = { .family = ADDR_V4, .port = (uint16_t)(1024 + n % 16), .ip = { 192, 0, 2, (uint8_t)(n / 16) } };
+	struct addr a = {
+	    .family = ADDR_V4, .port = (uint16_t)(1024 + n % 16), .ip = {192, 0, 2, (uint8_t)(n / 16)}};
 
 	a.ip[1] = (uint8_t)(n / 4096);
 	return a;
@@ -199,8 +217,10 @@ session_fill(struct world *w, unsigned shard, unsigned client, uint64_t user, tp
 	x->user = user;
 	x->created = TP_SEC_UP(now);
 	x->expiry = x->created + 600;
-	x->relay[0] = (struct relay_ref){ .fd = (int32_t)(shard * w->slot_max + slot + 10), .row = (uint8_t)shard,
-	    .port = (uint16_t)(slot + 1), .family = ADDR_V4 };
+	x->relay[0] = (struct relay_ref){.fd = (int32_t)(shard * w->slot_max + slot + 10),
+	    .row = (uint8_t)shard,
+	    .port = (uint16_t)(slot + 1),
+	    .family = ADDR_V4};
 	session_key(s, x)->len = 16;
 	return x;
 }

@@ -21,7 +21,7 @@ EXTRA_DIST += %D%/fuzz_stun.in
 check_PROGRAMS += %D%/fuzz_conf
 %C%_fuzz_conf_SOURCES = %D%/fuzz_conf.c %D%/fuzz.h $(fuzz_main)
 %C%_fuzz_conf_LDFLAGS = $(fuzz_link)
-%C%_fuzz_conf_LDADD = src/conf/libtp_conf_yaml.a src/conf/libtp_conf.a src/base/libtp_base.a $(YAML_LIBS) $(SODIUM_LIBS)
+%C%_fuzz_conf_LDADD = src/conf/libtp_conf_yaml.a src/conf/libtp_conf.a src/base/libtp_base.a $(YAML_LIBS) $(SODIUM_LIBS) $(CRYPTO_LIBS)
 EXTRA_DIST += %D%/fuzz_conf.in
 check_PROGRAMS += %D%/fuzz_seal
 %C%_fuzz_seal_SOURCES = %D%/fuzz_seal.c %D%/fuzz.h $(fuzz_main)
@@ -36,3 +36,8 @@ check_PROGRAMS += %D%/fuzz_turn
 %C%_fuzz_turn_LDADD = src/turn/libtp_turn.a src/auth/libtp_auth.a src/state/libtp_state.a src/shm/libtp_shm.a \
 	src/stun/libtp_stun.a src/base/libtp_base.a $(SODIUM_LIBS) $(CRYPTO_LIBS)
 EXTRA_DIST += %D%/fuzz_turn.in
+check_PROGRAMS += %D%/fuzz_hello
+%C%_fuzz_hello_SOURCES = %D%/fuzz_hello.c %D%/fuzz.h $(fuzz_main)
+%C%_fuzz_hello_LDFLAGS = $(fuzz_link)
+%C%_fuzz_hello_LDADD = src/seal/libtp_seal.a $(SODIUM_LIBS) $(CRYPTO_LIBS)
+EXTRA_DIST += %D%/fuzz_hello.in

@@ -137,6 +137,26 @@ class Chromium(unittest.TestCase):
                         os.kill(pid, signal.SIGKILL)
             self.check(d, browse(self.ice(d), 200, 60, kill), 200)
 
+    def test_data_channel_across_everything(self):
+        """kill -9 of all workers, a reload, a resize up and down, an upgrade: one data channel, no disconnect."""
+        config = CONFIG.replace("workers: 2", "workers: {workers}, shards: 4")
+        with daemon.Daemon(config, workers=2) as d:
+            def everything():
+                time.sleep(0.5)
+                for pid in d.children("worker"):
+                    os.kill(pid, signal.SIGKILL)
+                time.sleep(0.5)
+                d.write(config + "limits: {{ allocations_per_user: 1000 }}\n")
+                self.assertIn("applied now", d.ctl("reload")[1])
+                for workers in (4, 1):
+                    time.sleep(0.5)
+                    d.values["workers"] = workers
+                    d.write(config)
+                    self.assertIn("%d workers replaced" % workers, d.ctl("reload")[1])
+                time.sleep(0.5)
+                self.assertIn("upgraded", d.ctl("upgrade")[1])
+            self.check(d, browse(self.ice(d), 250, 60, everything), 250)
+
 
 def main():
     if shutil.which("chromium") is None:

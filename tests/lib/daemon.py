@@ -125,7 +125,7 @@ class Daemon:
                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=30)
         if check and r.returncode != 0:
             raise RuntimeError("turnpikectl %s: %d: %s%s" % (" ".join(args), r.returncode, r.stdout, r.stderr))
-        return r.returncode, r.stdout
+        return r.returncode, r.stdout if as_json or r.returncode == 0 else r.stdout + r.stderr
 
     def status(self):
         return json.loads(self.ctl("status", as_json=True)[1])

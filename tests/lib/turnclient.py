@@ -206,7 +206,7 @@ class Client:
             self._keep(data)
 
     def _keep(self, data):
-        if 0x40 <= data[0] < 0x50:
+        if 0x40 <= data[0] < 0x80:
             number, n = struct.unpack("!HH", data[:4])
             self.inbox.append((number, data[4:4 + n]))
         elif data[0] < 4:

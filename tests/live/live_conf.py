@@ -102,9 +102,9 @@ class Program(unittest.TestCase):
     def test_supervised(self):
         code, messages = self.supervise("--config", self.write(LOOPBACK + "auth: { secrets: %s }\n" % SECRET))
         self.assertEqual(code, 0)
-        self.assertEqual([m[0] for m in messages], [BLOB, BLOB, DONE])
-        self.assertEqual(struct.unpack("IIII", messages[2][2]), (1, 0, 0, 0))
-        for i, (_, generation, body, fd) in enumerate(messages[:2]):
+        self.assertEqual([m[0] for m in messages], [BLOB, BLOB, BLOB, DONE])
+        self.assertEqual(struct.unpack("IIII", messages[3][2]), (1, 0, 0, 0))
+        for i, (_, generation, body, fd) in enumerate(messages[:3]):
             blob, _, size = struct.unpack("IIQ", body)
             self.assertEqual((blob, generation), (i, 7))
             self.assertEqual(os.fstat(fd).st_size, size)
@@ -127,7 +127,7 @@ class Program(unittest.TestCase):
         blobs = []
         for said in (b"was made", b"is used"):
             code, messages = self.supervise("--config", path, "--state-dir", state)
-            self.assertEqual((code, [m[0] for m in messages]), (0, [TEXT, BLOB, BLOB, DONE]))
+            self.assertEqual((code, [m[0] for m in messages]), (0, [TEXT, BLOB, BLOB, BLOB, DONE]))
             self.assertEqual(struct.unpack("I", messages[0][2][:4]), (WARN,))
             self.assertIn(said, messages[0][2])
             blobs.append(os.pread(messages[2][3], 1 << 20, 0))

@@ -137,6 +137,7 @@ main(void)
 	srunner_add_suite(sr, suite_lists());
 	srunner_add_suite(sr, suite_files());
 	srunner_add_suite(sr, suite_dump());
+	srunner_add_suite(sr, suite_certs());
 	srunner_run_all(sr, CK_NORMAL);
 	failed = srunner_ntests_failed(sr);
 	srunner_free(sr);

@@ -36,5 +36,6 @@ Suite *suite_yaml(void);
 Suite *suite_lists(void);
 Suite *suite_files(void);
 Suite *suite_dump(void);
+Suite *suite_certs(void);
 
 #endif

@@ -37,12 +37,17 @@ run(void (*what)(void))
 static void
 fine(void)
 {
+	static uint32_t word = 1;
+	struct timespec past = { 0, 1 };
 	void *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (p == MAP_FAILED || munmap(p, 4096) < 0 || getppid() <= 0)
 		_exit(1);
 	if (setsockopt(-1, 1, 27, NULL, 0) == 0 || errno != EBADF || setsockopt(-1, 0, 10, NULL, 0) == 0)
 		_exit(2);
+	/* What lock_take() does when another process holds the word: 9 is FUTEX_WAIT_BITSET, not private. */
+	if (syscall(SYS_futex, &word, 9, 1, &past, NULL, ~0u) == 0 || errno != ETIMEDOUT)
+		_exit(3);
 }
 static void do_open(void) { (void)open("/dev/null", O_RDONLY); }
 static void do_socket(void) { (void)socket(AF_INET, SOCK_DGRAM, 0); }

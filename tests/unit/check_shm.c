@@ -132,7 +132,12 @@ END_TEST
 
 /* ---- locks ------------------------------------------------------------------------------------------ */
 
-struct shared { _Alignas(64) lock_word lock; _Alignas(64) lock_word other; uint64_t n; _Atomic uint32_t go; };
+struct shared {
+	_Alignas(64) lock_word lock;
+	_Alignas(64) lock_word other;
+	uint64_t n;
+	_Atomic uint32_t go;
+};
 
 static struct shared *
 shared_make(void)
@@ -222,14 +227,16 @@ START_TEST(lock_recovers)
 }
 END_TEST
 
-/* ---- counters, secrets -------------------------------------------------------------------------------- */
+/* ---- counters, secrets --------------------------------------------------------------------------------
+ */
 
 START_TEST(stat_tables)
 {
 	static struct stats s;
 
 	for (unsigned i = 0; i < STAT_COUNTERS; i++) {
-		ck_assert(stat_rows[i].name[0] != '\0' && stat_rows[i].metric[0] != '\0' && stat_rows[i].help[0] != '\0');
+		ck_assert(stat_rows[i].name[0] != '\0' && stat_rows[i].metric[0] != '\0' &&
+			  stat_rows[i].help[0] != '\0');
 		ck_assert(stat_rows[i].kind == 'C' || stat_rows[i].kind == 'G');
 	}
 	for (unsigned i = 0; i < DROPS; i++)

@@ -92,7 +92,8 @@ fill(unsigned n, uint64_t user)
 	if (x == NULL)
 		return NULL;
 	slot = session_slot(&shard, x);
-	x->client = n % 4 == 3 ? addr6(n, (uint16_t)(1 + n % 60000)) : addr4(0x0a000000 + n / 4, (uint16_t)(1 + n % 60000));
+	x->client = n % 4 == 3 ? addr6(n, (uint16_t)(1 + n % 60000))
+			       : addr4(0x0a000000 + n / 4, (uint16_t)(1 + n % 60000));
 	x->transport = 1;
 	x->user = user;
 	x->expiry = NOW / 1000 + 600;

@@ -115,7 +115,8 @@ END_TEST
 START_TEST(tokens)
 {
 	struct cross_limits l = { 0 };
-	struct reservation r = { .token = 42, .user = 5, .id = 11, .expiry = NOW / 1000 + TOKEN_LIFETIME }, got;
+	struct reservation r = {.token = 42, .user = 5, .id = 11, .expiry = NOW / 1000 + TOKEN_LIFETIME},
+			   got;
 
 	ck_assert_int_eq(token_look(&cross, 42, 5, NOW, &got), -ENOENT);
 	ck_assert_int_eq(token_put(&cross, &r, NOW), 0);
@@ -160,7 +161,8 @@ START_TEST(tokens_run_out)
 }
 END_TEST
 
-/* ---- recovery ------------------------------------------------------------------------------------------ */
+/* ---- recovery ------------------------------------------------------------------------------------------
+ */
 
 /* Owner 0 has died holding every lock, with this record. */
 static unsigned
@@ -180,8 +182,14 @@ recover(struct redo r, bool locks)
 START_TEST(recover_believes_little)
 {
 	struct session *x = open_session(0, 5);
-	struct redo honest = { .op = REDO_OPEN, .shard = 0, .slot = session_slot(&shard, x), .gen = x->gen, .user = 5,
-	    .prefix = cross_prefix(&cross, &x->client), .total = 0 }, r;
+	struct redo honest = {.op = REDO_OPEN,
+			.shard = 0,
+			.slot = session_slot(&shard, x),
+			.gen = x->gen,
+			.user = 5,
+			.prefix = cross_prefix(&cross, &x->client),
+			.total = 0},
+		    r;
 
 	ck_assert_uint_eq(recover(honest, true), 0);
 	ck_assert_uint_eq(recover(honest, false), 1);		/* it held nothing */
@@ -219,7 +227,8 @@ START_TEST(recover_frees_garbage_words)
 }
 END_TEST
 
-/* ---- audit ----------------------------------------------------------------------------------------------- */
+/* ---- audit
+ * ----------------------------------------------------------------------------------------------- */
 
 START_TEST(audit_sees)
 {

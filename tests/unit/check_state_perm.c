@@ -169,7 +169,7 @@ START_TEST(blocks_run_out)
 	ck_assert_uint_eq(n, 2 * shard_block_chain_max(64));
 	audit_clean();
 	ck_assert_int_eq(cross_close(&cross, &shard, x), 0);
-	ck_assert_int_eq(perm_set(&shard, y, &(struct addr){ .family = ADDR_V6, .ip = { 9 } }, NOW, 512), 0);
+	ck_assert_int_eq(perm_set(&shard, y, &(struct addr){.family = ADDR_V6, .ip = {9}}, NOW, 512), 0);
 	audit_clean();
 }
 END_TEST
@@ -190,7 +190,8 @@ START_TEST(chan_bijection)
 		ck_assert_int_eq(chan_bind(&shard, x, n + 1, &a, NOW, 10), -EEXIST);
 		ck_assert_int_eq(chan_bind(&shard, x, n, &a, NOW + 1000, 10), 0);
 		a.port++;
-		ck_assert_int_eq(chan_bind(&shard, x, n + 1, &a, NOW, 10), 0);	/* another port is another peer */
+		ck_assert_int_eq(
+		    chan_bind(&shard, x, n + 1, &a, NOW, 10), 0); /* another port is another peer */
 	}
 	ck_assert_uint_eq(x->chan_count, 4);
 	ck_assert_int_eq(chan_bind(&shard, x, 0, &(struct addr){ .family = ADDR_V4 }, NOW, 10), -EINVAL);
@@ -264,8 +265,9 @@ START_TEST(drop_and_list)
 		ck_assert_int_eq(chan_bind(&shard, x, (uint16_t)(0x4800 + i), &c, NOW, 40), 0);
 	}
 	for (unsigned i = 0; i < 20; i += 4)
-		perm_drop(&shard, x, &(struct addr){ peer(i).family, 0, 0, { peer(i).ip[0], peer(i).ip[1], peer(i).ip[2],
-		    peer(i).ip[3] } });
+		perm_drop(&shard, x,
+		    &(struct addr){peer(i).family, 0, 0,
+			{peer(i).ip[0], peer(i).ip[1], peer(i).ip[2], peer(i).ip[3]}});
 	{
 		struct addr a = peer(1), b = peer_port(1);
 

@@ -36,6 +36,16 @@ START_TEST(rates)
 }
 END_TEST
 
+START_TEST(rates_of_workers_with_different_clocks)
+{
+	/* The time of a batch that began earlier must not look like a clock that wrapped, and fill the bucket. */
+	ck_assert_uint_eq(take_rate(4, 10, 20, NOW, NOW + 1, 100), 20);
+	for (tp_ms back = 1; back < 500; back++)
+		ck_assert(!rate_take(&cross, RATE_CHALLENGE, 4, 10, 20, NOW - back));
+	ck_assert(!rate_take(&cross, RATE_CHALLENGE, 4, 10, 20, NOW));
+}
+END_TEST
+
 START_TEST(rates_clock_wraps)
 {
 	/* 32 bits of us: 4295 s.  Whoever comes back then is not held for hours. */
@@ -53,7 +63,8 @@ START_TEST(rates_flood)
 END_TEST
 
 static uint64_t
-carry(struct session *x, const struct bandwidth *b, bool up, uint32_t size, tp_ms from, tp_ms to, unsigned per_ms)
+carry(struct session *x, const struct bandwidth *b, bool up, uint32_t size, tp_ms from, tp_ms to,
+    unsigned per_ms)
 {
 	uint64_t bytes = 0;
 
@@ -67,8 +78,8 @@ carry(struct session *x, const struct bandwidth *b, bool up, uint32_t size, tp_m
 static void
 near(uint64_t got, uint64_t want, uint64_t slack)
 {
-	ck_assert_msg(got + slack >= want && got <= want + slack, "%llu, not about %llu", (unsigned long long)got,
-	    (unsigned long long)want);
+	ck_assert_msg(got + slack >= want && got <= want + slack, "%llu, not about %llu",
+	    (unsigned long long)got, (unsigned long long)want);
 }
 
 START_TEST(per_allocation)
@@ -80,7 +91,7 @@ START_TEST(per_allocation)
 	ck_assert_uint_eq(x->bucket, 0);
 	near(carry(x, &b, true, 1000, NOW, NOW + 10000, 2), 100000 * 11, 2000);
 	near(carry(x, &b, false, 1000, NOW, NOW + 10000, 2), 100000 * 11, 2000);	/* each direction */
-	near(carry(y, &b, true, 100, NOW, NOW + 10000, 10), 100000 * 11, 2000);		/* each allocation */
+	near(carry(y, &b, true, 100, NOW, NOW + 10000, 10), 100000 * 11, 2000); /* each allocation */
 	ck_assert_uint_ne(x->bucket, 0);
 	audit_clean();
 	ck_assert_int_eq(cross_close(&cross, &shard, x), 0);
@@ -133,6 +144,7 @@ suite_rate(void)
 
 	tcase_add_checked_fixture(t, setup_small, teardown_shard);
 	tcase_add_test(t, rates);
+	tcase_add_test(t, rates_of_workers_with_different_clocks);
 	tcase_add_test(t, rates_clock_wraps);
 	tcase_add_test(t, rates_flood);
 	tcase_add_test(t, per_allocation);

@@ -15,7 +15,8 @@
 static struct session *
 find(unsigned n)
 {
-	struct addr a = n % 4 == 3 ? addr6(n, (uint16_t)(1 + n % 60000)) : addr4(0x0a000000 + n / 4, (uint16_t)(1 + n % 60000));
+	struct addr a = n % 4 == 3 ? addr6(n, (uint16_t)(1 + n % 60000))
+				   : addr4(0x0a000000 + n / 4, (uint16_t)(1 + n % 60000));
 
 	session_prefetch(&shard, &a, 1, 0);
 	return session_find(&shard, &a, 1, 0);

@@ -15,6 +15,7 @@ main(void)
 	if (sodium_init() < 0)
 		return EXIT_FAILURE;
 	r = srunner_create(suite_children());
+	srunner_add_suite(r, suite_carry());
 	srunner_add_suite(r, suite_pool());
 	srunner_add_suite(r, suite_start());
 	srunner_run_all(r, CK_ENV);

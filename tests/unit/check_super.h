@@ -4,6 +4,7 @@
 
 #include <check.h>
 
+Suite *suite_carry(void);
 Suite *suite_children(void);
 Suite *suite_pool(void);
 Suite *suite_start(void);

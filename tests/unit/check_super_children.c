@@ -139,6 +139,24 @@ START_TEST(test_backoff_worker)
 }
 END_TEST
 
+/* However often: whoever was READY for a moment is replaced at once. */
+START_TEST(test_kills)
+{
+	unsigned i = (unsigned)children_row(table, ROLE_WORKER, 0);
+	tp_ms now = 1000;
+
+	children_start(table, i, now);
+	for (unsigned k = 0; k < 100; k++) {
+		children_ready(table, i, now + 10);
+		now += 10 + CHILD_STABLE_MS;
+		ck_assert(children_ended(table, i, false, now));
+		ck_assert_uint_eq(children_due(table), now);
+		children_tick(table, now);
+		ck_assert_uint_eq(ledger->child[i].state, CHILD_STARTING);
+	}
+}
+END_TEST
+
 START_TEST(test_deadlines)
 {
 	unsigned i = (unsigned)children_row(table, ROLE_STEWARD, 0);
@@ -186,6 +204,7 @@ suite_children(void)
 	tcase_add_test(t, test_life);
 	tcase_add_test(t, test_backoff_keeper);
 	tcase_add_test(t, test_backoff_worker);
+	tcase_add_test(t, test_kills);
 	tcase_add_test(t, test_deadlines);
 	tcase_add_test(t, test_spawn_fails);
 	suite_add_tcase(s, t);

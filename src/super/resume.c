@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * resume.c: the new image of an upgrade.  Takes over what the old one carried, then replaces the children one by one:
+ * workers, keeper, steward.  What fails before the first of them is touched, or because they do not come up, leads
+ * back to the old image.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "carry.h"
+#include "super_int.h"
+
+#define FAILED_STARTS 2		/* no back-off yet: calls do not wait for it */
+
+static void
+close_on_exec(int fd)
+{
+	if (fd >= 0)
+		(void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+}
+
+/* ---- take over ---------------------------------------------------------------------------------- */
+
+/* The compiled configuration, when this build reads it; else its sources are compiled anew under the same rows. */
+static int
+take_conf(struct super *s, char *why, size_t len)
+{
+	const struct conf *p = MAP_FAILED;
+	int e = -EPROTO;
+
+	if (s->upgrade.conf_size == sizeof *p)
+		p = mmap(NULL, sizeof *p, PROT_READ, MAP_SHARED, s->conf_fd, 0);
+	if (p != MAP_FAILED) {
+		e = conf_validate(p, sizeof *p);
+		if (e == 0)
+			s->conf = *p;
+		munmap((void *)(uintptr_t)p, sizeof *p);
+	}
+	if (e < 0)
+		e = super_conf_again(s, why, len);
+	s->ledger->conf_generation = s->conf.generation;
+	return e;
+}
+
+/* Which programs are ours: those on disk, or, on the way back, those that were kept. */
+static int
+take_programs(struct super *s)
+{
+	struct upgrade *u = &s->upgrade;
+
+	if (u->failed == NULL)
+		return super_find_binaries(s) == 0 ? 0 : -ENOENT;
+	close(s->exe_fd);
+	s->exe_fd = u->back_exe;
+	u->back_exe = -1;
+	for (unsigned i = 0; i < ROLES; i++) {
+		s->binary[i] = u->back_binary[i];
+		u->back_binary[i] = -1;
+	}
+	return 0;
+}
+
+static int
+take_all(struct super *s, int state_fd, char *why, size_t len)
+{
+	const char *what = "";
+	int e;
+
+	if (take_programs(s) < 0) {
+		snprintf(why, len, "a program is missing in %s", s->o->libexec_dir);
+		return -ENOENT;
+	}
+	if (s->upgrade.other_stats && (e = regions_carry_stats(&s->regions, state_fd)) < 0) {
+		snprintf(why, len, "counters: %s", strerror(-e));
+		return e;
+	}
+	if ((e = regions_resume(&s->regions, false, &what)) < 0) {
+		snprintf(why, len, "the %s region cannot be used: %s", what, strerror(-e));
+		return e;
+	}
+	if ((e = take_conf(s, why, len)) < 0)
+		return e;
+	if (caps_reduce() < 0) {
+		snprintf(why, len, "cannot give up capabilities");
+		return -EPERM;
+	}
+	if ((e = super_watch(s)) < 0)
+		snprintf(why, len, "no memory or descriptors");
+	return e;
+}
+
+static void
+take_children(struct super *s)
+{
+	tp_ms now = clock_ms();
+
+	for (unsigned i = 0; i < s->ledger->child_count; i++) {
+		struct ledger_child *c = &s->ledger->child[i];
+		struct child *priv = &s->children.c[i];
+		if (priv->control >= 0)
+			(void)loop_add(s->loop, priv->control, EPOLLIN, super_control_event, s);
+		if (c->state == CHILD_BACKOFF)
+			priv->due = now;	/* that was another program */
+		if (priv->foreign && c->state == CHILD_STARTING)
+			children_kill(&s->children, i);	/* its READY would not be understood */
+	}
+	s->ledger->ready = children_all_ready(&s->children);
+}
+
+static void
+go_on(struct super *s)
+{
+	log_level_set((enum log_level)s->conf.log_level);
+	pool_rows(&s->pool, &s->conf);
+	pool_resume(&s->pool);
+	s->ledger->pid = (int32_t)getpid();
+	stat_init(s->regions.super_map, ROLE_SUPER, 0, 1, clock_ms());
+	take_children(s);
+	super_tick_start(s);
+	if (s->upgrade.failed != NULL)
+		log_errx("upgrade: %s: version " PACKAGE_VERSION " goes on", s->upgrade.failed);
+	else
+		log_info("upgrade: version " PACKAGE_VERSION " has taken over; the processes follow one by one");
+	super_reap(s);
+	super_roll(s, ROLL_ONE_BY_ONE, s->ledger->worker_count, (struct requester){ .used = false });
+	s->upgrade.state = UPGRADE_WORKERS;	/* not before: its end is that no roll runs */
+	super_rearm(s);
+}
+
+int
+super_resume(struct super *s, int state_fd, const char *failed)
+{
+	char why[WHY_MAX] = "no memory";
+	int e = -ENOMEM, again;
+
+	(void)prctl(PR_SET_NAME, "turnpiked");	/* the way back goes by descriptor, which leaves its number as name */
+	s->ledger = ledger_new(&s->ledger_ro);
+	if (s->ledger != NULL) {
+		children_init(&s->children, s->ledger, &super_children_ops, s);
+		pool_init(&s->pool, s->ledger, &s->win, super_pool_send, s);
+		e = carry_load(s, state_fd, why, sizeof why);
+		s->pool.win = s->win;
+		carry_each_fd(s, close_on_exec);
+		close_on_exec(state_fd);
+	}
+	if (e == 0) {
+		s->upgrade.failed = failed;
+		log_sink_fd(s->log_write);
+		e = take_all(s, state_fd, why, sizeof why);
+		if (e < 0 && (again = carry_save(s)) >= 0)
+			state_fd = again;	/* descriptors may be others by now */
+	}
+	if (e < 0) {
+		if (failed == NULL && s->ledger != NULL)
+			super_go_back(s, state_fd, why);
+		log_errx("upgrade: %s", why);
+		return EXIT_INTERNAL;
+	}
+	close(state_fd);
+	go_on(s);
+	return 0;
+}
+
+/* ---- one by one ----------------------------------------------------------------------------------- */
+
+static void
+replace(struct super *s, unsigned role, enum upgrade_state state)
+{
+	struct msg_stop stop = { .h.type = MSG_STOP };
+	int i = children_find(&s->children, role, 0);
+
+	s->upgrade.state = state;
+	if (i < 0)
+		return;
+	s->upgrade.old_generation = s->ledger->child[i].generation;
+	(void)super_send(s, (unsigned)i, &stop, -1);
+	children_stopping(&s->children, (unsigned)i, clock_ms(), CHILD_STOP_MS, true);
+	super_rearm(s);
+}
+
+static bool
+is_replaced(const struct super *s, unsigned role)
+{
+	int i = children_find(&s->children, role, 0);
+
+	return i < 0 || (s->ledger->child[i].state == CHILD_READY &&
+	    s->ledger->child[i].generation != s->upgrade.old_generation);
+}
+
+/* A process of the new version that does not come up: the old image takes over again, with what there is. */
+static void
+check_starts(struct super *s)
+{
+	char why[WHY_MAX];
+	int fd;
+
+	for (unsigned i = 0; i < s->ledger->child_count; i++) {
+		const struct ledger_child *c = &s->ledger->child[i];
+		if (s->upgrade.failed != NULL || s->upgrade.back_exe < 0 || s->children.c[i].streak < FAILED_STARTS)
+			continue;
+		snprintf(why, sizeof why, "%s %u of the new version does not start%s%s", proc_role_name(c->role), c->index,
+		    c->words[0] != '\0' ? ": " : "", c->words);
+		for (unsigned k = 0; k < s->ledger->child_count; k++)
+			if (s->children.c[k].out_head != NULL)	/* what waits for it would be lost */
+				children_kill(&s->children, k);
+		fd = carry_save(s);
+		if (fd < 0)
+			return;
+		super_go_back(s, fd, why);
+		close(fd);
+		s->upgrade.back_exe = -1;	/* tried in vain: with back-off, as ever */
+		return;
+	}
+}
+
+static void
+done(struct super *s)
+{
+	struct upgrade *u = &s->upgrade;
+
+	u->state = UPGRADE_NONE;
+	u->who.used = false;
+	if (u->back_exe >= 0)
+		close(u->back_exe);
+	u->back_exe = -1;
+	for (unsigned i = 0; i < ROLES; i++) {
+		if (u->back_binary[i] >= 0)
+			close(u->back_binary[i]);
+		u->back_binary[i] = -1;
+	}
+	u->failed = NULL;
+	log_info("upgrade: every process is of version " PACKAGE_VERSION);
+}
+
+void
+super_resume_step(struct super *s)
+{
+	struct upgrade *u = &s->upgrade;
+
+	check_starts(s);
+	if (u->state == UPGRADE_WORKERS && s->roll.mode == ROLL_NONE) {
+		replace(s, ROLE_KEEPER, UPGRADE_KEEPER);
+	} else if (u->state == UPGRADE_KEEPER && is_replaced(s, ROLE_KEEPER)) {
+		/* The steward passes this on, then it is its turn. */
+		if (u->failed != NULL)
+			super_reply(s, u->who, 1, false, "%s: version " PACKAGE_VERSION " goes on", u->failed);
+		else
+			super_reply(s, u->who, 0, false, "upgraded: version " PACKAGE_VERSION);
+		replace(s, ROLE_STEWARD, UPGRADE_STEWARD);
+	} else if (u->state == UPGRADE_STEWARD && is_replaced(s, ROLE_STEWARD)) {
+		done(s);
+	}
+}
+
+/* ---- the probe's side --------------------------------------------------------------------------------- */
+
+static int
+answer(const char *text)
+{
+	ssize_t n = write(CHILD_FD_CONTROL, text, strlen(text));
+
+	return n == (ssize_t)strlen(text) ? 0 : -EIO;
+}
+
+int
+super_probe(const struct super_options *o, const struct super_program *programs, unsigned n, int state_fd)
+{
+	struct super *s = calloc(1, sizeof *s);
+	char why[WHY_MAX] = "no memory", path[PATH_MAX];
+	const char *what = "";
+	int e = -ENOMEM;
+
+	if (s != NULL && (s->ledger = ledger_new(&s->ledger_ro)) != NULL) {
+		s->o = o;
+		children_init(&s->children, s->ledger, &super_children_ops, s);
+		pool_init(&s->pool, s->ledger, &s->win, super_pool_send, s);
+		e = carry_load(s, state_fd, why, sizeof why);
+	}
+	if (e == 0 && (e = regions_resume(&s->regions, true, &what)) < 0)
+		snprintf(why, sizeof why, "the %s region does not fit version " PACKAGE_VERSION ": %s", what, strerror(-e));
+	for (unsigned i = 0; e == 0 && i < n; i++) {
+		snprintf(path, sizeof path, "%s/%s", o->libexec_dir, programs[i].binary);
+		if (access(path, X_OK) < 0) {
+			e = -ENOENT;
+			snprintf(why, sizeof why, "%.300s is not an executable program", path);
+		}
+	}
+	return answer(e == 0 ? "ok\n" : why) < 0 || e < 0 ? EXIT_INTERNAL : 0;
+}

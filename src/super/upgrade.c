@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * upgrade.c: changes to another image of the supervisor, with every descriptor and child kept.
+ *
+ *   QUIET   until no child starts or stops and no message waits
+ *   PROBE   a child of the new program reads the state and maps every region; nothing has changed so far
+ *   exec    the same state once more, and what is not named in it closes itself
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "carry.h"
+#include "super_int.h"
+
+#define QUIET_MS 10000
+#define PROBE_MS 10000
+#define ARGS_MAX 160
+
+/* As started, so that a link or a package that is replaced leads to what is installed now. */
+void
+super_exe(struct super *s)
+{
+	const char *name = s->o->argc > 0 ? s->o->argv[0] : "";
+	char cwd[PATH_MAX];
+	ssize_t n = -1;
+	int len;
+
+	s->exe_fd = open("/proc/self/exe", O_PATH | O_CLOEXEC);
+	s->exe_path[0] = '\0';
+	if (name[0] == '/') {
+		text_copy(s->exe_path, sizeof s->exe_path, name);
+	} else if (strchr(name, '/') != NULL && getcwd(cwd, sizeof cwd) != NULL) {
+		len = snprintf(s->exe_path, sizeof s->exe_path, "%s/%s", cwd, name);
+		if (len >= (int)sizeof s->exe_path)
+			s->exe_path[0] = '\0';
+	} else {
+		n = readlink("/proc/self/exe", s->exe_path, sizeof s->exe_path - 1);
+		s->exe_path[n > 0 ? n : 0] = '\0';
+	}
+}
+
+static void
+refuse(struct super *s, const char *why)
+{
+	struct upgrade *u = &s->upgrade;
+
+	if (u->report >= 0)
+		close(u->report);
+	if (u->state_fd >= 0)
+		close(u->state_fd);
+	u->report = u->state_fd = -1;
+	u->state = UPGRADE_NONE;
+	log_errx("upgrade: %s: everything stays as it is", why);
+	super_reply(s, u->who, 1, false, "%s: everything stays as it is", why);
+	u->who.used = false;
+}
+
+static bool
+is_quiet(const struct super *s)
+{
+	if (s->reloading || s->roll.mode != ROLL_NONE)
+		return false;
+	for (unsigned i = 0; i < s->ledger->child_count; i++) {
+		unsigned state = s->ledger->child[i].state;
+		if (state == CHILD_STARTING || state == CHILD_STOPPING || s->children.c[i].out_head != NULL)
+			return false;
+	}
+	return true;
+}
+
+/* ---- exec ------------------------------------------------------------------------------------------ */
+
+static void
+stay_open(int fd)
+{
+	if (fd >= 0)
+		(void)fcntl(fd, F_SETFD, 0);
+}
+
+static void
+close_on_exec(int fd)
+{
+	if (fd >= 0)
+		(void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+}
+
+/* Only returns when it cannot be executed: -errno. */
+static int
+become(struct super *s, int exe, int state_fd, const char *failed)
+{
+	extern char **environ;
+	const struct super_options *o = s->o;
+	const char *argv[ARGS_MAX + 20];
+	char number[16];
+	int n = 0, e;
+
+	snprintf(number, sizeof number, "%d", state_fd);
+	argv[n++] = s->exe_path;
+	argv[n++] = "--config";
+	argv[n++] = o->config;
+	argv[n++] = "--runtime-dir";
+	argv[n++] = o->runtime_dir;
+	argv[n++] = "--state-dir";
+	argv[n++] = o->state_dir;
+	if (strcmp(o->libexec_dir, TP_LIBEXECDIR) != 0) {
+		argv[n++] = "--libexec-dir";
+		argv[n++] = o->libexec_dir;
+	}
+	if (s->foreground)
+		argv[n++] = "--foreground";
+	for (unsigned i = 0; i < o->set_count && n < ARGS_MAX; i++) {
+		argv[n++] = "--set";
+		argv[n++] = o->sets[i];
+	}
+	argv[n++] = "--resume";
+	argv[n++] = number;
+	if (failed != NULL) {
+		argv[n++] = "--resume-failed";
+		argv[n++] = failed;
+	}
+	argv[n] = NULL;
+	carry_each_fd(s, stay_open);
+	stay_open(state_fd);
+	if (exe >= 0)
+		(void)syscall(SYS_execveat, exe, "", argv, environ, AT_EMPTY_PATH);
+	else
+		(void)execve(s->exe_path, (char *const *)(uintptr_t)argv, environ);
+	e = -errno;
+	carry_each_fd(s, close_on_exec);
+	close_on_exec(state_fd);
+	return e;
+}
+
+static void
+change_over(struct super *s)
+{
+	char why[WHY_MAX];
+	int fd = carry_save(s), e;
+
+	if (fd < 0) {
+		refuse(s, "no memory for the state");
+		return;
+	}
+	log_info("upgrade: %s can take over", s->exe_path);
+	super_reply(s, s->upgrade.who, 0, true, "%s can take over, and does", s->exe_path);
+	e = become(s, -1, fd, NULL);
+	close(fd);
+	snprintf(why, sizeof why, "%.200s cannot be executed: %s", s->exe_path, strerror(-e));
+	refuse(s, why);
+}
+
+void
+super_go_back(struct super *s, int state_fd, const char *why)
+{
+	int e;
+
+	log_errx("upgrade: %s: going back to the version before", why);
+	e = s->upgrade.back_exe < 0 ? -ENOENT : become(s, s->upgrade.back_exe, state_fd, why);
+	log_errx("upgrade: cannot go back: %s", strerror(-e));
+}
+
+/* ---- the probe --------------------------------------------------------------------------------------- */
+
+static unsigned
+keep_for_probe(const struct super *s, int *keep)
+{
+	const struct regions *r = &s->regions;
+	const struct region *one[] = { &r->secret, &r->cross, &r->stat_keeper, &r->stat_steward, &r->stat_super };
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < TP_COUNT(one); i++) {
+		keep[n++] = one[i]->rw;
+		keep[n++] = one[i]->ro;
+	}
+	for (unsigned i = 0; i < r->shards; i++) {
+		keep[n++] = r->shard[i].ro;
+		keep[n++] = r->keys[i].rw;
+		keep[n++] = r->stat_worker[i].ro;
+	}
+	keep[n++] = s->conf_fd;
+	keep[n++] = s->upgrade.state_fd;
+	return n;
+}
+
+static void
+probe(struct super *s)
+{
+	struct upgrade *u = &s->upgrade;
+	char number[16];
+	char *argv[] = { s->exe_path, (char *)(uintptr_t)"--libexec-dir", (char *)(uintptr_t)s->o->libexec_dir,
+		(char *)(uintptr_t)"--probe-state", number, NULL };
+	int keep[SHARDS_MAX * 3 + 16], fds[2];
+
+	u->state_fd = carry_save(s);
+	if (u->state_fd < 0 || pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0) {
+		refuse(s, "no memory or descriptors for a probe");
+		return;
+	}
+	u->report = fds[0];
+	snprintf(number, sizeof number, "%d", u->state_fd);
+	struct spawn sp = { .path = s->exe_path, .argv = argv, .control = fds[1], .log = -1, .binary = -1, .keep = keep,
+		.keep_count = keep_for_probe(s, keep), .keep_stderr = s->foreground };
+	u->pid = spawn_child(&sp);
+	close(fds[1]);
+	if (u->pid < 0) {
+		refuse(s, "no process for a probe");
+		return;
+	}
+	u->state = UPGRADE_PROBE;
+	u->deadline = clock_ms() + PROBE_MS;
+}
+
+bool
+super_upgrade_reaped(struct super *s, pid_t pid, int status)
+{
+	struct upgrade *u = &s->upgrade;
+	char text[WHY_MAX - 100] = "", why[WHY_MAX];
+	ssize_t n;
+
+	if (pid != u->pid || u->state != UPGRADE_PROBE)
+		return false;
+	u->pid = 0;
+	n = read(u->report, text, sizeof text - 1);
+	text[n > 0 ? n : 0] = '\0';
+	text[strcspn(text, "\n")] = '\0';
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 0 && strcmp(text, "ok") == 0) {
+		close(u->report);
+		close(u->state_fd);
+		u->report = u->state_fd = -1;
+		u->state = UPGRADE_QUIET;
+		if (is_quiet(s))
+			change_over(s);
+	} else if (text[0] != '\0' && strcmp(text, "ok") != 0) {
+		snprintf(why, sizeof why, "the new version cannot take over: %s", text);
+		refuse(s, why);
+	} else if (WIFSIGNALED(status)) {
+		snprintf(why, sizeof why, "%.200s was ended by signal %d when it was asked whether it can take over", s->exe_path,
+		    WTERMSIG(status));
+		refuse(s, why);
+	} else {
+		snprintf(why, sizeof why, "%.200s does not answer whether it can take over (exit status %d): is it turnpiked?",
+		    s->exe_path, WEXITSTATUS(status));
+		refuse(s, why);
+	}
+	return true;
+}
+
+void
+super_upgrade_step(struct super *s)
+{
+	struct upgrade *u = &s->upgrade;
+
+	if (u->state == UPGRADE_NONE || (s->phase != SUPER_RUNNING && s->phase != SUPER_DRAINING))
+		return;
+	if (u->state >= UPGRADE_WORKERS) {
+		super_resume_step(s);
+	} else if (u->state == UPGRADE_QUIET) {
+		if (is_quiet(s))
+			probe(s);
+		else if (clock_ms() >= u->deadline)
+			refuse(s, "a reload or a replacement of processes does not come to its end");
+	} else if (clock_ms() >= u->deadline && u->pid > 0) {
+		(void)kill(u->pid, SIGKILL);
+	}
+}
+
+void
+super_upgrade(struct super *s, struct requester who)
+{
+	struct upgrade *u = &s->upgrade;
+
+	if (u->state != UPGRADE_NONE) {
+		super_reply(s, who, 1, false, "an upgrade is running");
+		return;
+	}
+	if ((s->phase != SUPER_RUNNING && s->phase != SUPER_DRAINING) || s->exe_path[0] == '\0') {
+		super_reply(s, who, 1, false, "not now");
+		return;
+	}
+	u->state = UPGRADE_QUIET;
+	u->who = who;
+	u->deadline = clock_ms() + QUIET_MS;
+	super_upgrade_step(s);
+}

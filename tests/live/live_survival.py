@@ -1,0 +1,484 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""Tagged packets (flow, sequence, checksum) through many allocations while everything that can end is ended: sessions
+lost 0, damaged 0, misdelivered 0; lost packets and the longest gap are printed.
+
+TP_SOAK=1: the long versions (make soak).  TP_SEED: repeats a run.  Figures: doc/survival.md."""
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+import daemon                    # noqa: E402
+import turnclient as tc          # noqa: E402
+
+SOAK = bool(os.environ.get("TP_SOAK"))
+SEED = int(os.environ.get("TP_SEED", random.SystemRandom().randrange(1 << 31)))
+LOAD = os.path.join(os.environ["TP_PREFIX"], "bin", "turnpike-load") if os.environ.get("TP_PREFIX") else \
+    os.path.join(daemon.TOP_BUILD, "src", "prog", "turnpike-load")
+FLOWS = int(os.environ.get("TP_FLOWS", "20000" if SOAK else "2000"))
+RATE = int(os.environ.get("TP_RATE", "20000"))
+CONFIG = daemon.DEFAULT.replace("process: {{ workers: 2 }}", "process: {{ workers: {workers}, shards: 4 }}") + \
+    "limits: {{ challenges_per_prefix: 0 }}\n"	# thousands of clients of one address
+
+
+class Load:
+    """turnpike-load hold beside what the test does; finish() returns its report."""
+
+    def __init__(self, d, seconds, flows=FLOWS, rate=RATE):
+        self.p = subprocess.Popen(
+            [LOAD, "hold", "--server", "127.0.0.1:%d" % d.port, "--secret", daemon.SECRET, "-n", str(flows), "--rate", str(rate),
+             "--setup-window", "32", "-s", str(seconds), "--stopped-after", "1", "--json", "-q"],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        end = time.monotonic() + 60
+        while d.status()["sessions"] < flows:
+            if self.p.poll() is not None or time.monotonic() > end:
+                self.p.kill()
+                raise RuntimeError("load: %s sessions: %s" % (d.status()["sessions"], self.p.communicate()[1]))
+            time.sleep(0.1)
+        time.sleep(0.3)
+
+    def finish(self):
+        out, err = self.p.communicate(timeout=600)
+        if not out:
+            raise RuntimeError("turnpike-load: %d: %s" % (self.p.returncode, err))
+        return json.loads(out)
+
+
+def wait_for(what, condition, seconds=10):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return
+        time.sleep(0.01)
+    raise AssertionError(what)
+
+
+def kill_all(pids, sig=signal.SIGKILL):
+    for pid in pids:
+        try:
+            os.kill(pid, sig)
+        except ProcessLookupError:
+            pass
+
+
+def private_copy(where):
+    """The programs under test in a directory of their own, to be replaced by others."""
+    sbin, _, libexec = daemon.paths()
+    os.makedirs(where)
+    for name in ("worker", "keeper", "steward", "conf"):
+        shutil.copy(os.path.join(libexec, "turnpike-" + name), where)
+    shutil.copy(sbin, where)
+
+
+def put_program(path, source):
+    """As a package manager does it: a new file takes the name."""
+    shutil.copy(source, path + ".new")
+    os.rename(path + ".new", path)
+
+
+class Survival(unittest.TestCase):
+    def check(self, d, report, flows=FLOWS, lossless=False, name=""):
+        up, down = report["up"], report["down"]
+        lost = up["lost"] + down["lost"]
+        print("%s: %d flows, %d packets, lost %d, longest gap %.1f ms" % (
+            name or self.id().rsplit(".", 1)[-1], flows, up["sent"] + down["sent"], lost,
+            report["longest_gap_ms"]), flush=True)
+        self.assertEqual(report["stopped"], 0, "sessions stopped relaying")
+        for side in (up, down):
+            self.assertGreater(side["delivered"], 0)
+            self.assertEqual((side["damaged"], side["misdelivered"]), (0, 0))
+        if lossless:
+            self.assertEqual(lost, 0)
+        code, text = d.ctl("verify")
+        self.assertEqual(code, 0, text)
+
+    def daemon(self, **kw):
+        return daemon.Daemon(CONFIG, workers=kw.pop("workers", 2), **kw)
+
+    def test_kills(self):
+        """One worker or all of them, at random moments about 200 ms apart."""
+        kills = int(os.environ.get("TP_KILLS", "10000" if SOAK else "60"))
+        rnd = random.Random(SEED)
+        print("seed %d" % SEED, flush=True)
+        left = kills
+        with self.daemon() as d:
+            while left > 0:
+                n = min(left, 200)
+                load = Load(d, n * 0.16 + 3)
+                for _ in range(n):
+                    workers = list(d.children("worker"))
+                    kill_all(workers if rnd.random() < 0.2 else rnd.sample(workers, min(1, len(workers))))
+                    time.sleep(rnd.uniform(0.06, 0.25))
+                self.check(d, load.finish(), name="%d kills" % n)
+                left -= n
+            self.assertGreaterEqual(d.counter("child_deaths"), kills * 0.8)
+
+    def test_keeper_and_steward(self):
+        with self.daemon() as d:
+            load = Load(d, 5)
+            for _ in range(5):
+                kill_all(d.children("keeper"))
+                kill_all(d.children("steward"))
+                with tc.Client(d.server, "alice", "wonderland") as c:	# waits for the keeper, is not refused
+                    c.allocate()
+                    c.refresh(0)
+                time.sleep(0.3)
+            report = load.finish()
+            wait_for("ready", d.ready)
+            self.check(d, report, lossless=True)
+
+    def test_reload_resize_and_rolling_restart(self):
+        with self.daemon() as d:
+            load = Load(d, 8)
+            shards = self.owners(d)
+            for workers in (4, 1, 3, 2):
+                d.values["workers"] = workers
+                d.write(CONFIG)
+                text = d.ctl("reload")[1]
+                self.assertIn("process.workers: was", text)
+                self.assertIn("applied by new workers", text)
+                wait_for("%d workers" % workers, lambda: d.ready() and len(d.children("worker")) == workers)
+                self.assertEqual(sum(self.owners(d).values()), sum(shards.values()), "sessions moved")
+            for _ in range(3):
+                d.ctl("restart-workers")
+            for _ in range(1000):
+                d.process.send_signal(signal.SIGHUP)
+            time.sleep(0.3)
+            d.ctl("reload")
+            self.check(d, load.finish(), lossless=True)
+            self.assertLess(d.status().get("reloads", 0), 100)
+
+    def owners(self, d):
+        """Sessions by shard: nobody moves."""
+        found = {}
+        for s in json.loads(d.ctl("sessions", "limit=100000", as_json=True)[1])["sessions"]:
+            found[s["id"].split(".")[0]] = found.get(s["id"].split(".")[0], 0) + 1
+        return found
+
+    def test_more_workers_than_shards(self):
+        with self.daemon() as d:
+            d.values["workers"] = 5
+            d.write(CONFIG.replace("shards: 4", "shards: auto"))
+            code, text = d.ctl("reload", check=False)
+            self.assertNotEqual(code, 0)
+            self.assertIn("4 shards", text)
+            self.assertEqual(len(d.children("worker")), 2)
+
+    def test_upgrade(self):
+        with self.daemon() as d:
+            load = Load(d, 4)
+            before = d.children()
+            for i in range(3):
+                if i == 2:
+                    d.process.send_signal(signal.SIGUSR2)
+                    wait_for("a third upgrade", lambda: d.text().count("every process is of version") == 3)
+                else:
+                    self.assertIn("upgraded", d.ctl("upgrade")[1])
+                wait_for("ready", d.ready)
+                time.sleep(0.2)
+            self.assertFalse(set(before) & set(d.children()))
+            self.assertIsNone(d.process.poll())
+            self.check(d, load.finish(), lossless=True)
+            t = time.monotonic()
+            self.assertEqual(d.stop(), 0)
+            print("stop: %.0f ms" % (1000 * (time.monotonic() - t)), flush=True)
+            self.assertEqual(os.listdir(d.runtime), ["secret"] if os.path.exists(d.runtime + "/secret") else [])
+
+    def test_upgrade_from_another_build(self):
+        """TP_OTHER_BUILD: the build directory of another version (CI: of the previous commit); there and back."""
+        other = os.environ.get("TP_OTHER_BUILD")
+        if not other:
+            self.skipTest("TP_OTHER_BUILD is not set")
+        with self.daemon(start=False) as d:
+            builds = [os.path.join(other, "src", "prog"), os.path.dirname(d.turnpiked)]
+            private_copy(d.dir + "/bin")
+            d.turnpiked, d.libexec = d.dir + "/bin/turnpiked", d.dir + "/bin"
+            d.start()
+            load = Load(d, 6)
+            with daemon.Peer() as p, tc.Client(d.server, "alice", "wonderland") as c:
+                c.allocate()
+                c.bind(0x4000, p.addr)
+                packets = d.counter("relayed_packets")
+                for n, build in enumerate(builds * 2):
+                    for name in ("turnpiked", "turnpike-worker", "turnpike-keeper", "turnpike-steward", "turnpike-conf"):
+                        put_program(os.path.join(d.dir, "bin", name), os.path.join(build, name))
+                    d.ctl("upgrade", check=False)	# a steward of another build cannot pass the answer on
+                    wait_for("upgrade %d" % n, lambda: d.text().count("every process is of version") == n + 1)
+                    wait_for("ready", d.ready)
+                    c.channel_data(0x4000, b"payload")
+                    self.assertEqual(p.recv()[0], b"payload")
+                    self.assertGreaterEqual(d.counter("relayed_packets"), packets)
+                    packets = d.counter("relayed_packets")
+            self.assertNotIn("going back", d.text())
+            self.check(d, load.finish(), lossless=True)
+
+    def test_upgrade_that_is_refused(self):
+        with self.daemon(start=False) as d:
+            private_copy(d.dir + "/bin")
+            d.turnpiked, d.libexec = d.dir + "/bin/turnpiked", d.dir + "/bin"
+            d.start()
+            with tc.Client(d.server, "alice", "wonderland") as c, daemon.Peer() as p:
+                c.allocate()
+                c.bind(0x4000, p.addr)
+                before = d.children()
+                for other, word in (("/bin/true", "does not answer"), ("/bin/false", "is it turnpiked?")):
+                    put_program(d.dir + "/bin/turnpiked", other)
+                    code, text = d.ctl("upgrade", check=False)
+                    self.assertNotEqual(code, 0)
+                    self.assertIn(word, text)
+                    self.assertIn("everything stays as it is", text)
+                put_program(d.dir + "/bin/turnpiked", daemon.paths()[0])
+                os.rename(d.dir + "/bin/turnpike-keeper", d.dir + "/bin/away")
+                code, text = d.ctl("upgrade", check=False)
+                self.assertIn("turnpike-keeper is not an executable program", text)
+                self.assertEqual(d.children(), before)
+                # A worker that is killed now is replaced by one of the running version, whatever lies on the disk.
+                put_program(d.dir + "/bin/turnpike-worker", "/bin/false")
+                kill_all(d.children("worker"))
+                wait_for("ready", lambda: d.ready() and len(d.children("worker")) == 2)
+                c.channel_data(0x4000, b"still here")
+                self.assertEqual(p.recv()[0], b"still here")
+
+    def test_upgrade_that_fails_later(self):
+        """The new version's workers do not come up: the old version takes over again."""
+        with self.daemon(start=False) as d:
+            private_copy(d.dir + "/bin")
+            d.turnpiked, d.libexec = d.dir + "/bin/turnpiked", d.dir + "/bin"
+            d.start()
+            load = Load(d, 4, flows=200, rate=2000)
+            for name in ("worker", "keeper"):
+                put_program(d.dir + "/bin/turnpike-" + name, "/bin/false")
+                code, text = d.ctl("upgrade", check=False)
+                self.assertNotEqual(code, 0, text)
+                self.assertIn("%s 0 of the new version does not start" % name, text)
+                wait_for("ready", d.ready)
+                put_program(d.dir + "/bin/turnpike-" + name, os.path.join(daemon.paths()[2], "turnpike-" + name))
+            self.assertIn("upgraded", d.ctl("upgrade")[1])
+            wait_for("ready", d.ready)
+            self.check(d, load.finish(), flows=200)
+
+    def test_hung_worker(self):
+        with self.daemon() as d:
+            load = Load(d, 7, flows=200, rate=2000)
+            pid = random.choice(list(d.children("worker")))
+            os.kill(pid, signal.SIGSTOP)
+            wait_for("the hung worker is replaced", lambda: pid not in d.children("worker") and
+                     len(d.children("worker")) == 2 and d.ready(), 15)
+            self.check(d, load.finish(), flows=200)
+            self.assertIn("no heartbeat", d.text())
+            self.assertNotIn("poison", d.text())
+
+    def test_paused_machine(self):
+        with self.daemon() as d:
+            before = d.children()
+            everything = [d.process.pid, *before]
+            kill_all(everything, signal.SIGSTOP)
+            time.sleep(5)
+            random.Random(SEED).shuffle(everything)
+            kill_all(everything, signal.SIGCONT)
+            time.sleep(4)
+            self.assertEqual(d.children(), before)
+
+    def test_supervisor_dies(self):
+        with self.daemon() as d:
+            with tc.Client(d.server, "alice", "wonderland") as c:
+                c.allocate()
+                kids = list(d.children())
+                d.process.kill()
+                d.process.wait()
+                wait_for("children end", lambda: not any(alive(k) for k in kids), 2)
+                d.start()
+                c.relayed = None
+            with tc.Client(d.server, "alice", "wonderland") as c:
+                c.allocate()
+
+
+def alive(pid):
+    try:
+        with open("/proc/%d/stat" % pid) as f:
+            return f.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+class Drain(unittest.TestCase):
+    def refused(self, d, code):
+        with tc.Client(d.server, "bob", "builder") as extra:
+            with self.assertRaises(tc.TurnError) as e:
+                extra.allocate()
+            self.assertEqual(e.exception.code, code)
+            return e.exception.message
+
+    def test_drain_and_undrain(self):
+        with daemon.Daemon(daemon.DEFAULT + "drain: {{ alternate: \"192.0.2.9:3479\" }}\n") as d:
+            c = tc.Client(d.server, "alice", "wonderland")
+            c.allocate()
+            d.ctl("drain")
+            self.assertEqual(d.http("/readyz")[0], 503)
+            self.assertEqual(d.http("/healthz")[0], 200)
+            kill_all(d.children("worker"))		# the successor drains, too
+            wait_for("workers", lambda: len(d.children("worker")) == 2)
+            time.sleep(0.1)
+            self.assertEqual(self.refused(d, 300).get("ALTERNATE_SERVER"), b"\0\1" + struct.pack("!H", 3479) + bytes([192, 0, 2, 9]))
+            c.refresh(600)
+            d.ctl("upgrade")				# and so does another image
+            wait_for("upgraded", lambda: "every process is of version" in d.text())
+            self.refused(d, 300)
+            d.ctl("undrain")
+            with tc.Client(d.server, "bob", "builder") as other:
+                other.allocate()
+            wait_for("ready", lambda: d.http("/readyz")[0] == 200)
+            d.ctl("drain")
+            c.refresh(0)
+            self.assertEqual(d.process.wait(5), 0)	# empty: it ends
+
+    def test_deadline(self):
+        with daemon.Daemon() as d:
+            with tc.Client(d.server, "alice", "wonderland") as c:
+                c.allocate()
+                d.ctl("drain", "--deadline", "1s")
+                self.refused(d, 508)
+                self.assertEqual(d.process.wait(5), 0)
+                c.relayed = None
+
+    def test_grace_and_second_signal(self):
+        with daemon.Daemon(daemon.DEFAULT.replace("workers: 2", "workers: 2, shutdown_grace: 1h")) as d:
+            c = tc.Client(d.server, "alice", "wonderland")
+            c.allocate()
+            d.process.send_signal(signal.SIGTERM)
+            wait_for("draining", lambda: d.http("/readyz")[0] == 503)
+            self.refused(d, 508)
+            c.refresh(600)
+            self.assertIsNone(d.process.poll())
+            d.process.send_signal(signal.SIGTERM)
+            self.assertEqual(d.process.wait(5), 0)
+            c.relayed = None
+
+    def test_denied_peer_is_cut_at_its_next_packet(self):
+        with daemon.Daemon() as d, daemon.Peer() as p:
+            with tc.Client(d.server, "alice", "wonderland") as c:
+                c.allocate()
+                c.bind(0x4000, p.addr)
+                c.channel_data(0x4000, b"before")
+                self.assertEqual(p.recv()[0], b"before")
+                d.write(daemon.DEFAULT.replace("peers:", "peers:\n  deny: [ 127.0.0.1/32 ]"))
+                self.assertIn("peers.deny: was", d.ctl("reload")[1])
+                time.sleep(0.1)
+                c.channel_data(0x4000, b"after")
+                self.assertIsNone(p.recv(0.5))
+                p.send(b"back", c.relayed)
+                self.assertIsNone(c.data(0.5))
+
+
+class Poison(unittest.TestCase):
+    """With --enable-crash-points a worker dies of a certain payload."""
+
+    def setUp(self):
+        with open(os.path.join(daemon.paths()[2], "turnpike-worker"), "rb") as f:
+            self.built = b"turnpike-crash-here" in f.read()
+
+    def flow(self, d, user="alice", password="wonderland"):
+        c, p = tc.Client(d.server, user, password), daemon.Peer()
+        c.allocate()
+        c.bind(0x4000, p.addr)
+        return c, p
+
+    def works(self, flow):
+        c, p = flow
+        for _ in range(20):
+            c.channel_data(0x4000, b"payload")
+            if p.recv(0.3) is not None:
+                return True
+        return False
+
+    def die(self, d, send, times):
+        for _ in range(times):
+            before = d.counter("child_deaths")
+            send()
+            wait_for("a death", lambda: d.counter("child_deaths") > before, 15)
+            wait_for("ready", d.ready, 15)
+
+    def test_session(self):
+        if not self.built:
+            self.skipTest("needs --enable-crash-points")
+        with daemon.Daemon(daemon.DEFAULT.replace("workers: 2", "workers: 1, shards: 1")) as d:
+            good, bad = self.flow(d), self.flow(d, "bob", "builder")
+            self.die(d, lambda: bad[0].channel_data(0x4000, b"turnpike-crash-here"), 2)
+            wait_for("one session is closed", lambda: d.status()["sessions"] == 1)
+            self.assertTrue(self.works(good))
+            self.assertIn("poison: death 2 on the session of", d.text())
+            self.assertIn(b"turnpike-crash".hex()[:20], d.text())
+            other = self.flow(d, "bob", "builder")	# from a peer, too
+            self.die(d, lambda: other[1].send(b"turnpike-crash-here", other[0].relayed), 2)
+            wait_for("it is closed, too", lambda: d.status()["sessions"] == 1)
+            self.assertTrue(self.works(good))
+            self.assertEqual(d.ctl("verify")[0], 0)
+
+    def test_source(self):
+        if not self.built:
+            self.skipTest("needs --enable-crash-points")
+        with daemon.Daemon() as d:
+            good = self.flow(d)
+            evil = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            evil.bind(("127.0.0.66", 0))
+            self.die(d, lambda: evil.sendto(b"\0\1\0\0turnpike-crash-here", d.server), 2)
+            evil.sendto(b"\0\1\0\0turnpike-crash-here", d.server)
+            wait_for("it is dropped", lambda: d.drops("poisoned") > 0)
+            self.assertEqual(d.counter("child_deaths"), 2)
+            self.assertTrue(self.works(good))
+
+    def test_endless_loop(self):
+        if not self.built:
+            self.skipTest("needs --enable-crash-points")
+        with daemon.Daemon(daemon.DEFAULT.replace("workers: 2", "workers: 1, shards: 1")) as d:
+            good, bad = self.flow(d), self.flow(d, "bob", "builder")
+            self.die(d, lambda: bad[0].channel_data(0x4000, b"turnpike-hang-here"), 2)
+            wait_for("one session is closed", lambda: d.status()["sessions"] == 1)
+            self.assertTrue(self.works(good))
+
+    def test_cold_shard(self):
+        """A shard that nobody can adopt is given up, alone."""
+        with daemon.Daemon(daemon.DEFAULT.replace("workers: 2", "workers: 2, shards: 2") +
+                           "limits: {{ allocations_per_user: 40 }}\n") as d:
+            flows = [self.flow(d) for _ in range(40)]
+            mine = {tuple(s["client"].rsplit(":", 1))[1]: s["id"].split(".")[0] for s in
+                    json.loads(d.ctl("sessions", as_json=True)[1])["sessions"]}
+            self.assertEqual(set(mine.values()), {"00", "01"})
+            for fd in os.listdir("/proc/%d/fd" % d.process.pid):
+                path = "/proc/%d/fd/%s" % (d.process.pid, fd)
+                if os.readlink(path).startswith("/memfd:turnpike-shard0"):
+                    try:
+                        with open(path, "r+b", buffering=0) as f:
+                            f.write(struct.pack("I", 0x42424242))
+                    except OSError:
+                        continue
+            kill_all(d.children("worker"))
+            wait_for("shard 0 starts cold", lambda: "starts cold" in d.text() and d.ready(), 20)
+            for c, p in flows:
+                port = str(c.sock.getsockname()[1])
+                if mine[port] == "01":
+                    self.assertTrue(self.works((c, p)))
+                    c.refresh(600)
+                else:
+                    c.relayed = None
+            left = d.status()["sessions"]
+            self.assertEqual(left, list(mine.values()).count("01"))
+            self.assertEqual(d.ctl("verify")[0], 0, d.ctl("verify", check=False)[1])
+            again = [self.flow(d) for _ in range(40 - left)]	# the quota is what lives
+            self.assertEqual(d.status()["sessions"], 40)
+            del again
+
+
+if __name__ == "__main__":
+    daemon.isolate()
+    unittest.main(verbosity=2, warnings="ignore")
