@@ -259,8 +259,11 @@ class Starting(Base):
 
     def test_first_start_makes_a_secret(self):
         config = re.sub(r"  users:.*\n  secrets:.*\n", "", daemon.DEFAULT)
-        with daemon.Daemon(config) as d:
-            secret_file = d.runtime + "/secret"
+        with daemon.Daemon(config, start=False) as d:
+            # A state directory that nobody has made yet.
+            d.args += ["--state-dir", d.dir + "/var/lib/turnpike"]
+            d.start()
+            secret_file = d.dir + "/var/lib/turnpike/secret"
             with open(secret_file) as f:
                 secret = f.read().strip()
             self.assertEqual(os.stat(secret_file).st_mode & 0o777, 0o600)

@@ -10,6 +10,7 @@ TP_LIVE += %D%/live_cli.py
 TP_LIVE += %D%/live_policy.py
 TP_LIVE += %D%/live_abuse.py
 TP_LIVE += %D%/live_ops.py
+TP_LIVE += %D%/live_init.py
 TP_LIVE += %D%/live_survival.py
 TESTS += $(TP_LIVE)
 # The long versions: thousands of kills, as many allocations as the descriptor limit allows, the model.
