@@ -7,6 +7,7 @@ TP_SOAK=1: the long versions (make soak).  TP_SEED: repeats a run.  Figures: doc
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import socket
@@ -25,7 +26,9 @@ SOAK = bool(os.environ.get("TP_SOAK"))
 SEED = int(os.environ.get("TP_SEED", random.SystemRandom().randrange(1 << 31)))
 LOAD = os.path.join(os.environ["TP_PREFIX"], "bin", "turnpike-load") if os.environ.get("TP_PREFIX") else \
     os.path.join(daemon.TOP_BUILD, "src", "prog", "turnpike-load")
-FLOWS = int(os.environ.get("TP_FLOWS", "20000" if SOAK else "2000"))
+# One address has 16384 relay ports, and both sides need descriptors.
+MOST = min(12000, resource.getrlimit(resource.RLIMIT_NOFILE)[1] // 3)
+FLOWS = int(os.environ.get("TP_FLOWS", MOST if SOAK else min(MOST, 2000)))
 RATE = int(os.environ.get("TP_RATE", "20000"))
 CONFIG = daemon.DEFAULT.replace("process: {{ workers: 2 }}", "process: {{ workers: {workers}, shards: 4 }}") + \
     "limits: {{ challenges_per_prefix: 0 }}\n"	# thousands of clients of one address
