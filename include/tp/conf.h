@@ -31,13 +31,17 @@ enum conf_tls { CONF_TLS12, CONF_TLS13 };
 
 enum conf_transport { CONF_UDP = 1, CONF_TCP = 2, CONF_TLS = 4, CONF_DTLS = 8 };
 /* Transports that listeners may ask for in this version; the reader refuses the others. */
-#define CONF_TRANSPORTS_BUILT (CONF_UDP)
+#define CONF_TRANSPORTS_BUILT (CONF_UDP | CONF_TCP)
+#define CONF_STREAMS (CONF_TCP | CONF_TLS)	/* transports that connect */
+#define CONF_PROXIES_MAX 8
 
 struct conf_listener {
 	struct addr addr;		/* one concrete address ("*" is expanded) and its port */
 	uint8_t transports;		/* CONF_UDP ... */
 	uint8_t retired;		/* gone from the configuration: kept for its sessions, no new ones */
-	uint8_t zero[2];
+	uint8_t proxy_count;
+	uint8_t zero;
+	struct cidr proxy[CONF_PROXIES_MAX];	/* whose connections begin with a PROXY protocol header */
 	char    where[64];		/* "turnpike.yaml:12" for error messages */
 };
 struct conf_relay {
@@ -92,11 +96,13 @@ struct conf {
 	uint64_t challenges_per_prefix, bindings_per_prefix;
 	uint64_t bandwidth_per_allocation, bandwidth_per_user, bandwidth_total;
 
+	uint64_t connections_per_prefix, connections_total, stream_queue, stream_deadline;
+
 	char     user[33];
 	uint64_t workers, shards;	/* 0: auto */
 	uint64_t shutdown_grace;
 	char     drain_alternate[64];	/* address:port; empty: none */
-	uint64_t receive_buffer, send_buffer, relay_receive_buffer;
+	uint64_t receive_buffer, send_buffer, relay_receive_buffer, backlog;
 	uint32_t engine;		/* enum conf_engine */
 	char     cpu_affinity[128];	/* "auto", "none" or a list that conf_cpus() reads */
 

@@ -201,9 +201,12 @@ unsigned regions_shards(const struct regions *r, struct shard out[SHARDS_MAX]);
 /* Is the port free?  Tried without SO_REUSEPORT, so that another instance's is not silently shared.  0, or -errno and a
  * sentence that names the port and, where it can be found, its holder. */
 int  listener_probe(const struct addr *a, bool tcp, const char *where, char *why, size_t why_len);
-/* One socket per shard for row `row`. */
-int  listener_open(struct ledger *l, const struct windows *w, const struct conf *c, unsigned row, size_t *granted,
+/* What one call or several have opened, by row: to be undone. */
+struct opened { uint64_t datagram, stream; size_t granted /* smallest receive buffer */; };
+/* One socket per shard and kind (UDP, TCP) that row `row` needs and has not.  A retired row needs none. */
+int  listener_open(struct ledger *l, const struct windows *w, const struct conf *c, unsigned row, struct opened *done,
     char *why, size_t why_len);
+void listener_close(struct ledger *l, const struct windows *w, unsigned row, bool stream);
 /* "turnserver (pid 123)" into out; false when it cannot be found. */
 bool port_holder(const struct addr *a, bool tcp, char *out, size_t len);
 

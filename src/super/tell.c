@@ -198,6 +198,7 @@ static void
 tell_sockets(struct super *s, unsigned i, unsigned shard)
 {
 	struct msg_pool p = { .h.type = MSG_POOL, .shard = shard };
+	struct msg_streams t = { .h.type = MSG_STREAMS, .shard = shard };
 	int base = window_base(&s->win, shard), end = base + (int)s->win.span;
 
 	if (end > (int)s->ledger->fd_max)
@@ -206,8 +207,14 @@ tell_sockets(struct super *s, unsigned i, unsigned shard)
 		const struct ledger_fd *e = &s->ledger->fd[fd];
 		if (e->kind == LEDGER_LISTENER) {
 			struct msg_listener m = { .h.type = MSG_LISTENER, .shard = shard, .row = e->row, .fd = fd,
-				.transport = CONF_UDP };
+				.transport = e->stream ? CONF_TCP : CONF_UDP };
 			(void)super_send(s, i, &m, -1);
+		} else if (e->kind == LEDGER_STREAM) {
+			t.sock[t.count++] = (struct msg_stream_sock){ .fd = fd, .row = e->row };
+			if (t.count == MSG_POOL_MAX) {
+				(void)super_send(s, i, &t, -1);
+				t.count = 0;
+			}
 		} else if (e->kind == LEDGER_POOL) {
 			p.sock[p.count++] = (struct msg_pool_sock){ .fd = fd, .port = e->port, .row = e->row,
 				.family = e->family };
@@ -219,6 +226,8 @@ tell_sockets(struct super *s, unsigned i, unsigned shard)
 	}
 	if (p.count > 0)
 		(void)super_send(s, i, &p, -1);
+	if (t.count > 0)
+		(void)super_send(s, i, &t, -1);
 }
 
 void

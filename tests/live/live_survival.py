@@ -7,6 +7,7 @@ TP_SOAK=1: the long versions (make soak).  TP_SEED: repeats a run.  Figures: doc
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import socket
@@ -25,7 +26,9 @@ SOAK = bool(os.environ.get("TP_SOAK"))
 SEED = int(os.environ.get("TP_SEED", random.SystemRandom().randrange(1 << 31)))
 LOAD = os.path.join(os.environ["TP_PREFIX"], "bin", "turnpike-load") if os.environ.get("TP_PREFIX") else \
     os.path.join(daemon.TOP_BUILD, "src", "prog", "turnpike-load")
-FLOWS = int(os.environ.get("TP_FLOWS", "20000" if SOAK else "2000"))
+# One address has 16384 relay ports, and both sides need descriptors.
+MOST = min(12000, resource.getrlimit(resource.RLIMIT_NOFILE)[1] // 3)
+FLOWS = int(os.environ.get("TP_FLOWS", MOST if SOAK else min(MOST, 2000)))
 RATE = int(os.environ.get("TP_RATE", "20000"))
 CONFIG = daemon.DEFAULT.replace("process: {{ workers: 2 }}", "process: {{ workers: {workers}, shards: 4 }}") + \
     "limits: {{ challenges_per_prefix: 0 }}\n"	# thousands of clients of one address
@@ -90,9 +93,9 @@ class Survival(unittest.TestCase):
     def check(self, d, report, flows=FLOWS, lossless=False, name=""):
         up, down = report["up"], report["down"]
         lost = up["lost"] + down["lost"]
-        print("%s: %d flows, %d packets, lost %d, longest gap %.1f ms" % (
+        print("%s: %d flows, %d packets, lost %d, longest wait of a packet %.1f ms, longest gap of a flow %.1f ms" % (
             name or self.id().rsplit(".", 1)[-1], flows, up["sent"] + down["sent"], lost,
-            report["longest_gap_ms"]), flush=True)
+            max(s["latency"]["max_us"] for s in (up, down)) / 1000, report["longest_gap_ms"]), flush=True)
         self.assertEqual(report["stopped"], 0, "sessions stopped relaying")
         for side in (up, down):
             self.assertGreater(side["delivered"], 0)
@@ -193,6 +196,35 @@ class Survival(unittest.TestCase):
             self.assertEqual(d.stop(), 0)
             print("stop: %.0f ms" % (1000 * (time.monotonic() - t)), flush=True)
             self.assertEqual(os.listdir(d.runtime), ["secret"] if os.path.exists(d.runtime + "/secret") else [])
+
+    def test_upgrades_under_kills(self):
+        """Any child may die at any moment of an upgrade, too."""
+        rnd = random.Random(SEED)
+        print("seed %d" % SEED, flush=True)
+        rounds = 100 if SOAK else 8
+        with self.daemon() as d:
+            load = Load(d, rounds * 0.5 + 4, flows=200, rate=2000)
+            stop = threading.Event()
+
+            def killer():
+                while not stop.wait(rnd.uniform(0.005, 0.15)):
+                    kids = list(d.children())
+                    kill_all(rnd.sample(kids, min(1, len(kids))))
+            t = threading.Thread(target=killer)
+            t.start()
+            try:
+                for _ in range(rounds):
+                    d.process.send_signal(signal.SIGUSR2)
+                    time.sleep(0.4)
+                    self.assertIsNone(d.process.poll())
+            finally:
+                stop.set()
+                t.join()
+            wait_for("ready", d.ready, 20)
+            wait_for("the last upgrade ends", lambda: "upgraded" in d.ctl("upgrade", check=False)[1], 20)
+            wait_for("ready", d.ready, 20)
+            print("%d upgrades" % d.text().count("has taken over"), flush=True)
+            self.check(d, load.finish(), flows=200)
 
     def test_upgrade_from_another_build(self):
         """TP_OTHER_BUILD: the build directory of another version (CI: of the previous commit); there and back."""

@@ -12,6 +12,8 @@ TP_LIVE += %D%/live_abuse.py
 TP_LIVE += %D%/live_ops.py
 TP_LIVE += %D%/live_init.py
 TP_LIVE += %D%/live_survival.py
+TP_LIVE += %D%/live_tcp.py
+TP_LIVE += %D%/live_streams.py
 TESTS += $(TP_LIVE)
 # The long versions: thousands of kills, as many allocations as the descriptor limit allows, the model.
 .PHONY: soak
