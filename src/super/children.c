@@ -120,8 +120,9 @@ died(struct children *t, unsigned i, tp_ms now)
 	bool served = pub->state == CHILD_READY && now - pub->since_ms >= CHILD_STABLE_MS;
 
 	/* One that served is replaced at once, however often: only what does not come up must not spin. */
-	c->streak = served ? 0 : c->streak + 1;
-	c->due = now + backoff(t, i);
+	if (served || !c->shot)
+		c->streak = served ? 0 : c->streak + 1;
+	c->due = now + (c->shot && !served ? CHILD_SHOT_MS : backoff(t, i));
 	if (c->due == 0)
 		c->due = 1;
 	set_state(t, i, CHILD_BACKOFF, 0, now);
@@ -140,7 +141,7 @@ children_start(struct children *t, unsigned i, tp_ms now)
 	pub->starts++;
 	ledger_end(t->ledger);
 	c->foreign = false;
-	c->killed = c->hung = c->paused = c->again = false;
+	c->shot = c->killed = c->hung = c->paused = c->again = false;
 	c->started = now;
 	c->due = now + CHILD_READY_MS;
 	pid = t->ops->spawn(t->arg, i);

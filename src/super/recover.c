@@ -122,6 +122,7 @@ ended(struct super *s, unsigned i, int status)
 		if (c->role == ROLE_WORKER)
 			super_poison_death(s, i, status);
 	}
+	priv->shot = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && !priv->killed;
 	(void)children_ended(&s->children, i, clean, clock_ms());
 	check_first_start(s, c, status);
 	if (c->role == ROLE_WORKER)

@@ -74,6 +74,7 @@ uint64_t limit_files(void);
 #define CHILD_READY_MS   10000
 #define CHILD_STABLE_MS  50		/* READY for so long: not one that dies of its start */
 #define CHILD_BACKOFF_MS 30000
+#define CHILD_SHOT_MS    20		/* only so that an out-of-memory killer does not make it spin */
 #define CHILD_BACKOFF_WORKER_MS 1000	/* a shard's sessions must not be silent for long */
 #define CHILD_STOP_MS    2000
 
@@ -84,6 +85,7 @@ struct child {
 	tp_ms    started, due;		/* due: end of back-off, or the deadline to be READY or to have ended; 0 none */
 	bool     killed, hung;		/* SIGKILL sent; by the heartbeat */
 	bool     foreign;		/* of another build, with other messages: it is not talked to */
+	bool     shot;			/* ended by somebody else's SIGKILL: nothing that its start is to blame for */
 	bool     paused;		/* it hung because it was stopped (SIGSTOP), not because of what it did */
 	bool     again;			/* start it again when it has stopped */
 	struct out_msg *out_head, *out_tail;	/* not yet taken by the kernel */

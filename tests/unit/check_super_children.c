@@ -154,6 +154,16 @@ START_TEST(test_kills)
 		children_tick(table, now);
 		ck_assert_uint_eq(ledger->child[i].state, CHILD_STARTING);
 	}
+	/* Killed while it starts: not its fault, so the pause does not grow. */
+	for (unsigned k = 0; k < 100; k++) {
+		now += 5;
+		table->c[i].shot = true;
+		ck_assert(children_ended(table, i, false, now));
+		now += CHILD_SHOT_MS;
+		ck_assert_uint_eq(children_due(table), now);
+		children_tick(table, now);
+		ck_assert_uint_eq(ledger->child[i].state, CHILD_STARTING);
+	}
 }
 END_TEST
 
