@@ -32,7 +32,7 @@ conf_run_start(struct conf_run *r, const struct super_options *o, uint64_t gener
 	int pair[2], n = 0, e;
 
 	memset(r, 0, sizeof *r);
-	r->fd = r->conf_fd = r->users_fd = -1;
+	r->fd = r->conf_fd = r->users_fd = r->certs_fd = -1;
 	if ((e = ipc_pair(pair)) < 0)
 		return e;
 	snprintf(path, sizeof path, "%s/turnpike-conf", o->libexec_dir);
@@ -72,7 +72,8 @@ conf_run_start(struct conf_run *r, const struct super_options *o, uint64_t gener
 static void
 take_blob(struct conf_run *r, const struct msg_conf_blob *m, int fd)
 {
-	int *where = m->blob == BLOB_CONF ? &r->conf_fd : m->blob == BLOB_USERS ? &r->users_fd : NULL;
+	int *where = m->blob == BLOB_CONF ? &r->conf_fd : m->blob == BLOB_USERS ? &r->users_fd :
+	    m->blob == BLOB_CERTS ? &r->certs_fd : NULL;
 
 	if (where == NULL || *where >= 0) {
 		close(fd);
@@ -81,8 +82,10 @@ take_blob(struct conf_run *r, const struct msg_conf_blob *m, int fd)
 	*where = fd;
 	if (m->blob == BLOB_CONF)
 		r->conf_size = m->size;
-	else
+	else if (m->blob == BLOB_USERS)
 		r->users_size = m->size;
+	else
+		r->certs_size = m->size;
 }
 
 int
@@ -106,7 +109,8 @@ conf_run_read(struct conf_run *r)
 			break;
 		case MSG_CONF_DONE:
 			r->done = true;
-			r->ok = m.msg_conf_done.ok && r->conf_fd >= 0 && r->users_fd >= 0;
+			r->ok = m.msg_conf_done.ok && r->conf_fd >= 0 && r->users_fd >= 0 &&
+			    r->certs_fd >= 0;
 			r->errors = m.msg_conf_done.errors;
 			return 1;
 		default:
@@ -119,7 +123,7 @@ conf_run_read(struct conf_run *r)
 void
 conf_run_end(struct conf_run *r)
 {
-	int *fds[] = { &r->fd, &r->conf_fd, &r->users_fd };
+	int *fds[] = { &r->fd, &r->conf_fd, &r->users_fd, &r->certs_fd };
 
 	for (unsigned i = 0; i < TP_COUNT(fds); i++) {
 		if (*fds[i] >= 0)
