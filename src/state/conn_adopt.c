@@ -64,6 +64,19 @@ claim_all(struct shard *s, const struct conn_rec *r)
 	return in && plain && out;	/* what two claim is lost to both: see conn_adopt_all */
 }
 
+/* Nothing that counts was committed yet: the handshake's end sets all of it. */
+static void
+reset_shaking(struct conn *c)
+{
+	for (unsigned i = 0; i < 2; i++) {
+		uint32_t flags = c->rec[i].flags & ~(uint32_t)CONN_SEALED;
+
+		memset(&c->rec[i], 0, sizeof c->rec[i]);
+		c->rec[i].flags = flags;
+	}
+	c->in_recv = c->out_sent = 0;
+}
+
 /* Without lists: those are made afterwards. */
 static void
 scrub(struct shard *s, struct conn *c)
@@ -86,6 +99,8 @@ conn_adopt_all(struct shard *s)
 	for (uint32_t i = high; i-- > 0;) {
 		struct conn *c = &s->conns[i];
 		uint32_t state = atomic_load_explicit(&c->state, memory_order_acquire);
+		if (state == CONN_SHAKING)
+			reset_shaking(c);
 		bool kept = (state == CONN_OPEN || state == CONN_SHAKING) && check(s, c) == NULL && claim_all(s, conn_now(c));
 
 		if (kept) {

@@ -42,6 +42,11 @@ take_users(struct super *s, struct conf_run *r)
 	s->users_fd = r->users_fd;
 	s->users_size = r->users_size;
 	r->users_fd = -1;
+	if (s->certs_fd >= 0)
+		close(s->certs_fd);
+	s->certs_fd = r->certs_fd;
+	s->certs_size = r->certs_size;
+	r->certs_fd = -1;
 }
 
 int
@@ -224,6 +229,7 @@ keep_restart_options(const struct conf *was, struct conf *is)
 {
 	memcpy(is->user, was->user, sizeof is->user);
 	is->shards = was->shards;
+	is->ushers = was->ushers;
 }
 
 static void
@@ -243,6 +249,7 @@ apply(struct super *s, struct conf *c, struct change *ch, int http)
 	close_old(s);
 	set_buffers(s);
 	super_tell_conf(s);
+	super_ushers(s, true);
 	ledger_begin(s->ledger);
 	s->ledger->reloads++;
 	s->ledger->last_reload_ms = clock_ms();

@@ -175,13 +175,13 @@ bool pool_waiting(const struct pool *p);
 struct region { int32_t rw, ro; };
 struct regions {
 	struct region secret, cross, shard[SHARDS_MAX], keys[SHARDS_MAX];
-	struct region stat_worker[SHARDS_MAX], stat_keeper, stat_steward, stat_super;
+	struct region stat_worker[SHARDS_MAX], stat_keeper, stat_steward, stat_super, stat_usher[MSG_USHERS_MAX];
 	int32_t  epoll[SHARDS_MAX];
 	uint32_t shards, slot_max;
 	/* The supervisor's own mappings. */
 	struct cross cross_map;
 	void *shard_map[SHARDS_MAX];
-	const struct stats *worker_map[SHARDS_MAX], *keeper_map, *steward_map;
+	const struct stats *worker_map[SHARDS_MAX], *keeper_map, *steward_map, *usher_map[MSG_USHERS_MAX];
 	struct stats *super_map;
 };
 int  regions_make(struct regions *r, unsigned shards, uint32_t slot_max);
@@ -219,8 +219,8 @@ struct conf_line { uint32_t level; char text[MSG_TEXT_MAX]; };
 struct conf_run {
 	pid_t    pid;			/* 0: none runs */
 	int32_t  fd;
-	int32_t  conf_fd, users_fd;	/* -1 until they came */
-	uint64_t conf_size, users_size;
+	int32_t  conf_fd, users_fd, certs_fd;	/* -1 until they came */
+	uint64_t conf_size, users_size, certs_size;
 	bool     done, ok;
 	uint32_t errors, line_count;
 	struct conf_line line[CONF_LINES];
@@ -323,8 +323,8 @@ struct super {
 	struct pool pool;
 
 	struct conf conf;
-	int  conf_fd, users_fd;
-	uint64_t users_size;
+	int  conf_fd, users_fd, certs_fd;
+	uint64_t users_size, certs_size;
 	uint32_t warnings;
 	size_t granted;			/* smallest receive buffer of a listener */
 	struct conf_run conf_run;
@@ -334,6 +334,8 @@ struct super {
 
 	int  log_read, log_write, control_fd, http_fd;
 	int  keeper_pair[SHARDS_MAX + 1][2];	/* [i][0] worker i's (last: the steward's), [i][1] the keeper's */
+	uint32_t usher_count;		/* there shall be, once something needs them */
+	int  usher_pair[SHARDS_MAX][MSG_USHERS_MAX][2];	/* [worker][usher]: [0] the worker's, [1] the usher's */
 	int  pid_fd, daemon_fd;
 	bool foreground, drop;
 	uint32_t uid, gid;
@@ -408,6 +410,7 @@ extern const struct children_ops super_children_ops;
 void super_tick_start(struct super *s);
 void super_rearm(struct super *s);			/* timers follow children_due() */
 void super_check_ready(struct super *s);
+void super_ushers(struct super *s, bool start);	/* rows for them when a listener needs them, and starts those */
 void super_summary(struct super *s);			/* summary.c */
 int  super_bind(struct super *s);			/* exit code, 0: first start */
 int  super_http(const struct conf *c, int *fd, char *why, size_t len);

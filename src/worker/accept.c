@@ -187,7 +187,6 @@ bool
 stream_client(struct worker *w, struct lane *l, struct conn *c, const struct addr *client)
 {
 	uint64_t prefix = cross_prefix(&w->cross, client);
-	struct session *x;
 
 	if (!cross_conn_fits(&w->cross, w->start.shard_count, prefix, &w->streams.limits)) {
 		stat_drop(w->stat, DROP_STREAM_LIMIT);
@@ -198,14 +197,19 @@ stream_client(struct worker *w, struct lane *l, struct conn *c, const struct add
 		c->prefix = prefix;
 		cross_conn_add(&w->cross, l->shard.index, prefix, 1);
 	}
-	/* One 5-tuple, one connection: an older one is over, its end not yet seen. */
-	x = session_find(&l->shard, client, c->transport, c->listener);
-	if (x != NULL && x->conn != conn_slot(&l->shard, c) + 1) {
-		struct conn *old = x->conn != 0 ? conn_at(&l->shard, x->conn - 1) : NULL;
-		if (old != NULL)
-			stream_close(w, l, old);
-	}
+	stream_supersede(w, l, c);
 	return true;
+}
+
+void
+stream_supersede(struct worker *w, struct lane *l, const struct conn *c)
+{
+	const struct session *x = session_find(&l->shard, &c->client, c->transport, c->listener);
+	struct conn *old = x != NULL && x->conn != 0 ? conn_at(&l->shard, x->conn - 1) : NULL;
+
+	/* Its end is only not seen yet. */
+	if (old != NULL && old != c)
+		stream_close(w, l, old);
 }
 
 bool
@@ -225,7 +229,7 @@ stream_open(struct worker *w, struct lane *l, int fd, unsigned row, const struct
 	c->peer = c->client = *peer;
 	c->seen = (uint32_t)(w->turn.now / 1000);
 	c->deadline = TP_SEC_UP(w->turn.now) + w->streams.deadline;
-	c->rec[0].flags = proxy ? CONN_PROXY : 0;
+	c->rec[0].flags = (proxy ? CONN_PROXY : 0u) | ((w->rows[row].transports & CONF_TLS) != 0 ? CONN_CHOOSE : 0u);
 	conn_publish(c, CONN_OPEN);
 	stat_add(w->stat, STAT_STREAMS_OPENED, 1);
 	if (!proxy && !stream_client(w, l, c, peer)) {
@@ -259,6 +263,8 @@ stream_close(struct worker *w, struct lane *l, struct conn *c)
 	uint64_t prefix = c->prefix;
 	int fd = c->fd;
 
+	if (atomic_load_explicit(&c->state, memory_order_relaxed) == CONN_SHAKING)
+		shake_cancel(w, l, c);
 	if (e != NULL)
 		pending_free(w, e);
 	path_flush_up(w);

@@ -13,7 +13,7 @@
 
 #include "worker_int.h"
 
-enum outer { OUTER_CONTROL, OUTER_KEEPER, OUTER_TICK, OUTER_SHARD };
+enum outer { OUTER_CONTROL, OUTER_KEEPER, OUTER_TICK, OUTER_SHARD, OUTER_USHER = 1 << 16 };
 #define SETTLE_STEP 256
 
 static int
@@ -36,6 +36,9 @@ events_open(struct worker *w)
 		return -errno;
 	if ((rc = watch(w, w->control, OUTER_CONTROL)) < 0 || (rc = watch(w, w->keeper, OUTER_KEEPER)) < 0)
 		return rc;
+	for (unsigned i = 0; i < w->start.usher_count; i++)
+		if ((rc = watch(w, w->start.usher_fd[i], OUTER_USHER + i)) < 0)
+			return rc;
 	return watch(w, w->tick, OUTER_TICK);
 }
 
@@ -179,6 +182,8 @@ ready(struct worker *w, const struct epoll_event *ev)
 		control_keeper(w);
 	else if (data == OUTER_TICK)
 		tick(w);
+	else if (data >= OUTER_USHER)
+		shake_readable(w, (unsigned)(data - OUTER_USHER));
 	else if (data - OUTER_SHARD < w->lane_count)
 		shard_ready(w, &w->lane[data - OUTER_SHARD]);
 }

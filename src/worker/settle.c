@@ -22,7 +22,7 @@ has_fd(struct lane *l, const struct conn *c)
 
 /* 0, or why it cannot go on. */
 static int
-settle(struct conn *c)
+settle(struct lane *l, struct conn *c)
 {
 	const struct conn_rec *r = conn_now(c);
 	uint64_t received, written;
@@ -34,6 +34,8 @@ settle(struct conn *c)
 		return -EPROTO;
 	if (received > c->in_recv && (r->in.ring == 0 || received - r->in.base > RING_BYTES))
 		return -EPROTO;
+	if ((r->flags & CONN_SEALED) != 0 && !sealed_adopt(l, c))
+		return -EPROTO;
 	atomic_store_explicit((_Atomic uint64_t *)&c->in_recv, received, memory_order_release);
 	atomic_store_explicit((_Atomic uint64_t *)&c->out_sent, written, memory_order_release);
 	return 0;
@@ -44,10 +46,14 @@ adopt_one(struct worker *w, struct lane *l, struct conn *c)
 {
 	int rc = -EBADF;
 
+	if (atomic_load_explicit(&c->state, memory_order_relaxed) == CONN_SHAKING && has_fd(l, c)) {
+		(void)shake_begin(w, l, c);	/* once more: the usher may not have it */
+		return;
+	}
 	if (!has_fd(l, c))
 		c->fd = -1;		/* not ours to close */
 	else
-		rc = atomic_load_explicit(&c->state, memory_order_relaxed) == CONN_OPEN ? settle(c) : -ENOTSUP;
+		rc = settle(l, c);
 	if (rc == -EPROTO || rc == -EBADF)
 		log_errx("shard %u: a connection cannot be taken over: %s", l->shard.index, strerror(-rc));
 	if (rc < 0)

@@ -66,7 +66,8 @@ static void
 told_start(struct worker *w, const struct msg_start *m)
 {
 	if (w->lane != NULL || m->role != ROLE_WORKER || m->index != w->index || m->shard_count == 0 ||
-	    m->shard_count > SHARDS_MAX || m->index >= SHARDS_MAX || m->slot_max == 0 || m->slot_max > SLOT_MAX_MAX)
+	    m->shard_count > SHARDS_MAX || m->index >= SHARDS_MAX || m->slot_max == 0 || m->slot_max > SLOT_MAX_MAX ||
+	    m->usher_count > MSG_USHERS_MAX)
 		refuse(w, "START does not fit", -EPROTO);
 	w->start = *m;
 	w->lane = calloc(m->shard_count, sizeof *w->lane);
@@ -290,6 +291,8 @@ make_core(struct worker *w)
 	t->cross = &w->cross;
 	t->stat = w->stat;
 	t->cache = locked(w, sizeof *t->cache);
+	if (seal_ctx_init(&w->seal) < 0)
+		refuse(w, "ciphers", -ENOMEM);
 	secret_derive(t->token_key, w->secret, "tptoken0", 0);
 	randombytes_buf(t->rnd, sizeof t->rnd);
 	worker_keys(w);

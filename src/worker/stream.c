@@ -56,7 +56,7 @@ stream_done(struct worker *w, struct lane *l, const struct turn_in *in, bool ans
 	if (c == NULL)
 		return;
 	next = conn_next(c);
-	next->in_parsed += in->len;
+	*((next->flags & CONN_SEALED) != 0 ? &next->plain_parsed : &next->in_parsed) += in->len;
 	if (w->out.drop == DROP_NONE)
 		next->flags |= CONN_VALID;
 	if (answer && !stream_append(w, l, c, next, w->out.p, w->out.len, &old)) {
@@ -113,12 +113,13 @@ static bool
 parse_one(struct worker *w, struct lane *l, struct conn *c)
 {
 	const struct conn_rec *r = conn_now(c);
-	size_t n = (size_t)(c->in_recv - r->in_parsed);
+	bool sealed = (r->flags & CONN_SEALED) != 0;
+	size_t n = (size_t)(sealed ? r->plain_head - r->plain_parsed : c->in_recv - r->in_parsed);
 	struct at at = at_of(l, c);
 
-	if (n == 0 || (r->flags & CONN_PROXY) != 0 || r->out_head - c->out_sent > w->streams.queue)
+	if (n == 0 || (r->flags & (CONN_PROXY | CONN_CHOOSE)) != 0 || r->out_head - c->out_sent > w->streams.queue)
 		return false;
-	uint8_t *p = ring_at(&l->shard, &r->in, r->in_parsed);
+	uint8_t *p = sealed ? ring_at(&l->shard, &r->plain, r->plain_parsed) : ring_at(&l->shard, &r->in, r->in_parsed);
 	int len = frame_stream_len(p, n);
 	if (len < 0 || ((r->flags & CONN_VALID) == 0 && !may_begin(p, n))) {
 		fail(w, l, c, DROP_STREAM_DESYNC);
@@ -149,8 +150,13 @@ stream_parse(struct worker *w, struct lane *l, struct conn *c)
 		fail(w, l, c, DROP_POISONED);
 		return;
 	}
-	while (parse_one(w, l, c))
-		;
+	for (struct at at = at_of(l, c);;) {
+		while (parse_one(w, l, c))
+			;
+		if (!is_open(l, at) || (conn_now(c)->flags & CONN_SEALED) == 0 || c->wait != 0 ||
+		    conn_now(c)->out_head - c->out_sent > w->streams.queue || !sealed_open(w, l, c))
+			return;
+	}
 }
 
 /* ---- answers that came ------------------------------------------------------------------------------------ */
@@ -214,7 +220,7 @@ stream_kick(struct worker *w)
 		struct lane *l = &w->lane[i];
 		for (uint32_t slot = 0; slot < conn_high(&l->shard); slot++) {
 			struct conn *c = conn_at(&l->shard, slot);
-			if (c != NULL)
+			if (c != NULL && atomic_load_explicit(&c->state, memory_order_relaxed) == CONN_OPEN)
 				go_on(w, l, c);
 		}
 	}
@@ -294,6 +300,28 @@ read_proxy(struct worker *w, struct lane *l, struct conn *c)
 	return 1;
 }
 
+/* TLS begins with a handshake record, which is the usher's to read.  1: go on, 0: nothing is there or it is the usher's
+ * now, -errno. */
+static int
+choose(struct worker *w, struct lane *l, struct conn *c)
+{
+	uint8_t transports = w->rows[c->listener].transports, first;
+	struct conn_rec *next;
+	ssize_t n = recv(c->fd, &first, 1, MSG_DONTWAIT | MSG_PEEK);
+
+	if (n <= 0)
+		return n == 0 ? -ECONNRESET : errno == EAGAIN ? 0 : -errno;
+	if (first == SEAL_T_HANDSHAKE) {
+		return shake_begin(w, l, c) ? 0 : -ENOENT;
+	}
+	if ((transports & CONF_TCP) == 0)
+		return -EPROTO;
+	next = conn_next(c);
+	next->flags &= ~(uint32_t)CONN_CHOOSE;
+	conn_commit(c);
+	return 1;
+}
+
 /* True: there may be more. */
 static bool
 receive(struct worker *w, struct lane *l, struct conn *c)
@@ -311,6 +339,14 @@ receive(struct worker *w, struct lane *l, struct conn *c)
 		if (rc == -EPROTO)
 			stat_drop(w->stat, DROP_PROXY);
 		if (rc < 0)
+			stream_close(w, l, c);
+		return rc > 0;
+	}
+	if ((conn_now(c)->flags & CONN_CHOOSE) != 0) {
+		int rc = choose(w, l, c);
+		if (rc == -EPROTO)
+			stat_drop(w->stat, DROP_STREAM_DESYNC);
+		if (rc < 0 && is_open(l, at))
 			stream_close(w, l, c);
 		return rc > 0;
 	}
@@ -335,7 +371,8 @@ stream_event(struct worker *w, struct lane *l, uint64_t tag, uint32_t events)
 {
 	struct conn *c = conn_at(&l->shard, tag_slot(tag));
 
-	if (c == NULL || (c->gen & TAG_GEN_MASK) != tag_gen(tag)) {
+	if (c == NULL || (c->gen & TAG_GEN_MASK) != tag_gen(tag) ||
+	    atomic_load_explicit(&c->state, memory_order_relaxed) != CONN_OPEN) {
 		stat_drop(w->stat, DROP_STALE_EVENT);
 		return;
 	}

@@ -19,7 +19,8 @@ bool
 stream_append(struct worker *w, struct lane *l, struct conn *c, struct conn_rec *next, const uint8_t *p, size_t len,
     uint32_t *old)
 {
-	(void)w;
+	if ((next->flags & CONN_SEALED) != 0)
+		return sealed_append(w, l, c, next, p, len, old);
 	if (!ring_reserve(&l->shard, &next->out, c->out_sent, next->out_head, len, old))
 		return false;
 	memcpy(ring_at(&l->shard, &next->out, next->out_head), p, len);
@@ -95,6 +96,11 @@ stream_arm(struct worker *w, struct lane *l, struct conn *c)
 
 	if (c->armed == want || c->fd < 0)
 		return;
+	if (atomic_load_explicit(&c->state, memory_order_relaxed) != CONN_OPEN) {
+		(void)epoll_ctl(l->told.epoll_fd, EPOLL_CTL_DEL, c->fd, NULL);	/* the usher's, until it is done */
+		c->armed = 0;
+		return;
+	}
 	int op = (c->armed & ARMED_THERE) != 0 ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
 	int rc = epoll_ctl(l->told.epoll_fd, op, c->fd, &ev);
 	if (rc < 0 && errno == EEXIST)		/* a predecessor's */
@@ -133,12 +139,20 @@ give_in(struct lane *l, struct conn *c)
 	uint32_t ring = r->in.ring;
 	struct conn_rec *next;
 
-	if (ring == 0 || r->in_parsed != c->in_recv)
-		return;
-	next = conn_next(c);
-	next->in.ring = 0;
-	conn_commit(c);
-	ring_give(&l->shard, ring);
+	if (ring != 0 && r->in_parsed == c->in_recv) {
+		next = conn_next(c);
+		next->in.ring = 0;
+		conn_commit(c);
+		ring_give(&l->shard, ring);
+	}
+	r = conn_now(c);
+	ring = r->plain.ring;
+	if (ring != 0 && r->plain_parsed == r->plain_head) {
+		next = conn_next(c);
+		next->plain.ring = 0;
+		conn_commit(c);
+		ring_give(&l->shard, ring);
+	}
 }
 
 void
@@ -150,6 +164,8 @@ streams_flush(struct worker *w)
 		if (c == NULL || c->gen != w->touched[i].gen)
 			continue;
 		c->touched = 0;
+		if ((conn_now(c)->flags & CONN_SEALED) != 0)
+			sealed_due(w, l, c);
 		stream_write(w, l, c);
 		give_in(l, c);
 		stream_arm(w, l, c);

@@ -36,6 +36,7 @@ worker_free(struct worker *w)
 		free(w->lane[i].streams);
 	}
 	free(w->lane);
+	seal_ctx_fini(&w->seal);
 	free(w->rows);
 	free(w->touched);
 	free(w->policy[0]);

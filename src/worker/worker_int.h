@@ -9,7 +9,8 @@
  *	worklog.c  lines of the log			accept.c   connections: their number, limits, end
  *	stream.c   from a connection to the core	streamout.c  and back
  *	proxy.c    PROXY protocol headers		settle.c   connections of a predecessor
- *	tune.c     engine, processor
+ *	tune.c     engine, processor			shake.c    handshakes, with the ushers
+ *	sealed.c   TLS records
  */
 #ifndef TP_WORKER_INT_H
 #define TP_WORKER_INT_H
@@ -18,6 +19,7 @@
 #include "tp/conf.h"
 #include "tp/io.h"
 #include "tp/msg.h"
+#include "tp/seal.h"
 #include "tp/shm.h"
 #include "tp/state.h"
 #include "tp/turn.h"
@@ -126,6 +128,8 @@ struct worker {
 	struct conf_listener *rows;	/* of the configuration */
 	struct accepting accepting[ACCEPTS_MAX];
 	uint32_t accept_id;
+	struct seal_ctx seal;
+	uint32_t shake_seconds;		/* that a handshake may take */
 	struct touched *touched;
 	size_t touched_count, touched_max;
 	bool accepts_paused, kick;	/* kick: look at what a predecessor had received and not used */
@@ -188,6 +192,8 @@ void accept_again(struct worker *w);		/* the supervisor takes messages again */
 int  accept_listen(struct worker *w, struct lane *l, bool on);	/* TCP listeners in the shard's epoll */
 /* A connection with its number: a slot for it, published and in the epoll.  False: closed. */
 bool stream_open(struct worker *w, struct lane *l, int fd, unsigned row, const struct addr *peer);
+/* Older connections of the same 5-tuple are over. */
+void stream_supersede(struct worker *w, struct lane *l, const struct conn *c);
 void stream_close(struct worker *w, struct lane *l, struct conn *c);	/* and its allocation; path_flush() inside */
 void stream_forget_fd(struct worker *w, struct lane *l, int fd);	/* closes, and tells the supervisor */
 bool stream_client(struct worker *w, struct lane *l, struct conn *c, const struct addr *client);	/* who it is; false: over a limit */
@@ -215,6 +221,21 @@ void stream_touch(struct worker *w, const struct lane *l, struct conn *c);
 void stream_write(struct worker *w, struct lane *l, struct conn *c);	/* sends what waits */
 void stream_arm(struct worker *w, struct lane *l, struct conn *c);	/* asks the epoll for what it needs now */
 void streams_flush(struct worker *w);
+
+/* Puts len bytes of `type` as records behind next->out_head, and the position after them into next. */
+bool sealed_append(struct worker *w, struct lane *l, struct conn *c, struct conn_rec *next, const uint8_t *p, size_t len,
+    uint32_t *old);
+/* Opens the record at in_parsed into `plain`.  False: none is whole, or the connection was closed. */
+bool sealed_open(struct worker *w, struct lane *l, struct conn *c);
+void sealed_due(struct worker *w, struct lane *l, struct conn *c);	/* a KeyUpdate of ours */
+bool sealed_adopt(struct lane *l, struct conn *c);
+
+/* ---- shake.c ----------------------------------------------------------------------------------------- */
+
+/* The connection's first byte says TLS: it goes to an usher.  False: closed. */
+bool shake_begin(struct worker *w, struct lane *l, struct conn *c);
+void shake_cancel(struct worker *w, const struct lane *l, const struct conn *c);
+void shake_readable(struct worker *w, unsigned usher);
 
 /* ---- settle.c -------------------------------------------------------------------------------------------- */
 

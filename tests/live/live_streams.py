@@ -11,6 +11,7 @@ import signal
 import socket
 import ssl
 import struct
+import subprocess
 import sys
 import threading
 import time
@@ -148,6 +149,32 @@ class Player(threading.Thread):
         self.join(within + 5)
 
 
+def certificate(directory):
+    """A self-signed one, made by openssl; its paths."""
+    crt, key = os.path.join(directory, "cert.pem"), os.path.join(directory, "key.pem")
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30",
+                    "-subj", "/CN=turn.test", "-addext", "subjectAltName=DNS:turn.test", "-out", crt, "-keyout", key],
+                   check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    os.chmod(key, 0o600)
+
+
+def tls_daemon(**kw):
+    # The certificate lies beside the configuration, which names it by a relative path.
+    d = daemon.Daemon(CONFIG.replace("[ udp, tcp ] }}", "[ udp, tcp, tls ] }}") +
+                      "tls: {{ certificates: [ {{ certificate: cert.pem, key: key.pem }} ] }}\n", start=False, **kw)
+    certificate(d.dir)
+    return d.start()
+
+
+def context(version=None):
+    c = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    c.check_hostname = False
+    c.verify_mode = ssl.CERT_NONE
+    if version:
+        c.minimum_version = c.maximum_version = version
+    return c
+
+
 class Streams(unittest.TestCase):
     def one_kill(self, d, rnd):
         before = d.children("worker")
@@ -200,6 +227,39 @@ class Streams(unittest.TestCase):
             d.ctl(rnd.choice(("reload", "restart-workers")), check=False)
         with daemon.Daemon(CONFIG) as d:
             self.play(d, self.tcp(d), 6, between)
+
+    def tls(self, d, *versions):
+        contexts = [context(v) for v in versions]
+        return lambda i: tc.StreamClient(d.server, *tc.rest_credentials(daemon.SECRET, "u%d" % i),
+                                         tls=contexts[i % len(contexts)], timeout=15)
+
+    def test_tls_basic(self):
+        with tls_daemon() as d:
+            for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+                c, p = self.tls(d, version)(1), daemon.Peer()
+                self.assertEqual(c.binding(), c.sock.getsockname()[:2])
+                c.allocate()
+                c.bind(0x4000, p.addr)
+                for size in (0, 1, 5, 1200, 20000, 60000):
+                    payload = os.urandom(size)
+                    c.channel_data(0x4000, payload)
+                    self.assertEqual(p.recv(), (payload, c.relayed))
+                    p.send(payload, c.relayed)
+                    self.assertEqual(c.data(), (0x4000, payload))
+                for i in range(3):      # a frame in many records
+                    raw = tc.build(tc.BINDING, tc.REQUEST, b"%012d" % i)
+                    for at in range(len(raw)):
+                        c.raw(raw[at:at + 1])
+                    self.assertIsNotNone(c.wait(b"%012d" % i))
+                c.sock.unwrap()         # close_notify is answered
+                c.close()
+            plain = self.tcp(d)(2)
+            self.assertIsNotNone(plain.binding())
+            plain.close()
+
+    def test_tls_workers_killed(self):
+        with tls_daemon() as d:
+            self.play(d, self.tls(d, ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3), KILLS, self.one_kill)
 
     def test_keeper_killed_while_clients_come(self):
         """A request that waits for a key is not lost with the keeper, nor with the worker."""
