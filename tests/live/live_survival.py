@@ -31,7 +31,8 @@ MOST = min(12000, resource.getrlimit(resource.RLIMIT_NOFILE)[1] // 3)
 FLOWS = int(os.environ.get("TP_FLOWS", MOST if SOAK else min(MOST, 2000)))
 RATE = int(os.environ.get("TP_RATE", "20000"))
 CONFIG = daemon.DEFAULT.replace("process: {{ workers: 2 }}", "process: {{ workers: {workers}, shards: 4 }}") + \
-    "limits: {{ challenges_per_prefix: 0 }}\n"	# thousands of clients of one address
+    "io: {{ cpu_affinity: none }}\n" + \
+    "limits: {{ challenges_per_prefix: 0 }}\n"	# thousands of clients of one address, who need processors, too
 
 
 class Load:
