@@ -1,5 +1,5 @@
 # contrib
-EXTRA_DIST += %D%/sysctl.d/turnpike.conf
+EXTRA_DIST += %D%/sysctl.d/turnpike.conf %D%/nftables.conf
 EXTRA_DIST += %D%/packages %D%/install-packages %D%/quickstart %D%/quickstart-proof.py %D%/run-tests
 # service files: installed only where configure was told to (--with-initdir, --with-systemdsystemunitdir)
 EXTRA_DIST += %D%/turnpike.service.in %D%/turnpike.init.in %D%/turnpike.default %D%/turnpike.logrotate

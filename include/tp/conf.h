@@ -31,13 +31,17 @@ enum conf_tls { CONF_TLS12, CONF_TLS13 };
 
 enum conf_transport { CONF_UDP = 1, CONF_TCP = 2, CONF_TLS = 4, CONF_DTLS = 8 };
 /* Transports that listeners may ask for in this version; the reader refuses the others. */
-#define CONF_TRANSPORTS_BUILT (CONF_UDP)
+#define CONF_TRANSPORTS_BUILT (CONF_UDP | CONF_TCP | CONF_TLS)
+#define CONF_STREAMS (CONF_TCP | CONF_TLS)	/* transports that connect */
+#define CONF_PROXIES_MAX 8
 
 struct conf_listener {
 	struct addr addr;		/* one concrete address ("*" is expanded) and its port */
 	uint8_t transports;		/* CONF_UDP ... */
 	uint8_t retired;		/* gone from the configuration: kept for its sessions, no new ones */
-	uint8_t zero[2];
+	uint8_t proxy_count;
+	uint8_t zero;
+	struct cidr proxy[CONF_PROXIES_MAX];	/* whose connections begin with a PROXY protocol header */
 	char    where[64];		/* "turnpike.yaml:12" for error messages */
 };
 struct conf_relay {
@@ -92,11 +96,13 @@ struct conf {
 	uint64_t challenges_per_prefix, bindings_per_prefix;
 	uint64_t bandwidth_per_allocation, bandwidth_per_user, bandwidth_total;
 
+	uint64_t connections_per_prefix, connections_total, stream_queue, stream_deadline;
+
 	char     user[33];
 	uint64_t workers, shards;	/* 0: auto */
 	uint64_t shutdown_grace;
 	char     drain_alternate[64];	/* address:port; empty: none */
-	uint64_t receive_buffer, send_buffer, relay_receive_buffer;
+	uint64_t receive_buffer, send_buffer, relay_receive_buffer, backlog;
 	uint32_t engine;		/* enum conf_engine */
 	char     cpu_affinity[128];	/* "auto", "none" or a list that conf_cpus() reads */
 
@@ -254,7 +260,8 @@ struct conf_request {
 int  conf_load(const struct conf_request *rq, struct conf *conf, struct users **users, size_t *users_len);
 /*
  * For a start without any credential: DIR/secret (32 random bytes as base64url, mode 0600, made when it is not there)
- * becomes the only secret of *users.  check_only: says what would happen and changes nothing.
+ * becomes the only secret of *users; DIR is made when it is missing.  check_only: says what would happen and changes
+ * nothing.
  */
 int  conf_first_secret(const char *dir, bool check_only, struct conf *c, struct users **users, size_t *len,
     conf_report_h *report, void *arg);

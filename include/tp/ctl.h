@@ -72,10 +72,10 @@ struct target {
 	uint64_t lost;			/* records that it did not take */
 };
 /*
- * Opens `name` (stderr, syslog, journald or an absolute path); on failure *t stays as it was.  A file is made for
- * `owner` when that is not ~0, so that it can be opened again after privileges are dropped.
+ * Opens `name` (stderr, syslog, journald or an absolute path); on failure *t stays as it was.  A file is made for its
+ * owner, or when it is `shared` for its group as well.
  */
-int  target_open(struct target *t, const char *name, bool json, uint32_t owner);
+int  target_open(struct target *t, const char *name, bool json, bool shared);
 void target_close(struct target *t);
 /* Never waits: what is not taken at once is counted. */
 void target_write(struct target *t, const struct log_rec *r);

@@ -61,6 +61,11 @@ int  sock_filter_attach(int fd);		/* drop all */
 int  sock_filter_detach(int fd);		/* 0 also when there is none */
 /* 1 with, 0 without a filter, -errno. */
 int  sock_filter_has(int fd);
+/* TCP listener for clients: SO_REUSEPORT, V6ONLY; no delay, keepalive and time-outs as its connections inherit them. */
+int  sock_listener_stream(const struct addr *a, int backlog);
+/* How many bytes of a connection were received by some process, and written by some: the kernel's own counters, for a
+ * successor.  -ENOTCONN: it is over. */
+int  sock_stream_counts(int fd, uint64_t *received, uint64_t *written);
 /* Listening TCP socket (metrics) and unix socket (control, mode 0660). */
 int  sock_listener_tcp(const struct addr *a, int backlog);
 int  sock_listener_unix(const char *path, unsigned mode);

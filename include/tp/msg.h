@@ -79,6 +79,9 @@ struct msg_listener { struct msg_head h; uint32_t shard, row; int32_t fd; uint8_
 #define MSG_POOL_MAX 64
 struct msg_pool_sock { int32_t fd; uint16_t port; uint8_t row, family; };
 struct msg_pool { struct msg_head h; uint32_t shard, count; struct msg_pool_sock sock[MSG_POOL_MAX]; };
+/* Inventory of client connections. */
+struct msg_stream_sock { int32_t fd; uint32_t row; };
+struct msg_streams { struct msg_head h; uint32_t shard, count; struct msg_stream_sock sock[MSG_POOL_MAX]; };
 /* Everything was told: adopt, then answer READY, then serve. */
 struct msg_go { struct msg_head h; };
 struct msg_ready { struct msg_head h; uint32_t adopted, dropped; };
@@ -99,6 +102,10 @@ struct msg_want { struct msg_head h; uint32_t shard, row, count; };
 struct msg_relay { struct msg_head h; uint32_t shard, request; uint8_t v4, v6, even, reserve; uint32_t reservation; };
 /* None to be had (range used up, reservation unknown or over). */
 struct msg_relay_none { struct msg_head h; uint32_t shard, request; };
+/* A connection that was accepted on listener `row`; nothing was read from it.  STREAM_AT: the number that it has from now
+ * on (the receiver moves its own there, then reads), -1 when there is none. */
+struct msg_stream { struct msg_head h; uint32_t shard, row, request; };
+struct msg_stream_at { struct msg_head h; uint32_t shard, request; int32_t fd; };
 /* The worker has closed its copy: close yours, too.  unused: never left its filter, may be given to another shard. */
 struct msg_release { struct msg_head h; uint32_t shard; int32_t fd; uint32_t unused; };
 /* Give back idle pool sockets of this row: another shard needs ports. */

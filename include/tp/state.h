@@ -15,9 +15,9 @@
 
 #include "tp/shm.h"
 
-#define STATE_LAYOUT_SHARD 1
-#define STATE_LAYOUT_KEYS  1
-#define STATE_LAYOUT_CROSS 1
+#define STATE_LAYOUT_SHARD 2
+#define STATE_LAYOUT_KEYS  2
+#define STATE_LAYOUT_CROSS 2
 #define SHARDS_MAX 128
 #define SLOT_NONE UINT32_MAX
 
@@ -83,7 +83,7 @@ struct session {
 	uint64_t name;			/* keyed hash of the whole user name: 441 when another one comes */
 	uint32_t created;		/* seconds, monotonic */
 	uint16_t perm_count, chan_count;	/* in use or expired but not yet swept */
-	uint32_t conn;			/* stream or DTLS record state; 0: plain UDP */
+	uint32_t conn;			/* slot + 1 of its struct conn (stream, DTLS); 0: plain UDP */
 	char     user_text[SESSION_NAME];	/* beginning of the stable name, for people; zero padded */
 };
 _Static_assert(sizeof(struct session) == 256, "a session is four cache lines");
@@ -112,6 +112,10 @@ struct shard {
 	/* Of this room only: */
 	struct shard_head *head;
 	struct block *blocks;
+	struct conn *conns;
+	uint32_t conn_max, ring_max;
+	uint32_t *ring_links;
+	uint8_t *ring_bytes;
 	_Atomic uint64_t *area[2];	/* of index tables */
 	unsigned index_max;		/* log2 of the largest table */
 	uint32_t block_max;
@@ -198,6 +202,96 @@ int  chan_bind(struct shard *s, struct session *x, uint16_t number, const struct
 typedef void peer_each_h(void *arg, const struct addr *peer, uint16_t channel, uint32_t expiry);
 void session_each_peer(const struct shard *s, const struct session *x, tp_ms now, peer_each_h *cb, void *arg);
 
+/* ---- conn.c: client connections over TCP and TLS ------------------------------------------------ */
+
+/*
+ * A connection is a slot in SHARD.  What it has received and not yet used, and what it has yet to send, lies in rings of
+ * the same region.  All numbers of bytes are positions in the stream since its first byte, as the kernel counts them:
+ *
+ *	in:	... parsed | in the ring | in_recv           recv() straight into the ring, then in_recv
+ *	out:	... out_sent | in the ring | out_head        into the ring, commit, send(), then out_sent
+ *
+ * What belongs together is in one record of which there are two: the next is filled, then `which` is stored with release.
+ * in_recv and out_sent may be behind the kernel when a worker dies between a call and the store: its successor asks the
+ * kernel's own counters.  TLS: `in` holds records, whose content goes to `plain`, where the frames are.
+ */
+enum conn_state { CONN_FREE, CONN_FILLING, CONN_SHAKING /* its handshake is with an usher */, CONN_OPEN };
+enum conn_flag {
+	CONN_PROXY = 1,			/* a PROXY protocol header comes first */
+	CONN_VALID = 2,			/* a well-formed message has come */
+	CONN_SEALED = 4,		/* TLS records */
+	CONN_CHOOSE = 8,		/* TCP or TLS: the first byte will tell */
+	CONN_FLAGS = 16,
+};
+struct ring_ref { uint64_t base; uint32_t ring /* index + 1; 0: none */, zero; };	/* position p is at p - base */
+struct conn_rec {
+	uint64_t in_parsed, plain_parsed, plain_head, out_head;
+	struct ring_ref in, plain, out;
+	_Alignas(8) uint8_t seal_pos[32];	/* struct seal_pos of tp/seal.h */
+	uint32_t flags, zero[3];
+};
+_Static_assert(sizeof(struct conn_rec) == 128, "a record is two cache lines");
+struct conn {
+	_Atomic uint32_t state;		/* enum conn_state; stored last with release */
+	uint32_t gen;			/* raised each time the slot is filled; never 0 when in use */
+	int32_t  fd;			/* the supervisor's number */
+	uint16_t listener;		/* row of conf.listeners */
+	uint8_t  transport;		/* as in struct session */
+	uint8_t  armed;			/* the events that its registration asks for: EPOLL_xxx & 255 */
+	uint32_t deadline;		/* seconds, monotonic: for the first valid message */
+	uint32_t seen;			/* seconds: last message */
+	uint32_t next;			/* free list: slot + 1 */
+	_Atomic uint32_t which;		/* of rec[] */
+	uint64_t in_recv, out_sent;
+	uint32_t wait;			/* this worker's: the request that stands at in_parsed waits for an answer */
+	uint32_t touched;		/* this worker's: it is in the list of those to look at when the batch ends */
+	uint64_t prefix;		/* what it counts for; 0: not counted */
+	struct addr peer;		/* the other end of the socket */
+	struct addr client;		/* the same, or what the PROXY header says */
+	uint8_t  zero[128 - 64 - 2 * sizeof(struct addr)];
+	struct conn_rec rec[2];
+};
+_Static_assert(sizeof(struct conn) == 384, "a connection is six cache lines");
+#define CONN_KEY_LEN 448
+struct conn_key { uint32_t gen, zero; uint8_t bytes[CONN_KEY_LEN - 8]; };	/* in KEYS: TLS keys */
+
+#define RING_BYTES (256u << 10)		/* sparse: what was never written costs nothing */
+
+uint32_t conn_high(const struct shard *s);	/* slots ever used */
+static inline uint32_t conn_slot(const struct shard *s, const struct conn *c) { return (uint32_t)(c - s->conns); }
+/* A slot in CONN_FILLING, all zero but its generation; NULL: full.  Fill it, then conn_publish(). */
+struct conn *conn_new(struct shard *s);
+void conn_publish(struct conn *c, enum conn_state state);
+/* Gives back its rings, wipes its keys.  Whoever has the descriptor closes it afterwards. */
+void conn_free(struct shard *s, struct conn *c);
+/* In use (CONN_SHAKING, CONN_OPEN), whatever its generation; NULL. */
+struct conn *conn_at(struct shard *s, uint32_t slot);
+struct conn_key *conn_key(struct shard *s, const struct conn *c);
+static inline const struct conn_rec *conn_now(const struct conn *c)
+{
+	return &c->rec[atomic_load_explicit(&((struct conn *)(uintptr_t)c)->which, memory_order_acquire) & 1];
+}
+/* The other record, made equal; change it, then conn_commit(). */
+struct conn_rec *conn_next(struct conn *c);
+void conn_commit(struct conn *c);
+/* Owner, after shard_adopt(): is the session's connection there, and is it its own? */
+bool conn_is_of(struct shard *s, const struct session *x);
+
+/* ---- ring.c: memory of streams --------------------------------------------------------------------- */
+
+/* A free ring, its first byte at position `base`; false: all are in use.  It belongs to nobody until a committed record
+ * names it. */
+bool ring_take(struct shard *s, struct ring_ref *r, uint64_t base);
+void ring_give(struct shard *s, uint32_t ring);		/* index + 1, named by no record any more; 0: nothing */
+static inline uint8_t *ring_at(const struct shard *s, const struct ring_ref *r, uint64_t pos)
+{
+	return s->ring_bytes + (size_t)(r->ring - 1) * RING_BYTES + (size_t)(pos - r->base);
+}
+static inline size_t ring_room(const struct ring_ref *r, uint64_t pos) { return RING_BYTES - (size_t)(pos - r->base); }
+/* Room for `want` bytes at `head`, of which those from `tail` on must be kept: as it is, or a fresh ring with a copy of
+ * them, then *old is the ring to be given back after the commit.  False: none to be had, or too much to be kept. */
+bool ring_reserve(struct shard *s, struct ring_ref *r, uint64_t tail, uint64_t head, size_t want, uint32_t *old);
+
 /* ---- cross.c: what crosses shards ------------------------------------------------------------- */
 
 struct cross {
@@ -228,6 +322,13 @@ int  cross_open(struct cross *c, struct shard *s, struct session *x, const struc
 int  cross_close(struct cross *c, struct shard *s, struct session *x);
 uint32_t cross_user_count(struct cross *c, uint64_t user);	/* without lock: a moment old */
 uint64_t cross_total(const struct cross *c);
+
+/* Connections of all shards, in total and by prefix (which may share its count with others, rarely).  Each shard's
+ * owner writes its own, and counts anew when it adopts: no lock.  `shards`: how many there are.  False: over a limit. */
+struct conn_limits { uint64_t per_prefix, total; };	/* 0: none */
+bool cross_conn_fits(const struct cross *c, unsigned shards, uint64_t prefix, const struct conn_limits *limits);
+void cross_conn_add(struct cross *c, unsigned shard, uint64_t prefix, int delta);
+void cross_conn_recount(struct cross *c, struct shard *s);
 
 /* Reservation tokens (RFC 8656 7.2): single use, 30 s, bound to the user, redeemable from any shard. */
 #define TOKEN_LIFETIME 30

@@ -53,10 +53,10 @@ enum stun_fault {
 /* ---- frame.c ------------------------------------------------------------------------------ */
 
 enum frame_kind { FRAME_STUN, FRAME_CHANNEL, FRAME_DTLS, FRAME_JUNK };
-/* By the first byte (RFC 7983, RFC 8656 12): 0-3 STUN, 20-63 DTLS, 64-79 ChannelData, else junk. */
+/* By the first byte (RFC 7983, RFC 8656 12): 0-3 STUN, 20-63 DTLS, 64-127 ChannelData, else junk. */
 static inline enum frame_kind frame_kind(uint8_t first)
 {
-	return first < 4 ? FRAME_STUN : first >= 64 && first < 80 ? FRAME_CHANNEL :
+	return first < 4 ? FRAME_STUN : first >= 64 && first < 128 ? FRAME_CHANNEL :
 	    first >= 20 && first < 64 ? FRAME_DTLS : FRAME_JUNK;
 }
 /*
@@ -70,7 +70,9 @@ int  frame_stream_len(const uint8_t *p, size_t n);
 
 #define CHANNEL_HEADER 4
 #define CHANNEL_MIN 0x4000
-#define CHANNEL_MAX 0x4FFF		/* RFC 8656 12 */
+/* RFC 8656 12 ends at 0x4FFF; RFC 5766 11 at 0x7FFF, and its clients (coturn's among them) use all of it.  Nothing else
+ * on this port begins with these bytes, so they are served, too. */
+#define CHANNEL_MAX 0x7FFF
 struct channel_data {
 	uint16_t number;
 	uint16_t len;			/* of data */

@@ -71,7 +71,8 @@ struct node *yaml_read(struct load *l, const struct source *src, const char *tex
 struct listener_wish {			/* a listener before "*" is expanded */
 	struct addr addr;
 	bool every;			/* all addresses of addr.family (ADDR_NONE: of both) */
-	uint8_t transports;
+	uint8_t transports, proxy_count;
+	struct cidr proxy[CONF_PROXIES_MAX];
 	const struct node *at;
 };
 struct user_entry {

@@ -33,6 +33,23 @@ write_all(int fd, const char *text, size_t len)
 	return fsync(fd) < 0 ? -errno : 0;
 }
 
+/* The state directory and what is missing above it: `make install` cannot know --state-dir. */
+static int
+make_dirs(const char *dir)
+{
+	char path[300];
+
+	if (text_copy(path, sizeof path, dir) >= sizeof path)
+		return -ENAMETOOLONG;
+	for (char *p = strchr(path + 1, '/'); p != NULL; p = strchr(p + 1, '/')) {
+		*p = '\0';
+		if (mkdir(path, 0755) < 0 && errno != EEXIST)
+			return -errno;
+		*p = '/';
+	}
+	return mkdir(path, 0700) < 0 && errno != EEXIST ? -errno : 0;
+}
+
 /* Complete or not there at all: written beside its place, then linked, which fails when one exists. */
 static int
 make_file(const char *dir, const char *path)
@@ -43,6 +60,8 @@ make_file(const char *dir, const char *path)
 
 	if (snprintf(tmp, sizeof tmp, "%s/.secret.XXXXXX", dir) >= (int)sizeof tmp)
 		return -ENAMETOOLONG;
+	if (access(dir, F_OK) < 0 && (rc = make_dirs(dir)) < 0)
+		return rc;
 	fd = mkostemp(tmp, O_CLOEXEC);	/* O_EXCL, mode 0600 */
 	if (fd < 0)
 		return -errno;

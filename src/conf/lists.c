@@ -132,10 +132,34 @@ read_transports(struct load *l, const struct node *n, uint8_t *mask)
 }
 
 static void
+read_proxy(struct load *l, const struct node *n, struct listener_wish *w)
+{
+	if (w->proxy_count == CONF_PROXIES_MAX)
+		load_error(l, n, "listeners: proxy_protocol: too many: at most %u are allowed", CONF_PROXIES_MAX);
+	else if (n->kind != NODE_SCALAR || cidr_parse(&w->proxy[w->proxy_count], n->text) < 0)
+		load_error(l, n, "listeners: proxy_protocol: %s: allowed: ADDRESS or ADDRESS/BITS, with no bits set behind the "
+		    "prefix", load_show(l, n));
+	else
+		w->proxy_count++;
+}
+
+static void
+read_proxies(struct load *l, const struct node *n, struct listener_wish *w)
+{
+	if (n->kind != NODE_LIST)
+		read_proxy(l, n, w);
+	else
+		for (const struct node *c = n->first; c != NULL; c = c->next)
+			read_proxy(l, c, w);
+	if ((w->transports & CONF_STREAMS) == 0)
+		load_error(l, n, "listeners: proxy_protocol: only for transports tcp and tls");
+}
+
+static void
 read_listener(struct load *l, const struct node *n)
 {
-	static const char *const names[] = { "address", "port", "transport" };
-	const struct node *part[3];
+	static const char *const names[] = { "address", "port", "transport", "proxy_protocol" };
+	const struct node *part[4];
 	struct listener_wish w = { .addr.port = 3478, .every = true, .transports = CONF_UDP, .at = n };
 	unsigned port = 0;
 	const char *s;
@@ -144,7 +168,7 @@ read_listener(struct load *l, const struct node *n)
 		load_error(l, n, "listeners: %s: allowed: %s", load_show(l, n), option_rows[OPTION_listeners].shape);
 		return;
 	}
-	if (!shape_read(l, n, "listeners", names, 3, part))
+	if (!shape_read(l, n, "listeners", names, 4, part))
 		return;
 	if (part[0] != NULL && !(part[0]->kind == NODE_SCALAR && strcmp(part[0]->text, "*") == 0)) {
 		if (!read_host(l, part[0], "listeners: address", &w.addr))
@@ -161,6 +185,8 @@ read_listener(struct load *l, const struct node *n)
 	}
 	if (part[2] != NULL)
 		read_transports(l, part[2], &w.transports);
+	if (part[3] != NULL)
+		read_proxies(l, part[3], &w);
 	if (l->wish_count == CONF_LISTENERS_MAX)
 		load_error(l, n, "listeners: too many: at most %u are allowed", CONF_LISTENERS_MAX);
 	else

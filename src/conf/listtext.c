@@ -45,7 +45,12 @@ print_listener(const struct conf_listener *l, FILE *f)
 			fprintf(f, "%s%s", sep, conf_transport_names[bit]);
 			sep = ", ";
 		}
-	fputs(" ] }", f);
+	fputs(" ]", f);
+	for (unsigned i = 0; i < l->proxy_count; i++) {
+		fputs(i == 0 ? ", proxy_protocol: [ " : ", ", f);
+		yaml_print_text(cidr_print(&l->proxy[i], buf), f);
+	}
+	fputs(l->proxy_count > 0 ? " ] }" : " }", f);
 }
 
 static void

@@ -122,6 +122,8 @@ add_listener(struct load *l, const struct listener_wish *w, const struct addr *a
 	n->addr = *a;
 	n->addr.port = w->addr.port;
 	n->transports = w->transports;
+	n->proxy_count = w->proxy_count;
+	memcpy(n->proxy, w->proxy, sizeof n->proxy);
 	if (w->at == NULL) {
 		text_copy(n->where, sizeof n->where, "default");
 		return;

@@ -72,16 +72,30 @@ addr_is_valid(const struct addr *a, bool may_be_none)
 }
 
 static bool
+cidr_is_valid(const struct cidr *c)
+{
+	return (c->family == ADDR_V4 && c->bits <= 32) || (c->family == ADDR_V6 && c->bits <= 128);
+}
+
+static bool
+proxies_are_valid(const struct conf_listener *l)
+{
+	if (l->proxy_count > CONF_PROXIES_MAX)
+		return false;
+	for (unsigned i = 0; i < l->proxy_count; i++)
+		if (!cidr_is_valid(&l->proxy[i]))
+			return false;
+	return true;
+}
+
+static bool
 rules_are_valid(const struct conf_rules *r)
 {
 	if (r->count > CONF_RULES_MAX)
 		return false;
-	for (uint32_t i = 0; i < r->count; i++) {
-		const struct cidr *c = &r->rule[i];
-
-		if (!(c->family == ADDR_V4 && c->bits <= 32) && !(c->family == ADDR_V6 && c->bits <= 128))
+	for (uint32_t i = 0; i < r->count; i++)
+		if (!cidr_is_valid(&r->rule[i]))
 			return false;
-	}
 	return true;
 }
 
@@ -103,7 +117,7 @@ lists_are_valid(const struct conf *c)
 		const struct conf_listener *l = &c->listeners[i];
 
 		if (!addr_is_valid(&l->addr, false) || l->addr.port == 0 || l->transports == 0
-		    || !is_terminated(l->where, sizeof l->where))
+		    || !is_terminated(l->where, sizeof l->where) || !proxies_are_valid(l))
 			return false;
 	}
 	for (uint32_t i = 0; i < c->relay_count; i++) {

@@ -16,7 +16,7 @@
 #define IDLE_MS  60000
 #define WAIT_MS 600000			/* for the supervisor: a drain is answered at once, a rolling restart is not */
 
-struct conn {
+struct talk {
 	struct control *control;	/* NULL: free */
 	int    fd;
 	char   in[CTL_LINE_MAX];
@@ -34,14 +34,14 @@ struct control {
 	struct view *view;
 	const struct control_ops *ops;
 	int  listen_fd;
-	struct conn conn[CONNECTIONS];
+	struct talk conn[CONNECTIONS];
 };
 
 static void on_conn(void *arg, int fd, uint32_t events);
-static void conn_step(struct conn *c);
+static void conn_step(struct talk *c);
 
 static void
-conn_close(struct conn *c)
+conn_close(struct talk *c)
 {
 	struct control *control = c->control;
 
@@ -61,14 +61,14 @@ conn_close(struct conn *c)
 static void
 on_idle(void *arg)
 {
-	struct conn *c = arg;
+	struct talk *c = arg;
 
 	c->timer = 0;
 	conn_close(c);
 }
 
 static void
-conn_timer(struct conn *c, tp_ms span)
+conn_timer(struct talk *c, tp_ms span)
 {
 	if (c->timer != 0)
 		loop_cancel(c->control->loop, c->timer);
@@ -79,7 +79,7 @@ conn_timer(struct conn *c, tp_ms span)
 
 /* The body is complete: puts the head before it. */
 static int
-answer(struct conn *c, int code)
+answer(struct talk *c, int code)
 {
 	char head[CTL_HEAD_MAX];
 	int n;
@@ -108,7 +108,7 @@ answer(struct conn *c, int code)
 }
 
 static int
-job_begin(struct conn *c)
+job_begin(struct talk *c)
 {
 	c->busy = true;
 	c->job = (struct job){
@@ -119,7 +119,7 @@ job_begin(struct conn *c)
 }
 
 static int
-job_line(struct conn *c, char *line)
+job_line(struct talk *c, char *line)
 {
 	char *words[CTL_WORDS_MAX], **w = words;
 	int n = ctl_split(line, words), command;
@@ -141,7 +141,7 @@ job_line(struct conn *c, char *line)
 
 /* The first line of what was read, if it is complete. */
 static int
-take_line(struct conn *c)
+take_line(struct talk *c)
 {
 	char *end = memchr(c->in, '\n', c->in_len), line[CTL_LINE_MAX];
 	size_t n;
@@ -169,7 +169,7 @@ take_line(struct conn *c)
 /* ---- life of a connection ---------------------------------------------------------------------------- */
 
 static int
-conn_read(struct conn *c)
+conn_read(struct talk *c)
 {
 	ssize_t n;
 
@@ -185,7 +185,7 @@ conn_read(struct conn *c)
 
 /* 1 all written, 0 the client must read first. */
 static int
-conn_write(struct conn *c)
+conn_write(struct talk *c)
 {
 	while (c->out != NULL && c->out_at < c->out_len) {
 		ssize_t n = send(c->fd, c->out + c->out_at, c->out_len - c->out_at, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -201,7 +201,7 @@ conn_write(struct conn *c)
 
 /* Writes what is to be written and works on what was read, as far as both go now. */
 static void
-conn_step(struct conn *c)
+conn_step(struct talk *c)
 {
 	uint32_t want = 0;
 	int n;
@@ -234,7 +234,7 @@ conn_step(struct conn *c)
 static void
 on_conn(void *arg, int fd, uint32_t events)
 {
-	struct conn *c = arg;
+	struct talk *c = arg;
 
 	(void)fd;
 	if ((events & (EPOLLHUP | EPOLLERR)) != 0 || conn_read(c) < 0)
@@ -268,7 +268,7 @@ on_listen(void *arg, int fd, uint32_t events)
 {
 	struct control *control = arg;
 	int sock = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	struct conn *c = NULL;
+	struct talk *c = NULL;
 
 	(void)events;
 	if (sock < 0)
@@ -320,7 +320,7 @@ control_free(struct control *c)
 	free(c);
 }
 
-static struct conn *
+static struct talk *
 find_job(struct control *c, uint32_t request)
 {
 	for (unsigned i = 0; i < CONNECTIONS && request != 0; i++)
@@ -330,7 +330,7 @@ find_job(struct control *c, uint32_t request)
 }
 
 static void
-job_ended(struct conn *c, int code)
+job_ended(struct talk *c, int code)
 {
 	if (code == JOB_WAITS)
 		return;
@@ -343,7 +343,7 @@ job_ended(struct conn *c, int code)
 void
 control_reply(struct control *control, const struct msg_reply *r)
 {
-	struct conn *c = find_job(control, r->request);
+	struct talk *c = find_job(control, r->request);
 
 	if (c != NULL)
 		job_ended(c, job_reply(&c->job, r));
@@ -352,7 +352,7 @@ control_reply(struct control *control, const struct msg_reply *r)
 void
 control_credential(struct control *control, const struct msg_cred_answer *a)
 {
-	struct conn *c = find_job(control, a->request);
+	struct talk *c = find_job(control, a->request);
 
 	if (c != NULL)
 		job_ended(c, job_credential(&c->job, a));

@@ -26,7 +26,7 @@ struct steward {
 	struct http *http;
 	bool started, serving;
 	int parent;
-	uint32_t last_request, owner;	/* owner: of log files that are made; ~0 ourselves */
+	uint32_t last_request;
 };
 
 /* Before the log target is open nobody but stderr and the last words hears us. */
@@ -77,19 +77,42 @@ drain_log(struct steward *s)
 	}
 }
 
+/*
+ * While we are root: as the user that we shall be, who opens it anew later; in a directory that is root's alone as root,
+ * for the group.  Root has no power over others' files here, and could not give one away.
+ */
+static int
+open_as_root(struct steward *s, const char *name, bool json)
+{
+	const struct msg_start *m = &s->view.start;
+	int err;
+
+	if (setegid(m->gid) < 0 || seteuid(m->uid) < 0)
+		give_up(s, errno, "privileges: cannot change user");
+	err = target_open(&s->target, name, json, false);
+	if (seteuid(0) < 0)
+		give_up(s, errno, "privileges: cannot change user");
+	if (err == -EACCES)
+		err = target_open(&s->target, name, json, true);
+	if (setegid(getgid()) < 0)
+		give_up(s, errno, "privileges: cannot change group");
+	return err;
+}
+
 /* With each configuration: a file that was moved away is made anew. */
 static void
-open_target(struct steward *s)
+open_target(struct steward *s, bool as_root)
 {
 	const struct conf *c = s->view.conf;
 	const char *name = c != NULL ? c->log_target : "stderr";
-	int err = target_open(&s->target, name, c != NULL && c->log_format == CONF_LOG_JSON, s->owner);
+	bool json = c != NULL && c->log_format == CONF_LOG_JSON;
+	int err = as_root ? open_as_root(s, name, json) : target_open(&s->target, name, json, false);
 
 	s->view.log_trouble[0] = '\0';
 	if (err == 0)
 		return;
 	snprintf(s->view.log_trouble, sizeof s->view.log_trouble, "log target %.80s: %s", name, strerror(-err));
-	if (s->target.fd < 0 && target_open(&s->target, "stderr", false, s->owner) < 0)
+	if (s->target.fd < 0 && target_open(&s->target, "stderr", false, false) < 0)
 		give_up(s, -err, "log: no target can be opened");
 	log_errx("log: cannot open %s: %s: going on with %s", name, strerror(-err), s->target.name);
 }
@@ -186,15 +209,13 @@ on_start(struct steward *s, const struct msg_start *m)
 		give_up(s, -err, "start: configuration refused");
 	if (s->view.conf != NULL)
 		log_level_set((enum log_level)s->view.conf->log_level);
-	s->owner = m->drop_privileges ? m->uid : UINT32_MAX;
 	if (m->log_fd >= 0)
 		log_sink_fd(CHILD_FD_LOG);
-	open_target(s);
+	open_target(s, m->drop_privileges);
 	s->view.target = &s->target;
 	if (m->http_fd >= 0 && !http_is_built)
 		give_up(s, ENOSYS, "metrics: this build has no HTTP (it was made without libmicrohttpd); leave metrics.address empty");
 	confine(s);
-	s->owner = UINT32_MAX;
 }
 
 static void
@@ -219,6 +240,8 @@ on_go(struct steward *s)
 	s->view.steward->ready = 1;
 	if (ipc_send(CHILD_FD_CONTROL, &ready, -1) < 0)
 		give_up(s, errno, "start: cannot answer READY");
+	if (!m->foreground)
+		(void)dup2(STDOUT_FILENO, STDERR_FILENO);	/* whoever started us waits for the end of that pipe */
 }
 
 static void
@@ -231,7 +254,7 @@ on_conf(struct steward *s, int fd)
 		return;
 	}
 	log_level_set((enum log_level)s->view.conf->log_level);
-	open_target(s);
+	open_target(s, false);
 }
 
 static void

@@ -19,14 +19,14 @@ static const struct { const char *name, *path; } sockets[] = {
 };
 
 static int
-open_file(const char *path, uint32_t owner)
+open_file(const char *path, bool shared)
 {
 	const int flags = O_WRONLY | O_APPEND | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
 	int fd = open(path, flags | O_CREAT | O_EXCL, 0640);
 
 	if (fd >= 0) {
-		if (owner != UINT32_MAX && fchown(fd, owner, (gid_t)-1) < 0)
-			log_warn("log: cannot give %s to user %u", path, owner);
+		if (shared && fchmod(fd, 0660) < 0)
+			log_warn("log: %s cannot be opened anew at a reload", path);
 		return fd;
 	}
 	if (errno != EEXIST)
@@ -36,7 +36,7 @@ open_file(const char *path, uint32_t owner)
 }
 
 int
-target_open(struct target *t, const char *name, bool json, uint32_t owner)
+target_open(struct target *t, const char *name, bool json, bool shared)
 {
 	struct target new = { .kind = TARGET_FILE, .json = json, .lost = t->lost };
 
@@ -46,7 +46,7 @@ target_open(struct target *t, const char *name, bool json, uint32_t owner)
 		new.kind = TARGET_STDERR;
 		new.fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
 	} else if (name[0] == '/') {
-		new.fd = open_file(name, owner);
+		new.fd = open_file(name, shared);
 	} else {
 		new.kind = strcmp(name, "journald") == 0 ? TARGET_JOURNALD : TARGET_SYSLOG;
 		if (strcmp(name, sockets[new.kind].name) != 0)

@@ -7,12 +7,21 @@
 #include <errno.h>
 #include <linux/filter.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
+#include <linux/sockios.h>
+#include <linux/tcp.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "tp/io.h"
+
+#define STREAM_SEND_BUFFER (256 << 10)	/* what a client that does not read costs in the kernel; it doubles it */
+#define STREAM_SILENCE_MS  60000	/* a peer that acknowledges nothing for so long is gone */
+#define COUNT_TRIES        1000
+/* <netinet/tcp.h> has these states, but a tcp_info without the counters of bytes. */
+enum { TCP_ESTABLISHED = 1, TCP_CLOSE_WAIT = 8, TCP_LAST_ACK = 9, TCP_CLOSING = 11 };
 
 static int
 set_int(int fd, int level, int name, int value)
@@ -154,6 +163,69 @@ sock_listener_tcp(const struct addr *a, int backlog)
 	if (listen(fd, backlog) < 0)
 		return fail(fd, -errno);
 	return fd;
+}
+
+/* What an accepted connection inherits is set here, so that the worker needs no call for it. */
+static int
+stream_common(int fd)
+{
+	static const struct { int level, name, value; } options[] = {
+		{ SOL_SOCKET, SO_REUSEADDR, 1 }, { SOL_SOCKET, SO_REUSEPORT, 1 }, { SOL_SOCKET, SO_KEEPALIVE, 1 },
+		{ SOL_SOCKET, SO_SNDBUF, STREAM_SEND_BUFFER }, { IPPROTO_TCP, TCP_NODELAY, 1 },
+		{ IPPROTO_TCP, TCP_KEEPIDLE, 60 }, { IPPROTO_TCP, TCP_KEEPINTVL, 20 }, { IPPROTO_TCP, TCP_KEEPCNT, 3 },
+		{ IPPROTO_TCP, TCP_USER_TIMEOUT, STREAM_SILENCE_MS },
+	};
+
+	for (unsigned i = 0; i < TP_COUNT(options); i++) {
+		int rc = set_int(fd, options[i].level, options[i].name, options[i].value);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+int
+sock_listener_stream(const struct addr *a, int backlog)
+{
+	int fd = socket(a->family == ADDR_V6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), rc;
+
+	if (fd < 0)
+		return -errno;
+	if ((rc = stream_common(fd)) < 0 || (a->family == ADDR_V6 && (rc = set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1)) < 0) ||
+	    (rc = bind_addr(fd, a)) < 0)
+		return fail(fd, rc);
+	return listen(fd, backlog) < 0 ? fail(fd, -errno) : fd;
+}
+
+int
+sock_stream_counts(int fd, uint64_t *received, uint64_t *written)
+{
+	struct tcp_info a, b;
+	int in = 0, out = 0;
+	bool fin;
+
+	/* An acknowledgement may come between the calls: again, until nothing has moved. */
+	for (unsigned i = 0; i < COUNT_TRIES; i++) {
+		socklen_t len = sizeof a;
+		memset(&a, 0, sizeof a);
+		memset(&b, 0, sizeof b);
+		if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &a, &len) < 0 || ioctl(fd, SIOCINQ, &in) < 0 ||
+		    ioctl(fd, SIOCOUTQ, &out) < 0)
+			return -errno;
+		len = sizeof b;
+		if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &b, &len) < 0)
+			return -errno;
+		if (a.tcpi_bytes_received != b.tcpi_bytes_received || a.tcpi_bytes_acked != b.tcpi_bytes_acked ||
+		    a.tcpi_state != b.tcpi_state)
+			continue;
+		fin = b.tcpi_state == TCP_CLOSE_WAIT || b.tcpi_state == TCP_CLOSING || b.tcpi_state == TCP_LAST_ACK;
+		if (b.tcpi_state != TCP_ESTABLISHED && !fin)
+			return -ENOTCONN;
+		*received = b.tcpi_bytes_received - (uint64_t)in - (fin ? 1 : 0);
+		*written = b.tcpi_bytes_acked + (uint64_t)out;
+		return 0;
+	}
+	return -EAGAIN;
 }
 
 int

@@ -41,7 +41,8 @@ read_arguments(int argc, char **argv, struct command_line *c)
 			c->runtime_dir = argv[++i];
 		} else if (c->argc == 0 && strncmp(a, "--runtime-dir=", 14) == 0) {
 			c->runtime_dir = a + 14;
-		} else if (c->argc == 0 && (strcmp(a, "-h") == 0 || strcmp(a, "--help") == 0 || strcmp(a, "help") == 0)) {
+		} else if (c->argc == 0 && (strcmp(a, "-h") == 0 || strcmp(a, "--help") == 0 ||
+		    (strcmp(a, "help") == 0 && !c->json))) {
 			return usage(stdout, 0);
 		} else if (c->argc == 0 && (strcmp(a, "-V") == 0 || strcmp(a, "--version") == 0)) {
 			puts("turnpikectl " PACKAGE_VERSION);

@@ -19,6 +19,7 @@
 static const struct super_program programs[] = {
 	{ ROLE_STEWARD, "turnpike-steward" },
 	{ ROLE_KEEPER, "turnpike-keeper" },
+	{ ROLE_USHER, "turnpike-usher" },
 	{ ROLE_WORKER, "turnpike-worker" },
 	{ ROLE_CONF, "turnpike-conf" },
 };

@@ -53,6 +53,8 @@ check(const struct shard *s, const struct session *x)
 		return "flags";
 	if (key->gen != x->gen || key->len > sizeof key->key)
 		return "key";
+	if (x->conn != 0 && !conn_is_of((struct shard *)(uintptr_t)s, x))
+		return "connection";
 	return NULL;
 }
 
@@ -200,6 +202,7 @@ shard_adopt(struct shard *s, tp_ms now, shard_dropped_h *dropped, void *arg)
 	for (uint32_t i = 0; i < blocks; i++)
 		s->blocks[i].mark = 0;
 	CRASH_POINT("adopt:begin");
+	conn_adopt_all(s);
 	/* From above, so that the free list begins with the lowest slots. */
 	for (uint32_t i = shard_high(s); i-- > 0;)
 		adopt_slot(&a, &s->slots[i]);

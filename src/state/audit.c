@@ -152,6 +152,8 @@ check_session(struct view *v, const struct session *x, uint32_t slot, bool live)
 		return "no client address";
 	if (live && !index_has(v->s, session_tag(v->s, x), slot))
 		return "not found by its 5-tuple";
+	if (live && x->conn != 0 && !conn_is_of((struct shard *)(uintptr_t)v->s, x))
+		return "its connection is not there";
 	if (live && (x->relay[0].family == 0 || x->relay[0].fd < 0))
 		return "no relay socket";
 	if (!is_chain_sound(v, x, slot))
@@ -245,8 +247,10 @@ audit_shard(struct audit *a, const struct shard *s)
 	}
 	for (uint32_t slot = 0; slot < v.high; slot++)
 		audit_slot(&v, slot);
-	if (a->still)
+	if (a->still) {
 		audit_lists(&v);
+		audit_conns(a, s);
+	}
 out:
 	free(v.seen);
 	free(v.peers);

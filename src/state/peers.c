@@ -101,7 +101,7 @@ sweep_perm(uint32_t *expiry, tp_ms now, unsigned *count)
 static bool
 sweep_chan(uint16_t *number, uint32_t *expiry, tp_ms now, unsigned *count)
 {
-	if (*number != 0 && (is_over(*expiry, now) || *number < 0x4000 || *number > 0x4fff)) {
+	if (*number != 0 && (is_over(*expiry, now) || *number < 0x4000 || *number > 0x7fff)) {
 		store16(number, 0);
 		CRASH_POINT("sweep:chan");
 		*expiry = 0;

@@ -12,16 +12,20 @@
 
 #define UNITS_PER_SECOND 1000000u
 #define CAS_TRIES 4
+#define SKEW 1000000u
 
 static inline uint64_t word(uint32_t tag, uint32_t tat) { return ((uint64_t)tag << 32) | tat; }
 
-/* How far `tat` is ahead of now; 0 when it is past, or so far ahead that the clock must have wrapped. */
+/*
+ * How far `tat` is ahead of now; 0 when it is past, or so far ahead that the clock must have wrapped.  Each worker reads the
+ * time once per batch: another one's full bucket may be a little further ahead than `most`, and is full all the same.
+ */
 static uint32_t
 ahead(uint32_t tat, uint32_t now, uint32_t most)
 {
 	uint32_t d = tat - now;
 
-	return d <= most ? d : 0;
+	return d <= most + SKEW ? d : 0;
 }
 
 static _Atomic uint64_t *
@@ -69,7 +73,7 @@ rate_take(
 		uint64_t v = atomic_load_explicit(at, memory_order_relaxed);
 		uint32_t d = (uint32_t)(v >> 32) == tag ? ahead((uint32_t)v, t, (uint32_t)span) : 0;
 
-		if (d + step > span)
+		if ((uint64_t)d + step > span)
 			return false;
 		if (atomic_compare_exchange_weak_explicit(at, &v, word(tag, t + d + (uint32_t)step),
 		    memory_order_relaxed, memory_order_relaxed))

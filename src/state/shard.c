@@ -9,7 +9,7 @@
 
 #include "state_int.h"
 
-struct shard_layout { size_t slots, area[2], blocks, size; };
+struct shard_layout { size_t slots, area[2], blocks, conns, links, rings, size; };
 
 unsigned
 shard_index_max(uint32_t slot_max)
@@ -32,7 +32,10 @@ layout_of(uint32_t slot_max)
 	l.area[0] = l.slots + PAGE_UP((size_t)slot_max * sizeof(struct session));
 	l.area[1] = l.area[0] + PAGE_UP(k % 2 == 0 ? largest : other);
 	l.blocks = l.area[1] + PAGE_UP(k % 2 == 0 ? other : largest);
-	l.size = l.blocks + PAGE_UP((size_t)shard_block_max(slot_max) * sizeof(struct block));
+	l.conns = l.blocks + PAGE_UP((size_t)shard_block_max(slot_max) * sizeof(struct block));
+	l.links = l.conns + PAGE_UP((size_t)slot_max * sizeof(struct conn));
+	l.rings = l.links + PAGE_UP((size_t)shard_ring_max(slot_max) * sizeof(uint32_t));
+	l.size = l.rings + (size_t)shard_ring_max(slot_max) * RING_BYTES;
 	return l;
 }
 
@@ -45,7 +48,17 @@ shard_region_size(uint32_t slot_max)
 size_t
 shard_keys_size(uint32_t slot_max)
 {
-	return PAGE_UP(sizeof(struct keys_head)) + PAGE_UP((size_t)slot_max * sizeof(struct session_key));
+	return PAGE_UP(sizeof(struct keys_head)) + PAGE_UP((size_t)slot_max * sizeof(struct session_key)) +
+	    PAGE_UP((size_t)slot_max * sizeof(struct conn_key));
+}
+
+struct conn_key *
+conn_key(struct shard *s, const struct conn *c)
+{
+	uint8_t *base = (uint8_t *)s->keys + PAGE_UP(sizeof(struct keys_head)) +
+	    PAGE_UP((size_t)s->slot_max * sizeof(struct session_key));
+
+	return (struct conn_key *)(void *)base + conn_slot(s, c);
 }
 
 struct session_key *
@@ -81,7 +94,9 @@ check_head(const struct shard *s)
 		return -EPROTO;
 	if (h->index != s->index || h->slot_max != s->slot_max || k < INDEX_LOG2_MIN || k > s->index_max ||
 	    atomic_load_explicit(&h->bump, memory_order_relaxed) > s->slot_max ||
-	    atomic_load_explicit(&h->block_bump, memory_order_relaxed) > s->block_max)
+	    atomic_load_explicit(&h->block_bump, memory_order_relaxed) > s->block_max ||
+	    atomic_load_explicit(&h->conn_bump, memory_order_relaxed) > s->conn_max ||
+	    atomic_load_explicit(&h->ring_bump, memory_order_relaxed) > s->ring_max)
 		return -EINVAL;
 	return 0;
 }
@@ -134,6 +149,9 @@ shard_attach(struct shard *s, unsigned index, void *region, void *keys, uint32_t
 		(_Atomic uint64_t *)(void *)(base + l.area[1])},
 	    .index_max = shard_index_max(slot_max),
 	    .block_max = shard_block_max(slot_max),
+	    .conns = (struct conn *)(void *)(base + l.conns), .conn_max = slot_max,
+	    .ring_links = (uint32_t *)(void *)(base + l.links), .ring_bytes = base + l.rings,
+	    .ring_max = shard_ring_max(slot_max),
 	};
 	if (s->head->magic == 0) {
 		if (!writer)

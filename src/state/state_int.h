@@ -14,9 +14,15 @@
  *   | and flips the one word index_log2.  Derived data: adopt verifies it and rebuilds on doubt.
  *   +-------------------------------- blocks
  *   | block_max x struct block (64 B)       used below `block_bump`; chained from sessions
+ *   +-------------------------------- connections
+ *   | slot_max x struct conn (384 B)        used below `conn_bump`; a free one links by `next`
+ *   +-------------------------------- ring links
+ *   | ring_max x uint32_t                   of free rings
+ *   +-------------------------------- rings
+ *   | ring_max x RING_BYTES                 used below `ring_bump`; sparse
  *   +--------------------------------
  *
- * KEYS[i]: one page of struct keys_head, then slot_max x struct session_key.
+ * KEYS[i]: one page of struct keys_head, then slot_max x struct session_key, then slot_max x struct conn_key.
  *
  * CROSS:
  *
@@ -28,6 +34,7 @@
  *   | rates    RATES x 64-bit word
  *   | heads    per account stripe ACCOUNT_HEADS chain heads
  *   | accounts per account stripe ACCOUNTS x struct account (64 B)
+ *   | conns    SHARDS_MAX x struct conn_counts, written by the shard's owner only
  *   +--------------------------------
  *
  * Links ("next", "more", "free", heads) are index + 1, 0 ends.
@@ -79,6 +86,10 @@ struct shard_head {
 	_Atomic uint32_t block_bump;
 	uint32_t block_free;		/* first free block + 1 */
 	uint32_t block_chained;		/* blocks in chains of permissions and channels */
+	_Atomic uint32_t conn_bump;	/* connections ever used */
+	uint32_t conn_free;		/* first free one + 1 */
+	_Atomic uint32_t ring_bump;
+	uint32_t ring_free;		/* first free ring + 1 */
 };
 _Static_assert(sizeof(struct shard_head) <= PAGE, "the header is one page");
 
@@ -128,6 +139,13 @@ unsigned shard_index_max(uint32_t slot_max);	/* largest k */
 static inline uint32_t shard_block_chain_max(uint32_t slot_max) { return 2 * slot_max + 512; }
 /* Every session can have its bucket, whatever permissions and channels take. */
 static inline uint32_t shard_block_max(uint32_t slot_max) { return 3 * slot_max + 512; }
+#define RINGS_MIN 96u
+#define RINGS_MAX 16384u
+/* Only connections with something half received or unsent have one. */
+static inline uint32_t shard_ring_max(uint32_t slot_max)
+{
+	return slot_max > RINGS_MAX / 3 ? RINGS_MAX : slot_max * 3 < RINGS_MIN ? RINGS_MIN : slot_max * 3;
+}
 static inline uint32_t shard_block_bump(const struct shard *s)
 {
 	uint32_t n = atomic_load_explicit(&s->head->block_bump, memory_order_acquire);
@@ -180,6 +198,12 @@ static inline void slot_copy(struct session *to, const struct session *from)
 {
 	peek_words((void *)to, (const void *)from, sizeof *to);
 }
+
+/* conn.c, ring.c, conn_adopt.c */
+uint32_t ring_high(const struct shard *s);
+void conn_adopt_all(struct shard *s);
+struct audit;
+void audit_conns(struct audit *a, const struct shard *s);
 
 /* block.c */
 struct block *block_take(
@@ -321,8 +345,11 @@ _Static_assert(sizeof(struct redo) == 128, "two cache lines");
 #define CROSS_HEADS_AT    (CROSS_RATES_AT + PAGE_UP(RATES * sizeof(uint64_t)))
 #define CROSS_ACCOUNTS_AT                                                                                  \
 	(CROSS_HEADS_AT + PAGE_UP((size_t)ACCOUNT_STRIPES * ACCOUNT_HEADS * sizeof(uint32_t)))
-#define CROSS_SIZE                                                                                         \
+#define CROSS_CONNS_AT                                                                                     \
 	(CROSS_ACCOUNTS_AT + PAGE_UP((size_t)ACCOUNT_STRIPES * ACCOUNTS * sizeof(struct account)))
+#define CONN_BUCKETS 16384u
+struct conn_counts { _Alignas(64) _Atomic uint32_t total; _Alignas(64) _Atomic uint16_t bucket[CONN_BUCKETS]; };
+#define CROSS_SIZE        (CROSS_CONNS_AT + PAGE_UP(SHARDS_MAX * sizeof(struct conn_counts)))
 
 #define CROSS_AT(c, at, type) ((type *)(void *)((uint8_t *)(c)->region + (at)))
 static inline struct cross_head *

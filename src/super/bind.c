@@ -84,12 +84,14 @@ super_bind(struct super *s)
 	char why[WHY_MAX];
 	int e;
 
-	s->granted = SIZE_MAX;
+	struct opened done = { .granted = SIZE_MAX };
+
 	for (uint32_t row = 0; row < s->conf.listener_count; row++)
-		if (listener_open(s->ledger, &s->win, &s->conf, row, &s->granted, why, sizeof why) < 0) {
+		if (listener_open(s->ledger, &s->win, &s->conf, row, &done, why, sizeof why) < 0) {
 			log_errx("%s", why);
 			return EXIT_BIND;
 		}
+	s->granted = done.granted;
 	if (super_http(&s->conf, &s->http_fd, why, sizeof why) < 0) {
 		log_errx("%s", why);
 		return EXIT_BIND;

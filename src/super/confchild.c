@@ -33,7 +33,7 @@ conf_run_start(struct conf_run *r, const struct super_options *o, int binary, ui
 	int pair[2], n = 0, e;
 
 	memset(r, 0, sizeof *r);
-	r->fd = r->conf_fd = r->users_fd = -1;
+	r->fd = r->conf_fd = r->users_fd = r->certs_fd = -1;
 	if ((e = ipc_pair(pair)) < 0)
 		return e;
 	snprintf(path, sizeof path, "%s/turnpike-conf", o->libexec_dir);
@@ -73,7 +73,8 @@ conf_run_start(struct conf_run *r, const struct super_options *o, int binary, ui
 static void
 take_blob(struct conf_run *r, const struct msg_conf_blob *m, int fd)
 {
-	int *where = m->blob == BLOB_CONF ? &r->conf_fd : m->blob == BLOB_USERS ? &r->users_fd : NULL;
+	int *where = m->blob == BLOB_CONF ? &r->conf_fd : m->blob == BLOB_USERS ? &r->users_fd :
+	    m->blob == BLOB_CERTS ? &r->certs_fd : NULL;
 
 	if (where == NULL || *where >= 0) {
 		close(fd);
@@ -82,8 +83,10 @@ take_blob(struct conf_run *r, const struct msg_conf_blob *m, int fd)
 	*where = fd;
 	if (m->blob == BLOB_CONF)
 		r->conf_size = m->size;
-	else
+	else if (m->blob == BLOB_USERS)
 		r->users_size = m->size;
+	else
+		r->certs_size = m->size;
 }
 
 int
@@ -107,7 +110,8 @@ conf_run_read(struct conf_run *r)
 			break;
 		case MSG_CONF_DONE:
 			r->done = true;
-			r->ok = m.msg_conf_done.ok && r->conf_fd >= 0 && r->users_fd >= 0;
+			r->ok = m.msg_conf_done.ok && r->conf_fd >= 0 && r->users_fd >= 0 &&
+			    r->certs_fd >= 0;
 			r->errors = m.msg_conf_done.errors;
 			return 1;
 		default:
@@ -120,7 +124,7 @@ conf_run_read(struct conf_run *r)
 void
 conf_run_end(struct conf_run *r)
 {
-	int *fds[] = { &r->fd, &r->conf_fd, &r->users_fd };
+	int *fds[] = { &r->fd, &r->conf_fd, &r->users_fd, &r->certs_fd };
 
 	for (unsigned i = 0; i < TP_COUNT(fds); i++) {
 		if (*fds[i] >= 0)

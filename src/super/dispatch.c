@@ -50,6 +50,33 @@ on_ready(struct super *s, unsigned i, const struct msg_ready *m)
 	super_upgrade_step(s);
 }
 
+/* A connection gets its number, even of a worker that died meanwhile: its successor finds it. */
+static void
+take_stream(struct super *s, unsigned i, const struct msg_stream *m, int fd, bool dead)
+{
+	struct ledger_fd e = { .kind = LEDGER_STREAM, .row = (uint8_t)m->row };
+	struct msg_stream_at at = { .h.type = MSG_STREAM_AT, .shard = m->shard, .request = m->request };
+	int n = ledger_move(s->ledger, &s->win, m->shard, fd, e);
+
+	at.fd = n < 0 ? -1 : n;
+	if (!dead)
+		(void)super_send(s, i, &at, -1);
+}
+
+static bool
+release(struct super *s, const struct msg_release *m, tp_ms now)
+{
+	if (m->fd < 0 || (uint32_t)m->fd >= s->ledger->fd_max)
+		return false;
+	const struct ledger_fd *e = &s->ledger->fd[m->fd];
+	if (e->kind != LEDGER_STREAM)
+		return pool_release(&s->pool, m, now) == 0;
+	if (e->shard != m->shard)
+		return false;
+	ledger_close(s->ledger, m->fd);
+	return true;
+}
+
 /* What a worker says; of a dead one only what it gives back still counts. */
 static bool
 worker_message(struct super *s, const struct ledger_child *c, const union msg *m, bool dead)
@@ -58,7 +85,7 @@ worker_message(struct super *s, const struct ledger_child *c, const union msg *m
 
 	switch (m->h.type) {
 	case MSG_RELEASE:
-		return owns(c, m->msg_release.shard) && pool_release(&s->pool, &m->msg_release, now) == 0;
+		return owns(c, m->msg_release.shard) && release(s, &m->msg_release, now);
 	case MSG_WANT:
 		if (!owns(c, m->msg_want.shard))
 			return false;
@@ -80,11 +107,18 @@ worker_message(struct super *s, const struct ledger_child *c, const union msg *m
 }
 
 static void
-message(struct super *s, unsigned i, const union msg *m, bool dead)
+message(struct super *s, unsigned i, const union msg *m, int fd, bool dead)
 {
 	const struct ledger_child *c = &s->ledger->child[i];
 	bool ok = false;
 
+	if (m->h.type == MSG_STREAM && fd >= 0 && m->h.generation == c->generation && owns(c, m->msg_stream.shard) &&
+	    m->msg_stream.row < CONF_LISTENERS_MAX) {
+		take_stream(s, i, &m->msg_stream, fd, dead);
+		return;
+	}
+	if (fd >= 0)
+		close(fd);
 	if (m->h.generation != c->generation)
 		;
 	else if (m->h.type == MSG_READY) {
@@ -120,9 +154,7 @@ super_drain_control(struct super *s, unsigned i, bool dead)
 		e = ipc_recv(c->control, pub->role, ROLE_SUPER, &m, &fd);
 		if (e != 1)
 			break;
-		if (fd >= 0)
-			close(fd);		/* no message to us carries one */
-		message(s, i, &m, dead);
+		message(s, i, &m, fd, dead);
 	}
 	if (e == -EPIPE && c->control >= 0 && !dead)
 		loop_del(s->loop, c->control);	/* it is ending: SIGCHLD does the rest */

@@ -13,7 +13,7 @@
 
 #include "super_int.h"
 
-#define KEEP_MAX (SHARDS_MAX * 4 + 32)
+#define KEEP_MAX (SHARDS_MAX * 4 + 32 + MSG_USHERS_MAX)
 #define CONTROL_BUFFER (1 << 20)
 
 static unsigned
@@ -24,6 +24,8 @@ keep_worker(const struct super *s, const struct ledger_child *c, int *keep, unsi
 	keep[n++] = r->secret.ro;
 	keep[n++] = r->cross.rw;
 	keep[n++] = s->keeper_pair[c->index][0];
+	for (unsigned k = 0; k < s->usher_count; k++)
+		keep[n++] = s->usher_pair[c->index][k][0];
 	for (unsigned k = c->first_shard; k < c->first_shard + c->shard_count; k++) {
 		keep[n++] = r->shard[k].rw;
 		keep[n++] = r->keys[k].rw;
@@ -44,6 +46,15 @@ keep_keeper(const struct super *s, int *keep, unsigned n)
 }
 
 static unsigned
+keep_usher(const struct super *s, const struct ledger_child *c, int *keep, unsigned n)
+{
+	keep[n++] = s->certs_fd;
+	for (unsigned k = 0; k < s->regions.shards; k++)
+		keep[n++] = s->usher_pair[k][c->index][1];
+	return n;
+}
+
+static unsigned
 keep_steward(const struct super *s, int *keep, unsigned n)
 {
 	const struct regions *r = &s->regions;
@@ -56,6 +67,8 @@ keep_steward(const struct super *s, int *keep, unsigned n)
 	keep[n++] = r->stat_super.ro;
 	keep[n++] = r->stat_keeper.ro;
 	keep[n++] = r->stat_steward.ro;
+	for (unsigned k = 0; k < s->usher_count; k++)
+		keep[n++] = r->stat_usher[k].ro;
 	keep[n++] = r->cross.ro;
 	for (unsigned k = 0; k < r->shards; k++) {
 		keep[n++] = r->stat_worker[k].ro;
@@ -76,6 +89,8 @@ keep_list(const struct super *s, const struct ledger_child *c, int *keep)
 		return keep_worker(s, c, keep, n);
 	case ROLE_KEEPER:
 		return keep_keeper(s, keep, n);
+	case ROLE_USHER:
+		return keep_usher(s, c, keep, n);
 	default:
 		return keep_steward(s, keep, n);
 	}
@@ -113,7 +128,9 @@ super_spawn(void *arg, unsigned i)
 		.path = path, .binary = s->binary[c->role], .argv = argv, .control = pair[1], .log = s->log_write,
 		.keep = keep, .keep_count = keep_list(s, c, keep),
 		.ledger = s->ledger, .win = &s->win, .first_shard = c->first_shard, .shard_count = c->shard_count,
-		.keep_stderr = s->foreground,	/* else the caller's pipe would never end */
+		/* In the background nobody holds the caller's terminal or pipe; the steward only until it is ready, to
+		 * say there what it cannot log. */
+		.keep_stderr = s->foreground || (s->daemon_fd >= 0 && c->role == ROLE_STEWARD),
 	};
 	pid = spawn_child(&sp);
 	close(pair[1]);

@@ -183,8 +183,47 @@ listener_probe(const struct addr *a, bool tcp, const char *where, char *why, siz
 	return r;
 }
 
-int
-listener_open(struct ledger *l, const struct windows *w, const struct conf *c, unsigned row, size_t *granted,
+static bool
+has_sockets(const struct ledger *l, const struct windows *w, unsigned row, bool stream)
+{
+	for (uint32_t fd = w->first; fd < l->fd_max; fd++)
+		if (l->fd[fd].kind == LEDGER_LISTENER && l->fd[fd].row == row && l->fd[fd].stream == stream)
+			return true;
+	return false;
+}
+
+void
+listener_close(struct ledger *l, const struct windows *w, unsigned row, bool stream)
+{
+	for (uint32_t fd = w->first; fd < l->fd_max; fd++)
+		if (l->fd[fd].kind == LEDGER_LISTENER && l->fd[fd].row == row && l->fd[fd].stream == stream)
+			ledger_close(l, (int)fd);
+}
+
+static int
+open_stream(struct ledger *l, const struct windows *w, const struct conf *c, unsigned row, char *why, size_t why_len)
+{
+	const struct conf_listener *cl = &c->listeners[row];
+	struct ledger_fd e = { .kind = LEDGER_LISTENER, .row = (uint8_t)row, .family = cl->addr.family, .stream = 1 };
+	int r;
+
+	e.port = cl->addr.port;
+	if ((r = listener_probe(&cl->addr, true, cl->where, why, why_len)) < 0)
+		return r;
+	for (unsigned s = 0; s < w->shards; s++) {
+		r = sock_listener_stream(&cl->addr, (int)c->backlog);
+		if (r >= 0)
+			r = ledger_move(l, w, s, r, e);
+		if (r < 0) {
+			sentence(r, &cl->addr, true, cl->where, why, why_len);
+			return r;
+		}
+	}
+	return 0;
+}
+
+static int
+open_datagram(struct ledger *l, const struct windows *w, const struct conf *c, unsigned row, size_t *granted,
     char *why, size_t why_len)
 {
 	const struct conf_listener *cl = &c->listeners[row];
@@ -206,6 +245,27 @@ listener_open(struct ledger *l, const struct windows *w, const struct conf *c, u
 		}
 		if (got < *granted)
 			*granted = got;
+	}
+	return 0;
+}
+
+int
+listener_open(struct ledger *l, const struct windows *w, const struct conf *c, unsigned row, struct opened *done,
+    char *why, size_t why_len)
+{
+	uint8_t transports = c->listeners[row].transports;
+	int r;
+
+	if (c->listeners[row].retired)
+		return 0;
+	if ((transports & ~CONF_STREAMS) != 0 && !has_sockets(l, w, row, false)) {
+		done->datagram |= UINT64_C(1) << row;
+		if ((r = open_datagram(l, w, c, row, &done->granted, why, why_len)) < 0)
+			return r;
+	}
+	if ((transports & CONF_STREAMS) != 0 && !has_sockets(l, w, row, true)) {
+		done->stream |= UINT64_C(1) << row;
+		return open_stream(l, w, c, row, why, why_len);
 	}
 	return 0;
 }

@@ -119,6 +119,10 @@ regions_make(struct regions *r, unsigned shards, uint32_t slot_max)
 	    (e = map(&r->keeper_map, &r->stat_keeper, STAT_SIZE, false, false)) < 0 ||
 	    (e = map(&r->steward_map, &r->stat_steward, STAT_SIZE, false, false)) < 0)
 		return e;
+	for (unsigned i = 0; i < MSG_USHERS_MAX; i++)
+		if ((e = make(&r->stat_usher[i], STAT_SIZE, "stat-usher", i)) < 0 ||
+		    (e = map(&r->usher_map[i], &r->stat_usher[i], STAT_SIZE, false, false)) < 0)
+			return e;
 	return map(&r->super_map, &r->stat_super, STAT_SIZE, true, false);
 }
 
@@ -202,6 +206,8 @@ regions_stat(const struct regions *r, unsigned role, unsigned index)
 		return r->keeper_map;
 	case ROLE_STEWARD:
 		return r->steward_map;
+	case ROLE_USHER:
+		return index < MSG_USHERS_MAX ? r->usher_map[index] : NULL;
 	default:
 		return NULL;
 	}
@@ -217,6 +223,8 @@ regions_stat_fd(const struct regions *r, unsigned role, unsigned index)
 		return r->stat_keeper.rw;
 	case ROLE_STEWARD:
 		return r->stat_steward.rw;
+	case ROLE_USHER:
+		return index < MSG_USHERS_MAX ? r->stat_usher[index].rw : -1;
 	default:
 		return -1;
 	}

@@ -42,6 +42,11 @@ take_users(struct super *s, struct conf_run *r)
 	s->users_fd = r->users_fd;
 	s->users_size = r->users_size;
 	r->users_fd = -1;
+	if (s->certs_fd >= 0)
+		close(s->certs_fd);
+	s->certs_fd = r->certs_fd;
+	s->certs_size = r->certs_size;
+	r->certs_fd = -1;
 }
 
 int
@@ -134,16 +139,19 @@ http_moved(const struct conf *a, const struct conf *b)
 static int
 bind_new(struct super *s, const struct conf *c, int *http, char *why, size_t len)
 {
-	size_t granted = SIZE_MAX;
+	struct opened done = { .granted = SIZE_MAX };
 	int e = 0;
 
-	for (unsigned row = s->conf.listener_count; row < c->listener_count && e == 0; row++)
-		e = listener_open(s->ledger, &s->win, c, row, &granted, why, len);
+	for (unsigned row = 0; row < c->listener_count && e == 0; row++)
+		e = listener_open(s->ledger, &s->win, c, row, &done, why, len);
 	if (e == 0 && http_moved(&s->conf, c))
 		e = super_http(c, http, why, len);
-	for (int fd = (int)s->win.first; e < 0 && fd < (int)s->ledger->fd_max; fd++)
-		if (s->ledger->fd[fd].kind == LEDGER_LISTENER && s->ledger->fd[fd].row >= s->conf.listener_count)
-			ledger_close(s->ledger, fd);
+	for (unsigned row = 0; row < CONF_LISTENERS_MAX && e < 0; row++) {
+		if (done.datagram >> row & 1)
+			listener_close(s->ledger, &s->win, row, false);
+		if (done.stream >> row & 1)
+			listener_close(s->ledger, &s->win, row, true);
+	}
 	return e;
 }
 
@@ -177,13 +185,22 @@ super_conf_again(struct super *s, char *why, size_t len)
 	return e < 0 ? e : 0;
 }
 
+/* Nobody shall connect any more where connections are not served; those that are have sockets of their own. */
+static void
+close_old(struct super *s)
+{
+	for (unsigned row = 0; row < s->conf.listener_count; row++)
+		if (s->conf.listeners[row].retired || (s->conf.listeners[row].transports & CONF_STREAMS) == 0)
+			listener_close(s->ledger, &s->win, row, true);
+}
+
 static void
 set_buffers(struct super *s)
 {
 	int in = (int)s->conf.receive_buffer, out = (int)s->conf.send_buffer;
 
 	for (int fd = (int)s->win.first; fd < (int)s->ledger->fd_max; fd++) {
-		if (s->ledger->fd[fd].kind != LEDGER_LISTENER)
+		if (s->ledger->fd[fd].kind != LEDGER_LISTENER || s->ledger->fd[fd].stream)
 			continue;
 		if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &in, sizeof in) < 0)
 			(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &in, sizeof in);
@@ -212,6 +229,7 @@ keep_restart_options(const struct conf *was, struct conf *is)
 {
 	memcpy(is->user, was->user, sizeof is->user);
 	is->shards = was->shards;
+	is->ushers = was->ushers;
 }
 
 static void
@@ -228,8 +246,10 @@ apply(struct super *s, struct conf *c, struct change *ch, int http)
 	take_users(s, &s->conf_run);
 	log_level_set((enum log_level)s->conf.log_level);
 	pool_rows(&s->pool, &s->conf);
+	close_old(s);
 	set_buffers(s);
 	super_tell_conf(s);
+	super_ushers(s, true);
 	ledger_begin(s->ledger);
 	s->ledger->reloads++;
 	s->ledger->last_reload_ms = clock_ms();
@@ -310,8 +330,9 @@ finish(struct super *s, int e)
 	s->reloading = false;
 	notify_send("READY=1");
 	if (s->reload_again) {
-		s->reload_again = false;
-		super_reload(s, (struct requester){ .used = false });
+		who = s->reload_next;
+		s->reload_again = s->reload_next.used = false;
+		super_reload(s, who);
 	}
 }
 
@@ -337,8 +358,12 @@ super_reload(struct super *s, struct requester who)
 	int e;
 
 	if (s->reloading) {
+		/* What runs may have read the file before it was changed: whoever asks waits for the next one. */
 		s->reload_again = true;
-		super_reply(s, who, 0, false, "a reload is running; there will be one more after it");
+		if (who.used && s->reload_next.used)
+			super_reply(s, who, 1, false, "a reload is running and another one waits: try again");
+		else if (who.used)
+			s->reload_next = who;
 		return;
 	}
 	if (s->phase != SUPER_RUNNING && s->phase != SUPER_DRAINING) {

@@ -13,7 +13,11 @@
 static bool
 same_listener(const struct conf_listener *a, const struct conf_listener *b)
 {
-	return addr_eq(&a->addr, &b->addr);
+	bool streams = (a->transports & CONF_STREAMS) != 0 && (b->transports & CONF_STREAMS) != 0;
+	bool datagrams = (a->transports & ~CONF_STREAMS) != 0 && (b->transports & ~CONF_STREAMS) != 0;
+
+	/* TCP and TLS share one socket, UDP and DTLS another. */
+	return addr_eq(&a->addr, &b->addr) && (streams || datagrams);
 }
 
 static bool

@@ -58,7 +58,7 @@ keep_windows(const struct spawn *s)
 			end = (int)s->ledger->fd_max;
 		for (int fd = base; fd < end; fd++) {
 			unsigned kind = s->ledger->fd[fd].kind;
-			if (kind == LEDGER_LISTENER || kind == LEDGER_POOL)
+			if (kind == LEDGER_LISTENER || kind == LEDGER_POOL || kind == LEDGER_STREAM)
 				keep(fd);
 		}
 	}

@@ -21,13 +21,28 @@ append(char *out, size_t len, const char *fmt, ...)
 	va_end(ap);
 }
 
+/* "udp", "udp+tcp" */
+static const char *
+transport_text(unsigned mask)
+{
+	static const char *const names[] = { "udp", "tcp", "tls", "dtls" };
+	static char text[32];
+
+	text[0] = '\0';
+	for (unsigned i = 0; i < TP_COUNT(names); i++)
+		if (mask & 1u << i)
+			append(text, sizeof text, "%s%s", text[0] != '\0' ? "+" : "", names[i]);
+	return text;
+}
+
 static void
 listeners(const struct conf *c)
 {
 	char line[800] = "", a[ADDR_STRLEN];
 
 	for (uint32_t i = 0; i < c->listener_count; i++)
-		append(line, sizeof line, "%s%s/udp", i > 0 ? ", " : "", addr_print(&c->listeners[i].addr, a));
+		append(line, sizeof line, "%s%s/%s", i > 0 ? ", " : "", addr_print(&c->listeners[i].addr, a),
+		    transport_text(c->listeners[i].transports));
 	log_info("listeners: %s", line);
 }
 

@@ -243,6 +243,11 @@ make_channels(struct super *s)
 	for (unsigned i = 0; i < s->regions.shards; i++)
 		if ((e = ipc_pair(s->keeper_pair[i])) < 0)
 			return e;
+	s->usher_count = (uint32_t)s->conf.ushers;
+	for (unsigned i = 0; i < s->regions.shards; i++)
+		for (unsigned k = 0; k < s->usher_count; k++)
+			if ((e = ipc_pair(s->usher_pair[i][k])) < 0)
+				return e;
 	return ipc_pair(s->keeper_pair[SHARDS_MAX]);
 }
 
@@ -264,6 +269,21 @@ super_tick_start(struct super *s)
 	s->tick_timer = loop_after(s->loop, TICK_MS, on_tick, s);
 }
 
+void
+super_ushers(struct super *s, bool start)
+{
+	bool needed = false;
+
+	for (unsigned i = 0; i < s->conf.listener_count; i++)
+		needed |= !s->conf.listeners[i].retired && (s->conf.listeners[i].transports & (CONF_TLS | CONF_DTLS)) != 0;
+	for (unsigned k = 0; needed && k < s->usher_count; k++) {
+		bool is_there = children_find(&s->children, ROLE_USHER, k) >= 0;
+		int i = children_row(&s->children, ROLE_USHER, k);
+		if (start && !is_there && i >= 0)
+			children_start(&s->children, (unsigned)i, clock_ms());
+	}
+}
+
 static int
 start_children(struct super *s)
 {
@@ -276,6 +296,7 @@ start_children(struct super *s)
 	}
 	(void)children_row(&s->children, ROLE_STEWARD, 0);
 	(void)children_row(&s->children, ROLE_KEEPER, 0);
+	super_ushers(s, false);
 	for (unsigned w = 0; w < s->ledger->worker_count; w++) {
 		struct ledger_child *c = &s->ledger->child[children_row(&s->children, ROLE_WORKER, w)];
 		shards_split(s->regions.shards, s->ledger->worker_count, w, &c->first_shard, &c->shard_count);
@@ -346,7 +367,7 @@ super_new(const struct super_options *o, const struct super_program *programs, u
 	s->programs = programs;
 	s->program_count = n;
 	s->foreground = o->foreground || getpid() == 1 || notify_wanted();
-	s->conf_fd = s->users_fd = s->control_fd = s->http_fd = s->daemon_fd = s->pid_fd = -1;
+	s->conf_fd = s->users_fd = s->certs_fd = s->control_fd = s->http_fd = s->daemon_fd = s->pid_fd = -1;
 	s->upgrade.back_exe = s->upgrade.report = s->upgrade.state_fd = -1;
 	for (unsigned i = 0; i < ROLES; i++)
 		s->binary[i] = s->upgrade.back_binary[i] = -1;

@@ -175,13 +175,13 @@ bool pool_waiting(const struct pool *p);
 struct region { int32_t rw, ro; };
 struct regions {
 	struct region secret, cross, shard[SHARDS_MAX], keys[SHARDS_MAX];
-	struct region stat_worker[SHARDS_MAX], stat_keeper, stat_steward, stat_super;
+	struct region stat_worker[SHARDS_MAX], stat_keeper, stat_steward, stat_super, stat_usher[MSG_USHERS_MAX];
 	int32_t  epoll[SHARDS_MAX];
 	uint32_t shards, slot_max;
 	/* The supervisor's own mappings. */
 	struct cross cross_map;
 	void *shard_map[SHARDS_MAX];
-	const struct stats *worker_map[SHARDS_MAX], *keeper_map, *steward_map;
+	const struct stats *worker_map[SHARDS_MAX], *keeper_map, *steward_map, *usher_map[MSG_USHERS_MAX];
 	struct stats *super_map;
 };
 int  regions_make(struct regions *r, unsigned shards, uint32_t slot_max);
@@ -203,9 +203,12 @@ unsigned regions_shards(const struct regions *r, struct shard out[SHARDS_MAX]);
 /* Is the port free?  Tried without SO_REUSEPORT, so that another instance's is not silently shared.  0, or -errno and a
  * sentence that names the port and, where it can be found, its holder. */
 int  listener_probe(const struct addr *a, bool tcp, const char *where, char *why, size_t why_len);
-/* One socket per shard for row `row`. */
-int  listener_open(struct ledger *l, const struct windows *w, const struct conf *c, unsigned row, size_t *granted,
+/* What one call or several have opened, by row: to be undone. */
+struct opened { uint64_t datagram, stream; size_t granted /* smallest receive buffer */; };
+/* One socket per shard and kind (UDP, TCP) that row `row` needs and has not.  A retired row needs none. */
+int  listener_open(struct ledger *l, const struct windows *w, const struct conf *c, unsigned row, struct opened *done,
     char *why, size_t why_len);
+void listener_close(struct ledger *l, const struct windows *w, unsigned row, bool stream);
 /* "turnserver (pid 123)" into out; false when it cannot be found. */
 bool port_holder(const struct addr *a, bool tcp, char *out, size_t len);
 
@@ -216,8 +219,8 @@ struct conf_line { uint32_t level; char text[MSG_TEXT_MAX]; };
 struct conf_run {
 	pid_t    pid;			/* 0: none runs */
 	int32_t  fd;
-	int32_t  conf_fd, users_fd;	/* -1 until they came */
-	uint64_t conf_size, users_size;
+	int32_t  conf_fd, users_fd, certs_fd;	/* -1 until they came */
+	uint64_t conf_size, users_size, certs_size;
 	bool     done, ok;
 	uint32_t errors, line_count;
 	struct conf_line line[CONF_LINES];
@@ -320,16 +323,19 @@ struct super {
 	struct pool pool;
 
 	struct conf conf;
-	int  conf_fd, users_fd;
-	uint64_t users_size;
+	int  conf_fd, users_fd, certs_fd;
+	uint64_t users_size, certs_size;
 	uint32_t warnings;
 	size_t granted;			/* smallest receive buffer of a listener */
 	struct conf_run conf_run;
 	struct requester reload_who;
+	struct requester reload_next;	/* of the reload that comes after the running one */
 	bool reloading, reload_again;
 
 	int  log_read, log_write, control_fd, http_fd;
 	int  keeper_pair[SHARDS_MAX + 1][2];	/* [i][0] worker i's (last: the steward's), [i][1] the keeper's */
+	uint32_t usher_count;		/* there shall be, once something needs them */
+	int  usher_pair[SHARDS_MAX][MSG_USHERS_MAX][2];	/* [worker][usher]: [0] the worker's, [1] the usher's */
 	int  pid_fd, daemon_fd;
 	bool foreground, drop;
 	uint32_t uid, gid;
@@ -404,6 +410,7 @@ extern const struct children_ops super_children_ops;
 void super_tick_start(struct super *s);
 void super_rearm(struct super *s);			/* timers follow children_due() */
 void super_check_ready(struct super *s);
+void super_ushers(struct super *s, bool start);	/* rows for them when a listener needs them, and starts those */
 void super_summary(struct super *s);			/* summary.c */
 int  super_bind(struct super *s);			/* exit code, 0: first start */
 int  super_http(const struct conf *c, int *fd, char *why, size_t len);

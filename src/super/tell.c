@@ -68,6 +68,10 @@ refresh(struct super *s, struct out_msg *o)
 		o->fd = s->users_fd;
 		o->m.msg_users.size = s->users_size;
 		o->m.msg_users.generation = s->conf.generation;
+	} else if (o->m.h.type == MSG_CERTS) {
+		o->fd = s->certs_fd;
+		o->m.msg_certs.size = s->certs_size;
+		o->m.msg_certs.generation = s->conf.generation;
 	} else if (o->m.h.type == MSG_SOCKET) {
 		const struct ledger_fd *e = &s->ledger->fd[o->fd];
 		return e->kind == LEDGER_POOL && e->shard == o->m.msg_socket.shard && e->port == o->m.msg_socket.port;
@@ -134,6 +138,8 @@ start_for_steward(const struct super *s, struct msg_start *m)
 		m->worker_stat_fd[i] = s->regions.stat_worker[i].ro;
 	m->keeper_stat_fd = s->regions.stat_keeper.ro;
 	m->steward_stat_fd = s->regions.stat_steward.ro;
+	for (unsigned i = 0; i < s->usher_count; i++)
+		m->usher_stat_fd[i] = s->regions.stat_usher[i].ro;
 }
 
 static void
@@ -143,6 +149,14 @@ start_for_keeper(const struct super *s, struct msg_start *m)
 	for (unsigned i = 0; i < s->regions.shards; i++)
 		m->peer_fd[i] = s->keeper_pair[i][1];
 	m->peer_fd[MSG_SHARDS_MAX] = s->keeper_pair[SHARDS_MAX][1];
+}
+
+static void
+start_for_usher(const struct super *s, unsigned usher, struct msg_start *m)
+{
+	m->certs_fd = s->certs_fd;
+	for (unsigned i = 0; i < s->regions.shards; i++)
+		m->peer_fd[i] = s->usher_pair[i][usher][1];
 }
 
 static void
@@ -165,10 +179,13 @@ start_message(const struct super *s, unsigned i, struct msg_start *m)
 	m->uid = s->uid;
 	m->gid = s->gid;
 	m->draining = s->ledger->draining;
+	m->usher_count = s->usher_count;
+	if (c->role == ROLE_USHER)
+		start_for_usher(s, c->index, m);
 	if (c->role == ROLE_STEWARD) {
 		start_for_steward(s, m);
 		m->cross_fd = s->regions.cross.ro;
-	} else {
+	} else if (c->role != ROLE_USHER) {
 		m->secret_fd = s->regions.secret.ro;
 	}
 	if (c->role == ROLE_KEEPER)
@@ -176,6 +193,8 @@ start_message(const struct super *s, unsigned i, struct msg_start *m)
 	if (c->role == ROLE_WORKER) {
 		m->cross_fd = s->regions.cross.rw;
 		m->keeper_fd = s->keeper_pair[c->index][0];
+		for (unsigned k = 0; k < s->usher_count; k++)
+			m->usher_fd[k] = s->usher_pair[c->index][k][0];
 	}
 }
 
@@ -198,6 +217,7 @@ static void
 tell_sockets(struct super *s, unsigned i, unsigned shard)
 {
 	struct msg_pool p = { .h.type = MSG_POOL, .shard = shard };
+	struct msg_streams t = { .h.type = MSG_STREAMS, .shard = shard };
 	int base = window_base(&s->win, shard), end = base + (int)s->win.span;
 
 	if (end > (int)s->ledger->fd_max)
@@ -206,8 +226,14 @@ tell_sockets(struct super *s, unsigned i, unsigned shard)
 		const struct ledger_fd *e = &s->ledger->fd[fd];
 		if (e->kind == LEDGER_LISTENER) {
 			struct msg_listener m = { .h.type = MSG_LISTENER, .shard = shard, .row = e->row, .fd = fd,
-				.transport = CONF_UDP };
+				.transport = e->stream ? CONF_TCP : CONF_UDP };
 			(void)super_send(s, i, &m, -1);
+		} else if (e->kind == LEDGER_STREAM) {
+			t.sock[t.count++] = (struct msg_stream_sock){ .fd = fd, .row = e->row };
+			if (t.count == MSG_POOL_MAX) {
+				(void)super_send(s, i, &t, -1);
+				t.count = 0;
+			}
 		} else if (e->kind == LEDGER_POOL) {
 			p.sock[p.count++] = (struct msg_pool_sock){ .fd = fd, .port = e->port, .row = e->row,
 				.family = e->family };
@@ -219,6 +245,8 @@ tell_sockets(struct super *s, unsigned i, unsigned shard)
 	}
 	if (p.count > 0)
 		(void)super_send(s, i, &p, -1);
+	if (t.count > 0)
+		(void)super_send(s, i, &t, -1);
 }
 
 void
@@ -245,6 +273,7 @@ void
 super_tell_conf(struct super *s)
 {
 	struct msg_conf m = { .h.type = MSG_CONF, .size = sizeof s->conf, .generation = s->conf.generation };
+	struct msg_certs certs = { .h.type = MSG_CERTS, .size = s->certs_size, .generation = s->conf.generation };
 	struct msg_users u = { .h.type = MSG_USERS, .size = s->users_size, .generation = s->conf.generation };
 
 	for (unsigned i = 0; i < s->ledger->child_count; i++) {
@@ -254,5 +283,8 @@ super_tell_conf(struct super *s)
 		if (s->ledger->child[i].role == ROLE_KEEPER)
 			(void)super_send(s, i, &u, s->users_fd);
 		(void)super_send(s, i, &m, s->conf_fd);
+		/* Contexts are made with the configuration at hand: it comes first. */
+		if (s->ledger->child[i].role == ROLE_USHER)
+			(void)super_send(s, i, &certs, s->certs_fd);
 	}
 }

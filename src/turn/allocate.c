@@ -31,6 +31,14 @@ read_transport(const struct stun_msg *m)
 	return v >> 24 == 17 ? 0 : STUN_E_UNSUPPORTED_TRANSPORT;	/* UDP */
 }
 
+static const struct stun_attr *
+additional_family(const struct stun_msg *m)
+{
+	const struct stun_attr *a = stun_find(m, STUN_A_ADDITIONAL_ADDRESS_FAMILY);
+
+	return a != NULL ? a : stun_find(m, STUN_A_ADDITIONAL_ADDRESS_FAMILY_DRAFT);
+}
+
 static unsigned
 read_token(struct turn_call *c, struct wish *w)
 {
@@ -41,7 +49,7 @@ read_token(struct turn_call *c, struct wish *w)
 		return 0;
 	if (stun_find(&c->msg, STUN_A_EVEN_PORT) != NULL ||
 	    stun_find(&c->msg, STUN_A_REQUESTED_ADDRESS_FAMILY) != NULL ||
-	    stun_find(&c->msg, STUN_A_ADDITIONAL_ADDRESS_FAMILY) != NULL || a->len != 8)
+	    additional_family(&c->msg) != NULL || a->len != 8)
 		return STUN_E_BAD_REQUEST;
 	w->token = (uint64_t)get_u32(a->value) << 32 | get_u32(a->value + 4);
 	if (w->token == 0 || token_look(c->t->cross, w->token, c->who.user, c->t->now, &r) != 0)
@@ -67,7 +75,7 @@ static unsigned
 read_family(struct turn_call *c, struct wish *w)
 {
 	const struct stun_attr *one = stun_find(&c->msg, STUN_A_REQUESTED_ADDRESS_FAMILY);
-	const struct stun_attr *two = stun_find(&c->msg, STUN_A_ADDITIONAL_ADDRESS_FAMILY);
+	const struct stun_attr *two = additional_family(&c->msg);
 	const struct turn_policy *p = c->t->policy;
 	uint8_t family;
 	unsigned code;
@@ -107,7 +115,7 @@ read_even_port(const struct stun_msg *m, struct wish *w)
 	if (!stun_get_even_port(a, &w->reserve))
 		return STUN_E_BAD_REQUEST;
 	w->even = true;
-	return w->reserve && stun_find(m, STUN_A_ADDITIONAL_ADDRESS_FAMILY) != NULL ? STUN_E_BAD_REQUEST : 0;
+	return w->reserve && additional_family(m) != NULL ? STUN_E_BAD_REQUEST : 0;
 }
 
 /* In the order of RFC 8656 7.2. */
@@ -189,7 +197,7 @@ answer(struct turn_call *c, const struct session *x)
 		stun_put_bytes(&o, STUN_A_RESERVATION_TOKEN, token, sizeof token);
 	}
 	stun_put_xaddr(&o, STUN_A_XOR_MAPPED_ADDRESS, &c->in->client);
-	if (stun_find(&c->msg, STUN_A_ADDITIONAL_ADDRESS_FAMILY) != NULL) {
+	if (additional_family(&c->msg) != NULL) {
 		put_missing(&o, p, ADDR_V4, x);
 		put_missing(&o, p, ADDR_V6, x);
 	}

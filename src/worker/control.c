@@ -67,6 +67,20 @@ control_send(struct worker *w, void *msg)
 	}
 }
 
+bool
+control_send_fd(struct worker *w, void *msg, int fd)
+{
+	struct msg_head *h = msg;
+
+	h->generation = w->start.h.generation;
+	if (w->outbox.head != w->outbox.tail)
+		return false;
+	int rc = ipc_send(w->control, msg, fd);
+	if (rc < 0 && rc != -EAGAIN)
+		w->stop = true;
+	return rc == 0;
+}
+
 void
 control_writable(struct worker *w)
 {
@@ -89,6 +103,7 @@ control_writable(struct worker *w)
 	}
 	o->head = o->tail = 0;
 	events_control(w, false);
+	accept_again(w);
 }
 
 /* ---- from the supervisor -------------------------------------------------------------------------- */
@@ -177,6 +192,9 @@ handle(struct worker *w, const union msg *m, int fd)
 	case MSG_SOCKET:
 		relays_socket(w, &m->msg_socket, fd);
 		return;
+	case MSG_STREAM_AT:
+		accept_at(w, &m->msg_stream_at);
+		break;
 	case MSG_RELAY_NONE:
 		pending_none(w, &m->msg_relay_none);
 		break;

@@ -13,7 +13,7 @@
 
 #include "worker_int.h"
 
-enum outer { OUTER_CONTROL, OUTER_KEEPER, OUTER_TICK, OUTER_SHARD };
+enum outer { OUTER_CONTROL, OUTER_KEEPER, OUTER_TICK, OUTER_SHARD, OUTER_USHER = 1 << 16 };
 #define SETTLE_STEP 256
 
 static int
@@ -36,6 +36,9 @@ events_open(struct worker *w)
 		return -errno;
 	if ((rc = watch(w, w->control, OUTER_CONTROL)) < 0 || (rc = watch(w, w->keeper, OUTER_KEEPER)) < 0)
 		return rc;
+	for (unsigned i = 0; i < w->start.usher_count; i++)
+		if ((rc = watch(w, w->start.usher_fd[i], OUTER_USHER + i)) < 0)
+			return rc;
 	return watch(w, w->tick, OUTER_TICK);
 }
 
@@ -54,6 +57,9 @@ events_shard(struct worker *w, struct lane *l)
 		if ((rc = w->engine->listener(l->listener[row])) < 0)
 			return rc;
 	}
+	int rc = accept_listen(w, l, true);
+	if (rc < 0)
+		return rc;
 	return watch(w, l->told.epoll_fd, OUTER_SHARD + (uint64_t)(l - w->lane));
 }
 
@@ -80,6 +86,10 @@ shard_ready(struct worker *w, struct lane *l)
 			path_listener(w, l, tag_which(tag), ev[i].events);
 		else if (tag_kind(tag) == TAG_RELAY)
 			path_relay(w, l, tag, ev[i].events);
+		else if (tag_kind(tag) == TAG_STREAM)
+			stream_event(w, l, tag, ev[i].events);
+		else if (tag_kind(tag) == TAG_ACCEPT)
+			accept_ready(w, l, tag_which(tag));
 		else
 			stat_drop(w->stat, DROP_STALE_EVENT);
 	}
@@ -135,11 +145,14 @@ tick(struct worker *w)
 	atomic_store_explicit(&w->stat->heartbeat_ms, w->turn.now, memory_order_relaxed);
 	atomic_fetch_add_explicit(&w->stat->ticks, 1, memory_order_relaxed);
 	w->stat->busy.phase = BUSY_SWEEP;
-	for (unsigned i = 0; i < w->lane_count; i++)
+	for (unsigned i = 0; i < w->lane_count; i++) {
 		sweep(w, &w->lane[i]);
+		stream_sweep(w, &w->lane[i]);
+	}
 	w->stat->busy.phase = BUSY_IDLE;
 	pending_expire(w);
 	pending_ask_waiting(w);
+	accept_again(w);
 	worker_keys(w);
 	if (++w->tick_count % TICKS_PER_SEC == 0)
 		look_at_listeners(w);
@@ -169,6 +182,8 @@ ready(struct worker *w, const struct epoll_event *ev)
 		control_keeper(w);
 	else if (data == OUTER_TICK)
 		tick(w);
+	else if (data >= OUTER_USHER)
+		shake_readable(w, (unsigned)(data - OUTER_USHER));
 	else if (data - OUTER_SHARD < w->lane_count)
 		shard_ready(w, &w->lane[data - OUTER_SHARD]);
 }
@@ -179,7 +194,7 @@ events_run(struct worker *w)
 	TP_UNSET struct epoll_event ev[EVENTS_MAX];
 
 	while (!w->stop) {
-		int n = epoll_wait(w->outer, ev, EVENTS_MAX, w->unsettled ? 0 : -1);
+		int n = epoll_wait(w->outer, ev, EVENTS_MAX, w->unsettled || w->kick ? 0 : -1);
 		if (n < 0 && errno != EINTR) {
 			stat_words(w->stat, "epoll_wait failed");
 			fatal(EX_OSERR, "epoll_wait");
@@ -189,6 +204,8 @@ events_run(struct worker *w)
 			ready(w, &ev[i]);
 		if (w->unsettled)
 			w->unsettled = relays_settle(w, SETTLE_STEP);
+		if (w->kick)
+			stream_kick(w);		/* after the messages: who is poisoned was told with the start */
 		relays_wish(w);
 		path_flush(w);
 	}

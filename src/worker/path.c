@@ -125,20 +125,31 @@ publish(struct worker *w)
 }
 
 void
+path_flush_up(struct worker *w)
+{
+	flush_ring(w, w->up, &w->tx_up);
+}
+
+void
 path_flush(struct worker *w)
 {
 	flush_ring(w, w->down, &w->tx_down);
 	flush_ring(w, w->up, &w->tx_up);
+	streams_flush(w);		/* after `up`, which refers to their rings */
 	udp_arena_reset(w->arena);
 	publish(w);
 }
 
 static void
-send_to_client(struct worker *w, const struct lane *l, const struct turn_out *o)
+send_to_client(struct worker *w, struct lane *l, const struct turn_out *o)
 {
 	int fd = o->listener < CONF_LISTENERS_MAX ? l->listener[o->listener] : -1;
 	const uint8_t *p = o->p;
 
+	if (o->conn != 0) {
+		stream_data(w, l, o);
+		return;
+	}
 	if (fd < 0) {
 		stat_drop(w->stat, DROP_SEND_ERROR);
 		return;
@@ -217,7 +228,13 @@ carry_out(struct worker *w, struct lane *l, enum turn_act act, const struct turn
 
 	path_effects(w, l);
 	if (o->open_do && !opened(w, l))
-		return false;
+		act = TURN_DONE;
+	if (in != NULL && in->conn != 0 && act < TURN_NEED_KEY) {
+		/* The frame counts as used before its datagram leaves: nothing is sent to a peer twice. */
+		stream_done(w, l, in, act == TURN_TO_CLIENT);
+		if (act == TURN_TO_CLIENT)
+			return false;
+	}
 	switch (act) {
 	case TURN_DROP:
 	case TURN_DONE:
@@ -232,11 +249,19 @@ carry_out(struct worker *w, struct lane *l, enum turn_act act, const struct turn
 		/* Asked once and answered: asking again would go on for ever. */
 		if (e == NULL && (e = pending_put(w, l, in)) != NULL)
 			pending_ask_key(w, e);
+		else
+			e = NULL;
+		if (in->conn != 0)
+			stream_waits(w, l, in, e);
 		return false;
 	case TURN_NEED_RELAY:
-		if (e == NULL && (e = pending_put(w, l, in)) == NULL)
-			return false;
-		if (e->has_offer)
+		if (e == NULL)
+			e = pending_put(w, l, in);
+		else if (e->has_offer)
+			e = NULL;
+		if (in->conn != 0)
+			stream_waits(w, l, in, e);
+		if (e == NULL)
 			return false;
 		pending_ask_relay(w, e, &o->want);
 		return true;
@@ -244,30 +269,47 @@ carry_out(struct worker *w, struct lane *l, enum turn_act act, const struct turn
 	return false;
 }
 
+bool
+path_input(struct worker *w, struct lane *l, const struct turn_in *in, struct pending_entry *e)
+{
+	busy(w, BUSY_CLIENT, l, SLOT_NONE, 0, &in->client, in->buf, in->len);
+	enum turn_act act = turn_client_input(&w->turn, in, &w->out);
+	if (e != NULL && e->has_offer)
+		e->offer.count = 0;		/* the core has put them all somewhere */
+	bool waits = carry_out(w, l, act, in, e);
+	idle(w);
+	return waits;
+}
+
 void
 path_again(struct worker *w, struct lane *l, struct pending_entry *e)
 {
+	if (e->conn != 0) {
+		stream_again(w, l, e);
+		return;
+	}
 	struct turn_in in = { .shard = &l->shard, .pool = &l->pool, .client = e->client, .listener = e->listener,
 		.transport = e->transport, .buf = e->bytes, .len = e->len, .grant = e->has_grant ? &e->grant : NULL,
 		.offer = e->has_offer ? &e->offer : NULL };
 
-	busy(w, BUSY_CLIENT, l, SLOT_NONE, 0, &e->client, e->bytes, e->len);
-	enum turn_act act = turn_client_input(&w->turn, &in, &w->out);
-	if (e->has_offer)
-		e->offer.count = 0;		/* the core has put them all somewhere */
-	if (!carry_out(w, l, act, &in, e))
+	if (!path_input(w, l, &in, e))
 		pending_free(w, e);
-	idle(w);
+}
+
+bool
+path_is_poisoned(const struct worker *w, const struct addr *from)
+{
+	for (unsigned i = 0; i < w->poisons; i++)
+		if (addr_ip_eq(&w->poison[i].source, from) && w->poison[i].until > w->turn.now)
+			return true;
+	return false;
 }
 
 /* A source that workers died of: only its sessions are served. */
 static bool
 is_poisoned(struct worker *w, struct lane *l, unsigned row, const struct addr *from)
 {
-	for (unsigned i = 0; i < w->poisons; i++)
-		if (addr_ip_eq(&w->poison[i].source, from) && w->poison[i].until > w->turn.now)
-			return session_find(&l->shard, from, CONF_UDP, (uint16_t)row) == NULL;
-	return false;
+	return path_is_poisoned(w, from) && session_find(&l->shard, from, CONF_UDP, (uint16_t)row) == NULL;
 }
 
 static void

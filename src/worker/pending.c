@@ -117,6 +117,7 @@ take(struct pending *p, tp_ms now)
 	e->live = true;
 	e->has_grant = e->has_offer = e->wants_key = false;
 	e->asked = 0;
+	e->conn = e->conn_gen = 0;
 	memset(&e->offer, 0, sizeof e->offer);
 	e->deadline = now + PENDING_MS;
 	e->prev_age = p->newest;
@@ -201,8 +202,11 @@ pending_expire(struct worker *w)
 
 	while (p->oldest != 0 && p->e[p->oldest - 1].deadline <= w->turn.now) {
 		struct pending_entry *e = &p->e[p->oldest - 1];
+		struct pending_entry was = { .conn = e->conn, .conn_gen = e->conn_gen, .shard_lane = e->shard_lane };
 		stat_drop(w->stat, DROP_PENDING_EXPIRED);
 		pending_free(w, e);
+		if (was.conn != 0)
+			stream_expired(w, &was);
 	}
 }
 

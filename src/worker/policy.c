@@ -13,6 +13,8 @@
 
 #include "worker_int.h"
 
+#define SHAKE_GRACE 5			/* seconds beyond the usher's own time limit */
+
 static void
 rules(struct turn_rules *to, const struct conf_rules *from)
 {
@@ -113,6 +115,10 @@ take(struct worker *w, const struct conf *c)
 	w->policy[1] = w->policy[0];
 	w->policy[0] = p;
 	w->turn.policy = p;
+	w->streams = (struct stream_policy){ .limits = { c->connections_per_prefix, c->connections_total },
+		.queue = c->stream_queue, .deadline = (uint32_t)((c->stream_deadline + 999) / 1000) };
+	w->shake_seconds = (uint32_t)(c->handshake_timeout / 1000) + SHAKE_GRACE;
+	memcpy(w->rows, c->listeners, sizeof c->listeners);
 	for (unsigned i = 0; i < TURN_RELAYS_MAX; i++)
 		w->depth[i] = i < p->relay_count && !c->relays[i].retired ?
 		    policy_depth(&p->relay[i], w->start.shard_count) : 0;

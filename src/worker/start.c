@@ -2,7 +2,7 @@
 /*
  * start: from the first message to READY.
  *
- *	START SHARD* LISTENER* POOL* GO   everything is told and checked
+ *	START SHARD* LISTENER* POOL* STREAMS* GO   everything is told and checked
  *	map                               regions, configuration
  *	give up                           user, core dumps, files, system calls
  *	adopt                             state that a predecessor left, then its sockets
@@ -66,7 +66,8 @@ static void
 told_start(struct worker *w, const struct msg_start *m)
 {
 	if (w->lane != NULL || m->role != ROLE_WORKER || m->index != w->index || m->shard_count == 0 ||
-	    m->shard_count > SHARDS_MAX || m->index >= SHARDS_MAX || m->slot_max == 0 || m->slot_max > SLOT_MAX_MAX)
+	    m->shard_count > SHARDS_MAX || m->index >= SHARDS_MAX || m->slot_max == 0 || m->slot_max > SLOT_MAX_MAX ||
+	    m->usher_count > MSG_USHERS_MAX)
 		refuse(w, "START does not fit", -EPROTO);
 	w->start = *m;
 	w->lane = calloc(m->shard_count, sizeof *w->lane);
@@ -87,7 +88,7 @@ told_shard(struct worker *w, const struct msg_shard *m)
 	if (l->use == NULL || l->habit == NULL)
 		refuse(w, "memory", -ENOMEM);
 	for (unsigned i = 0; i < CONF_LISTENERS_MAX; i++)
-		l->listener[i] = -1;
+		l->listener[i] = l->stream[i] = -1;
 }
 
 static void
@@ -97,15 +98,18 @@ told_listener(struct worker *w, const struct msg_listener *m)
 	int type = 0;
 	socklen_t len = sizeof type;
 
-	if (l == NULL || m->row >= CONF_LISTENERS_MAX || l->listener[m->row] >= 0)
+	if (l == NULL || m->row >= CONF_LISTENERS_MAX)
 		refuse(w, "LISTENER does not fit", -EPROTO);
 	if (getsockopt(m->fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0)
 		refuse(w, "listener", -errno);
 	if (lane_window(l, m->fd))
 		*lane_use(l, m->fd) = FD_LISTENER;
-	if (m->transport != CONF_UDP || type != SOCK_DGRAM)
-		return;			/* not of this build: left alone */
-	l->listener[m->row] = m->fd;
+	int *at = m->transport == CONF_TCP ? &l->stream[m->row] : &l->listener[m->row];
+	if (*at >= 0 || type != (m->transport == CONF_TCP ? SOCK_STREAM : SOCK_DGRAM))
+		refuse(w, "LISTENER does not fit", -EPROTO);
+	*at = m->fd;
+	if (m->transport == CONF_TCP)
+		return;
 	l->transport[m->row] = m->transport;
 }
 
@@ -135,6 +139,30 @@ told_pool(struct worker *w, const struct msg_pool *m)
 }
 
 static void
+told_streams(struct worker *w, const struct msg_streams *m)
+{
+	struct lane *l = worker_lane(w, m->shard);
+
+	if (l == NULL || m->count > MSG_POOL_MAX)
+		refuse(w, "STREAMS does not fit", -EPROTO);
+	if (l->stream_count + m->count > l->stream_max) {
+		size_t max = l->stream_max == 0 ? 256 : l->stream_max * 2;
+		struct msg_stream_sock *grown = realloc(l->streams, max * sizeof *grown);
+		if (grown == NULL)
+			refuse(w, "memory", -ENOMEM);
+		l->streams = grown;
+		l->stream_max = max;
+	}
+	for (uint32_t i = 0; i < m->count; i++) {
+		const struct msg_stream_sock *s = &m->sock[i];
+		if (!lane_window(l, s->fd) || *lane_use(l, s->fd) != FD_NONE || s->row >= CONF_LISTENERS_MAX)
+			refuse(w, "STREAMS names a wrong socket", -EPROTO);
+		*lane_use(l, s->fd) = FD_STREAM_LEFT;
+		l->streams[l->stream_count++] = *s;
+	}
+}
+
+static void
 be_told(struct worker *w)
 {
 	union msg m;
@@ -155,6 +183,9 @@ be_told(struct worker *w)
 			break;
 		case MSG_POOL:
 			told_pool(w, &m.msg_pool);
+			break;
+		case MSG_STREAMS:
+			told_streams(w, &m.msg_streams);
 			break;
 		case MSG_GO:
 			if (w->lane_count == 0)
@@ -229,7 +260,8 @@ map_all(struct worker *w)
 	w->arena = udp_arena_new(RELAY_BYTES);
 	w->down = udp_ring_new(RING_MAX);
 	w->up = udp_ring_new(RING_MAX);
-	if (w->policy[0] == NULL || w->policy[1] == NULL || w->pending == NULL || w->arena == NULL || w->down == NULL ||
+	w->rows = calloc(CONF_LISTENERS_MAX, sizeof *w->rows);
+	if (w->rows == NULL || w->policy[0] == NULL || w->policy[1] == NULL || w->pending == NULL || w->arena == NULL || w->down == NULL ||
 	    w->up == NULL)
 		refuse(w, "memory", -ENOMEM);
 	w->policy[0]->draining = w->start.draining != 0;
@@ -259,6 +291,8 @@ make_core(struct worker *w)
 	t->cross = &w->cross;
 	t->stat = w->stat;
 	t->cache = locked(w, sizeof *t->cache);
+	if (seal_ctx_init(&w->seal) < 0)
+		refuse(w, "ciphers", -ENOMEM);
 	secret_derive(t->token_key, w->secret, "tptoken0", 0);
 	randombytes_buf(t->rnd, sizeof t->rnd);
 	worker_keys(w);
@@ -274,6 +308,9 @@ give_up(struct worker *w, int parent)
 {
 	static const struct sandbox_rule calls[] = {
 		ANY(SYS_recvmmsg), ANY(SYS_sendmmsg), ANY(SYS_dup3), ANY(SYS_getsockopt), ANY(SYS_getsockname),
+		ANY(SYS_accept4), ANY(SYS_shutdown), ANY(SYS_getpeername),
+		{ SYS_ioctl, { { 1, SANDBOX_EQ, 0x541b /* SIOCINQ */ }, { 0, SANDBOX_ANY, 0 } } },
+		{ SYS_ioctl, { { 1, SANDBOX_EQ, 0x5411 /* SIOCOUTQ */ }, { 0, SANDBOX_ANY, 0 } } },
 		OPTION(SOL_SOCKET, SO_DETACH_FILTER), OPTION(IPPROTO_IP, IP_MTU_DISCOVER),
 		OPTION(IPPROTO_IPV6, IPV6_MTU_DISCOVER), OPTION(IPPROTO_UDP, UDP_GRO),
 		{ SYS_fcntl, { { 1, SANDBOX_EQ, 1034 /* F_GET_SEALS */ }, { 0, SANDBOX_ANY, 0 } } },
@@ -312,6 +349,7 @@ adopt(struct worker *w, struct msg_ready *m)
 		w->stat->busy.shard = l->told.shard;
 		struct shard_adopted n = shard_adopt(&l->shard, w->turn.now, dropped, &a);
 		relays_adopt(w, l);
+		streams_adopt(w, l);
 		m->adopted += n.live;
 		m->dropped += n.dropped;
 		int rc = events_shard(w, l);

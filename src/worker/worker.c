@@ -33,8 +33,12 @@ worker_free(struct worker *w)
 	for (unsigned i = 0; i < w->lane_count; i++) {
 		free(w->lane[i].use);
 		free(w->lane[i].inherited);
+		free(w->lane[i].streams);
 	}
 	free(w->lane);
+	seal_ctx_fini(&w->seal);
+	free(w->rows);
+	free(w->touched);
 	free(w->policy[0]);
 	free(w->policy[1]);
 	free(w->outbox.bytes);

@@ -6,7 +6,11 @@
  *	events.c   the event loop			path.c     datagrams and what the core makes of them
  *	relays.c   relay sockets: open, close, pools	pending.c  requests that wait for a key or a socket
  *	control.c  messages				policy.c   struct conf -> struct turn_policy
- *	worklog.c  lines of the log		tune.c     engine, processor
+ *	worklog.c  lines of the log			accept.c   connections: their number, limits, end
+ *	stream.c   from a connection to the core	streamout.c  and back
+ *	proxy.c    PROXY protocol headers		settle.c   connections of a predecessor
+ *	tune.c     engine, processor			shake.c    handshakes, with the ushers
+ *	sealed.c   TLS records
  */
 #ifndef TP_WORKER_INT_H
 #define TP_WORKER_INT_H
@@ -15,6 +19,7 @@
 #include "tp/conf.h"
 #include "tp/io.h"
 #include "tp/msg.h"
+#include "tp/seal.h"
 #include "tp/shm.h"
 #include "tp/state.h"
 #include "tp/turn.h"
@@ -35,7 +40,7 @@
  *
  *	63..60 kind   59..52 listener row, or which relay socket   51..28 slot   27..0 low bits of the generation
  */
-enum tag_kind { TAG_LISTENER = 1, TAG_RELAY = 2 };
+enum tag_kind { TAG_LISTENER = 1, TAG_RELAY = 2, TAG_ACCEPT = 3, TAG_STREAM = 4 };
 #define TAG_GEN_MASK 0x0fffffffu
 static inline uint64_t
 tag_make(enum tag_kind kind, unsigned which, uint32_t slot, uint32_t gen)
@@ -49,7 +54,8 @@ static inline uint32_t tag_slot(uint64_t tag) { return (uint32_t)(tag >> 28) & 0
 static inline uint32_t tag_gen(uint64_t tag) { return (uint32_t)tag & TAG_GEN_MASK; }
 
 /* What a descriptor number in a shard's window is. */
-enum fd_use { FD_NONE, FD_LISTENER, FD_RELAY, FD_UNSETTLED /* inherited, not yet looked at */ };
+enum fd_use { FD_NONE, FD_LISTENER, FD_RELAY, FD_UNSETTLED /* inherited, not yet looked at */, FD_STREAM,
+	FD_STREAM_LEFT /* inherited, of no connection yet */ };
 
 /* One shard and what its owner keeps beside it. */
 struct lane {
@@ -63,6 +69,10 @@ struct lane {
 	struct turn_pool pool;
 	uint32_t asked[TURN_RELAYS_MAX];	/* sockets on their way to the pool */
 	tp_ms quiet_until[TURN_RELAYS_MAX];	/* no WANT before: recalled, or asked in vain */
+	int stream[CONF_LISTENERS_MAX];	/* TCP listener by row, -1 */
+	uint32_t conn_cursor;		/* of the sweep */
+	struct msg_stream_sock *streams;	/* inherited */
+	size_t stream_count, stream_max;
 	struct msg_pool_sock *inherited;
 	size_t inherited_count, inherited_max, settled;
 };
@@ -89,6 +99,15 @@ enum log_kind { WL_ALLOCATED, WL_ENDED, WL_DENIED, WL_REFUSED, WL_UNAUTHENTICATE
 #define POISON_MAX 16
 struct poison { struct addr source; tp_ms until; };
 
+/* A connection that has no number of the supervisor's yet: nothing is read from it. */
+#define ACCEPTS_MAX 32
+struct accepting { int fd; uint32_t lane, row, id; bool used, told; struct addr peer; };
+
+/* Connections with something to do at the end of the batch. */
+struct touched { uint32_t lane, slot, gen; };
+
+struct stream_policy { struct conn_limits limits; uint64_t queue; uint32_t deadline /* seconds */; };
+
 struct pending;
 struct pending_entry;
 
@@ -105,6 +124,15 @@ struct worker {
 	struct turn turn;
 	struct turn_policy *policy[2];	/* the one in use, and room for the next */
 	uint32_t depth[TURN_RELAYS_MAX];	/* of the pools, by row */
+	struct stream_policy streams;
+	struct conf_listener *rows;	/* of the configuration */
+	struct accepting accepting[ACCEPTS_MAX];
+	uint32_t accept_id;
+	struct seal_ctx seal;
+	uint32_t shake_seconds;		/* that a handshake may take */
+	struct touched *touched;
+	size_t touched_count, touched_max;
+	bool accepts_paused, kick;	/* kick: look at what a predecessor had received and not used */
 	const struct udp_engine *engine;
 	struct udp_arena *arena;
 	struct udp_ring *down, *up;	/* to clients by listeners, to peers by relay sockets */
@@ -144,12 +172,80 @@ void path_relay(struct worker *w, struct lane *l, uint64_t tag, uint32_t events)
 void path_again(struct worker *w, struct lane *l, struct pending_entry *e);
 /* Closes, opens and the log line of w->out. */
 void path_effects(struct worker *w, struct lane *l);
+void path_flush_up(struct worker *w);		/* what refers to the rings of connections */
 void path_flush(struct worker *w);		/* both rings, then the arena is empty; counters are published */
+
+/* What the core made of one message of a client; `e` as in path_again().  True when it still waits. */
+bool path_input(struct worker *w, struct lane *l, const struct turn_in *in, struct pending_entry *e);
+bool path_is_poisoned(const struct worker *w, const struct addr *from);
 
 /* ---- tune.c ------------------------------------------------------------------------------------------- */
 
 void tune_engine(struct worker *w, uint32_t wanted);	/* enum conf_engine */
 void tune_cpu(struct worker *w, const char *affinity, uint64_t workers /* 0: auto */);
+
+/* ---- accept.c ---------------------------------------------------------------------------------------- */
+
+void accept_ready(struct worker *w, struct lane *l, unsigned row);
+void accept_at(struct worker *w, const struct msg_stream_at *m);
+void accept_again(struct worker *w);		/* the supervisor takes messages again */
+int  accept_listen(struct worker *w, struct lane *l, bool on);	/* TCP listeners in the shard's epoll */
+/* A connection with its number: a slot for it, published and in the epoll.  False: closed. */
+bool stream_open(struct worker *w, struct lane *l, int fd, unsigned row, const struct addr *peer);
+/* Older connections of the same 5-tuple are over. */
+void stream_supersede(struct worker *w, struct lane *l, const struct conn *c);
+void stream_close(struct worker *w, struct lane *l, struct conn *c);	/* and its allocation; path_flush() inside */
+void stream_forget_fd(struct worker *w, struct lane *l, int fd);	/* closes, and tells the supervisor */
+bool stream_client(struct worker *w, struct lane *l, struct conn *c, const struct addr *client);	/* who it is; false: over a limit */
+void stream_sweep(struct worker *w, struct lane *l);
+
+/* ---- stream.c ---------------------------------------------------------------------------------------- */
+
+void stream_event(struct worker *w, struct lane *l, uint64_t tag, uint32_t events);
+/* Handles what is received and not used. */
+void stream_parse(struct worker *w, struct lane *l, struct conn *c);
+/* The core has dealt with the frame of in->len bytes: it counts as used, with the answer in w->out when there is one. */
+void stream_done(struct worker *w, struct lane *l, const struct turn_in *in, bool answer);
+void stream_again(struct worker *w, struct lane *l, struct pending_entry *e);
+void stream_waits(struct worker *w, struct lane *l, const struct turn_in *in, struct pending_entry *e);
+void stream_expired(struct worker *w, struct pending_entry *e);	/* no answer came: asks again */
+void stream_kick(struct worker *w);
+
+/* ---- streamout.c ------------------------------------------------------------------------------------- */
+
+/* Room in next->out, and the bytes there; *old: ring_give() it after the commit.  False: no room. */
+bool stream_append(struct worker *w, struct lane *l, struct conn *c, struct conn_rec *next, const uint8_t *p, size_t len,
+    uint32_t *old);
+void stream_data(struct worker *w, struct lane *l, const struct turn_out *o);	/* relayed data to a client */
+void stream_touch(struct worker *w, const struct lane *l, struct conn *c);
+void stream_write(struct worker *w, struct lane *l, struct conn *c);	/* sends what waits */
+void stream_arm(struct worker *w, struct lane *l, struct conn *c);	/* asks the epoll for what it needs now */
+void streams_flush(struct worker *w);
+
+/* Puts len bytes of `type` as records behind next->out_head, and the position after them into next. */
+bool sealed_append(struct worker *w, struct lane *l, struct conn *c, struct conn_rec *next, const uint8_t *p, size_t len,
+    uint32_t *old);
+/* Opens the record at in_parsed into `plain`.  False: none is whole, or the connection was closed. */
+bool sealed_open(struct worker *w, struct lane *l, struct conn *c);
+void sealed_due(struct worker *w, struct lane *l, struct conn *c);	/* a KeyUpdate of ours */
+bool sealed_adopt(struct lane *l, struct conn *c);
+
+/* ---- shake.c ----------------------------------------------------------------------------------------- */
+
+/* The connection's first byte says TLS: it goes to an usher.  False: closed. */
+bool shake_begin(struct worker *w, struct lane *l, struct conn *c);
+void shake_cancel(struct worker *w, const struct lane *l, const struct conn *c);
+void shake_readable(struct worker *w, unsigned usher);
+
+/* ---- settle.c -------------------------------------------------------------------------------------------- */
+
+void streams_adopt(struct worker *w, struct lane *l);
+
+/* ---- proxy.c ------------------------------------------------------------------------------------------- */
+
+#define PROXY_MAX 536
+/* > 0: the length of the header, and *source is set (ADDR_NONE: it names none).  0: more is needed.  -EPROTO. */
+int  proxy_parse(const uint8_t *p, size_t n, struct addr *source);
 
 /* ---- relays.c ----------------------------------------------------------------------------------------- */
 
@@ -174,6 +270,7 @@ struct pending_entry {
 	uint16_t len;
 	bool live, has_grant, has_offer;
 	bool wants_key;			/* the keeper must be asked (again) */
+	uint32_t conn, conn_gen;	/* slot + 1 of the connection that it stands in; 0: UDP */
 	uint32_t gen;
 	uint32_t next_age, prev_age, next_hash;	/* index + 1 */
 	tp_ms deadline, asked;		/* asked: when the keeper was, 0: not yet */
@@ -201,6 +298,8 @@ void pending_none(struct worker *w, const struct msg_relay_none *m);
 /* ---- control.c -------------------------------------------------------------------------------------------- */
 
 struct lane *worker_lane(struct worker *w, uint32_t shard);	/* NULL: not ours */
+/* With a descriptor, which stays the caller's.  False: the queue is full; accept_again() comes. */
+bool control_send_fd(struct worker *w, void *msg, int fd);
 void control_send(struct worker *w, void *msg);	/* fills in the generation; waits in the outbox when it must */
 void control_writable(struct worker *w);
 void control_readable(struct worker *w);

@@ -112,7 +112,65 @@ lease_one(unsigned client)
 	    "script: bandwidth");
 }
 
-#define OPS 34
+/* A connection and its streams: each is one flip of its record, or one store. */
+static struct conn *
+the_conn(void)
+{
+	struct addr a = client_addr(2000);
+
+	for (uint32_t i = 0; i < conn_high(&world.shard[0]); i++) {
+		struct conn *c = conn_at(&world.shard[0], i);
+		if (c != NULL && addr_eq(&c->client, &a))
+			return c;
+	}
+	return NULL;
+}
+
+static void
+conn_begin(void)
+{
+	struct conn *c = conn_new(&world.shard[0]);
+
+	must(c != NULL, "script: connection");
+	c->client = c->peer = client_addr(2000);
+	c->transport = 2;
+	c->fd = 5;
+	conn_publish(c, CONN_OPEN);
+}
+
+static void
+conn_put(size_t len, uint64_t sent)
+{
+	struct shard *s = &world.shard[0];
+	struct conn *c = the_conn();
+	struct conn_rec *next;
+	uint32_t old;
+
+	if (sent > 0)
+		c->out_sent = sent;
+	next = conn_next(c);
+	must(ring_reserve(s, &next->out, c->out_sent, next->out_head, len, &old), "script: ring");
+	memset(ring_at(s, &next->out, next->out_head), 'x', len);
+	next->out_head += len;
+	conn_commit(c);
+	ring_give(s, old);
+}
+
+static void
+conn_drain(void)
+{
+	struct conn *c = the_conn();
+	struct conn_rec *next;
+	uint32_t ring = conn_now(c)->out.ring;
+
+	c->out_sent = conn_now(c)->out_head;
+	next = conn_next(c);
+	next->out.ring = 0;
+	conn_commit(c);
+	ring_give(&world.shard[0], ring);
+}
+
+#define OPS 40
 static void
 op(unsigned i)
 {
@@ -141,6 +199,12 @@ op(unsigned i)
 		session_sweep(&world.shard[0], 0, 2000, NOW + 400000, not_over, NULL);
 		break;                                  /* permissions over */
 	case 33: close_one(1001); break;		/* with blocks and bucket */
+	case 34: conn_begin(); break;
+	case 35: conn_put(1000, 0); break;
+	case 36: conn_put(RING_BYTES - 1000, 999); break;	/* the rest moves to another ring */
+	case 37: conn_drain(); break;
+	case 38: conn_put(10, 0); break;
+	case 39: conn_free(&world.shard[0], the_conn()); break;
 	}
 }
 
@@ -201,6 +265,7 @@ look(unsigned ops)
 	mix(&h, cross_user_count(&world.super, 901));
 	mix(&h, cross_total(&world.super));
 	mix(&h, shard_live(&world.shard[0]));
+	mix(&h, the_conn() != NULL ? 1 + conn_now(the_conn())->out_head : 0);
 	mix(&h, token_look(&world.super, 77, 5, NOW, &r) == 0);
 	return h;
 }

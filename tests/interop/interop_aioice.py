@@ -12,6 +12,9 @@ try:
     import aioice
     from aioice import turn
 except ImportError:
+    # Debian's package is for Debian's interpreter.
+    if os.path.realpath(sys.executable) != os.path.realpath("/usr/bin/python3") and os.path.exists("/usr/bin/python3"):
+        os.execv("/usr/bin/python3", ["/usr/bin/python3", *sys.argv])
     print("skipped: python3-aioice is not there")
     sys.exit(77)
 

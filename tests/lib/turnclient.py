@@ -206,7 +206,7 @@ class Client:
             self._keep(data)
 
     def _keep(self, data):
-        if 0x40 <= data[0] < 0x50:
+        if 0x40 <= data[0] < 0x80:
             number, n = struct.unpack("!HH", data[:4])
             self.inbox.append((number, data[4:4 + n]))
         elif data[0] < 4:
@@ -299,3 +299,73 @@ class Client:
 
     def channel_data(self, number, payload):
         self.raw(struct.pack("!HH", number, len(payload)) + payload)
+
+
+class StreamClient(Client):
+    """One connection: TCP, or TLS when a context is given.  Nothing is retransmitted."""
+
+    def __init__(self, server, user=None, password=None, local=None, timeout=5.0, sha256=False, tls=None, name=None,
+                 header=b"", connect_timeout=5.0):
+        sock = socket.create_connection(server, timeout=connect_timeout, source_address=local)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if header:
+            sock.sendall(header)
+        self.sock = tls.wrap_socket(sock, server_hostname=name) if tls else sock
+        self.timeout = timeout
+        self.user, self.password = user, password
+        self.realm = self.nonce = None
+        self.sha256 = sha256
+        self.algorithms = None
+        self.inbox = []
+        self.relayed = self.mapped = None
+        self.lifetime = None
+        self.buffer = b""
+        self.ended = False
+
+    def close(self):
+        self.sock.close()
+
+    def raw(self, data):
+        self.sock.settimeout(self.timeout)
+        self.sock.sendall(data)
+
+    def channel_data(self, number, payload):
+        self.raw(struct.pack("!HH", number, len(payload)) + payload + b"\0" * (-len(payload) % 4))
+
+    def frame(self):
+        """A whole frame of what has come, or None."""
+        if len(self.buffer) < 4:
+            return None
+        kind, n = struct.unpack("!HH", self.buffer[:4])
+        size = 20 + n if kind < 0x4000 else 4 + n + (-n % 4)
+        assert kind < 0x5000, self.buffer[:32].hex()
+        if len(self.buffer) < size:
+            return None
+        frame, self.buffer = self.buffer[:size], self.buffer[size:]
+        return frame if kind < 0x4000 else frame[:4 + n]
+
+    def recv_raw(self, timeout=None):
+        end = time.monotonic() + (self.timeout if timeout is None else timeout)
+        while True:
+            frame = self.frame()
+            left = end - time.monotonic()
+            if frame is not None or left <= 0 or self.ended:
+                return frame
+            self.sock.settimeout(left)
+            try:
+                got = self.sock.recv(65536)
+            except (socket.timeout, BlockingIOError):
+                return None
+            except OSError:
+                got = b""
+            if not got:
+                self.ended = True
+            self.buffer += got
+
+    def once(self, method, attrs=b"", txid=None, signed=True, fp=False, timeout=None, resend=1):
+        return super().once(method, attrs, txid, signed, fp, timeout, 1)
+
+    def is_closed(self, within=3.0):
+        """Waits for the other end to close; True when it did, without a byte before."""
+        got = self.recv_raw(within)
+        return got is None and self.ended and not self.buffer

@@ -1,7 +1,19 @@
 # The real daemon, from the build tree or (TP_PREFIX) installed, each test in a network namespace of its own.
 TEST_EXTENSIONS = .py .sh
 PY_LOG_COMPILER = $(PYTHON3)
-TP_LIVE = %D%/live_basic.py %D%/live_survive.py %D%/live_ports.py %D%/live_conf.py %D%/live_survival.py
+TP_LIVE = %D%/live_basic.py
+TP_LIVE += %D%/live_survive.py
+TP_LIVE += %D%/live_ports.py
+TP_LIVE += %D%/live_conf.py
+TP_LIVE += %D%/live_engine.py
+TP_LIVE += %D%/live_cli.py
+TP_LIVE += %D%/live_policy.py
+TP_LIVE += %D%/live_abuse.py
+TP_LIVE += %D%/live_ops.py
+TP_LIVE += %D%/live_init.py
+TP_LIVE += %D%/live_survival.py
+TP_LIVE += %D%/live_tcp.py
+TP_LIVE += %D%/live_streams.py
 TESTS += $(TP_LIVE)
 # The long versions: thousands of kills, as many allocations as the descriptor limit allows, the model.
 .PHONY: soak

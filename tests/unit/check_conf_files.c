@@ -360,7 +360,7 @@ on_report(void *arg, enum log_level level, const char *text)
 START_TEST(first_secret)
 {
 	struct loaded *r = load_text(""), *again = load_text("");
-	char said[600] = "", path[128], dir[128];
+	char said[600] = "", path[128], dir[160];
 	struct stat st;
 
 	snprintf(path, sizeof path, "%s/secret", temp_dir);
@@ -383,7 +383,18 @@ START_TEST(first_secret)
 	ck_assert_ptr_null(strstr(said, (const char *)users_secrets(r->users)[0].value));
 	ck_assert_int_eq(chmod(path, 0644), 0);
 	ck_assert_int_lt(conf_first_secret(temp_dir, false, &again->conf, &again->users, &again->users_len, on_report, said), 0);
-	snprintf(dir, sizeof dir, "%s/none", temp_dir);
+	/* Directories that are missing are made; a file in their place is an error. */
+	snprintf(dir, sizeof dir, "%s/not/yet", temp_dir);
+	ck_assert_int_eq(conf_first_secret(dir, false, &again->conf, &again->users, &again->users_len, on_report, said), 0);
+	ck_assert_int_eq(stat(dir, &st), 0);
+	ck_assert_uint_eq(st.st_mode & 07777, 0700);
+	snprintf(dir, sizeof dir, "%s/not/yet/secret", temp_dir);
+	ck_assert_int_eq(unlink(dir), 0);
+	snprintf(dir, sizeof dir, "%s/not/yet", temp_dir);
+	ck_assert_int_eq(rmdir(dir), 0);
+	snprintf(dir, sizeof dir, "%s/not", temp_dir);
+	ck_assert_int_eq(rmdir(dir), 0);
+	snprintf(dir, sizeof dir, "%s/below", path);
 	ck_assert_int_lt(conf_first_secret(dir, false, &again->conf, &again->users, &again->users_len, on_report, said), 0);
 	unload(r);
 	unload(again);

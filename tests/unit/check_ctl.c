@@ -209,24 +209,24 @@ START_TEST(target_file)
 	ck_assert_ptr_nonnull(mkdtemp(dir));
 	snprintf(path, sizeof path, "%s/log", dir);
 	snprintf(link, sizeof link, "%s/link", dir);
-	ck_assert_int_eq(target_open(&t, path, false, UINT32_MAX), 0);
+	ck_assert_int_eq(target_open(&t, path, false, false), 0);
 	target_write(&t, &r);
 	ck_assert_int_eq(stat(path, &st), 0);
 	ck_assert_int_eq(st.st_mode & 07777, 0640);
 	/* Rotation: moved away, opened anew. */
 	ck_assert_int_eq(rename(path, link), 0);
-	ck_assert_int_eq(target_open(&t, path, true, UINT32_MAX), 0);
+	ck_assert_int_eq(target_open(&t, path, true, false), 0);
 	target_write(&t, &r);
 	ck_assert_int_eq(stat(path, &st), 0);
 	ck_assert_int_gt(st.st_size, 0);
 	unlink(link);
 	/* A link in its place is not followed, and the old target goes on. */
 	ck_assert_int_eq(symlink(path, link), 0);
-	ck_assert_int_eq(target_open(&t, link, false, UINT32_MAX), -ELOOP);
+	ck_assert_int_eq(target_open(&t, link, false, false), -ELOOP);
 	ck_assert_str_eq(t.name, path);
 	target_write(&t, &r);
 	ck_assert_uint_eq(t.lost, 0);
-	ck_assert_int_eq(target_open(&t, "elsewhere", false, UINT32_MAX), -EINVAL);
+	ck_assert_int_eq(target_open(&t, "elsewhere", false, false), -EINVAL);
 	target_close(&t);
 	unlink(link);
 	unlink(path);

@@ -145,6 +145,7 @@ main(void)
 	srunner_add_suite(run, suite_perm());
 	srunner_add_suite(run, suite_cross());
 	srunner_add_suite(run, suite_rate());
+	srunner_add_suite(run, suite_conn());
 	srunner_run_all(run, CK_NORMAL);
 	failed = srunner_ntests_failed(run);
 	srunner_free(run);

@@ -30,5 +30,6 @@ Suite *suite_session(void);
 Suite *suite_perm(void);
 Suite *suite_cross(void);
 Suite *suite_rate(void);
+Suite *suite_conn(void);
 
 #endif

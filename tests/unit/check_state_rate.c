@@ -36,6 +36,16 @@ START_TEST(rates)
 }
 END_TEST
 
+START_TEST(rates_of_workers_with_different_clocks)
+{
+	/* The time of a batch that began earlier must not look like a clock that wrapped, and fill the bucket. */
+	ck_assert_uint_eq(take_rate(4, 10, 20, NOW, NOW + 1, 100), 20);
+	for (tp_ms back = 1; back < 500; back++)
+		ck_assert(!rate_take(&cross, RATE_CHALLENGE, 4, 10, 20, NOW - back));
+	ck_assert(!rate_take(&cross, RATE_CHALLENGE, 4, 10, 20, NOW));
+}
+END_TEST
+
 START_TEST(rates_clock_wraps)
 {
 	/* 32 bits of us: 4295 s.  Whoever comes back then is not held for hours. */
@@ -134,6 +144,7 @@ suite_rate(void)
 
 	tcase_add_checked_fixture(t, setup_small, teardown_shard);
 	tcase_add_test(t, rates);
+	tcase_add_test(t, rates_of_workers_with_different_clocks);
 	tcase_add_test(t, rates_clock_wraps);
 	tcase_add_test(t, rates_flood);
 	tcase_add_test(t, per_allocation);

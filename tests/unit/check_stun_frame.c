@@ -8,7 +8,7 @@ START_TEST(kinds)
 {
 	for (unsigned i = 0; i < 256; i++) {
 		enum frame_kind want = i <= 3 ? FRAME_STUN : i >= 20 && i <= 63 ? FRAME_DTLS :
-		    i >= 64 && i <= 79 ? FRAME_CHANNEL : FRAME_JUNK;
+		    i >= 64 && i <= 127 ? FRAME_CHANNEL : FRAME_JUNK;
 
 		ck_assert_int_eq(frame_kind((uint8_t)i), want);
 	}
@@ -37,7 +37,7 @@ START_TEST(stream_out_of_step)
 {
 	for (unsigned i = 0; i < 256; i++) {
 		uint8_t head[4] = { (uint8_t)i };
-		bool ok = i < 4 || (i >= 64 && i < 80);
+		bool ok = i < 4 || (i >= 64 && i < 128);
 
 		for (size_t n = 1; n < 4; n++)
 			ck_assert_int_eq(frame_stream_len(head, n), ok ? 0 : STUN_F_TYPE);
@@ -81,7 +81,7 @@ START_TEST(channel_numbers)
 
 	for (unsigned n = 0; n < 65536; n++)
 		ck_assert_int_eq(channel(&c, (uint16_t)n, 0, 0),
-		    n >= 0x4000 && n <= 0x4fff ? STUN_OK : STUN_F_TYPE);
+		    n >= 0x4000 && n <= 0x7fff ? STUN_OK : STUN_F_TYPE);
 }
 END_TEST
 

@@ -159,6 +159,7 @@ tell_start(void)
 	struct msg_go g = { .h = { MSG_GO, 0 } };
 
 	memset(&s, 0xff, sizeof s);
+	s.usher_count = 0;
 	s.h.type = MSG_START;
 	s.role = world.wrong_role ? ROLE_KEEPER : ROLE_WORKER;
 	s.index = 0;

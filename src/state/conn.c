@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * conn.c: slots of client connections and their two-copy records; how many there are, by prefix.
+ */
+#include "config.h"
+
+#include <sodium.h>
+
+#include "state_int.h"
+
+uint32_t
+conn_high(const struct shard *s)
+{
+	uint32_t n = atomic_load_explicit(&s->head->conn_bump, memory_order_acquire);
+
+	return n < s->conn_max ? n : s->conn_max;
+}
+
+static struct conn *
+slot_take(struct shard *s)
+{
+	struct shard_head *h = s->head;
+	uint32_t free = h->conn_free, bump = conn_high(s);
+
+	if (free != 0 && free <= bump) {
+		h->conn_free = s->conns[free - 1].next;
+		CRASH_POINT("conn:popped");
+		return &s->conns[free - 1];
+	}
+	if (bump >= s->conn_max)
+		return NULL;
+	atomic_store_explicit(&h->conn_bump, bump + 1, memory_order_release);
+	CRASH_POINT("conn:bumped");
+	return &s->conns[bump];
+}
+
+struct conn *
+conn_new(struct shard *s)
+{
+	struct conn *c = slot_take(s);
+	uint32_t gen;
+
+	if (c == NULL)
+		return NULL;
+	gen = c->gen + 1 != 0 ? c->gen + 1 : 1;
+	atomic_store_explicit(&c->state, CONN_FILLING, memory_order_release);
+	CRASH_POINT("conn:filling");
+	store32(&c->gen, gen);
+	memset((uint8_t *)c + offsetof(struct conn, fd), 0, sizeof *c - offsetof(struct conn, fd));
+	c->fd = -1;
+	return c;
+}
+
+void
+conn_publish(struct conn *c, enum conn_state state)
+{
+	CRASH_POINT("conn:filled");
+	atomic_store_explicit(&c->state, state, memory_order_release);
+	CRASH_POINT("conn:published");
+}
+
+/* The state first: nobody finds it any more, and what comes after is done again by adoption. */
+void
+conn_free(struct shard *s, struct conn *c)
+{
+	const struct conn_rec *r = conn_now(c);
+	uint32_t rings[3] = { r->in.ring, r->plain.ring, r->out.ring };
+
+	atomic_store_explicit(&c->state, CONN_FREE, memory_order_release);
+	CRASH_POINT("conn:freed");
+	sodium_memzero(conn_key(s, c), sizeof(struct conn_key));
+	memset((uint8_t *)c + offsetof(struct conn, fd), 0, sizeof *c - offsetof(struct conn, fd));
+	CRASH_POINT("conn:wiped");
+	for (unsigned i = 0; i < TP_COUNT(rings); i++)
+		ring_give(s, rings[i]);
+	c->next = s->head->conn_free;
+	CRASH_POINT("conn:linked");
+	s->head->conn_free = conn_slot(s, c) + 1;
+}
+
+struct conn *
+conn_at(struct shard *s, uint32_t slot)
+{
+	if (slot >= s->conn_max)
+		return NULL;
+	return atomic_load_explicit(&s->conns[slot].state, memory_order_acquire) >= CONN_SHAKING ? &s->conns[slot] : NULL;
+}
+
+struct conn_rec *
+conn_next(struct conn *c)
+{
+	uint32_t which = atomic_load_explicit(&c->which, memory_order_relaxed) & 1;
+
+	c->rec[which ^ 1] = c->rec[which];
+	return &c->rec[which ^ 1];
+}
+
+void
+conn_commit(struct conn *c)
+{
+	uint32_t which = atomic_load_explicit(&c->which, memory_order_relaxed) & 1;
+
+	CRASH_POINT("conn:commit");
+	atomic_store_explicit(&c->which, which ^ 1, memory_order_release);
+	CRASH_POINT("conn:committed");
+}
+
+bool
+conn_is_of(struct shard *s, const struct session *x)
+{
+	const struct conn *c = x->conn != 0 && x->conn <= conn_high(s) ? conn_at(s, x->conn - 1) : NULL;
+
+	return c != NULL && c->transport == x->transport && c->listener == x->listener && addr_eq(&c->client, &x->client);
+}
+
+/* ---- how many --------------------------------------------------------------------------------------- */
+
+static struct conn_counts *
+counts(const struct cross *c, unsigned shard)
+{
+	return CROSS_AT(c, CROSS_CONNS_AT, struct conn_counts) + shard;
+}
+
+static uint32_t
+bucket_of(uint64_t prefix)
+{
+	return (uint32_t)(account_mix(prefix) >> 50) % CONN_BUCKETS;
+}
+
+bool
+cross_conn_fits(const struct cross *c, unsigned shards, uint64_t prefix, const struct conn_limits *limits)
+{
+	uint64_t total = 0, same = 0;
+	uint32_t b = bucket_of(prefix);
+
+	for (unsigned i = 0; i < shards && i < SHARDS_MAX; i++) {
+		total += atomic_load_explicit(&counts(c, i)->total, memory_order_relaxed);
+		same += atomic_load_explicit(&counts(c, i)->bucket[b], memory_order_relaxed);
+	}
+	return (limits->total == 0 || total < limits->total) &&
+	    (limits->per_prefix == 0 || prefix == 0 || same < limits->per_prefix);
+}
+
+void
+cross_conn_add(struct cross *c, unsigned shard, uint64_t prefix, int delta)
+{
+	struct conn_counts *n = counts(c, shard);
+	uint32_t b = bucket_of(prefix), total = atomic_load_explicit(&n->total, memory_order_relaxed);
+	uint16_t same = atomic_load_explicit(&n->bucket[b], memory_order_relaxed);
+
+	atomic_store_explicit(&n->total, total + (uint32_t)delta, memory_order_relaxed);
+	if (prefix != 0)
+		atomic_store_explicit(&n->bucket[b], (uint16_t)(same + delta), memory_order_relaxed);
+}
+
+void
+cross_conn_recount(struct cross *c, struct shard *s)
+{
+	memset((void *)counts(c, s->index), 0, sizeof(struct conn_counts));
+	for (uint32_t i = 0; i < conn_high(s); i++)
+		if (conn_at(s, i) != NULL)
+			cross_conn_add(c, s->index, s->conns[i].prefix, 1);
+}

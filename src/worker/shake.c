@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * shake: handshakes, which ushers make.  A connection that begins with TLS is handed over unread; what comes back are its
+ * keys and the last flight.  They are published before a byte of that is sent, and only then acknowledged: until then the
+ * usher says it again, to a successor as well.
+ */
+#include "config.h"
+
+#include <errno.h>
+
+#include "worker_int.h"
+
+#define SHAKE_BURST 32
+
+static unsigned
+usher_of(const struct worker *w, const struct addr *client)
+{
+	unsigned sum = 0;
+
+	for (unsigned i = 0; i < sizeof client->ip; i++)
+		sum = sum * 31 + client->ip[i];
+	return sum % w->start.usher_count;
+}
+
+static struct hs_who
+who_of(const struct worker *w, const struct lane *l, const struct conn *c)
+{
+	return (struct hs_who){ .request = (uint64_t)conn_slot(&l->shard, c) << 32 | c->gen, .worker = w->index,
+		.shard = l->shard.index, .row = c->listener, .client = c->client };
+}
+
+bool
+shake_begin(struct worker *w, struct lane *l, struct conn *c)
+{
+	struct msg_hs_stream m = { .h = { MSG_HS_STREAM, w->start.h.generation }, .who = who_of(w, l, c) };
+	uint32_t ring = conn_now(c)->in.ring;
+
+	c->deadline = TP_SEC_UP(w->turn.now) + w->shake_seconds;
+	c->transport = CONF_TLS;
+	if (ring != 0) {
+		conn_next(c)->in.ring = 0;
+		conn_commit(c);
+		ring_give(&l->shard, ring);
+	}
+	conn_publish(c, CONN_SHAKING);
+	c->armed = 0;
+	(void)stream_arm(w, l, c);
+	if (w->start.usher_count > 0 && ipc_send(w->start.usher_fd[usher_of(w, &c->client)], &m, c->fd) == 0)
+		return true;
+	stat_drop(w->stat, DROP_STREAM_ROOM);
+	stream_close(w, l, c);
+	return false;
+}
+
+void
+shake_cancel(struct worker *w, const struct lane *l, const struct conn *c)
+{
+	struct msg_hs_cancel m = { .h = { MSG_HS_CANCEL, w->start.h.generation }, .who = who_of(w, l, c) };
+
+	if (w->start.usher_count > 0)
+		(void)ipc_send(w->start.usher_fd[usher_of(w, &c->client)], &m, -1);
+}
+
+static struct conn *
+conn_of(struct worker *w, const struct hs_who *who, struct lane **l)
+{
+	struct conn *c;
+
+	*l = worker_lane(w, who->shard);
+	c = *l != NULL && !who->dtls ? conn_at(&(*l)->shard, (uint32_t)(who->request >> 32)) : NULL;
+	return c != NULL && c->gen == (uint32_t)who->request ? c : NULL;
+}
+
+/* False: it cannot go on. */
+static bool
+publish(struct worker *w, struct lane *l, struct conn *c, const struct msg_hs_done *m)
+{
+	struct conn_key *key = conn_key(&l->shard, c);
+	struct conn_rec *next = conn_next(c);
+	struct seal_session s;
+	uint64_t received, written;
+	uint32_t old;
+	size_t len = m->pieces == 1 ? m->piece[0] : 0;
+	bool ok;
+
+	if (m->pieces > 1 || len > sizeof m->flight || sock_stream_counts(c->fd, &received, &written) < 0)
+		return false;
+	memcpy(&s, m->session, sizeof s);
+	ok = seal_valid(&s.keys) && s.keys.proto != SEAL_DTLS12;
+	if (ok) {
+		memcpy(key->bytes, &s, sizeof s);
+		key->gen = c->gen;
+		c->in_recv = received;
+		c->out_sent = written;
+		*next = (struct conn_rec){ .flags = (next->flags & ~(uint32_t)CONN_CHOOSE) | CONN_SEALED, .in_parsed = received,
+			.out_head = written };
+		memcpy(next->seal_pos, &s.pos, sizeof s.pos);
+		if (len > 0 && ring_reserve(&l->shard, &next->out, written, written, len, &old)) {
+			memcpy(ring_at(&l->shard, &next->out, written), m->flight, len);
+			next->out_head += len;
+		} else {
+			ok = len == 0;
+		}
+	}
+	explicit_bzero(&s, sizeof s);
+	if (!ok)
+		return false;
+	c->deadline = TP_SEC_UP(w->turn.now) + w->streams.deadline;
+	conn_commit(c);
+	conn_publish(c, CONN_OPEN);
+	return true;
+}
+
+static void
+done(struct worker *w, unsigned usher, const struct msg_hs_done *m)
+{
+	struct msg_hs_ack ack = { .h = { MSG_HS_ACK, w->start.h.generation }, .who = m->who };
+	struct lane *l;
+	struct conn *c = conn_of(w, &m->who, &l);
+
+	if (c != NULL && atomic_load_explicit(&c->state, memory_order_relaxed) == CONN_SHAKING) {
+		if (publish(w, l, c, m)) {
+			stream_supersede(w, l, c);
+			stream_touch(w, l, c);
+		} else {
+			stream_close(w, l, c);
+		}
+	}
+	/* Lost in a full queue it is asked for again. */
+	(void)ipc_send(w->start.usher_fd[usher], &ack, -1);
+}
+
+static void
+failed(struct worker *w, const struct msg_hs_fail *m)
+{
+	struct lane *l;
+	struct conn *c = conn_of(w, &m->who, &l);
+
+	if (c != NULL && atomic_load_explicit(&c->state, memory_order_relaxed) == CONN_SHAKING)
+		stream_close(w, l, c);
+}
+
+void
+shake_readable(struct worker *w, unsigned usher)
+{
+	union msg m;
+	int fd;
+
+	for (unsigned i = 0; i < SHAKE_BURST && usher < w->start.usher_count; i++) {
+		int rc = ipc_recv(w->start.usher_fd[usher], ROLE_USHER, ROLE_WORKER, &m, &fd);
+		if (rc == -EPROTO) {
+			stat_add(w->stat, STAT_MSG_BAD, 1);
+			continue;
+		}
+		if (rc != 1)
+			break;			/* the supervisor holds the other end: an usher's death does not close it */
+		if (m.h.type == MSG_HS_DONE)
+			done(w, usher, &m.msg_hs_done);
+		else if (m.h.type == MSG_HS_FAIL)
+			failed(w, &m.msg_hs_fail);
+	}
+	explicit_bzero(&m, sizeof m);
+}

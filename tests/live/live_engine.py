@@ -1,0 +1,116 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""Every I/O engine relays the same bytes, also of clients and peers whose datagrams arrive merged; and a reload changes
+the engine without losing a session."""
+import os
+import re
+import socket
+import struct
+import sys
+import time
+import unittest
+
+sys.path.insert(0, os.path.join(os.environ.get("top_srcdir", "."), "tests", "lib"))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+import daemon                    # noqa: E402
+import turnclient as tc          # noqa: E402
+
+UDP_SEGMENT = 103
+CONFIG = daemon.DEFAULT.replace("workers: 2", "workers: 1") + "io: {{ engine: {engine}, cpu_affinity: {affinity} }}\n"
+
+
+def burst(sock, to, datagrams):
+    """Datagrams of one length (the last may be shorter) in one send: on loopback they stay merged."""
+    sock.sendmsg([b"".join(datagrams)], [(socket.IPPROTO_UDP, UDP_SEGMENT, struct.pack("=H", len(datagrams[0])))], 0, to)
+
+
+class Engine(unittest.TestCase):
+    def start(self, engine, affinity="none"):
+        d = daemon.Daemon(CONFIG, engine=engine, affinity=affinity)
+        self.addCleanup(d.stop)
+        return d
+
+    def call(self, d):
+        c, p = tc.Client(d.server, "alice", "wonderland"), daemon.Peer()
+        self.addCleanup(c.close)
+        self.addCleanup(p.close)
+        c.allocate()
+        c.bind(0x4001, p.addr)
+        return c, p
+
+    def bursts(self, d, c, p, channel=True):
+        for size, count, last in ((120, 30, 120), (120, 30, 7), (1000, 20, 1000), (33, 2, 1), (16, 60, 16)):
+            payloads = [bytes([i + 1]) * (size if i + 1 < count else last) for i in range(count)]
+            frames = [struct.pack(">HH", 0x4001, len(x)) + x for x in payloads] if channel else \
+                [tc.build(tc.SEND, tc.INDICATION, os.urandom(12), tc.attr("XOR_PEER_ADDRESS", tc.xor_address(p.addr, b"")) +
+                          tc.attr("DATA", x)) for x in payloads]
+            burst(c.sock, d.server, frames)
+            for x in payloads:
+                self.assertEqual(p.recv(), (x, c.relayed))
+            burst(p.sock, c.relayed, payloads)
+            for x in payloads:
+                got = c.data()
+                self.assertEqual(got if channel else got[:2], (0x4001, x) if channel else (p.addr, x))
+
+    def test_bursts(self):
+        for engine in ("plain", "mmsg", "gso"):
+            with self.subTest(engine):
+                d = self.start(engine)
+                c, p = self.call(d)
+                worker = [x for x in d.status()["processes"] if x["process"] == "worker"][0]
+                self.assertEqual(worker["engine"], engine)
+                self.assertIsNone(worker["cpu"])
+                self.bursts(d, c, p)
+                merged = d.counter("receive_merged"), d.counter("send_merged")
+                if engine == "gso":
+                    self.assertGreater(min(merged), 0)
+                    self.assertGreater(d.counter("receive_merged_packets"), d.counter("receive_merged"))
+                else:
+                    self.assertEqual(merged, (0, 0))
+                self.assertEqual(d.counter("listener_drops"), 0)
+                self.assertEqual(d.drops("length") + d.drops("no_channel") + d.drops("truncated"), 0)
+
+    def test_indications_of_bursts(self):
+        d = self.start("gso")
+        c, p = tc.Client(d.server, "alice", "wonderland"), daemon.Peer()
+        self.addCleanup(c.close)
+        self.addCleanup(p.close)
+        c.allocate()
+        c.permit(p.addr)
+        self.bursts(d, c, p, channel=False)
+        self.assertGreater(d.counter("send_merged"), 0)
+
+    def test_reload_changes_the_engine(self):
+        d = self.start("gso")
+        c, p = self.call(d)
+        for engine in ("plain", "gso", "mmsg", "auto"):
+            with open(d.config) as f:
+                text = f.read()
+            with open(d.config, "w") as f:
+                f.write(re.sub("engine: [a-z]+", "engine: " + engine, text))
+            d.ctl("reload")
+            end = time.monotonic() + 10
+            while time.monotonic() < end:
+                worker = [x for x in d.status()["processes"] if x["process"] == "worker"][0]
+                if worker.get("engine") == engine.replace("auto", "gso") and d.status()["ready"]:
+                    break
+                time.sleep(0.02)
+            self.assertEqual(worker["engine"], engine.replace("auto", "gso"))
+            self.bursts(d, c, p)
+        self.assertEqual(d.status()["sessions"], 1)
+
+    def test_pinned(self):
+        cpu = min(os.sched_getaffinity(0))
+        d = self.start("auto", '"%d"' % cpu)
+        (pid,) = d.children("worker")
+        self.assertEqual(os.sched_getaffinity(pid), {cpu})
+        worker = [x for x in d.status()["processes"] if x["process"] == "worker"][0]
+        self.assertEqual(worker["cpu"], cpu)
+        c, p = self.call(d)
+        c.channel_data(0x4001, b"x")
+        self.assertEqual(p.recv(), (b"x", c.relayed))
+
+
+if __name__ == "__main__":
+    daemon.isolate()
+    unittest.main(verbosity=2, warnings="ignore")
