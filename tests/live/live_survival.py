@@ -79,7 +79,7 @@ def private_copy(where):
     """The programs under test in a directory of their own, to be replaced by others."""
     sbin, _, libexec = daemon.paths()
     os.makedirs(where)
-    for name in ("worker", "keeper", "steward", "conf"):
+    for name in ("worker", "keeper", "steward", "conf", "usher"):
         shutil.copy(os.path.join(libexec, "turnpike-" + name), where)
     shutil.copy(sbin, where)
 
@@ -243,7 +243,9 @@ class Survival(unittest.TestCase):
                 c.bind(0x4000, p.addr)
                 packets = d.counter("relayed_packets")
                 for n, build in enumerate(builds * 2):
-                    for name in ("turnpiked", "turnpike-worker", "turnpike-keeper", "turnpike-steward", "turnpike-conf"):
+                    for name in ("turnpiked", *("turnpike-" + n for n in ("worker", "keeper", "steward", "conf", "usher"))):
+                        if not os.path.exists(os.path.join(build, name)):
+                            continue
                         put_program(os.path.join(d.dir, "bin", name), os.path.join(build, name))
                     d.ctl("upgrade", check=False)	# a steward of another build cannot pass the answer on
                     wait_for("upgrade %d" % n, lambda: d.text().count("every process is of version") == n + 1)
