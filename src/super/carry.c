@@ -127,6 +127,9 @@ put_head(struct out *o, const struct super *s)
 	h.super_stat_rw = fd_out(r->stat_super.rw);
 	h.super_stat_ro = fd_out(r->stat_super.ro);
 	h.steward_pair = fd_out(s->keeper_pair[SHARDS_MAX][0]);
+	h.certs_fd = fd_out(s->certs_fd);
+	h.certs_size = s->certs_size;
+	h.usher_count = s->usher_count;
 	h.keeper_pair = fd_out(s->keeper_pair[SHARDS_MAX][1]);
 	put(o, CARRY_HEAD, true, &h, sizeof h);
 }
@@ -146,6 +149,24 @@ put_shards(struct out *o, const struct super *s)
 		};
 		put(o, CARRY_SHARD, true, &c, sizeof c);
 	}
+}
+
+static void
+put_ushers(struct out *o, const struct super *s)
+{
+	const struct regions *r = &s->regions;
+
+	for (unsigned k = 0; k < MSG_USHERS_MAX; k++) {
+		struct carry_usher c = { .index = k, .stat_rw = fd_out(r->stat_usher[k].rw),
+			.stat_ro = fd_out(r->stat_usher[k].ro) };
+		put(o, CARRY_USHER, false, &c, sizeof c);
+	}
+	for (unsigned i = 0; i < r->shards; i++)
+		for (unsigned k = 0; k < s->usher_count; k++) {
+			struct carry_usher_pair c = { .worker = i, .usher = k, .worker_fd = fd_out(s->usher_pair[i][k][0]),
+				.usher_fd = fd_out(s->usher_pair[i][k][1]) };
+			put(o, CARRY_USHER_PAIR, false, &c, sizeof c);
+		}
 }
 
 static void
@@ -177,8 +198,8 @@ put_sockets(struct out *o, const struct super *s)
 {
 	for (int fd = (int)s->win.first; fd < (int)s->ledger->fd_max; fd++) {
 		const struct ledger_fd *e = &s->ledger->fd[fd];
-		struct carry_fd c = { .fd = fd, .kind = e->kind, .row = e->row, .family = e->family, .port = e->port,
-			.shard = e->shard };
+		struct carry_fd c = { .fd = fd, .kind = e->kind, .row = e->row, .family = e->family, .stream = e->stream,
+			.port = e->port, .shard = e->shard };
 		if (e->kind != LEDGER_FREE)
 			put(o, CARRY_FD, true, &c, sizeof c);
 	}
@@ -195,7 +216,8 @@ put_rows(struct out *o, const struct super *s)
 {
 	for (uint32_t i = 0; i < s->conf.listener_count; i++) {
 		const struct conf_listener *l = &s->conf.listeners[i];
-		struct carry_row c = { .row = i, .retired = l->retired, .addr = l->addr };
+		struct carry_row c = { .row = i, .retired = l->retired, .addr = l->addr,
+			.transports = l->transports };
 		put(o, CARRY_LISTENER, true, &c, sizeof c);
 	}
 	for (uint32_t i = 0; i < s->conf.relay_count; i++) {
@@ -231,6 +253,7 @@ carry_save(const struct super *s)
 
 	put_head(&o, s);
 	put_shards(&o, s);
+	put_ushers(&o, s);
 	put_children(&o, s);
 	put_sockets(&o, s);
 	put_rows(&o, s);
@@ -314,6 +337,9 @@ carry_each_fd(struct super *s, void (*cb)(int fd))
 	each_of_region(&r->stat_keeper, cb);
 	each_of_region(&r->stat_steward, cb);
 	each_of_region(&r->stat_super, cb);
+	cb(s->certs_fd);
+	for (unsigned k = 0; k < MSG_USHERS_MAX; k++)
+		each_of_region(&r->stat_usher[k], cb);
 	for (unsigned i = 0; i < r->shards; i++) {
 		each_of_region(&r->shard[i], cb);
 		each_of_region(&r->keys[i], cb);
@@ -321,6 +347,10 @@ carry_each_fd(struct super *s, void (*cb)(int fd))
 		cb(r->epoll[i]);
 		cb(s->keeper_pair[i][0]);
 		cb(s->keeper_pair[i][1]);
+		for (unsigned k = 0; k < s->usher_count; k++) {
+			cb(s->usher_pair[i][k][0]);
+			cb(s->usher_pair[i][k][1]);
+		}
 	}
 	for (unsigned i = 0; i < s->ledger->child_count; i++)
 		cb(s->children.c[i].control);

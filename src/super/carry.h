@@ -19,7 +19,7 @@
 
 enum carry_type {
 	CARRY_HEAD = 1, CARRY_SHARD, CARRY_CHILD, CARRY_FD, CARRY_RESERVED, CARRY_SUSPECT, CARRY_LISTENER, CARRY_RELAY,
-	CARRY_BINARY, CARRY_STAT_ROW, CARRY_END,
+	CARRY_BINARY, CARRY_STAT_ROW, CARRY_END, CARRY_USHER, CARRY_USHER_PAIR,
 };
 struct carry_record { uint16_t type, flags; uint32_t len; };
 
@@ -37,6 +37,9 @@ struct carry_head {
 	int32_t  steward_pair, keeper_pair;
 	uint32_t stat_rows;		/* what tells two sets of counters apart */
 	uint32_t layout_users;
+	int32_t  certs_fd;
+	uint32_t usher_count;
+	uint64_t certs_size;
 };
 struct carry_shard {
 	uint32_t index;
@@ -51,11 +54,13 @@ struct carry_child {
 	uint64_t since_ms, started, due;
 	char     words[128];
 };
-struct carry_fd { int32_t fd; uint8_t kind, row, family, zero; uint16_t port, shard; };
+struct carry_fd { int32_t fd; uint8_t kind, row, family, stream; uint16_t port, shard; };
 struct carry_reserved { uint32_t id; int32_t fd; uint64_t expiry; };
 struct carry_suspect { uint32_t deaths, shard, slot, gen; struct addr source; uint32_t zero; uint64_t last; };
 /* Rows are names that sessions refer to; the rest of the configuration is compiled anew when its layout changes. */
-struct carry_row { uint32_t row, retired; struct addr addr; uint16_t port_min, port_max; };
+struct carry_row { uint32_t row, retired; struct addr addr; uint16_t port_min, port_max; uint32_t transports; };
+struct carry_usher { uint32_t index; int32_t stat_rw, stat_ro; };
+struct carry_usher_pair { uint32_t worker, usher; int32_t worker_fd, usher_fd; };
 struct carry_binary { uint32_t role; int32_t fd; };
 /* Where a counter is in the STAT regions that come along: array 0 counter, 1 drop, 2 error (name: the code). */
 struct carry_stat_row { uint32_t array, offset; char name[56]; };

@@ -112,6 +112,14 @@ head(struct loading *l, const struct carry_head *h)
 	s->control_fd = fd_in(h->control_fd);
 	s->http_fd = fd_in(h->http_fd);
 	s->pid_fd = fd_in(h->pid_fd);
+	s->certs_fd = fd_in(h->certs_fd);
+	s->certs_size = h->certs_size;
+	s->usher_count = h->usher_count < MSG_USHERS_MAX ? h->usher_count : MSG_USHERS_MAX;
+	for (unsigned k = 0; k < MSG_USHERS_MAX; k++)
+		r->stat_usher[k] = (struct region){ -1, -1 };
+	for (unsigned i = 0; i < r->shards; i++)
+		for (unsigned k = 0; k < s->usher_count; k++)
+			s->usher_pair[i][k][0] = s->usher_pair[i][k][1] = -1;
 	s->upgrade.back_exe = fd_in(h->exe_fd);
 	r->secret = (struct region){ fd_in(h->secret_rw), fd_in(h->secret_ro) };
 	r->cross = (struct region){ fd_in(h->cross_rw), fd_in(h->cross_ro) };
@@ -139,6 +147,22 @@ shard(struct loading *l, const struct carry_shard *c)
 	s->keeper_pair[c->index][1] = fd_in(c->keeper_pair);
 	s->adopt_deaths[c->index] = c->adopt_deaths;
 	return 0;
+}
+
+static void
+usher(struct super *s, const struct carry_usher *c)
+{
+	if (c->index < MSG_USHERS_MAX)
+		s->regions.stat_usher[c->index] = (struct region){ fd_in(c->stat_rw), fd_in(c->stat_ro) };
+}
+
+static void
+usher_pair(struct super *s, const struct carry_usher_pair *c)
+{
+	if (c->worker >= s->regions.shards || c->usher >= s->usher_count)
+		return;
+	s->usher_pair[c->worker][c->usher][0] = fd_in(c->worker_fd);
+	s->usher_pair[c->worker][c->usher][1] = fd_in(c->usher_fd);
 }
 
 static int
@@ -175,7 +199,8 @@ static int
 socket_of(struct loading *l, const struct carry_fd *c)
 {
 	struct super *s = l->s;
-	struct ledger_fd e = { .kind = c->kind, .row = c->row, .family = c->family };
+	struct ledger_fd e = { .kind = c->kind, .row = c->row, .family = c->family,
+		.stream = c->stream };
 
 	if (c->shard >= s->win.shards || !window_has(&s->win, c->shard, c->fd))
 		return refuse(l, "the supervisor's state names socket %d in a place that it cannot have", c->fd);
@@ -210,7 +235,8 @@ static void
 row_of(struct super *s, unsigned type, const struct carry_row *c)
 {
 	if (type == CARRY_LISTENER && c->row < CONF_LISTENERS_MAX) {
-		s->conf.listeners[c->row] = (struct conf_listener){ .addr = c->addr, .retired = c->retired != 0 };
+		s->conf.listeners[c->row] = (struct conf_listener){ .addr = c->addr, .retired = c->retired != 0,
+			.transports = (uint8_t)c->transports };
 		if (s->conf.listener_count <= c->row)
 			s->conf.listener_count = c->row + 1;
 	}
@@ -235,6 +261,8 @@ record(void *arg, const struct carry_record *r, const void *body)
 		struct carry_suspect suspect;
 		struct carry_row row;
 		struct carry_binary binary;
+		struct carry_usher usher;
+		struct carry_usher_pair usher_pair;
 	} x;
 
 	TAKE(x, r, body);
@@ -260,6 +288,12 @@ record(void *arg, const struct carry_record *r, const void *body)
 	case CARRY_BINARY:
 		if (x.binary.role < ROLES)
 			l->s->upgrade.back_binary[x.binary.role] = fd_in(x.binary.fd);
+		return 0;
+	case CARRY_USHER:
+		usher(l->s, &x.usher);
+		return 0;
+	case CARRY_USHER_PAIR:
+		usher_pair(l->s, &x.usher_pair);
 		return 0;
 	case CARRY_STAT_ROW:
 		return 0;		/* regions_resume() reads these */

@@ -104,6 +104,9 @@ regions_carry_stats(struct regions *r, int state_fd)
 		e = move_region(&r->stat_steward, p, (size_t)st.st_size);
 	if (e == 0)
 		e = move_region(&r->stat_super, p, (size_t)st.st_size);
+	for (unsigned i = 0; e == 0 && i < MSG_USHERS_MAX; i++)
+		if (r->stat_usher[i].ro >= 0)
+			e = move_region(&r->stat_usher[i], p, (size_t)st.st_size);
 	for (unsigned i = 0; e == 0 && i < r->shards; i++)
 		e = move_region(&r->stat_worker[i], p, (size_t)st.st_size);
 	munmap(p, (size_t)st.st_size);

@@ -164,6 +164,13 @@ regions_resume(struct regions *r, bool probe, const char **what)
 		if ((e = resume_shard(r, i, probe)) < 0)
 			return e;
 	*what = "counter";
+	for (unsigned i = 0; i < MSG_USHERS_MAX; i++) {
+		/* A build without ushers had none. */
+		if (r->stat_usher[i].rw < 0 && (e = make(&r->stat_usher[i], STAT_SIZE, "stat-usher", i)) < 0)
+			return e;
+		if ((e = map(&r->usher_map[i], &r->stat_usher[i], STAT_SIZE, false, false)) < 0)
+			return e;
+	}
 	if ((e = map(&r->keeper_map, &r->stat_keeper, STAT_SIZE, false, false)) < 0 ||
 	    (e = map(&r->steward_map, &r->stat_steward, STAT_SIZE, false, false)) < 0)
 		return e;

@@ -88,6 +88,12 @@ take_all(struct super *s, int state_fd, char *why, size_t len)
 	}
 	if ((e = take_conf(s, why, len)) < 0)
 		return e;
+	for (unsigned i = 0; s->usher_count == 0 && i < s->regions.shards; i++)
+		for (unsigned k = 0; k < s->conf.ushers; k++)
+			if ((e = ipc_pair(s->usher_pair[i][k])) < 0)
+				return e;
+	if (s->usher_count == 0)
+		s->usher_count = (uint32_t)s->conf.ushers;
 	if (caps_reduce() < 0) {
 		snprintf(why, len, "cannot give up capabilities");
 		return -EPERM;
@@ -124,6 +130,7 @@ go_on(struct super *s)
 	s->ledger->pid = (int32_t)getpid();
 	stat_init(s->regions.super_map, ROLE_SUPER, 0, 1, clock_ms());
 	take_children(s);
+	super_ushers(s, true);
 	super_tick_start(s);
 	if (s->upgrade.failed != NULL)
 		log_errx("upgrade: %s: version " PACKAGE_VERSION " goes on", s->upgrade.failed);
@@ -172,17 +179,28 @@ super_resume(struct super *s, int state_fd, const char *failed)
 /* ---- one by one ----------------------------------------------------------------------------------- */
 
 static void
-replace(struct super *s, unsigned role, enum upgrade_state state)
+stop_one(struct super *s, unsigned i)
 {
 	struct msg_stop stop = { .h.type = MSG_STOP };
+
+	(void)super_send(s, i, &stop, -1);
+	children_stopping(&s->children, i, clock_ms(), CHILD_STOP_MS, true);
+}
+
+static void
+replace(struct super *s, unsigned role, enum upgrade_state state)
+{
 	int i = children_find(&s->children, role, 0);
 
 	s->upgrade.state = state;
-	if (i < 0)
-		return;
-	s->upgrade.old_generation = s->ledger->child[i].generation;
-	(void)super_send(s, (unsigned)i, &stop, -1);
-	children_stopping(&s->children, (unsigned)i, clock_ms(), CHILD_STOP_MS, true);
+	if (i >= 0) {
+		s->upgrade.old_generation = s->ledger->child[i].generation;
+		stop_one(s, (unsigned)i);
+	}
+	/* Ushers with the keeper: what they have is handshakes, which clients begin again. */
+	for (unsigned k = 0; role == ROLE_KEEPER && k < s->ledger->child_count; k++)
+		if (s->ledger->child[k].role == ROLE_USHER)
+			stop_one(s, k);
 	super_rearm(s);
 }
 

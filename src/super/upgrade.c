@@ -180,6 +180,8 @@ keep_for_probe(const struct super *s, int *keep)
 		keep[n++] = one[i]->rw;
 		keep[n++] = one[i]->ro;
 	}
+	for (unsigned i = 0; i < MSG_USHERS_MAX; i++)
+		keep[n++] = r->stat_usher[i].ro;
 	for (unsigned i = 0; i < r->shards; i++) {
 		keep[n++] = r->shard[i].ro;
 		keep[n++] = r->keys[i].rw;
@@ -197,7 +199,7 @@ probe(struct super *s)
 	char number[16];
 	char *argv[] = { s->exe_path, (char *)(uintptr_t)"--libexec-dir", (char *)(uintptr_t)s->o->libexec_dir,
 		(char *)(uintptr_t)"--probe-state", number, NULL };
-	int keep[SHARDS_MAX * 3 + 16], fds[2];
+	int keep[SHARDS_MAX * 3 + 16 + MSG_USHERS_MAX], fds[2];
 
 	u->state_fd = carry_save(s);
 	if (u->state_fd < 0 || pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0) {

@@ -31,7 +31,8 @@ MOST = min(12000, resource.getrlimit(resource.RLIMIT_NOFILE)[1] // 3)
 FLOWS = int(os.environ.get("TP_FLOWS", MOST if SOAK else min(MOST, 2000)))
 RATE = int(os.environ.get("TP_RATE", "20000"))
 CONFIG = daemon.DEFAULT.replace("process: {{ workers: 2 }}", "process: {{ workers: {workers}, shards: 4 }}") + \
-    "limits: {{ challenges_per_prefix: 0 }}\n"	# thousands of clients of one address
+    "io: {{ cpu_affinity: none }}\n" + \
+    "limits: {{ challenges_per_prefix: 0 }}\n"	# thousands of clients of one address, who need processors, too
 
 
 class Load:
@@ -78,7 +79,7 @@ def private_copy(where):
     """The programs under test in a directory of their own, to be replaced by others."""
     sbin, _, libexec = daemon.paths()
     os.makedirs(where)
-    for name in ("worker", "usher", "keeper", "steward", "conf"):
+    for name in ("worker", "keeper", "steward", "conf", "usher"):
         shutil.copy(os.path.join(libexec, "turnpike-" + name), where)
     shutil.copy(sbin, where)
 
@@ -242,7 +243,9 @@ class Survival(unittest.TestCase):
                 c.bind(0x4000, p.addr)
                 packets = d.counter("relayed_packets")
                 for n, build in enumerate(builds * 2):
-                    for name in ("turnpiked", "turnpike-worker", "turnpike-usher", "turnpike-keeper", "turnpike-steward", "turnpike-conf"):
+                    for name in ("turnpiked", *("turnpike-" + n for n in ("worker", "keeper", "steward", "conf", "usher"))):
+                        if not os.path.exists(os.path.join(build, name)):
+                            continue
                         put_program(os.path.join(d.dir, "bin", name), os.path.join(build, name))
                     d.ctl("upgrade", check=False)	# a steward of another build cannot pass the answer on
                     wait_for("upgrade %d" % n, lambda: d.text().count("every process is of version") == n + 1)
