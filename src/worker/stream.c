@@ -41,6 +41,7 @@ static void
 fail(struct worker *w, struct lane *l, struct conn *c, enum drop why)
 {
 	stat_drop(w->stat, why);
+	stream_write(w, l, c);		/* answers to what was in order */
 	stream_close(w, l, c);
 }
 

@@ -3,6 +3,7 @@
 """python3-aioice: its TURN transport, and two ICE agents that may use nothing but the relay."""
 import asyncio
 import os
+import ssl
 import sys
 import unittest
 
@@ -17,6 +18,10 @@ except ImportError:
         os.execv("/usr/bin/python3", ["/usr/bin/python3", *sys.argv])
     print("skipped: python3-aioice is not there")
     sys.exit(77)
+
+
+CONFIG = daemon.DEFAULT.replace("transport: udp }}", "transport: [ udp, tcp, tls ] }}") + \
+    "tls: {{ certificates: [ {{ certificate: cert.pem, key: key.pem }} ] }}\n"
 
 
 class Collect(asyncio.DatagramProtocol):
@@ -35,11 +40,25 @@ class Collect(asyncio.DatagramProtocol):
 
 class Aioice(unittest.IsolatedAsyncioTestCase):
     async def test_turn_transport(self):
-        with daemon.Daemon() as d:
+        await self.over()
+
+    async def test_turn_over_tcp(self):
+        await self.over(transport="tcp")
+
+    async def test_turn_over_tls(self):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        await self.over(transport="tcp", ssl=context)
+
+    async def over(self, **how):
+        with daemon.Daemon(CONFIG, start=False) as d:
+            daemon.certificate(d.dir)
+            d.start()
             loop = asyncio.get_running_loop()
             peer_transport, peer = await loop.create_datagram_endpoint(Collect, local_addr=("127.0.0.1", 0))
             transport, client = await turn.create_turn_endpoint(
-                Collect, server_addr=d.server, username="alice", password="wonderland", lifetime=600)
+                Collect, server_addr=d.server, username="alice", password="wonderland", lifetime=600, **how)
             there = peer_transport.get_extra_info("sockname")
             for i in range(100):
                 transport.sendto(b"ping %d" % i, there)

@@ -17,13 +17,16 @@ UCLIENT = os.path.join(COTURN, "usr/bin/turnutils_uclient")
 PEER = os.path.join(COTURN, "usr/bin/turnutils_peer")
 CONFIG = daemon.DEFAULT.replace(
     "addresses: [ 127.0.0.1 ]", 'addresses: [ 127.0.0.1, "::1" ]').replace(
-    "relay:", '  - {{ address: "::1", port: {port}, transport: [ udp ] }}\nrelay:')
+    "relay:", '  - {{ address: "::1", port: {port}, transport: [ udp ] }}\nrelay:').replace("transport: udp }}", "transport: [ udp, tcp, tls ] }}") + \
+    "tls: {{ certificates: [ {{ certificate: cert.pem, key: key.pem }} ] }}\n"
 
 
 class Uclient(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.d = daemon.Daemon(CONFIG)
+        cls.d = daemon.Daemon(CONFIG, start=False)
+        daemon.certificate(cls.d.dir)
+        cls.d.start()
         cls.peer_port = daemon.free_port()
         cls.peers = [subprocess.Popen([PEER, "-L", host, "-p", str(cls.peer_port)], stdin=subprocess.DEVNULL,
                                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for host in ("127.0.0.1", "::1")]
@@ -87,6 +90,16 @@ class Uclient(unittest.TestCase):
 
     def test_padding_and_large(self):
         self.run_client("-D", "-l", "1000")
+
+    # Without -s it takes channel numbers from the whole range of RFC 5766, which RFC 8656 has cut.
+    def test_tcp(self):
+        self.run_client("-t", "-s")
+
+    def test_tcp_relay_to_relay(self):
+        self.run_client("-t", "-s", "-y")
+
+    def test_tls(self):
+        self.run_client("-t", "-S", "-s")
 
     def test_rest_secret(self):
         argv = ["-W", daemon.SECRET]

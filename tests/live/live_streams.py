@@ -149,20 +149,11 @@ class Player(threading.Thread):
         self.join(within + 5)
 
 
-def certificate(directory):
-    """A self-signed one, made by openssl; its paths."""
-    crt, key = os.path.join(directory, "cert.pem"), os.path.join(directory, "key.pem")
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30",
-                    "-subj", "/CN=turn.test", "-addext", "subjectAltName=DNS:turn.test", "-out", crt, "-keyout", key],
-                   check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    os.chmod(key, 0o600)
-
-
 def tls_daemon(**kw):
     # The certificate lies beside the configuration, which names it by a relative path.
     d = daemon.Daemon(CONFIG.replace("[ udp, tcp ] }}", "[ udp, tcp, tls ] }}") +
                       "tls: {{ certificates: [ {{ certificate: cert.pem, key: key.pem }} ] }}\n", start=False, **kw)
-    certificate(d.dir)
+    daemon.certificate(d.dir)
     return d.start()
 
 

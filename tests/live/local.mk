@@ -14,6 +14,7 @@ TP_LIVE += %D%/live_init.py
 TP_LIVE += %D%/live_survival.py
 TP_LIVE += %D%/live_tcp.py
 TP_LIVE += %D%/live_streams.py
+TP_LIVE += %D%/live_tls.py
 TESTS += $(TP_LIVE)
 # The long versions: thousands of kills, as many allocations as the descriptor limit allows, the model.
 .PHONY: soak

@@ -1,0 +1,187 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""TURN over TLS: what is refused, certificates at a reload, ushers and workers that die around a handshake."""
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+import daemon                    # noqa: E402
+import turnclient as tc          # noqa: E402
+
+CONFIG = daemon.DEFAULT.replace("transport: udp }}", """transport: udp }}
+  - {{ address: 127.0.0.1, port: {tls}, transport: tls }}
+  - {{ address: 127.0.0.1, port: {proxy}, transport: tls, proxy_protocol: 127.0.0.0/8 }}""") + """
+tls: {{ certificates: [ {{ certificate: cert.pem, key: key.pem }} ] }}
+limits: {{ stream_deadline: 2s, handshake_timeout: 2s }}
+"""
+
+
+def context():
+    c = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    c.check_hostname = False
+    c.verify_mode = ssl.CERT_NONE
+    return c
+
+
+def until(condition, within=5.0):
+    end = time.monotonic() + within
+    while time.monotonic() < end and not condition():
+        time.sleep(0.02)
+    return condition()
+
+
+class Tls(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.tls, cls.proxy = daemon.free_port(kind=socket.SOCK_STREAM), daemon.free_port(kind=socket.SOCK_STREAM)
+        cls.d = daemon.Daemon(CONFIG, start=False, tls=cls.tls, proxy=cls.proxy)
+        daemon.certificate(cls.d.dir)
+        cls.d.start()
+
+    @classmethod
+    def tearDownClass(cls):
+        code = cls.d.stop()
+        assert code == 0, (code, cls.d.text())
+
+    def client(self, tls=True, port=None, **kw):
+        c = tc.StreamClient(("127.0.0.1", port or self.tls), "alice", "wonderland", tls=context() if tls else None,
+                            timeout=10, **kw)
+        self.addCleanup(c.close)
+        return c
+
+    def kill(self, role):
+        before = self.d.children(role)
+        for pid in before:
+            os.kill(pid, signal.SIGKILL)
+        self.assertTrue(until(lambda: len(self.d.children(role)) == len(before) and
+                              not set(self.d.children(role)) & set(before)))
+
+    def test_what_is_no_tls_is_closed(self):
+        for data in (b"GET / HTTP/1.1\r\n\r\n", tc.build(tc.BINDING, tc.REQUEST, b"0123456789ab"), b"\0" * 30):
+            c = self.client(tls=False)
+            c.raw(data)
+            self.assertTrue(c.is_closed(), data)
+
+    def test_half_a_hello_then_silence(self):
+        c = self.client(tls=False)
+        c.raw(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
+        end = time.monotonic() + 12
+        while not c.ended and time.monotonic() < end:
+            c.recv_raw(0.5)
+            c.buffer = b""              # an alert may come
+        self.assertTrue(c.ended)
+
+    def test_silence_after_the_handshake(self):
+        c = self.client()
+        self.assertIsNone(c.recv_raw(6))
+        self.assertTrue(c.ended)
+
+    def test_a_damaged_record_ends_it(self):
+        c = self.client()
+        c.allocate()
+        raw = socket.socket(fileno=os.dup(c.sock.fileno()))
+        raw.send(b"\x17\x03\x03\x00\x20" + b"x" * 32)
+        with self.assertRaises((OSError, AssertionError)):
+            c.sock.settimeout(5)
+            assert c.sock.recv(100) != b""
+        raw.close()
+        c.close()
+        self.assertTrue(until(lambda: self.d.status()["sessions"] == 0))
+
+    def test_proxy_header_before_tls(self):
+        c = self.client(port=self.proxy, header=b"PROXY TCP4 203.0.113.7 127.0.0.1 4567 3478\r\n")
+        self.assertEqual(c.binding(), ("203.0.113.7", 4567))
+
+    def test_close_frees_the_allocation(self):
+        c = self.client()
+        c.allocate()
+        self.assertEqual(self.d.status()["sessions"], 1)
+        c.close()
+        self.assertTrue(until(lambda: self.d.status()["sessions"] == 0))
+
+    def test_an_usher_and_workers_die(self):
+        c = self.client()
+        c.allocate()
+        self.kill("usher")
+        c.refresh(600)
+        again = self.client()
+        again.allocate()
+        self.kill("worker")
+        c.refresh(600)
+        again.refresh(600)
+        self.kill("usher")
+        again.refresh(600)
+
+    def test_a_handshake_survives_its_worker(self):
+        """The hello comes in two halves; the workers die in between."""
+        raw = socket.create_connection(("127.0.0.1", self.tls))
+        self.addCleanup(raw.close)
+        into, out = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = context().wrap_bio(into, out)
+        with self.assertRaises(ssl.SSLWantReadError):
+            tls.do_handshake()
+        hello = out.read()
+        raw.sendall(hello[:60])
+        time.sleep(0.3)
+        self.kill("worker")
+        raw.sendall(hello[60:])
+        raw.settimeout(5)
+        while True:
+            try:
+                tls.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                raw.sendall(out.read())
+                got = raw.recv(65536)
+                self.assertNotEqual(got, b"")
+                into.write(got)
+        tls.write(tc.build(tc.BINDING, tc.REQUEST, b"0123456789ab"))
+        raw.sendall(out.read())
+        into.write(raw.recv(65536))
+        self.assertEqual(tc.Message(tls.read(2000)).txid, b"0123456789ab")
+
+    def test_new_certificate_at_a_reload(self):
+        def shown():
+            c = self.client()
+            return c.sock.getpeercert(True)
+        old, first = self.client(), shown()
+        old.allocate()
+        daemon.certificate(self.d.dir)
+        self.d.ctl("reload")
+        self.assertTrue(until(lambda: shown() != first))
+        old.refresh(600)
+        with open(os.path.join(self.d.dir, "cert.pem"), "w") as f:
+            f.write("nonsense")
+        self.assertNotEqual(self.d.ctl("reload", check=False)[0], 0)
+        self.assertIsNotNone(shown())
+        old.refresh(600)
+        daemon.certificate(self.d.dir)
+
+    def test_s_client_with_key_update(self):
+        for version in ("-tls1_2", "-tls1_3"):
+            p = subprocess.Popen(["openssl", "s_client", "-connect", "127.0.0.1:%d" % self.tls, version, "-alpn", "stun.turn"],
+                                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            time.sleep(0.5)
+            if version == "-tls1_3":
+                for command in (b"K\n", b"k\n"):
+                    p.stdin.write(command)
+                    p.stdin.flush()
+                    time.sleep(0.2)
+            p.stdin.write(tc.build(tc.BINDING, tc.REQUEST, b"\0\0\0\0\0\0\0\0\0\0\0\0"))
+            p.stdin.flush()
+            time.sleep(0.5)
+            p.kill()
+            text = p.communicate()[0]
+            self.assertIn(b"ALPN protocol: stun.turn", text)
+            self.assertIn(bytes.fromhex("0101000c2112a442"), text)
+
+
+if __name__ == "__main__":
+    daemon.isolate()
+    unittest.main(verbosity=2, warnings="ignore")
