@@ -252,6 +252,26 @@ class Streams(unittest.TestCase):
         with tls_daemon() as d:
             self.play(d, self.tls(d, ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3), KILLS, self.one_kill)
 
+    def one_upgrade(self, d, rnd):
+        text = d.ctl("upgrade", check=False)[1]
+        self.assertIn("upgraded", text)
+        end = time.monotonic() + 10
+        while d.text().count("every process is of version") < d.text().count("has taken over") and time.monotonic() < end:
+            time.sleep(0.02)
+
+    def test_tcp_upgrade(self):
+        with daemon.Daemon(CONFIG) as d:
+            self.play(d, self.tcp(d), 3, self.one_upgrade)
+
+    def test_tls_upgrade(self):
+        with tls_daemon() as d:
+            self.play(d, self.tls(d, ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3), 3, self.one_upgrade)
+            ushers = list(d.children("usher"))
+            self.assertEqual(len(ushers), 1)
+            late = self.tls(d, ssl.TLSVersion.TLSv1_3)(7)	# a handshake with the new one
+            self.assertIsNotNone(late.binding())
+            late.close()
+
     def test_keeper_killed_while_clients_come(self):
         """A request that waits for a key is not lost with the keeper, nor with the worker."""
         with daemon.Daemon(CONFIG) as d:
