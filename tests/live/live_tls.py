@@ -60,7 +60,7 @@ class Tls(unittest.TestCase):
         for pid in before:
             os.kill(pid, signal.SIGKILL)
         self.assertTrue(until(lambda: len(self.d.children(role)) == len(before) and
-                              not set(self.d.children(role)) & set(before)))
+                              not set(self.d.children(role)) & set(before), 20))
 
     def test_what_is_no_tls_is_closed(self):
         for data in (b"GET / HTTP/1.1\r\n\r\n", tc.build(tc.BINDING, tc.REQUEST, b"0123456789ab"), b"\0" * 30):
