@@ -57,8 +57,7 @@ struct ledger_fd {			/* by descriptor number */
 #define LEDGER_FDS 1048576
 #define LEDGER_MAGIC 0x54504c44u
 struct ledger {
-	_Alignas(65536) uint32_t magic;		/* the size is one of whole pages, also where they are large */
-	uint32_t layout;
+	uint32_t magic, layout;
 	_Atomic uint32_t seq;			/* odd while it changes */
 	int32_t  pid;
 	uint64_t boot_ms, conf_generation, reloads, last_reload_ms;
@@ -69,5 +68,7 @@ struct ledger {
 	uint32_t relay_sockets, pool_sockets, reserved_sockets;
 	struct ledger_fd fd[LEDGER_FDS];	/* sparse */
 };
+/* Of the region: whole pages, also where they are large. */
+#define LEDGER_SIZE ((sizeof(struct ledger) + 65535) & ~(size_t)65535)
 
 #endif

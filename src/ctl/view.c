@@ -14,7 +14,6 @@
 #include "ctl_int.h"
 
 #define LEDGER_TRIES 1000
-#define LEDGER_SIZE ((sizeof(struct ledger) + 4095) & ~(size_t)4095)	/* as the supervisor makes it */
 
 const char *const census_transports[CENSUS_TRANSPORTS] = { "udp", "tcp", "tls", "dtls" };
 const char *const census_families[CENSUS_FAMILIES] = { "ipv4", "ipv6", "dual" };

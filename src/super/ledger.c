@@ -45,7 +45,7 @@ windows_plan(struct windows *w, uint64_t limit, unsigned shards)
 struct ledger *
 ledger_new(int *fd_ro)
 {
-	size_t size = sizeof(struct ledger);
+	size_t size = LEDGER_SIZE;
 	struct ledger *l;
 	int rw, r = region_make("turnpike-ledger", size, &rw, fd_ro);
 

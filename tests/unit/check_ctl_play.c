@@ -117,7 +117,7 @@ static void
 make_state(void)
 {
 	static const uint8_t seed[16] = { 1, 2, 3 };
-	size_t ledger_size = (sizeof(struct ledger) + 4095) & ~(size_t)4095;
+	size_t ledger_size = LEDGER_SIZE;
 	struct region keys;
 
 	p.worker_stat = region(&p.stat[0], STAT_SIZE);
