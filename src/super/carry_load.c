@@ -305,6 +305,16 @@ record(void *arg, const struct carry_record *r, const void *body)
 	}
 }
 
+/* Ushers whose pairs did not all come are ushers that nobody could talk to. */
+static void
+check_ushers(struct super *s)
+{
+	for (unsigned i = 0; i < s->regions.shards; i++)
+		for (unsigned k = 0; k < s->usher_count; k++)
+			if (s->usher_pair[i][k][0] < 0 || s->usher_pair[i][k][1] < 0)
+				s->usher_count = 0;
+}
+
 int
 carry_load(struct super *s, int fd, char *why, size_t len)
 {
@@ -319,6 +329,8 @@ carry_load(struct super *s, int fd, char *why, size_t len)
 	if (p == MAP_FAILED)
 		return refuse(&l, "the supervisor's state cannot be mapped: %s", strerror(errno));
 	e = carry_walk(p, (size_t)st.st_size, record, &l, why, len);
+	if (e == 0)
+		check_ushers(s);
 	munmap(p, (size_t)st.st_size);
 	return e;
 }

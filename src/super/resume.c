@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * resume.c: the new image of an upgrade.  Takes over what the old one carried, then replaces the children one by one:
- * workers, keeper, steward.  What fails before the first of them is touched, or because they do not come up, leads
+ * workers, keeper and ushers, steward.  What fails before the first of them is touched, or because they do not come up, leads
  * back to the old image.
  */
 #include "config.h"
@@ -179,38 +179,40 @@ super_resume(struct super *s, int state_fd, const char *failed)
 /* ---- one by one ----------------------------------------------------------------------------------- */
 
 static void
-stop_one(struct super *s, unsigned i)
+replace_one(struct super *s, unsigned i)
 {
 	struct msg_stop stop = { .h.type = MSG_STOP };
 
+	s->upgrade.old_generation[i] = s->ledger->child[i].generation;
 	(void)super_send(s, i, &stop, -1);
 	children_stopping(&s->children, i, clock_ms(), CHILD_STOP_MS, true);
+}
+
+/* Ushers with the keeper: what they have is handshakes, which clients begin again. */
+static bool
+belongs(const struct super *s, unsigned i, unsigned role)
+{
+	return s->ledger->child[i].role == role || (role == ROLE_KEEPER && s->ledger->child[i].role == ROLE_USHER);
 }
 
 static void
 replace(struct super *s, unsigned role, enum upgrade_state state)
 {
-	int i = children_find(&s->children, role, 0);
-
 	s->upgrade.state = state;
-	if (i >= 0) {
-		s->upgrade.old_generation = s->ledger->child[i].generation;
-		stop_one(s, (unsigned)i);
-	}
-	/* Ushers with the keeper: what they have is handshakes, which clients begin again. */
-	for (unsigned k = 0; role == ROLE_KEEPER && k < s->ledger->child_count; k++)
-		if (s->ledger->child[k].role == ROLE_USHER)
-			stop_one(s, k);
+	for (unsigned i = 0; i < s->ledger->child_count; i++)
+		if (belongs(s, i, role))
+			replace_one(s, i);
 	super_rearm(s);
 }
 
 static bool
 is_replaced(const struct super *s, unsigned role)
 {
-	int i = children_find(&s->children, role, 0);
-
-	return i < 0 || (s->ledger->child[i].state == CHILD_READY &&
-	    s->ledger->child[i].generation != s->upgrade.old_generation);
+	for (unsigned i = 0; i < s->ledger->child_count; i++)
+		if (belongs(s, i, role) && (s->ledger->child[i].state != CHILD_READY ||
+		    s->ledger->child[i].generation == s->upgrade.old_generation[i]))
+			return false;
+	return true;
 }
 
 /* A process of the new version that does not come up: the old image takes over again, with what there is. */

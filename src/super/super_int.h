@@ -298,7 +298,7 @@ struct upgrade {
 	int  report, state_fd;
 	tp_ms deadline;
 	int  back_exe, back_binary[ROLES];
-	uint32_t old_generation;	/* of the keeper or steward that is being replaced */
+	uint32_t old_generation[LEDGER_CHILDREN];	/* of the processes that are being replaced */
 	bool foreign, other_stats;	/* what was carried comes from a build with other messages, counters */
 	uint64_t conf_size;
 	const char *failed;		/* resumed because a new image failed: why */

@@ -20,7 +20,7 @@
 #define TICK_IDLE_MS 1000
 #define TICK_BUSY_MS 50
 #define PEER_BURST 32			/* messages of one worker before the others get their turn */
-#define STOP_MS 2000
+#define STOP_MS 1500		/* the supervisor kills after 2000 */
 #define REGION_MAX ((size_t)1 << 26)
 #define EXIT_INTERNAL 70
 

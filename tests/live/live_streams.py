@@ -215,7 +215,7 @@ class Streams(unittest.TestCase):
 
     def test_tcp_reload_and_rolling_restart(self):
         def between(d, rnd):
-            d.ctl(rnd.choice(("reload", "restart-workers")), check=False)
+            d.ctl(rnd.choice(("reload", "restart-workers", "upgrade")), check=False)
         with daemon.Daemon(CONFIG) as d:
             self.play(d, self.tcp(d), 6, between)
 
@@ -252,6 +252,7 @@ class Streams(unittest.TestCase):
         with tls_daemon() as d:
             self.play(d, self.tls(d, ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3), KILLS, self.one_kill)
 
+<<<<<<< HEAD
     def one_upgrade(self, d, rnd):
         text = d.ctl("upgrade", check=False)[1]
         self.assertIn("upgraded", text)
@@ -271,6 +272,49 @@ class Streams(unittest.TestCase):
             late = self.tls(d, ssl.TLSVersion.TLSv1_3)(7)	# a handshake with the new one
             self.assertIsNotNone(late.binding())
             late.close()
+=======
+    def test_whatever_an_operator_does(self):
+        """TCP and TLS across reloads, a resize 2 -> 1 -> 2, rolling restarts and upgrades; new ones come as before."""
+        with tls_daemon() as d:
+            tcp, tls = self.tcp(d), self.tls(d, ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
+            flows = [Flow(i, (tls if i % 2 else tcp)(i), random.Random(i)) for i in range(16)]
+            player = Player(flows)
+            player.start()
+            before = d.children()
+            ushers = set(d.children("usher"))
+            self.assertTrue(ushers)
+            for n, step in enumerate((("reload",), 1, ("upgrade",), 2, ("restart-workers",), ("upgrade",), ("reload",))):
+                heard = [f.answered for f in flows]
+                if isinstance(step, int):
+                    with open(d.config) as f:
+                        text = f.read()
+                    with open(d.config, "w") as f:
+                        f.write(text.replace("workers: %d" % (3 - step), "workers: %d" % step))
+                    d.ctl("reload")
+                    self.until(lambda: d.ready() and len(d.children("worker")) == step)
+                else:
+                    said = d.ctl(*step)[1]
+                    if step == ("upgrade",):
+                        self.assertIn("upgraded", said)
+                    self.until(d.ready)
+                self.until(lambda: all(f.errors or f.answered > h for f, h in zip(flows, heard)))
+                self.assertEqual(player.broken, [], str(step))
+                for connect in (tcp, tls, tls):         # the certificates and the ushers came along, too
+                    c = connect(100 + n)
+                    c.allocate()
+                    c.close()
+            self.until(lambda: d.text().count("every process is of version") == 2)
+            self.assertFalse(set(before) & set(d.children()))
+            self.assertEqual(len(d.children("usher")), len(ushers))
+            self.assertNotIn("killed by the supervisor", d.text())
+            self.check(d, player, flows)
+
+    def until(self, condition, within=15):
+        end = time.monotonic() + within
+        while time.monotonic() < end and not condition():
+            time.sleep(0.02)
+        self.assertTrue(condition())
+>>>>>>> carry
 
     def test_keeper_killed_while_clients_come(self):
         """A request that waits for a key is not lost with the keeper, nor with the worker."""

@@ -25,7 +25,7 @@ fresh(void)
 	ck_assert_ptr_nonnull(s->ledger);
 	children_init(&s->children, s->ledger, &super_children_ops, s);
 	pool_init(&s->pool, s->ledger, &s->win, super_pool_send, s);
-	s->exe_fd = s->upgrade.back_exe = s->http_fd = -1;
+	s->exe_fd = s->upgrade.back_exe = s->http_fd = s->certs_fd = -1;
 	for (unsigned i = 0; i < ROLES; i++)
 		s->binary[i] = s->upgrade.back_binary[i] = -1;
 	return s;
@@ -108,6 +108,94 @@ START_TEST(test_round)
 	close(fd);
 	drop(a);
 	drop(b);
+}
+END_TEST
+
+static struct super *
+with_ushers(void)
+{
+	struct super *s = example();
+	struct ledger_fd e = { .kind = LEDGER_LISTENER, .family = ADDR_V4, .stream = 1 };
+
+	s->certs_fd = 8;
+	s->certs_size = 4096;
+	s->usher_count = 2;
+	for (int k = 0; k < MSG_USHERS_MAX; k++)
+		s->regions.stat_usher[k] = (struct region){ 200 + k, 220 + k };
+	for (int i = 0; i < 2; i++)
+		for (int k = 0; k < 2; k++) {
+			s->usher_pair[i][k][0] = 80 + 4 * i + 2 * k;
+			s->usher_pair[i][k][1] = 81 + 4 * i + 2 * k;
+		}
+	s->ledger->child[children_row(&s->children, ROLE_USHER, 1)].state = CHILD_READY;
+	ledger_set(s->ledger, 110, e);
+	e = (struct ledger_fd){ .kind = LEDGER_STREAM, .row = 2 };
+	e.shard = 1;
+	ledger_set(s->ledger, 170, e);
+	s->conf.listeners[0].transports = CONF_TCP | CONF_TLS;
+	return s;
+}
+
+START_TEST(test_streams)
+{
+	struct super *a = with_ushers(), *b = fresh();
+	char why[WHY_MAX];
+	int fd = carry_save(a);
+
+	ck_assert_int_eq(carry_load(b, fd, why, sizeof why), 0);
+	ck_assert_int_eq(b->certs_fd, 8);
+	ck_assert_uint_eq(b->certs_size, 4096);
+	ck_assert_uint_eq(b->usher_count, 2);
+	ck_assert_int_eq(b->regions.stat_usher[MSG_USHERS_MAX - 1].rw, 200 + MSG_USHERS_MAX - 1);
+	ck_assert_int_eq(b->regions.stat_usher[0].ro, 220);
+	for (int i = 0; i < 2; i++)
+		for (int k = 0; k < 2; k++) {
+			ck_assert_int_eq(b->usher_pair[i][k][0], 80 + 4 * i + 2 * k);
+			ck_assert_int_eq(b->usher_pair[i][k][1], 81 + 4 * i + 2 * k);
+		}
+	ck_assert_int_ge(children_find(&b->children, ROLE_USHER, 1), 0);
+	ck_assert_uint_eq(b->ledger->fd[110].stream, 1);
+	ck_assert_uint_eq(b->ledger->fd[160].stream, 0);
+	ck_assert_uint_eq(b->ledger->fd[170].kind, LEDGER_STREAM);
+	ck_assert_uint_eq(b->ledger->fd[170].row, 2);
+	ck_assert_uint_eq(b->ledger->fd[170].shard, 1);
+	ck_assert_uint_eq(b->conf.listeners[0].transports, CONF_TCP | CONF_TLS);
+	close(fd);
+	drop(b);
+	/* A pair that did not come: nobody could talk to that usher. */
+	b = fresh();
+	a->usher_pair[1][0][1] = -1;
+	fd = carry_save(a);
+	ck_assert_int_eq(carry_load(b, fd, why, sizeof why), 0);
+	ck_assert_uint_eq(b->usher_count, 0);
+	close(fd);
+	drop(a);
+	drop(b);
+}
+END_TEST
+
+static unsigned seen[256];
+
+static void
+see(int fd)
+{
+	if (fd >= 0 && fd < (int)TP_COUNT(seen))
+		seen[fd]++;
+}
+
+/* What is not named closes itself. */
+START_TEST(test_descriptors)
+{
+	struct super *s = with_ushers();
+
+	memset(seen, 0, sizeof seen);
+	carry_each_fd(s, see);
+	for (unsigned k = 0; k < MSG_USHERS_MAX; k++)
+		ck_assert(seen[200 + k] == 1 && seen[220 + k] == 1);
+	for (unsigned fd = 80; fd < 88; fd++)
+		ck_assert_uint_eq(seen[fd], 1);
+	ck_assert(seen[8] == 1 && seen[110] == 1 && seen[160] == 1 && seen[161] == 1 && seen[170] == 1);
+	drop(s);
 }
 END_TEST
 
@@ -251,6 +339,8 @@ suite_carry(void)
 	TCase *t = tcase_create("state");
 
 	tcase_add_test(t, test_round);
+	tcase_add_test(t, test_streams);
+	tcase_add_test(t, test_descriptors);
 	tcase_add_test(t, test_unknown);
 	tcase_add_test(t, test_layouts);
 	tcase_add_test(t, test_damage);
