@@ -252,7 +252,6 @@ class Streams(unittest.TestCase):
         with tls_daemon() as d:
             self.play(d, self.tls(d, ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3), KILLS, self.one_kill)
 
-<<<<<<< HEAD
     def one_upgrade(self, d, rnd):
         text = d.ctl("upgrade", check=False)[1]
         self.assertIn("upgraded", text)
@@ -272,7 +271,7 @@ class Streams(unittest.TestCase):
             late = self.tls(d, ssl.TLSVersion.TLSv1_3)(7)	# a handshake with the new one
             self.assertIsNotNone(late.binding())
             late.close()
-=======
+
     def test_whatever_an_operator_does(self):
         """TCP and TLS across reloads, a resize 2 -> 1 -> 2, rolling restarts and upgrades; new ones come as before."""
         with tls_daemon() as d:
@@ -314,7 +313,6 @@ class Streams(unittest.TestCase):
         while time.monotonic() < end and not condition():
             time.sleep(0.02)
         self.assertTrue(condition())
->>>>>>> carry
 
     def test_keeper_killed_while_clients_come(self):
         """A request that waits for a key is not lost with the keeper, nor with the worker."""
