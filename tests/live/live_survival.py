@@ -11,6 +11,7 @@ import resource
 import shutil
 import signal
 import socket
+import ssl
 import struct
 import subprocess
 import sys
@@ -301,6 +302,40 @@ class Survival(unittest.TestCase):
             self.assertIn("upgraded", d.ctl("upgrade")[1])
             wait_for("ready", d.ready)
             self.check(d, load.finish(), flows=200)
+
+    def test_upgrade_with_ushers_that_fail(self):
+        """Ushers are told last but one; their failure leads back, too, and TLS is served again."""
+        tls = daemon.free_port(kind=socket.SOCK_STREAM)
+        text = CONFIG.replace("transport: udp }}", "transport: udp }}\n  - {{ address: 127.0.0.1, port: {tls}, transport: tls }}") + \
+            "tls: {{ certificates: [ {{ certificate: cert.pem, key: key.pem }} ] }}\n"
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+
+        def connect():
+            return tc.StreamClient(("127.0.0.1", tls), "alice", "wonderland", tls=context, timeout=15)
+        with daemon.Daemon(text, start=False, workers=2, tls=tls) as d:
+            daemon.certificate(d.dir)
+            private_copy(d.dir + "/bin")
+            d.turnpiked, d.libexec = d.dir + "/bin/turnpiked", d.dir + "/bin"
+            d.start()
+            with connect() as c, daemon.Peer() as p:
+                c.allocate()
+                c.bind(0x4000, p.addr)
+                put_program(d.dir + "/bin/turnpike-usher", "/bin/false")
+                code, text = d.ctl("upgrade", check=False)
+                self.assertNotEqual(code, 0, text)
+                self.assertIn("of the new version does not start", text)
+                wait_for("ready", d.ready)
+                put_program(d.dir + "/bin/turnpike-usher", os.path.join(daemon.paths()[2], "turnpike-usher"))
+                for _ in range(2):
+                    with connect() as other:
+                        other.allocate()
+                    c.channel_data(0x4000, b"still here")
+                    self.assertEqual(p.recv()[0], b"still here")
+                    p.send(b"and back", c.relayed)
+                    self.assertEqual(c.data(), (0x4000, b"and back"))
+                    self.assertIn("upgraded", d.ctl("upgrade")[1])
+                    wait_for("ready", d.ready)
 
     def test_hung_worker(self):
         with self.daemon() as d:
