@@ -328,7 +328,7 @@ option_print(const struct conf *c, const struct option_row *o, char *out, size_t
 			snprintf(out, len, "auto");
 			return;
 		}
-		/* fall through */
+		__attribute__((fallthrough));
 	case OPT_INT:
 	case OPT_TIME:
 	case OPT_SIZE:

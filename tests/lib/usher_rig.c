@@ -203,7 +203,7 @@ rig_start(struct rig *r)
 	RIG_ASSERT(poll(&p, 1, 10000) == 1);
 	if (ipc_recv(r->control, ROLE_USHER, ROLE_SUPER, &m, &fd) != 1 || m.h.type != MSG_READY) {
 		rig_say(r);
-		RIG_ASSERT(!"READY");
+		RIG_ASSERT(m.h.type == MSG_READY);
 	}
 }
 

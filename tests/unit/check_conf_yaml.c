@@ -98,7 +98,7 @@ START_TEST(text_stays_text)
 END_TEST
 
 static const char *const accepted[] = {
-	"", "# nothing\n", "---\n", "---\n{}\n...\n", "auth:\n  # all commented out\nlog:\n", "\xef\xbb\xbf" "auth: { realm: x }\n",
+	"", "# nothing\n", "---\n", "---\n{}\n...\n", "auth:\n  # all commented out\nlog:\n", ("\xef\xbb\xbf" "auth: { realm: x }\n"),
 	"auth:\n  realm: x # tab\tin a comment\n", "metrics: { port: \"9641\" }\n", "log: { target: /var/log/turnpike.log }\n",
 	"? auth\n: { realm: x }\n", "peers: { deny: 10.0.0.0/8 }\n", "peers: { deny: [] }\n",
 	"relay: { default_lifetime: 30m, max_lifetime: 30m }\n", "process: { workers: 2, shards: 2 }\n",
