@@ -84,7 +84,7 @@ build_hello(struct worker *w, struct flow *f, uint8_t *buf)
 {
 	const struct addr *peer = &w->peers[f->peer].addr;
 
-	channel_header(buf, CHANNEL_MAX, sizeof *peer);
+	channel_header(buf, BARE_CHANNEL, sizeof *peer);
 	memcpy(buf + CHANNEL_HEADER, peer, sizeof *peer);
 	put_u16(buf + CHANNEL_HEADER + sizeof *peer, f->channel);
 	return CHANNEL_HEADER + sizeof *peer + 2;

@@ -21,6 +21,7 @@ enum { UP, DOWN };			/* client to peer, peer to client */
  *
  * Native byte order: who writes it reads it.  The checksum covers everything, the length included.
  */
+#define BARE_CHANNEL 0x4fff		/* of the hello that tests/bench/forwarder.c understands */
 #define PAYLOAD_MIN 32
 #define PAYLOAD_MAX 1400
 struct stamp { uint32_t flow; uint8_t dir; uint64_t seq, time; };

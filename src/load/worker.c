@@ -143,7 +143,7 @@ flow_input(struct worker *w, struct flow *f, const uint8_t *p, size_t n, uint64_
 	struct channel_data c;
 
 	if (n >= 2 && frame_kind(p[0]) == FRAME_CHANNEL) {
-		if (w->o->bare && get_u16(p) == CHANNEL_MAX)
+		if (w->o->bare && get_u16(p) == BARE_CHANNEL)
 			ctl_input(w, f, p, n, now);
 		else if (channel_parse(&c, p, n) != STUN_OK)
 			f->side[DOWN].damaged++;
