@@ -57,8 +57,8 @@ struct turn_policy {
 };
 
 /*
- * The one decision, on every path and in both directions.  `peer` as the client names it.  The order is
- * research order: never; own relay ports (allowed: two clients of this server meet); own host; deny; allow list;
+ * The one decision, on every path and in both directions.  `peer` as the client names it.  The order:
+ * never; peers.deny (it wins over every allow); own relay ports (two clients of this server meet); own host; allow list;
  * built-in internal ranges unless allow_private.  Port 0 means "any port" (permissions are by address): then own
  * addresses are allowed when some port of theirs is.  `rule` (may be NULL): the CIDR that decided.
  */
