@@ -316,9 +316,11 @@ class Streams(unittest.TestCase):
 
     def until(self, condition, within=15):
         end = time.monotonic() + within
-        while time.monotonic() < end and not condition():
+        while time.monotonic() < end:
+            if condition():
+                return
             time.sleep(0.02)
-        self.assertTrue(condition())
+        self.fail("not within %d s" % within)
 
     def test_keeper_killed_while_clients_come(self):
         """A request that waits for a key is not lost with the keeper, nor with the worker."""

@@ -31,7 +31,9 @@ def context():
 
 def until(condition, within=5.0):
     end = time.monotonic() + within
-    while time.monotonic() < end and not condition():
+    while time.monotonic() < end:
+        if condition():
+            return True
         time.sleep(0.02)
     return condition()
 
@@ -56,6 +58,8 @@ class Tls(unittest.TestCase):
         return c
 
     def kill(self, role):
+        """Kill all of a role, at least one, and wait for as many others."""
+        self.assertTrue(until(lambda: self.d.children(role), 20))
         before = self.d.children(role)
         for pid in before:
             os.kill(pid, signal.SIGKILL)
