@@ -19,5 +19,5 @@ TESTS += $(TP_LIVE)
 # The long versions: thousands of kills, as many allocations as the descriptor limit allows, the model.
 .PHONY: soak
 soak: all spin
-	TP_SOAK=1 $(MAKE) check TESTS='%D%/live_survival.py'
+	TP_SOAK=1 $(MAKE) check TESTS='%D%/live_survival.py %D%/live_streams.py'
 EXTRA_DIST += $(TP_LIVE) tests/lib/turnclient.py tests/lib/daemon.py
