@@ -153,6 +153,7 @@ class Floods(unittest.TestCase):
     def settled(self, d, came):
         """All have been seen, and no more are left than the cap leaves."""
         text = d.http("/metrics")[1].splitlines()
+        self.assertLessEqual(d.counter("half_open_handshakes"), TOTAL)
         opened, closed = (sum(int(x.split()[1]) for x in text if x.startswith("turnpike_connections_%s_total" % what))
                           for what in ("opened", "closed"))
         return opened >= came and opened - closed <= TOTAL
@@ -173,6 +174,7 @@ class Floods(unittest.TestCase):
                 self.assertTrue(until(lambda: self.settled(d, first + count)))
                 self.served(d)
             grown = memory(d) - before
+            self.assertGreaterEqual(d.counter("handshake_failures", reason="crowded"), len(held) - TOTAL)
             print("%d half-open handshakes: %+.1f MB after the first %d" % (len(held), grown / MB, some), flush=True)
             # 10,000 OpenSSL objects would be 600 MB; the rest is what the kernel and malloc round.
             self.assertLess(grown, 24 * MB)
@@ -214,6 +216,7 @@ class Floods(unittest.TestCase):
                     break
                 got += more
             self.assertEqual(got[:1], b"\x16")
+            self.assertTrue(until(lambda: d.counter("handshakes", result="failed") == 1))
             self.assertTrue(until(lambda: d.counter("connections_closed") == d.counter("connections_opened")))
 
     def test_what_belongs_to_another_port(self):
