@@ -16,7 +16,7 @@
 
 #include "worker_int.h"
 
-#define WISH_MS  250u			/* pools are looked at this often */
+#define WISH_MS  2u			/* pools are looked at this often */
 #define ASKED_MS 2000u			/* a WANT that brought nothing may be repeated after this */
 #define QUIET_MS 5000u			/* after a RECALL */
 
