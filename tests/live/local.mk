@@ -20,4 +20,9 @@ TESTS += $(TP_LIVE)
 .PHONY: soak
 soak: all spin
 	TP_SOAK=1 $(MAKE) check TESTS='%D%/live_survival.py'
+# All live tests on the engines that `auto` does not take where the kernel merges.
+.PHONY: check-engines
+check-engines: all
+	TP_ENGINE=plain $(MAKE) check TESTS='$(TP_LIVE)'
+	TP_ENGINE=mmsg $(MAKE) check TESTS='$(TP_LIVE)'
 EXTRA_DIST += $(TP_LIVE) tests/lib/turnclient.py tests/lib/daemon.py
