@@ -91,15 +91,17 @@ class Uclient(unittest.TestCase):
     def test_padding_and_large(self):
         self.run_client("-D", "-l", "1000")
 
-    # Without -s it takes channel numbers from the whole range of RFC 5766, which RFC 8656 has cut.
     def test_tcp(self):
-        self.run_client("-t", "-s")
+        self.run_client("-t")
 
-    def test_tcp_relay_to_relay(self):
+    def test_tcp_indications_relay_to_relay(self):
         self.run_client("-t", "-s", "-y")
 
     def test_tls(self):
-        self.run_client("-t", "-S", "-s")
+        self.run_client("-t", "-S")
+
+    def test_tls_indications_relay_to_relay(self):
+        self.run_client("-t", "-S", "-s", "-y")
 
     def test_rest_secret(self):
         argv = ["-W", daemon.SECRET]

@@ -25,4 +25,5 @@ soak: all spin
 check-engines: all
 	TP_ENGINE=plain $(MAKE) check TESTS='$(TP_LIVE)'
 	TP_ENGINE=mmsg $(MAKE) check TESTS='$(TP_LIVE)'
+	TP_SOAK=1 $(MAKE) check TESTS='%D%/live_survival.py %D%/live_streams.py'
 EXTRA_DIST += $(TP_LIVE) tests/lib/turnclient.py tests/lib/daemon.py
