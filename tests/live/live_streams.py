@@ -178,7 +178,7 @@ class Streams(unittest.TestCase):
         killed = sorted(before) if rnd.random() < 0.2 else [rnd.choice(sorted(before))]
         for pid in killed + (sorted(d.children("usher")) if rnd.random() < 0.1 else []):
             os.kill(pid, signal.SIGKILL)
-        end = time.monotonic() + 20
+        end = time.monotonic() + 30
         while time.monotonic() < end:
             now = d.children("worker")
             if len(now) == len(before) and not set(now) & set(killed):
@@ -317,7 +317,7 @@ class Streams(unittest.TestCase):
             self.check(d, player, flows)
             self.assertEqual([(f.sent - f.heard, f.sent - f.echoed) for f in flows], [(0, 0)] * len(flows))
 
-    def until(self, condition, within=15):
+    def until(self, condition, within=30):
         end = time.monotonic() + within
         while time.monotonic() < end:
             if condition():
