@@ -30,7 +30,7 @@ outbox_put(struct worker *w, const void *msg, size_t size)
 {
 	struct outbox *o = &w->outbox;
 
-	if (o->tail + size > o->max) {
+	if (o->head > 0 && o->tail + size > o->max) {
 		memmove(o->bytes, o->bytes + o->head, o->tail - o->head);
 		o->tail -= o->head;
 		o->head = 0;
