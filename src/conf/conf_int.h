@@ -156,6 +156,8 @@ struct certs *certs_block(struct load *l, size_t *len);
 
 /* ---- suggest.c -------------------------------------------------------------------------------- */
 
+/* "; did you mean X?", else ": allowed: " and all of them. */
+const char *suggest_or_list(struct load *l, const char *wrong, const char *const *names, unsigned count);
 /* "" or "; did you mean X?" among names[count]. */
 const char *suggest(struct load *l, const char *wrong, const char *const *names, unsigned count);
 const char *suggest_option(struct load *l, const char *prefix, const char *wrong);

@@ -121,6 +121,9 @@ class Daemon:
             # Root of a test has no `turnpike` user; the children become this one.
             self.args += ["--set", "process.user=" + os.environ.get("TP_USER", "nobody")]
             os.chmod(self.dir, 0o755)
+        # make check-engines: every live test on another engine than `auto` would take, but for those that choose one.
+        if os.environ.get("TP_ENGINE") and "engine:" not in (config or ""):
+            self.args += ["--set", "io.engine=" + os.environ["TP_ENGINE"]]
         self.process = None
         if start:
             self.start()
