@@ -228,7 +228,9 @@ struct conn_rec {
 	uint64_t in_parsed, plain_parsed, plain_head, out_head;
 	struct ring_ref in, plain, out;
 	_Alignas(8) uint8_t seal_pos[32];	/* struct seal_pos of tp/seal.h */
-	uint32_t flags, zero[3];
+	uint32_t flags;
+	uint32_t update_window, updates;	/* KeyUpdates received in the last window that had one */
+	uint32_t zero;
 };
 _Static_assert(sizeof(struct conn_rec) == 128, "a record is two cache lines");
 struct conn {

@@ -16,6 +16,7 @@ TP_LIVE += %D%/live_tcp.py
 TP_LIVE += %D%/live_streams.py
 TP_LIVE += %D%/live_tls.py
 TP_LIVE += %D%/live_doctor.py
+TP_LIVE += %D%/live_floods.py
 TESTS += $(TP_LIVE)
 # The long versions: a death at each marked point 100 times and 10,000 at random, thousands of kills of the daemon's
 # workers, as many allocations as the descriptor limit allows, the model.
