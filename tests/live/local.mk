@@ -15,9 +15,10 @@ TP_LIVE += %D%/live_survival.py
 TP_LIVE += %D%/live_tcp.py
 TP_LIVE += %D%/live_streams.py
 TP_LIVE += %D%/live_tls.py
+TP_LIVE += %D%/live_dtls.py
 TESTS += $(TP_LIVE)
 # The long versions: thousands of kills, as many allocations as the descriptor limit allows, the model.
 .PHONY: soak
 soak: all spin
 	TP_SOAK=1 $(MAKE) check TESTS='%D%/live_survival.py'
-EXTRA_DIST += $(TP_LIVE) tests/lib/turnclient.py tests/lib/daemon.py
+EXTRA_DIST += $(TP_LIVE) tests/lib/turnclient.py tests/lib/daemon.py tests/lib/dtlsclient.py
