@@ -333,6 +333,8 @@ void cross_conn_recount(struct cross *c, struct shard *s);
 /* Reservation tokens (RFC 8656 7.2): single use, 30 s, bound to the user, redeemable from any shard. */
 #define TOKEN_LIFETIME 30
 struct reservation { uint64_t token, user; uint32_t id, expiry; };	/* id: the supervisor's name for the socket */
+/* Whose a reservation is: of a name without a stable part (a bare timestamp) the whole name decides. */
+static inline uint64_t reservation_owner(uint64_t user, uint64_t name) { return user != 0 ? user : name; }
 int  token_put(struct cross *c, const struct reservation *r, tp_ms now);	/* -ENOSPC, -EEXIST, -ETIMEDOUT */
 /* 0 and a copy; -ENOENT for unknown, expired or another user's. Does not consume (cross_open does). */
 int  token_look(struct cross *c, uint64_t token, uint64_t user, tp_ms now, struct reservation *r);
