@@ -33,7 +33,8 @@ SRC = os.path.abspath(os.environ.get("top_srcdir", os.path.join(HERE, "..", ".."
 BUILD = os.path.abspath(os.environ.get("top_builddir", "."))
 sys.path.insert(0, os.path.join(HERE, "..", "lib"))
 LOAD = os.path.join(BUILD, "src", "prog", "turnpike-load")
-CREDENTIALS = ["--user", "alice", "--password", "wonderland"]
+PASSWORD = "of-make-bench-and-nobody-else-7d41"      # a documented one is refused off loopback
+CREDENTIALS = ["--user", "alice", "--password", PASSWORD]
 
 
 def tree(pid):
@@ -163,7 +164,7 @@ class Coturn(Server):
         root = os.environ["TP_COTURN"]
         libs = glob.glob(root + "/usr/lib/*-linux-gnu")
         env = dict(os.environ, LD_LIBRARY_PATH=":".join(libs))
-        self.spawn([root + "/usr/bin/turnserver", "-n", "-u", "alice:wonderland", "-a", "-r", "x", "-L", self.net.address,
+        self.spawn([root + "/usr/bin/turnserver", "-n", "-u", "alice:" + PASSWORD, "-a", "-r", "x", "-L", self.net.address,
                     "-E", self.net.address, "-p", str(self.port), "--allow-loopback-peers", "--cli-password=x", "--no-tls",
                     "--no-dtls", "--no-cli", "--log-file=" + self.dir + "/log", "--simple-log",
                     "--pidfile=" + self.dir + "/pid", "--db=" + self.dir + "/db"], env)
@@ -173,7 +174,7 @@ class Coturn(Server):
 CONFIG = """
 auth:
   realm: example.org
-  users: {{ alice: wonderland }}
+  users: {{ alice: '{password}' }}
 listeners:
   - {{ address: {address}, port: {port}, transport: udp }}
 {more}relay:
@@ -199,7 +200,7 @@ class Turnpike(Server):
         prog = os.path.join(BUILD, "src", "prog")
         config = os.path.join(self.dir, "turnpike.yaml")
         with open(config, "w") as f:
-            f.write(CONFIG.format(port=self.port, address=self.net.address, workers=self.workers, more=self.more,
+            f.write(CONFIG.format(port=self.port, password=PASSWORD, address=self.net.address, workers=self.workers, more=self.more,
                                   engine=self.engine))
         os.chmod(self.dir, 0o755)
         user = ["--set", "process.user=nobody"] if os.geteuid() == 0 else []
@@ -418,7 +419,7 @@ def stream_clients(s, port, secure, n):
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     clients = []
     for _ in range(n):
-        c = tc.StreamClient((s.net.address, port), "alice", "wonderland", timeout=10, tls=context if secure else None)
+        c = tc.StreamClient((s.net.address, port), "alice", PASSWORD, timeout=10, tls=context if secure else None)
         c.allocate()
         clients.append(c)
     return clients
@@ -507,14 +508,14 @@ def one_net(net, names, o, out):
 
 def main():
     o = options()
-    lines, nets, extra = [], [], []
+    lines, nets, extra, loopback = [], [], [], Net("lo")
 
     def out(text):
         print(text, flush=True)
         lines.append(text)
 
     def fresh(name):
-        extra.append(make(name, o.server_cpu, nets[0]))
+        extra.append(make(name, o.server_cpu, loopback))
         return extra[-1]
     names = available(o.servers.split(","))
     try:
@@ -528,8 +529,8 @@ def main():
         if not o.skip_memory:
             memory_table(fresh, tp[:1] + [n for n in names if n == "coturn"], o, out)
             if tp:
-                idle_table(o, nets[0], out)
-                stream_memory_table(o, nets[0], out)
+                idle_table(o, loopback, out)
+                stream_memory_table(o, loopback, out)
     finally:
         for s in extra:
             s.stop()

@@ -59,6 +59,7 @@ struct out {
 };
 
 static int listener, ep;
+static struct addr self;			/* the listener's, and of every relay socket */
 static bool gso, connected;
 static int raw = -1;
 static struct flow *flows[FLOWS_MAX], *touched[OUT_MAX];
@@ -139,7 +140,7 @@ static void
 hello(struct flow **place, const struct addr *from, const uint8_t *p, size_t n)
 {
 	struct sockaddr_storage ss;
-	struct addr peer, relay = *from;
+	struct addr peer, relay = self;
 	struct epoll_event ev = { .events = EPOLLIN };
 	uint8_t answer[HEAD + sizeof relay];
 	socklen_t len;
@@ -372,6 +373,7 @@ main(int argc, char **argv)
 	if (want_raw && (raw = socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW)) < 0)
 		fatal(EX_OSERR, "forwarder: raw socket: %s", strerror(errno));
 	signal(SIGPIPE, SIG_IGN);
+	self = a;
 	slots = malloc((size_t)SLOTS * SLOT);
 	relay_slots = malloc((size_t)OUT_MAX * 2048);
 	len = addr_to_sockaddr(&a, &ss);
