@@ -86,6 +86,9 @@ struct secret_entry {
 struct cert_entry {			/* of one certificate */
 	const char *chain, *key, *password;
 	size_t chain_len, key_len, password_len;
+	uint8_t names[32];		/* the same for the same set of names, in any order */
+	int kind;			/* of key */
+	bool early;			/* not valid yet */
 };
 struct load {
 	const struct conf_request *rq;

@@ -118,7 +118,7 @@ warnings_data(const struct view *v, const struct ledger *l)
 	return list;
 }
 
-static json_t *
+json_t *
 status_data(struct view *v, tp_ms now)
 {
 	const struct census *census = view_census(v, now, 0);
@@ -275,7 +275,7 @@ put_counter(json_t *o, bool all, const char *name, const char *labels, uint64_t 
 	json_object_set_new(o, key, json_integer((json_int_t)n));
 }
 
-static json_t *
+json_t *
 counters_data(const struct view *v, bool all)
 {
 	json_t *o = json_object();

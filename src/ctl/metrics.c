@@ -184,6 +184,25 @@ write_processes(const struct ledger *l, FILE *f)
 		    l->child[i].index, l->child[i].deaths);
 }
 
+/* The label is the path in the configuration, escaped as OpenMetrics wants it. */
+static void
+write_certificates(const struct conf *c, FILE *f)
+{
+	family(f, "certificate_expiry_timestamp_seconds", "gauge", "When the certificate in this file ends");
+	for (uint32_t i = 0; c != NULL && i < c->certificate_count; i++) {
+		fputs(NAME "certificate_expiry_timestamp_seconds{certificate=\"", f);
+		for (const char *p = c->certificates[i].certificate; *p != '\0'; p++) {
+			if (*p == '"' || *p == '\\')
+				fputc('\\', f);
+			if ((unsigned char)*p >= 0x20 && (unsigned char)*p < 0x7f)
+				fputc(*p, f);
+			else
+				fputc('?', f);
+		}
+		fprintf(f, "\"} %lld\n", (long long)c->certificates[i].not_after);
+	}
+}
+
 static void
 one(FILE *f, const char *name, const char *type, const char *help, uint64_t value)
 {
@@ -207,6 +226,7 @@ metrics_write(struct view *v, tp_ms now, FILE *f)
 	one(f, "reloads", "counter", "Reloads of the configuration", l->reloads);
 	one(f, "reserved_sockets", "gauge", "Relay sockets kept for a RESERVATION-TOKEN", l->reserved_sockets);
 	one(f, "log_lines_lost", "counter", "Log lines that the log target did not take", v->target != NULL ? v->target->lost : 0);
+	write_certificates(v->conf, f);
 	write_sessions(v, now, f);
 	write_counters(v, f);
 	write_drops(v, f);

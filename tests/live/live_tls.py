@@ -29,7 +29,7 @@ def context():
     return c
 
 
-def until(condition, within=5.0):
+def until(condition, within=30.0):
     end = time.monotonic() + within
     while time.monotonic() < end:
         if condition():
