@@ -400,6 +400,30 @@ class Signals(Base):
             self.assertEqual(p.recv(), (b"and now", c.relayed))
             taken.close()
 
+    def test_hangup_reads_credential_files_again(self):
+        """Rotation: the YAML names files and stays as it is; what the files hold has changed."""
+        old, new = "the-old-secret-of-the-rotation-01234567", "the-new-secret-of-the-rotation-01234567"
+        config = daemon.DEFAULT.replace('{{ value: "%s" }}' % daemon.SECRET, "{{ file: s }}").replace(
+            "alice: wonderland", "alice: {{ password_file: p }}")
+        with daemon.Daemon(config, files={"s": old + "\n", "p": "wonderland\n"}) as d:
+            def code(*credentials):
+                with tc.Client(d.server, *credentials) as c:
+                    try:
+                        c.allocate()
+                    except tc.TurnError as e:
+                        return e.code
+                    c.refresh(0)
+                    return 200
+            self.assertEqual([code("alice", "wonderland"), code(*tc.rest_credentials(old, "x"))], [200, 200])
+            for name, text in (("s", new), ("p", "through the glass")):
+                with open(os.path.join(d.dir, name), "w") as f:
+                    f.write(text + "\n")
+            d.process.send_signal(signal.SIGHUP)
+            self.assertTrue(wait_for(lambda: code(*tc.rest_credentials(new, "x")) == 200, 20))
+            self.assertTrue(wait_for(lambda: code("alice", "through the glass") == 200, 20))
+            self.assertTrue(wait_for(lambda: code("alice", "wonderland") == 401, 20))
+            self.assertTrue(wait_for(lambda: code(*tc.rest_credentials(old, "x")) == 401, 20))
+
     def test_hangup_storm(self):
         with daemon.Daemon() as d, tc.Client(d.server, "alice", "wonderland") as c:
             c.allocate()
