@@ -31,7 +31,7 @@ enum conf_tls { CONF_TLS12, CONF_TLS13 };
 
 enum conf_transport { CONF_UDP = 1, CONF_TCP = 2, CONF_TLS = 4, CONF_DTLS = 8 };
 /* Transports that listeners may ask for in this version; the reader refuses the others. */
-#define CONF_TRANSPORTS_BUILT (CONF_UDP | CONF_TCP | CONF_TLS)
+#define CONF_TRANSPORTS_BUILT (CONF_UDP | CONF_TCP | CONF_TLS | CONF_DTLS)
 #define CONF_STREAMS (CONF_TCP | CONF_TLS)	/* transports that connect */
 #define CONF_PROXIES_MAX 8
 

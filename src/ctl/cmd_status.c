@@ -250,17 +250,25 @@ cmd_limits(struct job *j)
 /* ---- counters ---------------------------------------------------------------------------------------- */
 
 static uint64_t
+of_one(const struct stats *s, size_t offset)
+{
+	if (s == NULL || s->magic != STAT_MAGIC)
+		return 0;
+	return view_read((const uint64_t *)(const void *)((const char *)s + offset));
+}
+
+static uint64_t
 sum(const struct view *v, size_t offset)
 {
 	const struct stats *others[] = { v->super, v->keeper, v->steward };
 	uint64_t n = 0;
 
-	for (unsigned i = 0; i < MSG_SHARDS_MAX + TP_COUNT(others); i++) {
-		const struct stats *s = i < MSG_SHARDS_MAX ? v->worker[i] : others[i - MSG_SHARDS_MAX];
-
-		if (s != NULL && s->magic == STAT_MAGIC)
-			n += view_read((const uint64_t *)(const void *)((const char *)s + offset));
-	}
+	for (unsigned i = 0; i < MSG_SHARDS_MAX; i++)
+		n += of_one(v->worker[i], offset);
+	for (unsigned i = 0; i < MSG_USHERS_MAX; i++)
+		n += of_one(v->usher[i], offset);
+	for (unsigned i = 0; i < TP_COUNT(others); i++)
+		n += of_one(others[i], offset);
 	return n;
 }
 

@@ -32,7 +32,7 @@ struct view {
 	const struct conf *conf;
 	size_t conf_size;
 	const struct ledger *ledger;
-	const struct stats *super, *keeper, *worker[MSG_SHARDS_MAX];
+	const struct stats *super, *keeper, *worker[MSG_SHARDS_MAX], *usher[MSG_USHERS_MAX];
 	struct stats *steward;			/* its own, the only one it writes */
 	struct shard shard[SHARDS_MAX];		/* [i].region NULL: not told yet */
 	unsigned shard_count;

@@ -90,12 +90,13 @@ unsigned
 expiry_stage(int64_t left, int64_t first)
 {
 	static const int days[] = { 14, 7, 3, 1 };
-	unsigned stage = 0;
+	unsigned stage;
 
 	if (left <= 0)
 		return 2 + TP_COUNT(days) + (unsigned)(-left / DAY < UINT32_MAX / 2 ? -left / DAY : UINT32_MAX / 2);
-	if (left < first)
-		stage = 1;
+	if (left >= first)		/* certificates for a week are renewed within the week */
+		return 0;
+	stage = 1;
 	for (unsigned i = 0; i < TP_COUNT(days); i++)
 		if (left < days[i] * (int64_t)DAY)
 			stage = 2 + i;

@@ -19,7 +19,7 @@ UCLIENT = os.path.join(COTURN, "usr/bin/turnutils_uclient")
 PEER = os.path.join(COTURN, "usr/bin/turnutils_peer")
 CONFIG = daemon.DEFAULT.replace(
     "addresses: [ 127.0.0.1 ]", 'addresses: [ 127.0.0.1, "::1" ]').replace(
-    "relay:", '  - {{ address: "::1", port: {port}, transport: [ udp ] }}\nrelay:').replace("transport: udp }}", "transport: [ udp, tcp, tls ] }}") + \
+    "relay:", '  - {{ address: "::1", port: {port}, transport: [ udp ] }}\nrelay:').replace("transport: udp }}", "transport: [ udp, tcp, tls, dtls ] }}") + \
     "tls: {{ certificates: [ {{ certificate: cert.pem, key: key.pem }} ] }}\n"
 
 
@@ -111,6 +111,12 @@ class Uclient(Relay):
 
     def test_tls_indications_relay_to_relay(self):
         self.run_client("-t", "-S", "-s", "-y")
+
+    def test_dtls(self):
+        self.run_client("-S")
+
+    def test_dtls_indications_relay_to_relay(self):
+        self.run_client("-S", "-s", "-y")
 
     def test_rest_secret(self):
         argv = ["-W", daemon.SECRET]

@@ -15,6 +15,9 @@ TP_LIVE += %D%/live_survival.py
 TP_LIVE += %D%/live_tcp.py
 TP_LIVE += %D%/live_streams.py
 TP_LIVE += %D%/live_tls.py
+TP_LIVE += %D%/live_doctor.py
+TP_LIVE += %D%/live_floods.py
+TP_LIVE += %D%/live_dtls.py
 TESTS += $(TP_LIVE)
 # The long versions: a death at each marked point 100 times and 10,000 at random, thousands of kills of the daemon's
 # workers, as many allocations as the descriptor limit allows, the model.
@@ -28,3 +31,5 @@ check-engines: all
 	TP_ENGINE=plain $(MAKE) check TESTS='$(TP_LIVE)'
 	TP_ENGINE=mmsg $(MAKE) check TESTS='$(TP_LIVE)'
 EXTRA_DIST += $(TP_LIVE) tests/lib/turnclient.py tests/lib/daemon.py
+	TP_SOAK=1 $(MAKE) check TESTS='%D%/live_survival.py'
+EXTRA_DIST += $(TP_LIVE) tests/lib/turnclient.py tests/lib/daemon.py tests/lib/dtlsclient.py
