@@ -57,7 +57,11 @@ read_arguments(int argc, char **argv, struct command_line *c)
 			c->argv[c->argc++] = argv[i];
 		}
 	}
-	if (c->argc == 0 || ctl_command_find(c->argv[0]) < 0)
+	if (c->argc > 0 && ctl_command_find(c->argv[0]) < 0) {
+		fprintf(stderr, "turnpikectl: there is no command %s (see turnpikectl help)\n", c->argv[0]);
+		return CTL_USAGE;
+	}
+	if (c->argc == 0)
 		return usage(stderr, CTL_USAGE);
 	return -1;
 }
