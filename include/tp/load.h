@@ -10,7 +10,8 @@
 
 #include "tp/base.h"
 
-enum load_mode { LOAD_RELAY, LOAD_HOLD, LOAD_SETUP, LOAD_HOST };
+enum load_mode { LOAD_RELAY, LOAD_HOLD, LOAD_SETUP, LOAD_HOST, LOAD_CONNECT };
+enum load_transport { LOAD_UDP, LOAD_TCP, LOAD_TLS, LOAD_DTLS };
 enum load_direction { LOAD_UP = 1, LOAD_DOWN = 2, LOAD_BOTH = 3, LOAD_ECHO = 4 };
 
 #define LOAD_PIDS_MAX 256
@@ -19,9 +20,12 @@ enum load_direction { LOAD_UP = 1, LOAD_DOWN = 2, LOAD_BOTH = 3, LOAD_ECHO = 4 }
 struct load_options {
 	enum load_mode mode;
 	enum load_direction direction;
+	enum load_transport transport;
 	struct addr server, peer;		/* peer: ADDR_NONE means our own address towards the server */
 	char user[LOAD_TEXT_MAX], password[LOAD_TEXT_MAX];
 	char secret[LOAD_TEXT_MAX];		/* REST: user becomes "expiry:user", password its HMAC */
+	char ca[LOAD_TEXT_MAX];			/* file of certificates to verify the server by; "": it is not verified */
+	char server_name[LOAD_TEXT_MAX];	/* SNI, and with `ca` what the certificate must be for; "": the address */
 	bool bare;				/* no TURN: the hello of tests/bench/forwarder.c */
 	bool indications, no_gso, no_gro, json, per_flow, quiet;
 	unsigned flows, peers, threads, run, setup_window;

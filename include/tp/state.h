@@ -229,7 +229,9 @@ struct conn_rec {
 	uint64_t in_parsed, plain_parsed, plain_head, out_head;
 	struct ring_ref in, plain, out;
 	_Alignas(8) uint8_t seal_pos[32];	/* struct seal_pos of tp/seal.h */
-	uint32_t flags, zero[3];
+	uint32_t flags;
+	uint32_t update_window, updates;	/* KeyUpdates received in the last window that had one */
+	uint32_t zero;
 };
 _Static_assert(sizeof(struct conn_rec) == 128, "a record is two cache lines");
 struct conn {
@@ -335,6 +337,8 @@ void cross_conn_recount(struct cross *c, struct shard *s);
 /* Reservation tokens (RFC 8656 7.2): single use, 30 s, bound to the user, redeemable from any shard. */
 #define TOKEN_LIFETIME 30
 struct reservation { uint64_t token, user; uint32_t id, expiry; };	/* id: the supervisor's name for the socket */
+/* Whose a reservation is: of a name without a stable part (a bare timestamp) the whole name decides. */
+static inline uint64_t reservation_owner(uint64_t user, uint64_t name) { return user != 0 ? user : name; }
 int  token_put(struct cross *c, const struct reservation *r, tp_ms now);	/* -ENOSPC, -EEXIST, -ETIMEDOUT */
 /* 0 and a copy; -ENOENT for unknown, expired or another user's. Does not consume (cross_open does). */
 int  token_look(struct cross *c, uint64_t token, uint64_t user, tp_ms now, struct reservation *r);

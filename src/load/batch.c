@@ -78,6 +78,15 @@ stamp(struct worker *w, struct tx *t, struct flow *f, unsigned dir, unsigned cou
 	}
 }
 
+const uint8_t *
+tx_stamp(struct worker *w, struct tx *t, struct flow *f, unsigned dir, unsigned count, uint64_t time, size_t *wire)
+{
+	assert(count <= TX_SLOTS && t->slots == 0);
+	stamp(w, t, f, dir, count, time);
+	*wire = t->wire;
+	return t->buf;
+}
+
 /* One message of `count` packets that lie one behind the other. */
 static void
 add_message(struct tx *t, const struct sockaddr_storage *to, socklen_t to_len, struct flow *f, unsigned dir, unsigned count)
@@ -126,20 +135,25 @@ tx_put(struct worker *w, struct tx *t, int fd, const struct sockaddr_storage *to
 	}
 }
 
-static void
-account(struct worker *w, struct tx *t, unsigned i, bool went)
+void
+tx_account(struct worker *w, struct flow *f, unsigned dir, unsigned n, bool went)
 {
-	struct side *s = &t->owner[i].f->side[t->owner[i].dir];
-	unsigned n = t->owner[i].count;
+	struct side *s = &f->side[dir];
 
 	/* Numbers that never left count as under way, like those that were lost: a later arrival settles them. */
 	w->inflight += n;
 	if (went) {
 		s->sent += n;
-		atomic_store_explicit(&w->sent[t->owner[i].dir], w->sent[t->owner[i].dir] + n, memory_order_relaxed);
+		atomic_store_explicit(&w->sent[dir], w->sent[dir] + n, memory_order_relaxed);
 	} else {
 		w->unsent += n;
 	}
+}
+
+static void
+account(struct worker *w, struct tx *t, unsigned i, bool went)
+{
+	tx_account(w, t->owner[i].f, t->owner[i].dir, t->owner[i].count, went);
 }
 
 /* A device without UDP_SEGMENT: the same bytes as single datagrams. */

@@ -9,6 +9,8 @@
 #define RTO_NS 250000000ull
 #define RTO_MAX_NS 2000000000ull
 #define TRIES 7
+#define RELIABLE_NS 39500000000ull	/* RFC 8489 6.2.2 */
+#define CONNECT_NS 30000000000ull
 #define MOVES 10
 #define REQUEST_MAX 2048
 #define PROTOCOL_UDP (17u << 24)
@@ -39,6 +41,8 @@ static uint16_t
 method_of(const struct worker *w, const struct flow *f)
 {
 	switch (f->step) {
+	case CTL_BINDING:
+		return STUN_BINDING;
 	case CTL_ALLOCATE:
 		return STUN_ALLOCATE;
 	case CTL_BIND:
@@ -57,6 +61,8 @@ build(struct worker *w, struct flow *f, uint8_t *buf, size_t cap)
 
 	stun_begin(&o, buf, cap, STUN_REQUEST, method_of(w, f), f->txid);
 	switch (f->step) {
+	case CTL_BINDING:
+		break;
 	case CTL_ALLOCATE:
 		stun_put_u32(&o, STUN_A_REQUESTED_TRANSPORT, PROTOCOL_UDP);
 		stun_put_u32(&o, STUN_A_LIFETIME, w->o->lifetime);
@@ -98,7 +104,7 @@ send_request(struct worker *w, struct flow *f, uint64_t now)
 	size_t n = w->o->bare ? build_hello(w, f, buf) : build(w, f, buf, sizeof buf);
 
 	assert(n > 0);
-	f->deadline = now + (rto < RTO_MAX_NS ? rto : RTO_MAX_NS);
+	f->deadline = now + (w->transport->reliable ? RELIABLE_NS : rto < RTO_MAX_NS ? rto : RTO_MAX_NS);
 	f->tries++;
 	/* An error here is a lost packet: the retransmission sees to it. */
 	(void)w->transport->control(w, f, buf, n);
@@ -147,7 +153,8 @@ ready(struct worker *w, struct flow *f, uint64_t now)
 	f->ready_at = now;
 	f->refresh_at = now + 240000000000ull;
 	hist_add(&w->setup_hist, now - f->began);
-	prepare_head(w, f);
+	if (w->o->mode != LOAD_CONNECT)
+		prepare_head(w, f);
 	end(w, f, CTL_READY, 0, now);
 }
 
@@ -171,19 +178,75 @@ ctl_by_relayed(const struct worker *w, const struct addr *a)
 	return NULL;
 }
 
+static void
+reach(struct worker *w, struct flow *f, uint64_t now)
+{
+	int r;
+
+	f->challenged = false;
+	f->closed = false;
+	f->connected_at = now;		/* begun; ctl_connected() takes the difference */
+	f->step = CTL_CONNECT;
+	f->tries = 0;
+	f->deadline = now + CONNECT_NS;
+	r = w->transport->open(w, f);
+	if (r < 0) {
+		worker_why(w, strerror(-r));
+		end(w, f, CTL_FAILED, ERROR_SOCKET, now);
+	} else if (r == 0) {
+		begin(w, f, w->o->mode == LOAD_CONNECT ? CTL_BINDING : CTL_ALLOCATE, now);
+	}
+}
+
 void
 ctl_start(struct worker *w, struct flow *f, uint64_t now)
 {
 	f->channel = (uint16_t)(channel_first + f->id % 0x0fff);
-	f->challenged = false;
 	f->began = now;
-	begin(w, f, CTL_ALLOCATE, now);
+	reach(w, f, now);
+}
+
+void
+ctl_connected(struct worker *w, struct flow *f, uint64_t now)
+{
+	hist_add(&w->connect_hist, now - f->connected_at);
+	f->connected_at = now;
+	begin(w, f, w->o->mode == LOAD_CONNECT ? CTL_BINDING : CTL_ALLOCATE, now);
+}
+
+void
+ctl_closed(struct worker *w, struct flow *f, uint16_t error, uint64_t now)
+{
+	switch (f->step) {
+	case CTL_REFRESH:
+	case CTL_REBIND:
+		w->refresh_lost++;
+		f->lost_refresh = 1;
+		/* fallthrough */
+	case CTL_READY:
+		/* Stays a session, one that has stopped. */
+		f->step = CTL_READY;
+		f->closed = true;
+		f->closed_at = now;
+		f->error = error;
+		w->errors[error]++;
+		break;
+	case CTL_FREE:
+		end(w, f, CTL_DONE, error, now);
+		break;
+	case CTL_DONE:
+	case CTL_FAILED:
+		break;
+	default:
+		end(w, f, CTL_FAILED, error, now);
+		break;
+	}
 }
 
 void
 ctl_free(struct worker *w, struct flow *f, uint64_t now)
 {
-	if (w->o->bare)
+	if (w->o->bare || w->o->mode == LOAD_CONNECT)
 		end(w, f, CTL_DONE, 0, now);
 	else
 		begin(w, f, CTL_FREE, now);
@@ -227,11 +290,7 @@ static void
 move(struct worker *w, struct flow *f, uint64_t now)
 {
 	w->transport->close(w, f);
-	f->challenged = false;
-	if (w->transport->open(w, f) == 0)
-		begin(w, f, CTL_ALLOCATE, now);
-	else
-		end(w, f, CTL_FAILED, ERROR_SOCKET, now);
+	reach(w, f, now);
 }
 
 static void
@@ -270,6 +329,9 @@ granted(struct worker *w, struct flow *f, const struct stun_msg *m, uint64_t now
 	struct addr relayed;
 
 	switch (f->step) {
+	case CTL_BINDING:
+		ready(w, f, now);
+		break;
 	case CTL_ALLOCATE:
 		if (!stun_get_xaddr(m, stun_find(m, STUN_A_XOR_RELAYED_ADDRESS), &relayed)) {
 			end(w, f, CTL_FAILED, 0, now);
@@ -342,9 +404,13 @@ ctl_tick(struct worker *w, uint64_t now)
 	for (unsigned i = 0; i < w->n; i++) {
 		struct flow *f = &w->flows[i];
 
-		if (f->step == CTL_READY && now >= f->refresh_at)
+		bool last = f->tries >= TRIES || w->transport->reliable || f->step == CTL_CONNECT;
+
+		if (f->step == CTL_READY && now >= f->refresh_at && !f->closed)
 			ctl_keep(w, f, now);
-		else if (ctl_waiting(f) && now >= f->deadline && f->tries >= TRIES)
+		else if (f->step == CTL_CONNECT && now < f->deadline && w->transport->tick != NULL)
+			w->transport->tick(w, f);
+		else if (ctl_waiting(f) && now >= f->deadline && last)
 			give_up(w, f, now);
 		else if (ctl_waiting(f) && now >= f->deadline)
 			send_request(w, f, now);

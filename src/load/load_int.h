@@ -71,11 +71,15 @@ unsigned cpu_processes(const struct cpu_set *s);
 
 /* ---- control.c: a flow's way through allocation, channel, refresh, end ------------------------------- */
 
-enum ctl_step { CTL_IDLE, CTL_ALLOCATE, CTL_BIND, CTL_READY, CTL_REFRESH, CTL_REBIND, CTL_FREE, CTL_DONE, CTL_FAILED };
+enum ctl_step { CTL_IDLE, CTL_CONNECT, CTL_BINDING, CTL_ALLOCATE, CTL_BIND, CTL_READY, CTL_REFRESH, CTL_REBIND, CTL_FREE, CTL_DONE, CTL_FAILED };
 
 struct flow {
 	uint32_t id, index;		/* over all workers; within this one */
 	int fd;
+	struct conn *conn;		/* of a stream or DTLS transport, NULL when there is none */
+	uint32_t life;			/* connections begun: tells a callback's caller that its own is gone */
+	bool closed;			/* by the server or the network, at closed_at, after it was ready */
+	uint64_t closed_at;
 	uint16_t channel, peer;		/* peer: index into the worker's peers */
 	uint8_t head[STUN_DATA_HEADROOM], head_len;
 	uint8_t step, tries;
@@ -85,19 +89,27 @@ struct flow {
 	socklen_t relayed_len;
 	uint32_t next_by_port;		/* 1 + index of the next flow with the same relayed port */
 	struct side side[2];
+	_Atomic uint64_t astray;	/* packets from its relayed address that came to another thread's peer */
 	uint8_t txid[STUN_TXID];
-	uint64_t deadline, began, ready_at, refresh_at;
-	uint16_t nonce_len, error;	/* error: STUN code that ended it, 1 = no answer, 2 = socket */
+	uint64_t deadline, began, connected_at, ready_at, refresh_at;
+	uint16_t nonce_len, error;	/* error: STUN code that ended it, or one of ERROR_ */
 	uint8_t nonce[STUN_NONCE_MAX];
 	uint8_t lost_refresh;		/* a refresh was refused: the server does not know it any more */
 	uint8_t moved;			/* times it took another port because of a 437 */
 };
 #define ERROR_TIMEOUT 1
 #define ERROR_SOCKET 2
+#define ERROR_CONNECT 3		/* refused or reset before it was a connection */
+#define ERROR_HANDSHAKE 4	/* TLS or DTLS */
+#define ERROR_CLOSED 5		/* the server ended the connection */
 #define ERRORS_MAX 1000		/* codes have three digits */
 
 struct worker;
-void ctl_start(struct worker *w, struct flow *f, uint64_t now);		/* IDLE: sends the first Allocate */
+void ctl_start(struct worker *w, struct flow *f, uint64_t now);		/* opens the transport, then the first Allocate */
+/* The transport that was opened with 1 is there now. */
+void ctl_connected(struct worker *w, struct flow *f, uint64_t now);
+/* The connection has ended and the transport has let go of it. */
+void ctl_closed(struct worker *w, struct flow *f, uint16_t error, uint64_t now);
 void ctl_free(struct worker *w, struct flow *f, uint64_t now);		/* Refresh 0 */
 void ctl_keep(struct worker *w, struct flow *f, uint64_t now);		/* Refresh, then the channel or permission */
 /* A STUN message or hello answer on the flow's socket. */
@@ -107,15 +119,17 @@ void ctl_tick(struct worker *w, uint64_t now);
 struct flow *ctl_by_relayed(const struct worker *w, const struct addr *a);
 static inline bool ctl_waiting(const struct flow *f)
 {
-	return f->step == CTL_ALLOCATE || f->step == CTL_BIND || f->step == CTL_REFRESH || f->step == CTL_REBIND ||
+	return (f->step > CTL_IDLE && f->step < CTL_READY) || f->step == CTL_REFRESH || f->step == CTL_REBIND ||
 	    f->step == CTL_FREE;
 }
 
-/* ---- transport: how a client reaches the server (udp.c) ----------------------------------------------- */
+/* ---- transport: how a client reaches the server (udp.c, stream.c, dtls.c) ------------------------------ */
 
 struct transport {
-	const char *name;
-	int  (*open)(struct worker *w, struct flow *f);			/* 0 or -errno; sets f->fd */
+	bool reliable;			/* requests are not sent again (RFC 8489 6.2.2) */
+	bool padded;			/* ChannelData to a multiple of 4 (RFC 8656 12.5) */
+	/* Sets f->fd.  0: usable; 1: ctl_connected() or ctl_closed() will be called; -errno. */
+	int  (*open)(struct worker *w, struct flow *f);
 	void (*close)(struct worker *w, struct flow *f);
 	int  (*control)(struct worker *w, struct flow *f, const uint8_t *p, size_t n);
 	/* `count` packets of the flow, one run; data of this flow and direction stays in order */
@@ -123,8 +137,44 @@ struct transport {
 	void (*flush)(struct worker *w);
 	/* what is there, given to flow_input() */
 	unsigned (*receive)(struct worker *w, struct flow *f, uint64_t now);
+	/* The rest may be NULL. */
+	void (*writable)(struct worker *w, struct flow *f, uint64_t now);
+	void (*tick)(struct worker *w, struct flow *f);		/* every 20 ms while it connects */
+	bool (*pending)(const struct flow *f);			/* accepted packets that are not with the kernel yet */
 };
-extern const struct transport transport_udp;
+extern const struct transport transport_udp, transport_stream, transport_dtls;
+/* A UDP socket connected to the server, in w->ep.  0 or -errno. */
+int  udp_socket(struct worker *w, struct flow *f, bool gro);
+
+struct conn {				/* of stream.c and dtls.c */
+	struct worker *w;
+	struct flow *f;
+	struct secure *secure;		/* NULL: plain TCP */
+	bool connecting, secured, watching;	/* watching: for EPOLLOUT, too */
+	int error;			/* of the last datagram sent */
+	uint8_t *in, *out;		/* a frame's beginning; what the kernel did not take */
+	size_t in_len, in_cap, out_at, out_len, out_cap;
+};
+#define STREAM_READ 65536
+
+/* ---- secure.c: TLS or DTLS of one connection, without a socket ------------------------------------------ */
+
+struct secure_env;			/* what all connections share */
+/* Bytes (DTLS: a datagram) for the network. */
+typedef void secure_out_h(void *arg, const uint8_t *p, size_t n);
+struct secure_env *secure_env_new(const struct load_options *o);	/* ends the process with a sentence */
+void secure_env_free(struct secure_env *e);
+struct secure *secure_new(struct secure_env *e, secure_out_h *out, void *arg);
+void secure_free(struct secure *s, bool goodbye);
+/* Bytes (DTLS: one datagram) of the network, to be used up by secure_handshake() and secure_read(). */
+void secure_in(struct secure *s, const uint8_t *p, size_t n);
+int  secure_handshake(struct secure *s);	/* 1 done, 0 under way, -EPROTO */
+/* > 0 bytes (DTLS: of one record), 0 no more for now, -EPIPE ended in order, -EPROTO. */
+ssize_t secure_read(struct secure *s, uint8_t *p, size_t n);
+int  secure_write(struct secure *s, const uint8_t *p, size_t n);	/* 0 or -EPROTO */
+void secure_tick(struct secure *s);		/* DTLS: flights that were lost */
+void secure_describe(const struct secure *s, char *out, size_t n);
+void secure_reason(const struct secure *s, char *out, size_t n);
 
 /* ---- peer.c: the other end ------------------------------------------------------------------------------ */
 
@@ -146,6 +196,10 @@ void tx_free(struct tx *t);
 void tx_put(struct worker *w, struct tx *t, int fd, const struct sockaddr_storage *to, socklen_t to_len, struct flow *f,
     unsigned dir, unsigned count, uint64_t time);
 void tx_flush(struct worker *w, struct tx *t);
+/* For who sends by himself: `count` packets of *wire bytes, one behind the other; then say what became of them. */
+const uint8_t *tx_stamp(struct worker *w, struct tx *t, struct flow *f, unsigned dir, unsigned count, uint64_t time,
+    size_t *wire);
+void tx_account(struct worker *w, struct flow *f, unsigned dir, unsigned count, bool went);
 
 #define RX_SLOTS 64
 struct rx;
@@ -162,6 +216,9 @@ struct step { double rate, seconds; uint64_t packets; };
 struct worker {
 	const struct load_options *o;
 	const struct transport *transport;
+	struct secure_env *env;			/* TLS and DTLS */
+	const _Atomic bool *stop;		/* somebody wants the report now */
+	struct worker *all;			/* of this run, for peer.c */
 	unsigned index, n;
 	uint32_t session;
 	struct flow *flows;
@@ -171,15 +228,18 @@ struct worker {
 	int ep;
 	struct tx *tx[2];
 	struct rx *rx;
+	uint8_t *wire, *plain;			/* STREAM_READ each: what was just read */
+	char cipher[64], why[160];		/* of the first handshake; why the first connection failed */
 	uint8_t key[STUN_KEY_MAX];
 	size_t key_len;
 	char user[LOAD_TEXT_MAX + 32], password[LOAD_TEXT_MAX], realm[STUN_REALM_MAX + 1];
 	int64_t inflight;
 	unsigned window, cursor;
 	uint64_t tick_at, progress_at;
-	bool single, recycle, draining;		/* recycle: set-up mode */
+	bool single, recycle, draining;		/* recycle: set-up and connect mode */
+	bool traffic;				/* all set-ups of all threads have ended */
 	uint64_t recycle_until, rounds, rounds_max;
-	struct hist hist[2], setup_hist;
+	struct hist hist[2], setup_hist, connect_hist;
 	/* running sums, also read by the main thread */
 	_Atomic uint64_t sent[2], got[2], ready, failed;
 	uint32_t errors[ERRORS_MAX];		/* why set-ups and refreshes failed */
@@ -192,6 +252,7 @@ void worker_fini(struct worker *w);
 void worker_setup(struct worker *w);
 void worker_step(struct worker *w);
 void worker_rounds(struct worker *w);
+void worker_why(struct worker *w, const char *why);	/* of a connection that ended; the first one is kept */
 void worker_teardown(struct worker *w);
 /* A flow became ready, failed or done (control.c tells). */
 void worker_flow_changed(struct worker *w, struct flow *f, uint64_t now);

@@ -15,14 +15,19 @@ static const char help[] =
 "usage: turnpike-load [relay] --server HOST[:PORT] [options]     packets through N allocations, counted exactly\n"
 "       turnpike-load hold    --server HOST[:PORT] [options]     keep N sessions, say which stopped relaying\n"
 "       turnpike-load setup   --server HOST[:PORT] [options]     allocations per second\n"
+"       turnpike-load connect --server HOST[:PORT] [options]     connections and handshakes per second\n"
 "       turnpike-load host    [options]                          what this machine's UDP can do, no server\n"
+"transport:\n"
+"  -T, --transport WHICH    to the server: udp, tcp, tls, dtls (udp)\n"
+"      --ca FILE            verify its certificate by those in FILE (without: it is not verified)\n"
+"      --server-name NAME   name to ask for and to verify (HOST when that is a name)\n"
 "credentials:\n"
 "  -u, --user NAME          user name\n"
 "  -w, --password WORD      its password\n"
 "      --secret SECRET      REST credential instead: expiry:NAME and its HMAC-SHA1\n"
 "      --bare               no TURN at all: the server is the bare forwarder of tests/bench\n"
 "sessions:\n"
-"  -n, --allocations N      allocations, one client socket each (1)\n"
+"  -n, --allocations N      allocations, one client socket each (1); connect: connections at once\n"
 "      --setup-window N     set-ups under way at once (64)\n"
 "      --lifetime SECONDS   lifetime to ask for (600)\n"
 "      --peer ADDRESS       local address of the built-in peer (the one used towards the server)\n"
@@ -49,6 +54,8 @@ static const char help[] =
 "  -j, --json               one JSON object on stdout\n"
 "      --per-flow           every flow's account, not only those where something is wrong\n"
 "  -q, --quiet              no progress\n";
+
+#define TURNS_PORT 5349
 
 static void __attribute__((noreturn, format(printf, 1, 2)))
 usage(const char *fmt, ...)
@@ -95,8 +102,9 @@ text(const char *name, char *out, const char *in)
 
 /* HOST, HOST:PORT, [v6]:PORT; a name is looked up. */
 static void
-server(struct addr *out, const char *in)
+server(struct load_options *o, const char *in)
 {
+	struct addr *out = &o->server;
 	struct addrinfo hints = { .ai_socktype = SOCK_DGRAM }, *found;
 	char host[256];
 	const char *colon = strrchr(in, ':');
@@ -116,9 +124,9 @@ server(struct addr *out, const char *in)
 		freeaddrinfo(found);
 		if (r != 0)
 			usage("--server: %s: no address", in);
+		if (o->server_name[0] == '\0')
+			text("server", o->server_name, host);
 	}
-	if (out->port == 0)
-		out->port = STUN_PORT;
 }
 
 static void
@@ -157,12 +165,26 @@ direction(const char *in)
 	usage("--direction: %s: not up, down, both or echo", in);
 }
 
-enum { O_SECRET = 256, O_BARE, O_SETUP_WINDOW, O_LIFETIME, O_PEER, O_PEERS, O_WINDOW, O_LADDER, O_WARMUP, O_PACKETS,
+static enum load_transport
+transport(const char *in)
+{
+	static const struct { const char *name; enum load_transport t; } names[] = {
+		{ "udp", LOAD_UDP }, { "tcp", LOAD_TCP }, { "tls", LOAD_TLS }, { "dtls", LOAD_DTLS } };
+
+	for (unsigned i = 0; i < TP_COUNT(names); i++)
+		if (strcmp(in, names[i].name) == 0)
+			return names[i].t;
+	usage("--transport: %s: not udp, tcp, tls or dtls", in);
+}
+
+enum { O_SECRET = 256, O_CA, O_SERVER_NAME, O_BARE, O_SETUP_WINDOW, O_LIFETIME, O_PEER, O_PEERS, O_WINDOW, O_LADDER, O_WARMUP, O_PACKETS,
 	O_NO_GSO, O_NO_GRO, O_NAP, O_STOPPED, O_PID_TREE, O_PER_FLOW };
 
 static const struct option options[] = {
 	{ "server", required_argument, NULL, 'S' }, { "user", required_argument, NULL, 'u' },
 	{ "password", required_argument, NULL, 'w' }, { "secret", required_argument, NULL, O_SECRET },
+	{ "transport", required_argument, NULL, 'T' }, { "ca", required_argument, NULL, O_CA },
+	{ "server-name", required_argument, NULL, O_SERVER_NAME },
 	{ "bare", no_argument, NULL, O_BARE }, { "allocations", required_argument, NULL, 'n' },
 	{ "setup-window", required_argument, NULL, O_SETUP_WINDOW }, { "lifetime", required_argument, NULL, O_LIFETIME },
 	{ "peer", required_argument, NULL, O_PEER }, { "peers", required_argument, NULL, O_PEERS },
@@ -183,7 +205,10 @@ static bool
 sessions_option(struct load_options *o, int c, const char *arg)
 {
 	switch (c) {
-	case 'S': server(&o->server, arg); return true;
+	case 'S': server(o, arg); return true;
+	case 'T': o->transport = transport(arg); return true;
+	case O_CA: text("ca", o->ca, arg); return true;
+	case O_SERVER_NAME: text("server-name", o->server_name, arg); return true;
 	case 'u': text("user", o->user, arg); return true;
 	case 'w': text("password", o->password, arg); return true;
 	case O_SECRET: text("secret", o->secret, arg); return true;
@@ -242,23 +267,30 @@ static enum load_mode
 mode(const char *in)
 {
 	static const struct { const char *name; enum load_mode m; } names[] = {
-		{ "relay", LOAD_RELAY }, { "hold", LOAD_HOLD }, { "setup", LOAD_SETUP }, { "host", LOAD_HOST } };
+		{ "relay", LOAD_RELAY }, { "hold", LOAD_HOLD }, { "setup", LOAD_SETUP }, { "host", LOAD_HOST },
+		{ "connect", LOAD_CONNECT } };
 
 	for (unsigned i = 0; i < TP_COUNT(names); i++)
 		if (strcmp(in, names[i].name) == 0)
 			return names[i].m;
-	usage("%s: not relay, hold, setup or host", in);
+	usage("%s: not relay, hold, setup, connect or host", in);
 }
 
 static void
 settle(struct load_options *o)
 {
-	bool hold = o->mode == LOAD_HOLD;
+	bool hold = o->mode == LOAD_HOLD, secure = o->transport == LOAD_TLS || o->transport == LOAD_DTLS;
 
 	if (o->mode == LOAD_HOST)
 		return;
 	if (o->server.family == ADDR_NONE)
 		usage("--server is missing");
+	if (o->server.port == 0)
+		o->server.port = secure ? TURNS_PORT : STUN_PORT;
+	if (!secure && o->ca[0] != '\0')
+		usage("--ca goes with --transport tls or dtls");
+	if (o->bare && o->transport != LOAD_UDP)
+		usage("--bare is over UDP");
 	if (o->secret[0] != '\0' && o->password[0] != '\0')
 		usage("--secret makes the password itself: leave out --password");
 	if (o->threads > o->flows)
@@ -271,8 +303,8 @@ settle(struct load_options *o)
 		o->warmup = hold || o->packets != 0 ? 0 : 1;
 	if (hold && o->ladder[2] > 0)
 		usage("hold and --ladder do not go together");
-	if (o->mode == LOAD_SETUP && o->bare)
-		usage("setup and --bare do not go together");
+	if ((o->mode == LOAD_SETUP || o->mode == LOAD_CONNECT) && o->bare)
+		usage("setup or connect and --bare do not go together");
 }
 
 void
@@ -282,7 +314,7 @@ load_options_parse(struct load_options *o, int argc, char **argv)
 
 	*o = (struct load_options){ .flows = 1, .threads = 1, .run = 1, .setup_window = 64, .payload = 120, .seconds = 10,
 		.warmup = -1, .window = 128, .nap_us = 50, .stopped_after = 2, .lifetime = 600 };
-	while ((c = getopt_long(argc, argv, "S:u:w:n:t:il:R:d:r:s:p:jqhV", options, NULL)) != -1)
+	while ((c = getopt_long(argc, argv, "S:T:u:w:n:t:il:R:d:r:s:p:jqhV", options, NULL)) != -1)
 		if (!sessions_option(o, c, optarg) && !traffic_option(o, c, optarg))
 			output_option(o, c, optarg);
 	if (optind < argc)

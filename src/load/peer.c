@@ -90,6 +90,17 @@ peer_run(struct worker *w, struct flow *f, unsigned count, uint64_t time)
 	tx_put(w, w->tx[DOWN], w->peers[f->peer].fd, &f->relayed_sa, f->relayed_len, f, DOWN, count, time);
 }
 
+/* The flow of any thread that has this relayed address.  The tables do not change any more while there is traffic. */
+static struct flow *
+of_another(const struct worker *w, const struct addr *from)
+{
+	struct flow *f = NULL;
+
+	for (unsigned i = 0; w->traffic && f == NULL && i < w->o->threads; i++)
+		f = ctl_by_relayed(&w->all[i], from);
+	return f;
+}
+
 /* Whose it is follows from where it came from, not from what it says. */
 static void
 input(struct worker *w, void *arg, const struct addr *from, const uint8_t *p, size_t n, uint64_t now)
@@ -104,7 +115,12 @@ input(struct worker *w, void *arg, const struct addr *from, const uint8_t *p, si
 	if (f == NULL || !addr_eq(&f->relayed, from))
 		f = ctl_by_relayed(w, from);
 	if (f == NULL) {
-		w->strange++;
+		/* That flow has its own thread, whose account is not ours to write. */
+		f = of_another(w, from);
+		if (f != NULL)
+			atomic_fetch_add_explicit(&f->astray, 1, memory_order_relaxed);
+		else
+			w->strange++;
 		return;
 	}
 	if (&w->peers[f->peer] != peer)

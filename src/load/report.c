@@ -13,9 +13,24 @@
 #define LOSS_MAX 0.001
 #define FLOWS_SHOWN 5
 
+static const char *
+error_name(unsigned e)
+{
+	switch (e) {
+	case 0: return "strange answer";
+	case ERROR_TIMEOUT: return "no answer";
+	case ERROR_SOCKET: return "socket error";
+	case ERROR_CONNECT: return "not connected";
+	case ERROR_HANDSHAKE: return "handshake failed";
+	case ERROR_CLOSED: return "connection closed";
+	default: return stun_error_phrase(e);
+	}
+}
+
 struct sums { uint64_t sent, got, lost, duplicate, reordered, damaged, misdelivered; };
 static const char *const dir_name[2] = { "up", "down" };
-static const char *const mode_name[] = { "relay", "hold", "setup", "host" };
+static const char *const mode_name[] = { "relay", "hold", "setup", "host", "connect" };
+static const char *const transport_name[] = { "udp", "tcp", "tls", "dtls" };
 static const char *const direction_name[] = { "", "up", "down", "both", "echo" };
 
 static bool
@@ -60,10 +75,22 @@ add_side(struct sums *s, const struct side *d)
 	s->misdelivered += d->misdelivered;
 }
 
-static bool
-wrong(const struct side *d)
+static void
+add_flow(struct sums *s, const struct flow *f, unsigned d)
 {
-	return side_lost(d) + d->duplicate + d->reordered + d->damaged + d->misdelivered != 0;
+	add_side(s, &f->side[d]);
+	if (d == UP)
+		s->misdelivered += f->astray;
+}
+
+static bool
+wrong(const struct flow *f)
+{
+	uint64_t n = f->astray;
+
+	for (const struct side *d = f->side; d < f->side + 2; d++)
+		n += side_lost(d) + d->duplicate + d->reordered + d->damaged + d->misdelivered;
+	return n != 0;
 }
 
 /* Longest silence, the one that still lasts at the end included. */
@@ -87,10 +114,18 @@ side_stopped(const struct report *r, const struct side *d)
 	return d->sent > 0 && (d->got == 0 || (double)(r->ended_ns - d->last) / 1e9 > r->o->stopped_after);
 }
 
+static bool
+cut_off(const struct report *r, const struct flow *f)
+{
+	return f->closed && f->closed_at <= r->ended_ns;
+}
+
 /* At the end of the step, before the drain: an arrival later than `ended` is not silence. */
 static bool
 stopped(const struct report *r, const struct flow *f)
 {
+	if (r->ended_ns != 0 && cut_off(r, f))
+		return true;
 	return carried(r, f) && ((r->ended_ns > f->side[UP].last && side_stopped(r, &f->side[UP])) ||
 	    (r->ended_ns > f->side[DOWN].last && side_stopped(r, &f->side[DOWN])));
 }
@@ -118,13 +153,15 @@ flow_json(const struct report *r, const struct flow *f)
 	    f->relayed.family != ADDR_NONE ? addr_print(&f->relayed, relayed) : "", "stopped", stopped(r, f),
 	    "error", (int)f->error);
 
+	if (cut_off(r, f))
+		json_object_set_new(j, "closed_s", json_real(((double)f->closed_at - (double)r->started_ns) / 1e9));
 	for (unsigned d = 0; d < 2; d++) {
 		struct sums s = { 0 };
 		json_t *side;
 
-		if (f->side[d].sent == 0 && !wrong(&f->side[d]))
+		add_flow(&s, f, d);
+		if (s.sent + s.damaged + s.misdelivered == 0)
 			continue;
-		add_side(&s, &f->side[d]);
 		side = sums_json(&s);
 		json_object_set_new(side, "longest_gap_ms", json_real((double)longest(r, &f->side[d]) / 1e6));
 		if (f->side[d].got > 0)
@@ -164,7 +201,8 @@ best_rate(const struct report *r)
 
 struct all {
 	struct sums side[2];
-	struct hist hist[2], setup;
+	struct hist hist[2], setup, connect;
+	const char *cipher, *why;
 	uint64_t ready, failed, foreign, unsent, strange, stalls, again, refresh_lost, stopped, rounds, gap;
 	uint64_t errors[ERRORS_MAX];
 };
@@ -175,7 +213,7 @@ gather_flow(const struct report *r, const struct flow *f, struct all *a)
 	for (unsigned d = 0; d < 2; d++) {
 		uint64_t gap = carried(r, f) ? longest(r, &f->side[d]) : 0;
 
-		add_side(&a->side[d], &f->side[d]);
+		add_flow(&a->side[d], f, d);
 		a->gap = gap > a->gap ? gap : a->gap;
 	}
 	a->stopped += stopped(r, f);
@@ -201,6 +239,9 @@ gather(const struct report *r, struct all *a)
 		for (unsigned d = 0; d < 2; d++)
 			hist_merge(&a->hist[d], &w->hist[d]);
 		hist_merge(&a->setup, &w->setup_hist);
+		hist_merge(&a->connect, &w->connect_hist);
+		a->cipher = a->cipher == NULL && w->cipher[0] != '\0' ? w->cipher : a->cipher;
+		a->why = a->why == NULL && w->why[0] != '\0' ? w->why : a->why;
 		for (unsigned k = 0; k < w->n; k++)
 			gather_flow(r, &w->flows[k], a);
 	}
@@ -228,6 +269,20 @@ setup_json(const struct report *r, const struct all *a)
 	return j;
 }
 
+/* NULL where there is no connection to speak of. */
+static json_t *
+connections_json(const struct report *r, const struct all *a)
+{
+	json_t *j = json_pack("{s:I s:f s:o}", "made", (json_int_t)a->connect.count, "per_second",
+	    r->setup_s > 0 ? (double)a->connect.count / r->setup_s : 0, "latency", latency_json(&a->connect));
+
+	if (a->cipher != NULL)
+		json_object_set_new(j, "cipher", json_string(a->cipher));
+	if (a->why != NULL)
+		json_object_set_new(j, "first_failure", json_string(a->why));
+	return j;
+}
+
 static void
 print_json(const struct report *r, const struct all *a)
 {
@@ -238,6 +293,9 @@ print_json(const struct report *r, const struct all *a)
 	    direction_name[o->direction], "indications", o->indications, "allocations", (int)o->flows, "payload",
 	    (int)o->payload, "run", (int)o->run, "server_processes", (int)r->processes, "setup", setup_json(r, a),
 	    "steps", steps_json(r));
+	json_object_set_new(j, "transport", json_string(transport_name[o->transport]));
+	if (o->transport != LOAD_UDP)
+		json_object_set_new(j, "connections", connections_json(r, a));
 	for (unsigned d = 0; d < 2; d++) {
 		json_t *side = sums_json(&a->side[d]);
 
@@ -257,7 +315,7 @@ print_json(const struct report *r, const struct all *a)
 		for (unsigned k = 0; k < r->workers[i].n; k++) {
 			const struct flow *f = &r->workers[i].flows[k];
 
-			if (o->per_flow || wrong(&f->side[UP]) || wrong(&f->side[DOWN]) || stopped(r, f))
+			if (o->per_flow || wrong(f) || stopped(r, f))
 				json_array_append_new(flows, flow_json(r, f));
 		}
 	json_object_set_new(j, "flows", flows);
@@ -269,15 +327,21 @@ print_json(const struct report *r, const struct all *a)
 static void
 print_setup(const struct report *r, const struct all *a)
 {
-	printf("set-up    %llu ready, %llu failed in %.3f s: %.0f a second; %.1f us server CPU, %.1f us own CPU each; p50 %.0f us,"
-	    " p99 %.0f us\n", (unsigned long long)a->ready, (unsigned long long)a->failed, r->setup_s,
+	if (r->o->transport != LOAD_UDP) {
+		printf("%-9s %llu made, %.0f a second; p50 %.0f us, p99 %.0f us", transport_name[r->o->transport],
+		    (unsigned long long)a->connect.count, (double)a->connect.count / r->setup_s,
+		    (double)hist_at(&a->connect, 0.5) / 1e3, (double)hist_at(&a->connect, 0.99) / 1e3);
+		printf("%s%s%s%s\n", a->cipher != NULL ? "; " : "", a->cipher != NULL ? a->cipher : "",
+		    a->why != NULL ? "; first failure: " : "", a->why != NULL ? a->why : "");
+	}
+	printf("%-9s %llu ready, %llu failed in %.3f s: %.0f a second; %.1f us server CPU, %.1f us own CPU each; p50 %.0f us,"
+	    " p99 %.0f us\n", r->o->mode == LOAD_CONNECT ? "answered" : "set-up", (unsigned long long)a->ready, (unsigned long long)a->failed, r->setup_s,
 	    (double)a->ready / r->setup_s, a->ready > 0 ? r->setup_cpu_us / (double)a->ready : 0,
 	    a->ready > 0 ? r->setup_self_us / (double)a->ready : 0, (double)hist_at(&a->setup, 0.5) / 1e3,
 	    (double)hist_at(&a->setup, 0.99) / 1e3);
 	for (unsigned e = 0; e < ERRORS_MAX; e++)
 		if (a->errors[e] > 0)
-			printf("          %llu x %s (%u)\n", (unsigned long long)a->errors[e], e == ERROR_TIMEOUT ? "no answer" :
-			    e == ERROR_SOCKET ? "socket error" : e == 0 ? "strange answer" : stun_error_phrase(e), e);
+			printf("          %llu x %s (%u)\n", (unsigned long long)a->errors[e], error_name(e), e);
 }
 
 static void
@@ -325,13 +389,16 @@ print_flow(const struct report *r, const struct flow *f)
 		if (s->sent == 0)
 			continue;
 		printf("; %s %llu of %llu", dir_name[d], (unsigned long long)s->got, (unsigned long long)s->sent);
-		if (s->duplicate + s->reordered + s->damaged + s->misdelivered > 0)
+		if (s->duplicate + s->reordered + s->damaged + s->misdelivered + (d == UP ? f->astray : 0) > 0)
 			printf(" (%llu dup, %llu reordered, %llu damaged, %llu misdelivered)", (unsigned long long)s->duplicate,
-			    (unsigned long long)s->reordered, (unsigned long long)s->damaged, (unsigned long long)s->misdelivered);
+			    (unsigned long long)s->reordered, (unsigned long long)s->damaged,
+			    (unsigned long long)(s->misdelivered + (d == UP ? f->astray : 0)));
 		printf(", gap %.1f ms", (double)longest(r, s) / 1e6);
 		if (stopped(r, f) && s->got > 0)
 			printf(", last at %.3f s", ((double)s->last - (double)r->started_ns) / 1e9);
 	}
+	if (cut_off(r, f))
+		printf("; connection closed at %.3f s", ((double)f->closed_at - (double)r->started_ns) / 1e9);
 	putchar('\n');
 }
 
@@ -343,10 +410,8 @@ print_flows(const struct report *r, const struct all *a)
 	for (unsigned i = 0; i < r->o->threads; i++)
 		for (unsigned k = 0; k < r->workers[i].n; k++) {
 			const struct flow *f = &r->workers[i].flows[k];
-			bool bad = wrong(&f->side[UP]) || wrong(&f->side[DOWN]);
-
 			/* What stopped is the answer that hold is asked for: it is never cut short. */
-			if (r->o->per_flow || stopped(r, f) || (bad && n++ < FLOWS_SHOWN))
+			if (r->o->per_flow || stopped(r, f) || (wrong(f) && n++ < FLOWS_SHOWN))
 				print_flow(r, f);
 		}
 	if (n > FLOWS_SHOWN && !r->o->per_flow)
@@ -360,7 +425,7 @@ static void
 print_text(const struct report *r, const struct all *a)
 {
 	print_setup(r, a);
-	if (r->o->mode == LOAD_SETUP)
+	if (r->o->mode == LOAD_SETUP || r->o->mode == LOAD_CONNECT)
 		return;
 	print_steps(r);
 	for (unsigned d = 0; d < 2; d++)

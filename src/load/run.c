@@ -13,13 +13,15 @@
 #include <sys/resource.h>
 #include <sysexits.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "load_int.h"
 
 #define STEPS_MAX 1024
 #define LOSS_MAX 0.001
 #define CREDENTIAL_LIFE 86400
-#define PROGRESS_MS 500
+#define WAIT_MS 100
+#define PROGRESS_WAITS 5
 
 enum phase { PHASE_SETUP, PHASE_STEP, PHASE_ROUNDS, PHASE_TEARDOWN, PHASE_END };
 
@@ -31,6 +33,9 @@ struct crew {
 	unsigned count;
 	struct worker *workers;
 	pthread_t *threads;
+	struct secure_env *env;
+	sigset_t signals;		/* blocked in all threads, looked for while waiting */
+	_Atomic bool stop;
 };
 struct crew_arg { struct crew *c; struct worker *w; };
 
@@ -75,12 +80,25 @@ thread(void *p)
 	return NULL;
 }
 
+/* The first SIGINT or SIGTERM ends the measurement and the report tells what was; the second ends the program. */
+static void
+look_for_signals(struct crew *c)
+{
+	struct timespec none = { 0 };
+
+	if (sigtimedwait(&c->signals, NULL, &none) < 0)
+		return;
+	if (atomic_exchange(&c->stop, true))
+		_exit(EX_TEMPFAIL);
+}
+
 /* One phase on all workers; shows progress while they are at it. */
 static void
 crew_do(struct crew *c, enum phase phase, const struct load_options *o, const char *what)
 {
 	uint64_t began = now_ns();
 	struct timespec until;
+	unsigned waits = 0;
 
 	pthread_mutex_lock(&c->lock);
 	c->phase = phase;
@@ -89,12 +107,14 @@ crew_do(struct crew *c, enum phase phase, const struct load_options *o, const ch
 	pthread_cond_broadcast(&c->go);
 	while (c->busy > 0) {
 		clock_gettime(CLOCK_REALTIME, &until);
-		until.tv_nsec += PROGRESS_MS * 1000000l;
+		until.tv_nsec += WAIT_MS * 1000000l;
 		until.tv_sec += until.tv_nsec / 1000000000l;
 		until.tv_nsec %= 1000000000l;
 		if (pthread_cond_timedwait(&c->ready, &c->lock, &until) == ETIMEDOUT) {
 			pthread_mutex_unlock(&c->lock);
-			report_progress(o, c->workers, what, (double)(now_ns() - began) / 1e9);
+			look_for_signals(c);
+			if (++waits % PROGRESS_WAITS == 0)
+				report_progress(o, c->workers, what, (double)(now_ns() - began) / 1e9);
 			pthread_mutex_lock(&c->lock);
 		}
 	}
@@ -148,7 +168,11 @@ crew_start(struct crew *c, const struct load_options *o)
 		int r;
 
 		w->o = o;
-		w->transport = &transport_udp;
+		w->transport = o->transport == LOAD_UDP ? &transport_udp : o->transport == LOAD_DTLS ? &transport_dtls :
+		    &transport_stream;
+		w->env = c->env;
+		w->stop = &c->stop;
+		w->all = c->workers;
 		w->index = i;
 		w->session = session;
 		w->n = o->flows / c->count + (i < o->flows % c->count);
@@ -231,7 +255,7 @@ run_steps(struct crew *c, const struct load_options *o, const struct cpu_set *cp
 		rep->ended_ns = rep->started_ns + (uint64_t)(rep->steps[0].seconds * 1e9);
 		return;
 	}
-	for (double rate = o->ladder[0]; rate <= o->ladder[1] + 1e-6 && bad < 2 && rep->step_count < STEPS_MAX;
+	for (double rate = o->ladder[0]; rate <= o->ladder[1] + 1e-6 && bad < 2 && rep->step_count < STEPS_MAX && !c->stop;
 	    rate += o->ladder[2]) {
 		struct step_result r = run_step(c, o, cpu, (struct step){ rate, o->seconds, o->packets }, "ladder");
 
@@ -266,14 +290,15 @@ crew_end(struct crew *c, const struct load_options *o)
 static void
 run_phases(struct crew *c, const struct load_options *o, struct report *rep)
 {
+	bool rounds = o->mode == LOAD_SETUP || o->mode == LOAD_CONNECT;
 	struct cpu_set cpu = { o->pids, o->pid_count, o->pid_tree };
 	struct totals a = sample(c, &cpu), b;
 	uint64_t began = now_ns();
 
 	rep->processes = cpu_processes(&cpu);
-	if (o->mode == LOAD_SETUP) {
+	if (rounds) {
 		rep->started_ns = began;
-		crew_do(c, PHASE_ROUNDS, o, "setup");
+		crew_do(c, PHASE_ROUNDS, o, o->mode == LOAD_SETUP ? "setup" : "connect");
 		rep->ended_ns = now_ns();
 	} else {
 		crew_do(c, PHASE_SETUP, o, "setup");
@@ -282,7 +307,7 @@ run_phases(struct crew *c, const struct load_options *o, struct report *rep)
 	rep->setup_s = (double)(now_ns() - began) / 1e9;
 	rep->setup_cpu_us = b.cpu - a.cpu;
 	rep->setup_self_us = b.self - a.self;
-	if (o->mode != LOAD_SETUP && ready_count(c) > 0) {
+	if (!rounds && ready_count(c) > 0) {
 		run_steps(c, o, &cpu, rep);
 		crew_do(c, PHASE_TEARDOWN, o, "end");
 	}
@@ -305,11 +330,18 @@ load_run(const struct load_options *o)
 	rep.steps = calloc(STEPS_MAX, sizeof *rep.steps);
 	if (c.workers == NULL || c.threads == NULL || rep.steps == NULL)
 		fatal(EX_OSERR, "load: no memory");
+	sigemptyset(&c.signals);
+	sigaddset(&c.signals, SIGINT);
+	sigaddset(&c.signals, SIGTERM);
+	pthread_sigmask(SIG_BLOCK, &c.signals, NULL);
+	if (o->transport == LOAD_TLS || o->transport == LOAD_DTLS)
+		c.env = secure_env_new(o);
 	crew_start(&c, o);
 	rep.workers = c.workers;
 	run_phases(&c, o, &rep);
 	r = report_print(&rep);
 	crew_end(&c, o);
+	secure_env_free(c.env);
 	free(rep.steps);
 	return r;
 }

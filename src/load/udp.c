@@ -14,8 +14,8 @@
 #define CLIENT_BUFFER (1 << 20)
 #define FEW_FLOWS 32			/* up to here a queue holds enough for recvmmsg to pay */
 
-static int
-udp_open(struct worker *w, struct flow *f)
+int
+udp_socket(struct worker *w, struct flow *f, bool gro)
 {
 	struct sockaddr_storage ss;
 	struct epoll_event ev = { .events = EPOLLIN, .data.u64 = f->index };
@@ -27,7 +27,7 @@ udp_open(struct worker *w, struct flow *f)
 		return -errno;
 	if (setsockopt(f->fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof size) != 0)
 		(void)setsockopt(f->fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
-	if (!w->o->no_gro)
+	if (gro)
 		(void)setsockopt(f->fd, SOL_UDP, UDP_GRO, &on, sizeof on);
 	if (connect(f->fd, (struct sockaddr *)&ss, len) == 0 && epoll_ctl(w->ep, EPOLL_CTL_ADD, f->fd, &ev) == 0)
 		return 0;
@@ -35,6 +35,12 @@ udp_open(struct worker *w, struct flow *f)
 	close(f->fd);
 	f->fd = -1;
 	return -e;
+}
+
+static int
+udp_open(struct worker *w, struct flow *f)
+{
+	return udp_socket(w, f, !w->o->no_gro);
 }
 
 static void
@@ -80,6 +86,6 @@ udp_receive(struct worker *w, struct flow *f, uint64_t now)
 }
 
 const struct transport transport_udp = {
-	.name = "udp", .open = udp_open, .close = udp_close, .control = udp_control, .run = udp_run, .flush = udp_flush,
+	.open = udp_open, .close = udp_close, .control = udp_control, .run = udp_run, .flush = udp_flush,
 	.receive = udp_receive,
 };

@@ -14,6 +14,7 @@
 #define TICK_NS 20000000ull
 #define STALL_NS 100000000ull		/* window full and nothing arrives: what is out is lost */
 #define QUIET_NS 200000000ull		/* the end of a step: nothing arrived for this long */
+#define PENDING_NS 5000000000ull	/* and this long for what a connection would not take yet */
 #define BLOCK 32			/* flows served in one direction before the other's turn */
 #define BURST 256			/* packets sent between two looks at the sockets */
 #define DATA_INDICATION 0x0017
@@ -30,7 +31,7 @@ now_ns(void)
 int
 worker_init(struct worker *w)
 {
-	size_t n = w->o->payload, pad = w->o->indications ? (4 - n % 4) % 4 : 0;
+	size_t n = w->o->payload, pad = w->o->indications || w->transport->padded ? (4 - n % 4) % 4 : 0;
 	bool gso = !w->o->no_gso;
 	int r;
 
@@ -56,7 +57,9 @@ worker_init(struct worker *w)
 	w->tx[UP] = tx_new(!w->o->indications ? CHANNEL_HEADER : w->peers[0].addr.family == ADDR_V4 ? 36 : 48, n, pad, gso);
 	w->tx[DOWN] = tx_new(0, n, 0, gso);
 	w->rx = rx_new();
-	return 0;
+	w->wire = malloc(STREAM_READ);
+	w->plain = malloc(STREAM_READ);
+	return w->wire != NULL && w->plain != NULL ? 0 : -ENOMEM;
 }
 
 void
@@ -72,6 +75,8 @@ worker_fini(struct worker *w)
 	tx_free(w->tx[UP]);
 	tx_free(w->tx[DOWN]);
 	rx_free(w->rx);
+	free(w->wire);
+	free(w->plain);
 	free(w->flows);
 	free(w->peers);
 	free(w->by_port);
@@ -158,6 +163,14 @@ flow_input(struct worker *w, struct flow *f, const uint8_t *p, size_t n, uint64_
 	}
 }
 
+static unsigned
+client_event(struct worker *w, struct flow *f, uint32_t events, uint64_t now)
+{
+	if (f->fd >= 0 && (events & EPOLLOUT) && w->transport->writable != NULL)
+		w->transport->writable(w, f, now);
+	return f->fd >= 0 && (events & ~(uint32_t)EPOLLOUT) ? w->transport->receive(w, f, now) : 0;
+}
+
 /* Looks at the sockets once, waiting at most `wait_ms`.  Datagrams handled. */
 static unsigned
 look(struct worker *w, int wait_ms)
@@ -173,8 +186,8 @@ look(struct worker *w, int wait_ms)
 
 		if (ev[i].data.u64 >> 32)
 			count += peer_receive(w, &w->peers[index], now);
-		else if (w->flows[index].fd >= 0)
-			count += w->transport->receive(w, &w->flows[index], now);
+		else
+			count += client_event(w, &w->flows[index], ev[i].events, now);
 	}
 	tx_flush(w, w->tx[DOWN]);	/* echoes */
 	return count;
@@ -203,6 +216,19 @@ worker_flow_changed(struct worker *w, struct flow *f, uint64_t now)
 	w->outstanding--;
 }
 
+void
+worker_why(struct worker *w, const char *why)
+{
+	if (w->why[0] == '\0')
+		text_copy(w->why, sizeof w->why, why);
+}
+
+static bool
+stopping(const struct worker *w)
+{
+	return atomic_load_explicit(w->stop, memory_order_relaxed);
+}
+
 static void
 tick(struct worker *w, uint64_t now)
 {
@@ -215,24 +241,15 @@ tick(struct worker *w, uint64_t now)
 static void
 start_flow(struct worker *w, struct flow *f)
 {
-	uint64_t now = now_ns();
-	int r = w->transport->open(w, f);
-
 	w->outstanding++;
-	if (r == 0) {
-		ctl_start(w, f, now);
-		return;
-	}
-	f->step = CTL_FAILED;
-	f->error = ERROR_SOCKET;
-	worker_flow_changed(w, f, now);
+	ctl_start(w, f, now_ns());
 }
 
 void
 worker_setup(struct worker *w)
 {
-	while (w->started < w->n || w->outstanding > 0) {
-		while (w->started < w->n && w->outstanding < w->o->setup_window)
+	while ((w->started < w->n && !stopping(w)) || w->outstanding > 0) {
+		while (w->started < w->n && w->outstanding < w->o->setup_window && !stopping(w))
 			start_flow(w, &w->flows[w->started++]);
 		look(w, 5);
 		tick(w, now_ns());
@@ -248,7 +265,7 @@ worker_teardown(struct worker *w)
 		for (; next < w->n && w->outstanding < w->o->setup_window; next++) {
 			struct flow *f = &w->flows[next];
 
-			if (f->step < CTL_READY || f->step > CTL_REBIND)
+			if (f->step < CTL_READY || f->step > CTL_REBIND || f->closed)
 				continue;
 			w->outstanding++;
 			ctl_free(w, f, now_ns());
@@ -259,15 +276,15 @@ worker_teardown(struct worker *w)
 	}
 }
 
-/* Set-up mode: each flow ends as soon as it is ready and begins anew from another port. */
+/* Set-up and connect mode: each flow ends as soon as it is ready and begins anew from another port. */
 void
 worker_rounds(struct worker *w)
 {
 	uint64_t end = now_ns() + (uint64_t)(w->o->seconds * 1e9);
 
 	w->recycle = true;
-	while (now_ns() < end || w->outstanding > 0) {
-		for (unsigned i = 0; i < w->n && now_ns() < end; i++) {
+	while ((now_ns() < end && !stopping(w)) || w->outstanding > 0) {
+		for (unsigned i = 0; i < w->n && now_ns() < end && !stopping(w); i++) {
 			struct flow *f = &w->flows[i];
 
 			if (ctl_waiting(f) || (w->rounds_max != 0 && w->rounds >= w->rounds_max))
@@ -385,12 +402,21 @@ nap(struct worker *w, bool hold)
 		nanosleep(&t, NULL);
 }
 
+static bool
+pending(const struct worker *w)
+{
+	for (unsigned i = 0; w->transport->pending != NULL && i < w->n; i++)
+		if (w->transport->pending(&w->flows[i]))
+			return true;
+	return false;
+}
+
 static void
 drain(struct worker *w)
 {
-	uint64_t quiet = now_ns();
+	uint64_t began = now_ns(), quiet = began, now;
 
-	while (now_ns() - quiet < QUIET_NS)
+	while (now = now_ns(), now - quiet < QUIET_NS || (pending(w) && now - began < PENDING_NS))
 		if (look(w, 10) > 0)
 			quiet = now_ns();
 }
@@ -401,6 +427,7 @@ worker_step(struct worker *w)
 	uint64_t began = now_ns(), end = began + (uint64_t)(w->step.seconds * 1e9), now = began, base = sent_now(w);
 	bool hold = w->o->mode == LOAD_HOLD;
 
+	w->traffic = true;
 	w->skipped = 0;
 	w->inflight = 0;
 	w->progress_at = began;
@@ -409,7 +436,7 @@ worker_step(struct worker *w)
 			w->flows[i].side[d].high = w->flows[i].side[d].next_seq;
 			w->flows[i].side[d].last = began;
 		}
-	while ((now = now_ns()) < end) {
+	while ((now = now_ns()) < end && !stopping(w)) {
 		bool busy = send_due(w, began, base, now);
 
 		busy |= look(w, 0) > 0;

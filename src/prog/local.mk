@@ -24,13 +24,14 @@ pkglibexec_PROGRAMS += %D%/turnpike-steward
 	src/base/libtp_base.a $(JANSSON_LIBS) $(MHD_LIBS) $(SODIUM_LIBS) $(CRYPTO_LIBS)
 bin_PROGRAMS += %D%/turnpikectl
 %C%_turnpikectl_SOURCES = %D%/turnpikectl.c
-%C%_turnpikectl_LDADD = src/ctl/libtp_ctl.a src/base/libtp_base.a
+%C%_turnpikectl_LDADD = src/ctl/libtp_ctl.a src/doctor/libtp_doctor.a src/conf/libtp_conf_yaml.a src/conf/libtp_conf.a \
+	src/io/libtp_io.a src/base/libtp_base.a $(JANSSON_LIBS) $(YAML_LIBS) $(SODIUM_LIBS) $(CRYPTO_LIBS)
 # turnpike-load
 bin_PROGRAMS += %D%/turnpike-load
 %C%_turnpike_load_SOURCES = %D%/turnpike-load.c
 %C%_turnpike_load_CFLAGS = $(AM_CFLAGS) -pthread
 %C%_turnpike_load_LDADD = src/load/libtp_load.a src/stun/libtp_stun.a src/base/libtp_base.a \
-	$(JANSSON_LIBS) $(SODIUM_LIBS) $(CRYPTO_LIBS)
+	$(JANSSON_LIBS) $(SSL_LIBS) $(SODIUM_LIBS) $(CRYPTO_LIBS)
 pkglibexec_PROGRAMS += %D%/turnpike-usher
 %C%_turnpike_usher_SOURCES = %D%/turnpike-usher.c
 %C%_turnpike_usher_LDADD = src/usher/libtp_usher.a src/seal/libtp_seal.a src/conf/libtp_conf.a src/shm/libtp_shm.a \

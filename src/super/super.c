@@ -68,6 +68,7 @@ on_tick(void *arg)
 	pool_tick(&s->pool, now);
 	super_closings(s, now);
 	super_drain_step(s, now);
+	super_watch_step(s, now);
 	super_stop_step(s);
 	super_upgrade_step(s);
 	gauge(s, STAT_POOL_SOCKETS, s->ledger->pool_sockets);

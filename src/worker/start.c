@@ -12,6 +12,7 @@
 #include "config.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>
 #include <poll.h>
@@ -329,6 +330,7 @@ give_up(struct worker *w, int parent)
 		{ SYS_ioctl, { { 1, SANDBOX_EQ, 0x5411 /* SIOCOUTQ */ }, { 0, SANDBOX_ANY, 0 } } },
 		OPTION(SOL_SOCKET, SO_DETACH_FILTER), OPTION(IPPROTO_IP, IP_MTU_DISCOVER),
 		OPTION(IPPROTO_IPV6, IPV6_MTU_DISCOVER), OPTION(IPPROTO_UDP, UDP_GRO),
+		{ SYS_fcntl, { { 1, SANDBOX_EQ, F_DUPFD_CLOEXEC }, { 0, SANDBOX_ANY, 0 } } },
 		{ SYS_fcntl, { { 1, SANDBOX_EQ, 1034 /* F_GET_SEALS */ }, { 0, SANDBOX_ANY, 0 } } },
 	};
 	int rc = 0;

@@ -95,8 +95,8 @@ lane_window(const struct lane *l, int fd)
 static inline uint8_t *lane_habit(struct lane *l, int fd) { return &l->habit[fd - l->told.fd_base]; }
 static inline uint8_t *lane_use(struct lane *l, int fd) { return &l->use[fd - l->told.fd_base]; }
 
-/* Messages that did not fit into a socket yet, in order. */
-struct outbox { uint8_t *bytes; size_t head, tail, max; };
+/* Messages of this round, and what did not fit into the socket before, in order.  full: EPOLLOUT is waited for. */
+struct outbox { uint8_t *bytes; size_t head, tail, max; bool full; };
 
 enum log_kind { WL_ALLOCATED, WL_ENDED, WL_DENIED, WL_REFUSED, WL_UNAUTHENTICATED, WL_BAD_MESSAGE, WL_OTHER, WL_KINDS };
 
@@ -330,7 +330,8 @@ void pending_none(struct worker *w, const struct msg_relay_none *m);
 struct lane *worker_lane(struct worker *w, uint32_t shard);	/* NULL: not ours */
 /* With a descriptor, which stays the caller's.  False: the queue is full; accept_again() comes. */
 bool control_send_fd(struct worker *w, void *msg, int fd);
-void control_send(struct worker *w, void *msg);	/* fills in the generation; waits in the outbox when it must */
+void control_send(struct worker *w, void *msg);	/* fills in the generation; leaves with the next control_flush() */
+void control_flush(struct worker *w);	/* once per round, before it waits */
 void control_writable(struct worker *w);
 void control_readable(struct worker *w);
 void control_keeper(struct worker *w);

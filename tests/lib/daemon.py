@@ -93,7 +93,7 @@ SECRET = "a-secret-of-the-test-suite-0123456789"
 def certificate(directory):
     """A self-signed one, made by openssl; its paths."""
     crt, key = os.path.join(directory, "cert.pem"), os.path.join(directory, "key.pem")
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30",
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "90",
                     "-subj", "/CN=turn.test", "-addext", "subjectAltName=DNS:turn.test", "-out", crt, "-keyout", key],
                    check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     os.chmod(key, 0o600)
@@ -121,6 +121,9 @@ class Daemon:
             # Root of a test has no `turnpike` user; the children become this one.
             self.args += ["--set", "process.user=" + os.environ.get("TP_USER", "nobody")]
             os.chmod(self.dir, 0o755)
+        # make check-engines: every live test on another engine than `auto` would take, but for those that choose one.
+        if os.environ.get("TP_ENGINE") and "engine:" not in (config or ""):
+            self.args += ["--set", "io.engine=" + os.environ["TP_ENGINE"]]
         self.process = None
         if start:
             self.start()

@@ -33,6 +33,8 @@ static const struct {
 	{ "listeners: [ { port: 010 } ]\n", "listeners: port" },
 	{ "listeners: [ { port: 3_478 } ]\n", "listeners: port" },
 	{ "listeners: [ { port: [ 3478 ] } ]\n", "listeners: port: a list" },
+	{ "listeners: [ { port: \"3478\" } ]\n", "listeners: port: \"3478\": allowed: a decimal number from 1 to 65535, digits only, without quotes" },
+	{ "listeners: [ { address: 127.0.0.1, zzzzzzzz: 1 } ]\n", "in listeners: allowed: address, port, transport, proxy_protocol" },
 	{ "listeners: [ { port: 99999999999999999999 } ]\n", "listeners: port" },
 	{ "listeners: [ { transport: udp, proxy_protocol: 10.0.0.0/8 } ]\n", "only for transports tcp and tls" },
 	{ "listeners: [ { transport: tcp, proxy_protocol: 10.0.0.1/8 } ]\n", "proxy_protocol: " },

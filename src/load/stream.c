@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* stream: the client's side over TCP and TLS: one connection a flow, frames cut out of the stream (RFC 8656 12.5). */
+#include "config.h"
+
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "load_int.h"
+
+#define BACKLOG_MAX (256u << 10)	/* a connection with more than this to send takes no more packets */
+
+static void
+append(uint8_t **buf, size_t *len, size_t *cap, const uint8_t *p, size_t n)
+{
+	if (*len + n > *cap) {
+		size_t more = *cap == 0 ? 2048 : *cap;
+		uint8_t *grown;
+
+		while (more < *len + n)
+			more *= 2;
+		grown = realloc(*buf, more);
+		if (grown == NULL)
+			fatal(EX_OSERR, "load: no memory");
+		*buf = grown;
+		*cap = more;
+	}
+	memcpy(*buf + *len, p, n);
+	*len += n;
+}
+
+static void
+watch(struct conn *c, bool out)
+{
+	struct epoll_event ev = { .events = EPOLLIN | (out ? EPOLLOUT : 0u), .data.u64 = c->f->index };
+
+	if (c->watching != out && epoll_ctl(c->w->ep, EPOLL_CTL_MOD, c->f->fd, &ev) == 0)
+		c->watching = out;
+}
+
+/* What the kernel does not take now waits in c->out.  An error is seen by the reader of the socket. */
+static void
+out(void *arg, const uint8_t *p, size_t n)
+{
+	struct conn *c = arg;
+	ssize_t k = 0;
+
+	if (!c->connecting && c->out_len == 0)
+		k = send(c->f->fd, p, n, MSG_NOSIGNAL | MSG_DONTWAIT);
+	if (k < 0)
+		k = 0;
+	if ((size_t)k == n)
+		return;
+	append(&c->out, &c->out_len, &c->out_cap, p + k, n - (size_t)k);
+	watch(c, true);
+}
+
+static int
+stream_open(struct worker *w, struct flow *f)
+{
+	struct linger reset = { .l_onoff = 1 };
+	struct sockaddr_storage ss;
+	struct epoll_event ev = { .events = EPOLLIN | EPOLLOUT, .data.u64 = f->index };
+	socklen_t len = addr_to_sockaddr(&w->o->server, &ss);
+	struct conn *c;
+	int on = 1, e;
+
+	f->fd = socket(ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (f->fd < 0)
+		return -errno;
+	(void)setsockopt(f->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+	/* Ever new connections would leave all ports of this machine in TIME_WAIT. */
+	if (w->recycle)
+		(void)setsockopt(f->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+	if ((connect(f->fd, (struct sockaddr *)&ss, len) != 0 && errno != EINPROGRESS) ||
+	    epoll_ctl(w->ep, EPOLL_CTL_ADD, f->fd, &ev) != 0) {
+		e = errno;
+		close(f->fd);
+		f->fd = -1;
+		return -e;
+	}
+	c = f->conn = calloc(1, sizeof *c);
+	if (c == NULL)
+		fatal(EX_OSERR, "load: no memory");
+	c->w = w;
+	c->f = f;
+	c->connecting = c->watching = true;
+	f->life++;
+	if (w->env != NULL)
+		c->secure = secure_new(w->env, out, c);
+	return 1;
+}
+
+static void
+drop(struct flow *f, bool goodbye)
+{
+	if (f->conn != NULL) {
+		secure_free(f->conn->secure, goodbye);
+		free(f->conn->in);
+		free(f->conn->out);
+		free(f->conn);
+		f->conn = NULL;
+	}
+	if (f->fd >= 0)
+		close(f->fd);
+	f->fd = -1;
+}
+
+static void
+stream_close(struct worker *w, struct flow *f)
+{
+	(void)w;
+	drop(f, f->conn != NULL && !f->conn->connecting);
+}
+
+static void
+lost(struct worker *w, struct flow *f, uint16_t error, const char *why, uint64_t now)
+{
+	worker_why(w, why);
+	drop(f, false);
+	ctl_closed(w, f, error, now);
+}
+
+static void
+handshake(struct worker *w, struct flow *f, uint64_t now)
+{
+	struct conn *c = f->conn;
+	char text[128];
+	int r = c->secure != NULL ? secure_handshake(c->secure) : 1;
+
+	if (r == 0)
+		return;
+	if (r < 0) {
+		secure_reason(c->secure, text, sizeof text);
+		lost(w, f, ERROR_HANDSHAKE, text, now);
+		return;
+	}
+	c->secured = true;
+	if (c->secure != NULL && w->cipher[0] == '\0')
+		secure_describe(c->secure, w->cipher, sizeof w->cipher);
+	ctl_connected(w, f, now);
+}
+
+static void
+stream_writable(struct worker *w, struct flow *f, uint64_t now)
+{
+	struct conn *c = f->conn;
+	ssize_t k;
+	int e = 0;
+	socklen_t len = sizeof e;
+
+	if (c->connecting) {
+		if (getsockopt(f->fd, SOL_SOCKET, SO_ERROR, &e, &len) != 0 || e != 0) {
+			lost(w, f, ERROR_CONNECT, strerror(e), now);
+			return;
+		}
+		c->connecting = false;
+		handshake(w, f, now);
+		c = f->conn;
+		if (c == NULL)
+			return;
+	}
+	if (c->out_at < c->out_len) {
+		k = send(f->fd, c->out + c->out_at, c->out_len - c->out_at, MSG_NOSIGNAL | MSG_DONTWAIT);
+		if (k > 0)
+			c->out_at += (size_t)k;
+	}
+	if (c->out_at == c->out_len) {
+		c->out_at = c->out_len = 0;
+		watch(c, false);
+	}
+}
+
+/* Whole frames go to the flow, the rest waits.  False: this connection is no more. */
+static bool
+plain(struct worker *w, struct flow *f, const uint8_t *p, size_t n, uint64_t now, unsigned *count)
+{
+	struct conn *c = f->conn;
+	uint32_t life = f->life;
+	bool kept = c->in_len > 0;
+	size_t at = 0;
+	int len;
+
+	if (kept) {
+		append(&c->in, &c->in_len, &c->in_cap, p, n);
+		p = c->in;
+		n = c->in_len;
+	}
+	while ((len = frame_stream_len(p + at, n - at)) > 0 && (size_t)len <= n - at) {
+		flow_input(w, f, p + at, (size_t)len, now);
+		++*count;
+		if (f->life != life || f->conn == NULL)
+			return false;
+		at += (size_t)len;
+	}
+	if (len < 0) {
+		f->side[DOWN].damaged++;
+		lost(w, f, ERROR_CLOSED, "the stream is out of step", now);
+		return false;
+	}
+	if (kept)
+		memmove(c->in, c->in + at, n - at);
+	c->in_len = kept ? n - at : 0;
+	if (!kept && at < n)
+		append(&c->in, &c->in_len, &c->in_cap, p + at, n - at);
+	return true;
+}
+
+static bool
+decrypt(struct worker *w, struct flow *f, const uint8_t *p, size_t n, uint64_t now, unsigned *count)
+{
+	struct secure *s = f->conn->secure;
+	ssize_t k;
+
+	secure_in(s, p, n);
+	if (!f->conn->secured) {
+		uint32_t life = f->life;
+
+		++*count;
+		handshake(w, f, now);
+		if (f->life != life || f->conn == NULL)
+			return false;
+		if (!f->conn->secured)
+			return true;
+	}
+	while ((k = secure_read(s, w->plain, STREAM_READ)) > 0)
+		if (!plain(w, f, w->plain, (size_t)k, now, count))
+			return false;
+	if (k < 0)
+		lost(w, f, ERROR_CLOSED, k == -EPIPE ? "TLS: closed by the server" : "TLS: damaged record or alert", now);
+	return k == 0;
+}
+
+static unsigned
+stream_receive(struct worker *w, struct flow *f, uint64_t now)
+{
+	unsigned count = 0;
+	ssize_t n = recv(f->fd, w->wire, STREAM_READ, MSG_DONTWAIT);
+
+	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+		lost(w, f, f->conn->connecting ? ERROR_CONNECT : ERROR_CLOSED, n == 0 ? "closed by the server" : strerror(errno),
+		    now);
+	else if (n > 0 && f->conn->secure != NULL)
+		(void)decrypt(w, f, w->wire, (size_t)n, now, &count);
+	else if (n > 0)
+		(void)plain(w, f, w->wire, (size_t)n, now, &count);
+	return count;
+}
+
+static int
+put(struct conn *c, const uint8_t *p, size_t n)
+{
+	if (c->secure != NULL)
+		return secure_write(c->secure, p, n);
+	out(c, p, n);
+	return 0;
+}
+
+static int
+stream_control(struct worker *w, struct flow *f, const uint8_t *p, size_t n)
+{
+	(void)w;
+	return f->conn != NULL ? put(f->conn, p, n) : -ENOTCONN;
+}
+
+static void
+stream_run(struct worker *w, struct flow *f, unsigned count, uint64_t now)
+{
+	const uint8_t *p;
+	size_t wire;
+
+	if (f->conn == NULL) {
+		w->unsent += count;
+		return;
+	}
+	if (f->conn->out_len - f->conn->out_at > BACKLOG_MAX) {
+		w->send_again++;
+		return;
+	}
+	p = tx_stamp(w, w->tx[UP], f, UP, count, now, &wire);
+	tx_account(w, f, UP, count, put(f->conn, p, count * wire) == 0);
+}
+
+static void
+stream_flush(struct worker *w)
+{
+	(void)w;
+}
+
+static bool
+stream_pending(const struct flow *f)
+{
+	return f->conn != NULL && f->conn->out_len > 0;
+}
+
+const struct transport transport_stream = {
+	.reliable = true, .padded = true, .open = stream_open, .close = stream_close, .control = stream_control,
+	.run = stream_run, .flush = stream_flush, .receive = stream_receive, .writable = stream_writable,
+	.pending = stream_pending,
+};
