@@ -233,6 +233,27 @@ class Dtls(unittest.TestCase):
                 c.refresh(0)
         self.sessions(0)
 
+    def test_what_an_operator_does(self):
+        """Reload, another number of workers, rolling restart, upgrade: no association ends."""
+        with daemon.Peer() as peer, open(self.d.config) as f:
+            text = f.read()
+            clients = [self.client() for _ in range(8)]
+            for c in clients:
+                c.allocate()
+                c.permit(peer.addr)
+                c.bind(0x4001, peer.addr)
+            for workers, act in ((2, "reload"), (1, "reload"), (1, "upgrade"), (2, "reload"), (2, "restart-workers")):
+                self.d.write(text.replace("{", "{{").replace("}", "}}").replace("workers: 2", "workers: %d" % workers))
+                # One after the other: what is under way may refuse the next.
+                self.assertTrue(until(lambda: self.d.ctl(act, check=False)[0] == 0, 30), act)
+                for c in clients:
+                    self.echoes(c, peer)
+                self.assertTrue(until(lambda: self.d.ready() and len(self.d.children("worker")) == workers, 30), act)
+            for c in clients:
+                self.echoes(c, peer)
+                c.refresh(0)
+        self.sessions(0)
+
     def echoes(self, c, peer):
         text = b"%x" % self.rng.getrandbits(256)
         end = time.monotonic() + 30
@@ -282,7 +303,8 @@ class Dtls(unittest.TestCase):
         flood(1000)
         before = self.memory()
         self.assertGreater(flood(20000), 100)
-        self.assertLess(self.memory(), before + 512)
+        # A slot each would be 16 MB; what a receive buffer once touched is not counted against anybody.
+        self.assertLess(self.memory(), before + 8192)
         self.assertEqual(self.d.counter("connections_opened"), opened)
 
     def cookie_hello(self, c):
