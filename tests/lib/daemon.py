@@ -36,6 +36,7 @@ def isolate():
 
 SANITIZER = ("ERROR: AddressSanitizer", "ERROR: LeakSanitizer", "runtime error: ")
 failures = []
+given = set()
 
 
 def tell_more_on_failure():
@@ -54,13 +55,17 @@ tell_more_on_failure()
 
 def free_port(host="127.0.0.1", kind=socket.SOCK_DGRAM):
     # Not the kernel's choice: that is often inside the default relay range, which the configuration check refuses.
+    # None twice: a daemon's listeners are not bound yet when the next is chosen.
     while True:
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind) as s:
             try:
                 s.bind((host, random.randrange(10000, 32768)))
             except OSError:
                 continue
-            return s.getsockname()[1]
+            port = s.getsockname()[1]
+            if port not in given:
+                given.add(port)
+                return port
 
 
 def paths():

@@ -24,12 +24,10 @@ TESTS += $(TP_LIVE)
 .PHONY: soak
 soak: all spin
 	TP_SCRIPTS=100 TP_KILLS=10000 $(MAKE) check TESTS='tests/crash/crash_state'
-	TP_SOAK=1 $(MAKE) check TESTS='%D%/live_survival.py %D%/live_streams.py'
+	TP_SOAK=1 $(MAKE) check TESTS='%D%/live_survival.py %D%/live_streams.py %D%/live_dtls.py'
 # All live tests on the engines that `auto` does not take where the kernel merges.
 .PHONY: check-engines
 check-engines: all
 	TP_ENGINE=plain $(MAKE) check TESTS='$(TP_LIVE)'
 	TP_ENGINE=mmsg $(MAKE) check TESTS='$(TP_LIVE)'
-EXTRA_DIST += $(TP_LIVE) tests/lib/turnclient.py tests/lib/daemon.py
-	TP_SOAK=1 $(MAKE) check TESTS='%D%/live_survival.py'
 EXTRA_DIST += $(TP_LIVE) tests/lib/turnclient.py tests/lib/daemon.py tests/lib/dtlsclient.py
