@@ -1,6 +1,7 @@
 # contrib
 EXTRA_DIST += %D%/sysctl.d/turnpike.conf %D%/nftables.conf
 EXTRA_DIST += %D%/packages %D%/install-packages %D%/quickstart %D%/quickstart-proof.py %D%/run-tests
+EXTRA_DIST += %D%/proxies/haproxy.cfg %D%/proxies/nginx.conf
 # service files: installed only where configure was told to (--with-initdir, --with-systemdsystemunitdir)
 EXTRA_DIST += %D%/turnpike.service.in %D%/turnpike.init.in %D%/turnpike.default %D%/turnpike.logrotate
 CLEANFILES += %D%/turnpike.service %D%/turnpike

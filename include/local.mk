@@ -10,3 +10,4 @@ dist_noinst_HEADERS += %D%/tp/seal.h %D%/tp/usher.h
 dist_noinst_HEADERS += %D%/tp/worker.h
 dist_noinst_HEADERS += %D%/tp/ctl.h %D%/tp/tbl/commands.def
 dist_noinst_HEADERS += %D%/tp/load.h
+dist_noinst_HEADERS += %D%/tp/doctor.h

@@ -7,7 +7,7 @@
  * They are replaced as a whole by a reload; nobody changes them in place.
  *
  * Two archives: libtp_conf.a (table, difference, dump: no libyaml) and libtp_conf_yaml.a (reader,
- * resolver: only turnpike-conf links it).  Errors: 0 or -errno.
+ * resolver: only turnpike-conf links it, and turnpikectl for its doctor).  Errors: 0 or -errno.
  */
 #ifndef TP_CONF_H
 #define TP_CONF_H
@@ -31,7 +31,7 @@ enum conf_tls { CONF_TLS12, CONF_TLS13 };
 
 enum conf_transport { CONF_UDP = 1, CONF_TCP = 2, CONF_TLS = 4, CONF_DTLS = 8 };
 /* Transports that listeners may ask for in this version; the reader refuses the others. */
-#define CONF_TRANSPORTS_BUILT (CONF_UDP | CONF_TCP | CONF_TLS)
+#define CONF_TRANSPORTS_BUILT (CONF_UDP | CONF_TCP | CONF_TLS | CONF_DTLS)
 #define CONF_STREAMS (CONF_TCP | CONF_TLS)	/* transports that connect */
 #define CONF_PROXIES_MAX 8
 
@@ -54,14 +54,17 @@ struct conf_relay {
 struct conf_ports { uint16_t min, max; };
 struct conf_own { struct addr addr; struct conf_ports ports; };	/* allow_own; transport udp */
 /* The files, for the dump and for whoever watches them; what they hold is in CERTS. */
+struct conf_stamp { uint64_t dev, ino, size; int64_t mtime_ns; };	/* of a file as it was read; all 0: none */
+enum { CERT_FILE_CHAIN, CERT_FILE_KEY, CERT_FILE_PASSWORD, CERT_FILES };
 struct conf_certificate {
 	char     certificate[CONF_PATH_MAX], key[CONF_PATH_MAX], password_file[CONF_PATH_MAX];	/* "": none */
 	int64_t  not_after;		/* Unix seconds: the first certificate of the file */
+	struct conf_stamp stamp[CERT_FILES];
 };
 struct conf_rules { uint32_t count; struct cidr rule[CONF_RULES_MAX]; };
 
 #define CONF_MAGIC   0x54504346u	/* "TPCF" */
-#define CONF_LAYOUT  2			/* raised when the struct changes */
+#define CONF_LAYOUT  3			/* raised when the struct changes */
 
 /* The compiled configuration.  Times in ms, rates in bytes per second, sizes in bytes. */
 struct conf {
@@ -114,6 +117,7 @@ struct conf {
 
 	uint32_t certificate_count;
 	uint32_t tls_min_version;	/* enum conf_tls */
+	uint64_t expiry_warning, watch_interval;
 	struct conf_certificate certificates[CONF_CERTS_MAX];
 	uint64_t half_open_per_prefix, half_open_total, handshake_timeout;
 	uint64_t ushers;

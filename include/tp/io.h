@@ -23,6 +23,9 @@ int  ipc_pair(int fds[2]);
 /* Sends one message of msg_size(type) bytes, with `fd` when the type carries one (-1 otherwise; the caller keeps its
  * own).  0, -EAGAIN when the queue is full, -EPIPE when the other end is gone. */
 int  ipc_send(int sock, const void *msg, int fd);
+/* Sends messages without descriptors that lie end to end, in order, as many as one call takes.  The bytes that went, which
+ * end with a message; -EAGAIN, -EPIPE, -errno when not even the first did. */
+int  ipc_send_run(int sock, const uint8_t *msgs, size_t len);
 /*
  * Receives one message.  1: *m is filled, *fd is a new close-on-exec descriptor (the caller's) or -1.  0: nothing there
  * (EAGAIN).  -EPIPE: other end closed.  -EPROTO: wrong length, type, number of descriptors or truncated control data, or

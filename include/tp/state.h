@@ -202,7 +202,7 @@ int  chan_bind(struct shard *s, struct session *x, uint16_t number, const struct
 typedef void peer_each_h(void *arg, const struct addr *peer, uint16_t channel, uint32_t expiry);
 void session_each_peer(const struct shard *s, const struct session *x, tp_ms now, peer_each_h *cb, void *arg);
 
-/* ---- conn.c: client connections over TCP and TLS ------------------------------------------------ */
+/* ---- conn.c: client connections over TCP, TLS and DTLS ------------------------------------------------ */
 
 /*
  * A connection is a slot in SHARD.  What it has received and not yet used, and what it has yet to send, lies in rings of
@@ -213,7 +213,8 @@ void session_each_peer(const struct shard *s, const struct session *x, tp_ms now
  *
  * What belongs together is in one record of which there are two: the next is filled, then `which` is stored with release.
  * in_recv and out_sent may be behind the kernel when a worker dies between a call and the store: its successor asks the
- * kernel's own counters.  TLS: `in` holds records, whose content goes to `plain`, where the frames are.
+ * kernel's own counters.  TLS: `in` holds records, whose content goes to `plain`, where the frames are.  DTLS: no descriptor,
+ * no rings; the position is in KEYS and changes in place.
  */
 enum conn_state { CONN_FREE, CONN_FILLING, CONN_SHAKING /* its handshake is with an usher */, CONN_OPEN };
 enum conn_flag {
@@ -228,7 +229,9 @@ struct conn_rec {
 	uint64_t in_parsed, plain_parsed, plain_head, out_head;
 	struct ring_ref in, plain, out;
 	_Alignas(8) uint8_t seal_pos[32];	/* struct seal_pos of tp/seal.h */
-	uint32_t flags, zero[3];
+	uint32_t flags;
+	uint32_t update_window, updates;	/* KeyUpdates received in the last window that had one */
+	uint32_t zero;
 };
 _Static_assert(sizeof(struct conn_rec) == 128, "a record is two cache lines");
 struct conn {
@@ -248,7 +251,8 @@ struct conn {
 	uint64_t prefix;		/* what it counts for; 0: not counted */
 	struct addr peer;		/* the other end of the socket */
 	struct addr client;		/* the same, or what the PROXY header says */
-	uint8_t  zero[128 - 64 - 2 * sizeof(struct addr)];
+	uint32_t shaking;		/* DTLS: a handshake that is to replace this may be under way until then, seconds */
+	uint8_t  zero[128 - 64 - 2 * sizeof(struct addr) - 4];
 	struct conn_rec rec[2];
 };
 _Static_assert(sizeof(struct conn) == 384, "a connection is six cache lines");
@@ -333,12 +337,14 @@ void cross_conn_recount(struct cross *c, struct shard *s);
 /* Reservation tokens (RFC 8656 7.2): single use, 30 s, bound to the user, redeemable from any shard. */
 #define TOKEN_LIFETIME 30
 struct reservation { uint64_t token, user; uint32_t id, expiry; };	/* id: the supervisor's name for the socket */
+/* Whose a reservation is: of a name without a stable part (a bare timestamp) the whole name decides. */
+static inline uint64_t reservation_owner(uint64_t user, uint64_t name) { return user != 0 ? user : name; }
 int  token_put(struct cross *c, const struct reservation *r, tp_ms now);	/* -ENOSPC, -EEXIST, -ETIMEDOUT */
 /* 0 and a copy; -ENOENT for unknown, expired or another user's. Does not consume (cross_open does). */
 int  token_look(struct cross *c, uint64_t token, uint64_t user, tp_ms now, struct reservation *r);
 
 /* Rates of answers to the unauthenticated: lossy, lock-free, bounded memory; false: over the rate. */
-enum rate_kind { RATE_CHALLENGE, RATE_BINDING, RATE_KINDS };
+enum rate_kind { RATE_CHALLENGE, RATE_BINDING, RATE_HANDSHAKE, RATE_KINDS };
 bool rate_take(struct cross *c, enum rate_kind kind, uint64_t prefix, uint32_t per_second, uint32_t burst, tp_ms now);
 
 /* Bandwidth: token buckets, bytes per second.  A session spends a local lease (its bucket block); when that

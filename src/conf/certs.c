@@ -9,19 +9,27 @@
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
+#include <openssl/x509v3.h>
 #include <stdlib.h>
 #include <time.h>
 
 #include "conf_int.h"
 
-#define EXPIRY_WARN (14 * 86400)
 #define RSA_BITS_MIN 2048
 
 /* ---- files ------------------------------------------------------------------------------------ */
 
+static struct conf_stamp
+stamp_of(const struct stat *st)
+{
+	return (struct conf_stamp){ .dev = st->st_dev, .ino = st->st_ino, .size = (uint64_t)st->st_size,
+		.mtime_ns = (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec };
+}
+
 /* The path goes into the configuration, the bytes into load memory. */
 static const char *
-read_pem(struct load *l, const struct node *n, const char *what, bool secret, char path[CONF_PATH_MAX], size_t *len)
+read_pem(struct load *l, const struct node *n, const char *what, bool secret, char path[CONF_PATH_MAX], size_t *len,
+    struct conf_stamp *stamp)
 {
 	const char *p, *text;
 	struct stat st;
@@ -41,6 +49,7 @@ read_pem(struct load *l, const struct node *n, const char *what, bool secret, ch
 	text = load_file(l, n, p, CERTS_PEM_MAX, len, &st);
 	if (text == NULL || (secret && is_world_readable(l, n, p, &st)))
 		return NULL;
+	*stamp = stamp_of(&st);
 	return text;
 }
 
@@ -49,7 +58,11 @@ read_password(struct load *l, const struct node *n, struct conf_certificate *x, 
 {
 	const uint8_t *text;
 	const char *p;
+	struct stat st;
 
+	/* Looked at before it is read: what changes in between is read once more. */
+	if (n->kind == NODE_SCALAR && n->len > 0 && (p = load_path(l, n, n->text)) != NULL && stat(p, &st) == 0)
+		x->stamp[CERT_FILE_PASSWORD] = stamp_of(&st);
 	if (!read_secret_file(l, n, "tls.certificates: password_file", CERTS_PASSWORD_MAX, &text, &e->password_len))
 		return false;
 	e->password = (const char *)text;
@@ -132,22 +145,66 @@ check_key(struct load *l, const struct node *at, const EVP_PKEY *key)
 }
 
 static void
-check_expiry(struct load *l, const struct node *at, const X509 *cert, struct conf_certificate *x)
+read_expiry(const X509 *cert, struct cert_entry *e, struct conf_certificate *x)
 {
 	struct tm tm = { 0 };
-	int64_t left;
 
-	if (ASN1_TIME_to_tm(X509_get0_notAfter(cert), &tm) != 1)
-		return;
-	x->not_after = (int64_t)timegm(&tm);
-	left = x->not_after - (int64_t)time(NULL);
-	if (left <= 0)
-		load_warn(l, at, "tls.certificates: %s: this certificate has expired: clients will refuse it", x->certificate);
-	else if (left < EXPIRY_WARN)
-		load_warn(l, at, "tls.certificates: %s: this certificate expires in %lld %s: renew it", x->certificate,
+	if (ASN1_TIME_to_tm(X509_get0_notAfter(cert), &tm) == 1)
+		x->not_after = (int64_t)timegm(&tm);
+	e->early = X509_cmp_current_time(X509_get0_notBefore(cert)) > 0;
+}
+
+static void
+warn_expiry(struct load *l, unsigned i)
+{
+	const struct conf_certificate *x = &l->conf->certificates[i];
+	int64_t left = x->not_after - (int64_t)time(NULL);
+
+	if (x->not_after != 0 && left <= 0)
+		load_warn(l, l->cert_at[i], "tls.certificates: %s: this certificate has expired: clients will refuse it",
+		    x->certificate);
+	else if (x->not_after != 0 && left < (int64_t)(l->conf->expiry_warning / 1000))
+		load_warn(l, l->cert_at[i], "tls.certificates: %s: this certificate expires in %lld %s: renew it", x->certificate,
 		    (long long)(left >= 172800 ? left / 86400 : left / 3600), left >= 172800 ? "days" : "hours");
-	if (X509_cmp_current_time(X509_get0_notBefore(cert)) > 0)
-		load_warn(l, at, "tls.certificates: %s: this certificate is not valid yet", x->certificate);
+	if (l->cert[i].early)
+		load_warn(l, l->cert_at[i], "tls.certificates: %s: this certificate is not valid yet", x->certificate);
+}
+
+static void
+add_name(struct cert_entry *e, const ASN1_STRING *name)
+{
+	uint8_t lower[256], hash[32];
+	const uint8_t *p = ASN1_STRING_get0_data(name);
+	size_t n = (size_t)ASN1_STRING_length(name);
+
+	if (n > sizeof lower)
+		n = sizeof lower;
+	for (size_t i = 0; i < n; i++)
+		lower[i] = p[i] >= 'A' && p[i] <= 'Z' ? (uint8_t)(p[i] | 0x20) : p[i];
+	if (EVP_Digest(lower, n, hash, NULL, EVP_sha256(), NULL) == 1)
+		for (unsigned i = 0; i < sizeof hash; i++)
+			e->names[i] ^= hash[i];
+}
+
+static void
+read_names(const X509 *cert, struct cert_entry *e)
+{
+	GENERAL_NAMES *names = X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL);
+	const X509_NAME *subject = X509_get_subject_name(cert);
+	int at = X509_NAME_get_index_by_NID(subject, NID_commonName, -1);
+
+	bool any = false;
+
+	for (int i = 0; names != NULL && i < sk_GENERAL_NAME_num(names); i++) {
+		const GENERAL_NAME *g = sk_GENERAL_NAME_value(names, i);
+
+		if (g->type == GEN_DNS)
+			add_name(e, g->d.dNSName);
+		any |= g->type == GEN_DNS;
+	}
+	if (!any && at >= 0)		/* as the ushers do */
+		add_name(e, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)));
+	GENERAL_NAMES_free(names);
 }
 
 static bool
@@ -162,8 +219,11 @@ check_pair(struct load *l, const struct node *const part[3], struct cert_entry *
 		ok = false;
 	}
 	ok = ok && check_key(l, part[1], key);
-	if (ok)
-		check_expiry(l, part[0], cert, x);
+	if (ok) {
+		read_expiry(cert, e, x);
+		read_names(cert, e);
+		e->kind = EVP_PKEY_get_base_id(key);
+	}
 	ERR_clear_error();
 	X509_free(cert);
 	EVP_PKEY_free(key);
@@ -187,8 +247,9 @@ certificate_read(struct load *l, const struct node *n)
 		load_error(l, n, "tls.certificates: allowed: %s", option_rows[OPTION_certificates].shape);
 		return;
 	}
-	e.chain = read_pem(l, part[0], "certificate", false, x.certificate, &e.chain_len);
-	e.key = read_pem(l, part[1], "key", true, x.key, &e.key_len);
+	e.chain = read_pem(l, part[0], "certificate", false, x.certificate, &e.chain_len,
+	    &x.stamp[CERT_FILE_CHAIN]);
+	e.key = read_pem(l, part[1], "key", true, x.key, &e.key_len, &x.stamp[CERT_FILE_KEY]);
 	if (e.chain == NULL || e.key == NULL || (part[2] != NULL && !read_password(l, part[2], &x, &e)))
 		return;
 	if (!check_pair(l, part, &e, &x))
@@ -207,6 +268,15 @@ certs_check(struct load *l)
 {
 	const struct conf *c = l->conf;
 
+	for (uint32_t i = 0; i < c->certificate_count; i++) {
+		warn_expiry(l, i);
+		for (uint32_t j = 0; j < i; j++)
+			if (l->cert[j].kind == l->cert[i].kind && memcmp(l->cert[j].names, l->cert[i].names, sizeof l->cert[i].names) == 0) {
+				load_warn(l, l->cert_at[i], "tls.certificates: %s is never shown: %s has the same names and kind of key",
+				    c->certificates[j].certificate, c->certificates[i].certificate);
+				break;
+			}
+	}
 	if (c->certificate_count > 0 || l->errors > 0)
 		return;		/* perhaps one was there and is not readable: said already */
 	for (uint32_t i = 0; i < c->listener_count; i++)

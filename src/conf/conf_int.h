@@ -86,6 +86,9 @@ struct secret_entry {
 struct cert_entry {			/* of one certificate */
 	const char *chain, *key, *password;
 	size_t chain_len, key_len, password_len;
+	uint8_t names[32];		/* the same for the same set of names, in any order */
+	int kind;			/* of key */
+	bool early;			/* not valid yet */
 };
 struct load {
 	const struct conf_request *rq;
@@ -153,6 +156,8 @@ struct certs *certs_block(struct load *l, size_t *len);
 
 /* ---- suggest.c -------------------------------------------------------------------------------- */
 
+/* "; did you mean X?", else ": allowed: " and all of them. */
+const char *suggest_or_list(struct load *l, const char *wrong, const char *const *names, unsigned count);
 /* "" or "; did you mean X?" among names[count]. */
 const char *suggest(struct load *l, const char *wrong, const char *const *names, unsigned count);
 const char *suggest_option(struct load *l, const char *prefix, const char *wrong);

@@ -28,7 +28,7 @@ shape_read(struct load *l, const struct node *map, const char *what, const char 
 			continue;
 		}
 		load_error(l, n->key, "unknown key %s in %s%s", load_show(l, n->key), what,
-		    suggest(l, n->key->text, names, count));
+		    suggest_or_list(l, n->key->text, names, count));
 		ok = false;
 	}
 	return ok;
@@ -178,9 +178,10 @@ read_listener(struct load *l, const struct node *n)
 	}
 	if (part[1] != NULL) {
 		s = part[1]->text;
-		if (part[1]->kind != NODE_SCALAR || !read_decimal(&s, 65535, &port) || *s != '\0' || port == 0)
-			load_error(l, part[1], "listeners: port: %s: allowed: a decimal number from 1 to 65535, digits only",
-			    load_show(l, part[1]));
+		if (part[1]->kind != NODE_SCALAR || !part[1]->plain || !read_decimal(&s, 65535, &port) || *s != '\0' ||
+		    port == 0)
+			load_error(l, part[1], "listeners: port: %s: allowed: a decimal number from 1 to 65535, digits only, "
+			    "without quotes", load_show(l, part[1]));
 		w.addr.port = (uint16_t)port;
 	}
 	if (part[2] != NULL)

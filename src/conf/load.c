@@ -37,6 +37,15 @@ log_target(struct load *l, const struct node *n)
 	return load_path(l, n, n->text);
 }
 
+/* Numbers and truth values in quotes are text to whoever reads the file: the wrong type. */
+static bool
+is_quoted(const struct option_row *o, const struct node *n)
+{
+	if (n->plain || n->src->is_set)
+		return false;
+	return o->type == OPT_INT || o->type == OPT_BOOL || (o->type == OPT_COUNT_AUTO && strcmp(n->text, "auto") != 0);
+}
+
 static void
 set_scalar(struct load *l, const struct option_row *o, const struct node *n, struct conf *into)
 {
@@ -46,6 +55,11 @@ set_scalar(struct load *l, const struct option_row *o, const struct node *n, str
 	if (n->kind != NODE_SCALAR || node_is_empty(n)) {
 		option_allowed(o, why, sizeof why);
 		load_error(l, n, "%s: %s: %s", o->path, n->kind == NODE_SCALAR ? "no value" : load_show(l, n), why);
+		return;
+	}
+	if (is_quoted(o, n)) {
+		option_allowed(o, why, sizeof why);
+		load_error(l, n, "%s: %s is text because of its quotes: %s", o->path, load_show(l, n), why);
 		return;
 	}
 	if (option_id(o) == OPTION_log_target && (text = log_target(l, n)) == NULL)
@@ -104,7 +118,8 @@ read_map(struct load *l, const struct node *map, const char *prefix)
 {
 	if (map->kind != NODE_MAP) {
 		if (!node_is_empty(map))	/* a section whose lines are all commented out */
-			load_error(l, map, "%s%s: allowed: a map of name: value", prefix, load_show(l, map));
+			load_error(l, map, "%.*s%s%s: allowed: a map of name: value", prefix[0] != '\0' ? (int)strlen(prefix) - 1 : 0,
+			    prefix, prefix[0] != '\0' ? ": " : "", load_show(l, map));
 		return;
 	}
 	for (const struct node *n = map->first; n != NULL; n = n->next) {

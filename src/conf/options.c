@@ -2,8 +2,8 @@
 /*
  * options.c: the table of options, and scalars from and to their text.
  *
- * Text is judged by its characters alone, never by YAML's idea of its type: `no` is a fine realm and
- * never false, 010 is refused where a number is wanted and never eight.
+ * Text is judged by its characters, never by YAML's idea of its type: `no` is a fine realm and never
+ * false, 010 is refused where a number is wanted and never eight.  Only quotes count: see load.c.
  */
 #include "config.h"
 

@@ -283,6 +283,10 @@ check_metrics(struct load *l)
 	if (text[0] == '[' || addr_parse(&a, text) < 0 || a.port != 0 || (a.family == ADDR_V4 && strchr(text, ':') != NULL))
 		load_error(l, l->seen[OPTION_metrics_address], "metrics.address: allowed: an IPv4 or IPv6 address without a port, "
 		    "or \"\" for none");
+#ifndef HAVE_MHD
+	load_error(l, l->seen[OPTION_metrics_address], "metrics.address: %s: this build has no metrics, it was made without "
+	    "libmicrohttpd: leave it out", text);
+#endif
 }
 
 static void

@@ -66,7 +66,28 @@ suggest(struct load *l, const char *wrong, const char *const *names, unsigned co
 	return is_near(best, wrong) ? load_printf(l, "; did you mean %s?", name) : "";
 }
 
-/* Names within the section first; else the same name in another section; top-level names where prefix is "". */
+/* ": allowed: A, B, C", each name once. */
+static const char *
+all_names(struct load *l, const char *const *names, unsigned count)
+{
+	const char *text = "";
+
+	for (unsigned i = 0; i < count; i++)
+		if (i == 0 || strcmp(names[i], names[i - 1]) != 0)	/* a section's rows stand together */
+			text = load_printf(l, "%s%s%s", text, i == 0 ? ": allowed: " : ", ", names[i]);
+	return text;
+}
+
+const char *
+suggest_or_list(struct load *l, const char *wrong, const char *const *names, unsigned count)
+{
+	const char *near = suggest(l, wrong, names, count);
+
+	return near[0] != '\0' ? near : all_names(l, names, count);
+}
+
+/* Names within the section first; else the same name in another section, else all that there are; top-level names where
+ * prefix is "". */
 const char *
 suggest_option(struct load *l, const char *prefix, const char *wrong)
 {
@@ -93,5 +114,5 @@ suggest_option(struct load *l, const char *prefix, const char *wrong)
 		if (dot != NULL && strcmp(dot + 1, wrong) == 0)
 			return load_printf(l, "; did you mean %s?", option_rows[i].path);
 	}
-	return "";
+	return all_names(l, names, count);
 }

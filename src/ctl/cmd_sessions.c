@@ -214,6 +214,8 @@ text_list(FILE *f, const json_t *d)
 	}
 	if ((size_t)num(d, "found") > json_array_size(json_object_get(d, "sessions")))
 		fprintf(f, "%lld in all; more with limit=N\n", num(d, "found"));
+	if (num(d, "found") == 0)
+		fprintf(f, "no sessions\n");
 }
 
 static int
@@ -323,6 +325,8 @@ text_users(FILE *f, const json_t *d)
 		    num(x, "down_bytes"));
 	if ((size_t)num(d, "users") > json_array_size(json_object_get(d, "list")))
 		fprintf(f, "%lld users in all; more with limit=N\n", num(d, "users"));
+	if (num(d, "users") == 0)
+		fprintf(f, "no users\n");
 }
 
 static json_t *

@@ -118,7 +118,7 @@ warnings_data(const struct view *v, const struct ledger *l)
 	return list;
 }
 
-static json_t *
+json_t *
 status_data(struct view *v, tp_ms now)
 {
 	const struct census *census = view_census(v, now, 0);
@@ -250,17 +250,25 @@ cmd_limits(struct job *j)
 /* ---- counters ---------------------------------------------------------------------------------------- */
 
 static uint64_t
+of_one(const struct stats *s, size_t offset)
+{
+	if (s == NULL || s->magic != STAT_MAGIC)
+		return 0;
+	return view_read((const uint64_t *)(const void *)((const char *)s + offset));
+}
+
+static uint64_t
 sum(const struct view *v, size_t offset)
 {
 	const struct stats *others[] = { v->super, v->keeper, v->steward };
 	uint64_t n = 0;
 
-	for (unsigned i = 0; i < MSG_SHARDS_MAX + TP_COUNT(others); i++) {
-		const struct stats *s = i < MSG_SHARDS_MAX ? v->worker[i] : others[i - MSG_SHARDS_MAX];
-
-		if (s != NULL && s->magic == STAT_MAGIC)
-			n += view_read((const uint64_t *)(const void *)((const char *)s + offset));
-	}
+	for (unsigned i = 0; i < MSG_SHARDS_MAX; i++)
+		n += of_one(v->worker[i], offset);
+	for (unsigned i = 0; i < MSG_USHERS_MAX; i++)
+		n += of_one(v->usher[i], offset);
+	for (unsigned i = 0; i < TP_COUNT(others); i++)
+		n += of_one(others[i], offset);
 	return n;
 }
 
@@ -275,7 +283,7 @@ put_counter(json_t *o, bool all, const char *name, const char *labels, uint64_t 
 	json_object_set_new(o, key, json_integer((json_int_t)n));
 }
 
-static json_t *
+json_t *
 counters_data(const struct view *v, bool all)
 {
 	json_t *o = json_object();

@@ -10,7 +10,7 @@
 
 #include "ctl_int.h"
 
-#define LOOKS 3
+#define LOOKS 20			/* more than one only when something was found */
 #define PAUSE_NS 30000000
 #define BREACHES_MAX 1000		/* that are kept; all are counted */
 
@@ -89,6 +89,53 @@ check_sockets(const struct view *v, struct look *l)
 	free(seen);
 }
 
+/* ---- one descriptor per connection, one connection per descriptor ------------------------------------ */
+
+static void
+check_conn(const struct view *v, struct look *l, uint8_t *seen, unsigned shard, uint32_t slot)
+{
+	const volatile struct conn *c = &v->shard[shard].conns[slot];
+	uint32_t state = atomic_load_explicit(&v->shard[shard].conns[slot].state, memory_order_acquire);
+	int32_t fd = c->fd;
+	struct ledger_fd e;
+
+	if (state < CONN_SHAKING || fd < 0)
+		return;
+	if (fd >= LEDGER_FDS) {
+		breach(l, "connection %02u.%u: descriptor %d is none", shard, slot, fd);
+		return;
+	}
+	e = *(const volatile struct ledger_fd *)&v->ledger->fd[fd];
+	if (e.kind != LEDGER_STREAM || e.shard != shard || e.row != c->listener)
+		breach(l, "connection %02u.%u: the supervisor holds no connection %d of this shard and row %u", shard, slot, fd,
+		    c->listener);
+	if (seen[fd / 8] & (1u << fd % 8))
+		breach(l, "connection %02u.%u: descriptor %d has another one, too", shard, slot, fd);
+	seen[fd / 8] |= (uint8_t)(1u << fd % 8);
+}
+
+static void
+check_conns(const struct view *v, struct look *l, const struct ledger *h)
+{
+	uint8_t *seen = calloc(1, LEDGER_FDS / 8);
+
+	if (seen == NULL) {
+		breach(l, "out of memory: connections not checked");
+		return;
+	}
+	for (unsigned i = 0; i < v->shard_count; i++) {
+		uint32_t high = v->shard[i].region != NULL ? conn_high(&v->shard[i]) : 0;
+
+		for (uint32_t slot = 0; slot < high; slot++)
+			check_conn(v, l, seen, i, slot);
+	}
+	/* While a worker is being replaced nobody gives back what its predecessor has just closed. */
+	for (uint32_t fd = 0; h->ready && fd < h->fd_max; fd++)
+		if (*(const volatile uint8_t *)&v->ledger->fd[fd].kind == LEDGER_STREAM && !(seen[fd / 8] & (1u << fd % 8)))
+			breach(l, "the supervisor holds connection %u, which no shard has", fd);
+	free(seen);
+}
+
 /* The supervisor's own sums. */
 static void
 check_ledger(const struct view *v, struct look *l)
@@ -108,6 +155,7 @@ check_ledger(const struct view *v, struct look *l)
 	}
 	if (sockets != h->relay_sockets)
 		breach(l, "the ledger counts %u relay sockets and lists %u", h->relay_sockets, sockets);
+	check_conns(v, l, h);
 }
 
 static void

@@ -32,7 +32,7 @@ struct view {
 	const struct conf *conf;
 	size_t conf_size;
 	const struct ledger *ledger;
-	const struct stats *super, *keeper, *worker[MSG_SHARDS_MAX];
+	const struct stats *super, *keeper, *worker[MSG_SHARDS_MAX], *usher[MSG_USHERS_MAX];
 	struct stats *steward;			/* its own, the only one it writes */
 	struct shard shard[SHARDS_MAX];		/* [i].region NULL: not told yet */
 	unsigned shard_count;
@@ -116,6 +116,9 @@ int  cmd_users(struct job *j);
 int  cmd_limits(struct job *j);
 int  cmd_counters(struct job *j);
 int  cmd_verify(struct job *j);
+int  cmd_doctor(struct job *j);
+json_t *status_data(struct view *v, tp_ms now);
+json_t *counters_data(const struct view *v, bool all);
 int  cmd_close(struct job *j);
 int  cmd_credentials(struct job *j);
 json_t *ice_servers(const struct conf *c, const json_t *urls, const char *name, const char *password);

@@ -245,6 +245,8 @@ job_run(struct job *j, enum ctl_command c)
 		return cmd_counters(j);
 	case CTL_CMD_VERIFY:
 		return cmd_verify(j);
+	case CTL_CMD_DOCTOR:
+		return cmd_doctor(j);
 	case CTL_CMD_RELOAD:
 		return cmd_simple(j, CMD_RELOAD);
 	case CTL_CMD_DRAIN:

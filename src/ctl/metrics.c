@@ -9,7 +9,7 @@
 #define NAME "turnpike_"
 
 /* Whose counter a row is. */
-enum scope { SCOPE_WORKERS, SCOPE_SUPER, SCOPE_KEEPER, SCOPE_ALL };
+enum scope { SCOPE_WORKERS, SCOPE_SUPER, SCOPE_KEEPER, SCOPE_USHERS, SCOPE_ALL };
 
 static enum scope
 scope_of(unsigned row)
@@ -23,6 +23,25 @@ scope_of(unsigned row)
 	case STAT_KEEPER_ANSWERS:
 	case STAT_KEEPER_UNKNOWN:
 		return SCOPE_KEEPER;
+	case STAT_HS_OK_TLS12:
+	case STAT_HS_OK_TLS13:
+	case STAT_HS_OK_DTLS12:
+	case STAT_HS_FAILED_TLS:
+	case STAT_HS_FAILED_DTLS:
+	case STAT_HS_FAIL_CLOSED:
+	case STAT_HS_FAIL_TIMEOUT:
+	case STAT_HS_FAIL_CROWDED:
+	case STAT_HS_FAIL_ALERT:
+	case STAT_HS_FAIL_PROTOCOL:
+	case STAT_HS_FAIL_NO_MATCH:
+	case STAT_HS_FAIL_INTERNAL:
+	case STAT_HS_FAIL_CANCELED:
+	case STAT_HS_STRAY:
+	case STAT_HS_RESENT:
+	case STAT_HS_LOST:
+	case STAT_HS_HALF_OPEN:
+	case STAT_HS_UNTAKEN:
+		return SCOPE_USHERS;
 	case STAT_LOG_LOST:
 	case STAT_MSG_BAD:
 		return SCOPE_ALL;
@@ -55,14 +74,14 @@ sample(FILE *f, const struct stat_row *r, const struct stats *s, unsigned row, c
 }
 
 static void
-worker_samples(const struct view *v, FILE *f, unsigned row)
+each_sample(const struct stats *const *s, unsigned n, const char *role, FILE *f, unsigned row)
 {
 	char whose[32];
 
-	for (unsigned i = 0; i < MSG_SHARDS_MAX; i++)
-		if (has_run(v->worker[i])) {
-			snprintf(whose, sizeof whose, "worker=\"%u\"", i);
-			sample(f, &stat_rows[row], v->worker[i], row, whose);
+	for (unsigned i = 0; i < n; i++)
+		if (has_run(s[i])) {
+			snprintf(whose, sizeof whose, "%s=\"%u\"", role, i);
+			sample(f, &stat_rows[row], s[i], row, whose);
 		}
 }
 
@@ -73,7 +92,9 @@ row_samples(const struct view *v, FILE *f, unsigned row)
 	const struct stat_row *r = &stat_rows[row];
 
 	if (scope == SCOPE_WORKERS || scope == SCOPE_ALL)
-		worker_samples(v, f, row);
+		each_sample(v->worker, MSG_SHARDS_MAX, "worker", f, row);
+	if (scope == SCOPE_USHERS || scope == SCOPE_ALL)
+		each_sample(v->usher, MSG_USHERS_MAX, "usher", f, row);
 	if (scope == SCOPE_SUPER && has_run(v->super))
 		sample(f, r, v->super, row, "");
 	if (scope == SCOPE_KEEPER && has_run(v->keeper))
@@ -184,6 +205,25 @@ write_processes(const struct ledger *l, FILE *f)
 		    l->child[i].index, l->child[i].deaths);
 }
 
+/* The label is the path in the configuration, escaped as OpenMetrics wants it. */
+static void
+write_certificates(const struct conf *c, FILE *f)
+{
+	family(f, "certificate_expiry_timestamp_seconds", "gauge", "When the certificate in this file ends");
+	for (uint32_t i = 0; c != NULL && i < c->certificate_count; i++) {
+		fputs(NAME "certificate_expiry_timestamp_seconds{certificate=\"", f);
+		for (const char *p = c->certificates[i].certificate; *p != '\0'; p++) {
+			if (*p == '"' || *p == '\\')
+				fputc('\\', f);
+			if ((unsigned char)*p >= 0x20 && (unsigned char)*p < 0x7f)
+				fputc(*p, f);
+			else
+				fputc('?', f);
+		}
+		fprintf(f, "\"} %lld\n", (long long)c->certificates[i].not_after);
+	}
+}
+
 static void
 one(FILE *f, const char *name, const char *type, const char *help, uint64_t value)
 {
@@ -207,6 +247,7 @@ metrics_write(struct view *v, tp_ms now, FILE *f)
 	one(f, "reloads", "counter", "Reloads of the configuration", l->reloads);
 	one(f, "reserved_sockets", "gauge", "Relay sockets kept for a RESERVATION-TOKEN", l->reserved_sockets);
 	one(f, "log_lines_lost", "counter", "Log lines that the log target did not take", v->target != NULL ? v->target->lost : 0);
+	write_certificates(v->conf, f);
 	write_sessions(v, now, f);
 	write_counters(v, f);
 	write_drops(v, f);

@@ -38,6 +38,8 @@ view_start(struct view *v, const struct msg_start *s)
 	v->keeper = map_stat(s->keeper_stat_fd);
 	for (unsigned i = 0; i < MSG_SHARDS_MAX; i++)
 		v->worker[i] = map_stat(s->worker_stat_fd[i]);
+	for (unsigned i = 0; i < s->usher_count && i < MSG_USHERS_MAX; i++)
+		v->usher[i] = map_stat(s->usher_stat_fd[i]);
 	return 0;
 }
 

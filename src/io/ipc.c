@@ -7,11 +7,13 @@
  */
 #include "config.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <unistd.h>
 
 #include "tp/io.h"
 
+#define RUN_MAX 32
 #define FDS_MAX 253			/* SCM_MAX_FD: room for all that a sender can attach, to close them */
 
 /* The default of 208 KiB holds some fifty requests; a burst of clients is longer than that. */
@@ -60,6 +62,33 @@ ipc_send(int sock, const void *msg, int fd)
 			continue;
 		return errno == ECONNRESET || errno == ENOTCONN ? -EPIPE : errno == EWOULDBLOCK ? -EAGAIN : -errno;
 	}
+}
+
+int
+ipc_send_run(int sock, const uint8_t *msgs, size_t len)
+{
+	struct mmsghdr m[RUN_MAX];
+	struct iovec iov[RUN_MAX];
+	unsigned n = 0;
+	int sent, done = 0;
+
+	memset(m, 0, sizeof m);
+	for (size_t at = 0, size; at < len && n < RUN_MAX; at += size, n++) {
+		struct msg_head h;
+		memcpy(&h, msgs + at, sizeof h);
+		size = msg_size(h.type);
+		assert(size > 0 && size <= len - at);
+		iov[n] = (struct iovec){ .iov_base = (void *)(uintptr_t)(msgs + at), .iov_len = size };
+		m[n].msg_hdr = (struct msghdr){ .msg_iov = &iov[n], .msg_iovlen = 1 };
+	}
+	do {
+		sent = sendmmsg(sock, m, n, MSG_NOSIGNAL | MSG_DONTWAIT);
+	} while (sent < 0 && errno == EINTR);
+	if (sent < 0)
+		return errno == ECONNRESET || errno == ENOTCONN ? -EPIPE : errno == EWOULDBLOCK ? -EAGAIN : -errno;
+	for (int i = 0; i < sent; i++)
+		done += (int)iov[i].iov_len;
+	return done;
 }
 
 /* Collects what SCM_RIGHTS brought; every other kind of control data is a breach. */

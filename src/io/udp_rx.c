@@ -126,15 +126,27 @@ ready(struct udp_arena *a, unsigned i)
 	a->name[i].sa.sa_family = AF_UNSPEC;
 }
 
-/* What an engine before this one, in another process, may have left on.  What its queue holds merged at this moment is
- * read as one datagram: the price of changing the engine under traffic. */
+/*
+ * An engine before this one, in another process, may have left merging on.  What is merged already in the queue can
+ * be told apart only while it is on, so it goes off only at an empty queue: off first, so that nothing merged comes
+ * any more, and on again if there is something.  Then it stays on for good, and rx reads what is merged, as well.
+ */
 int
 udp_unmerged(int fd)
 {
-	int off = 0;
+	int value = 0;
+	socklen_t len = sizeof value;
+	char byte;
 
-	(void)setsockopt(fd, IPPROTO_UDP, UDP_GRO, &off, sizeof off);
-	return 0;
+	if (getsockopt(fd, IPPROTO_UDP, UDP_GRO, &value, &len) < 0 || value == 0)
+		return 0;
+	value = 0;
+	if (setsockopt(fd, IPPROTO_UDP, UDP_GRO, &value, sizeof value) < 0)
+		return 0;
+	if (recv(fd, &byte, sizeof byte, MSG_PEEK | MSG_DONTWAIT | MSG_TRUNC) < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+		return 0;
+	value = 1;
+	return setsockopt(fd, IPPROTO_UDP, UDP_GRO, &value, sizeof value) < 0 ? -errno : 0;
 }
 
 int

@@ -24,7 +24,8 @@ pkglibexec_PROGRAMS += %D%/turnpike-steward
 	src/base/libtp_base.a $(JANSSON_LIBS) $(MHD_LIBS) $(SODIUM_LIBS) $(CRYPTO_LIBS)
 bin_PROGRAMS += %D%/turnpikectl
 %C%_turnpikectl_SOURCES = %D%/turnpikectl.c
-%C%_turnpikectl_LDADD = src/ctl/libtp_ctl.a src/base/libtp_base.a
+%C%_turnpikectl_LDADD = src/ctl/libtp_ctl.a src/doctor/libtp_doctor.a src/conf/libtp_conf_yaml.a src/conf/libtp_conf.a \
+	src/io/libtp_io.a src/base/libtp_base.a $(JANSSON_LIBS) $(YAML_LIBS) $(SODIUM_LIBS) $(CRYPTO_LIBS)
 # turnpike-load
 bin_PROGRAMS += %D%/turnpike-load
 %C%_turnpike_load_SOURCES = %D%/turnpike-load.c

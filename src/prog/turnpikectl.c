@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * turnpikectl: sends one command to the steward and prints its answer.  Exit code 0 done, 1 refused, 2 usage,
- * 3 not running.
+ * 3 not running.  doctor is worked on here, with what the steward tells about the daemon.
  */
 #include "config.h"
 
@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "tp/ctl.h"
+#include "tp/doctor.h"
 
 #define EXIT_NOT_RUNNING 3
 
@@ -56,7 +57,11 @@ read_arguments(int argc, char **argv, struct command_line *c)
 			c->argv[c->argc++] = argv[i];
 		}
 	}
-	if (c->argc == 0 || ctl_command_find(c->argv[0]) < 0)
+	if (c->argc > 0 && ctl_command_find(c->argv[0]) < 0) {
+		fprintf(stderr, "turnpikectl: there is no command %s (see turnpikectl help)\n", c->argv[0]);
+		return CTL_USAGE;
+	}
+	if (c->argc == 0)
 		return usage(stderr, CTL_USAGE);
 	return -1;
 }
@@ -128,36 +133,84 @@ receive(int fd, unsigned *code, size_t *body_len, size_t *at)
 	return NULL;
 }
 
-int
-main(int argc, char **argv)
+/* Asks the steward.  -1 and the answer, for the caller to free; or the exit code, after a sentence unless `quiet`. */
+static int
+ask(const struct command_line *c, int argc, char *const *argv, bool json, bool quiet, char **answer, unsigned *code,
+    size_t *body, size_t *at)
 {
-	struct command_line c;
-	char line[CTL_LINE_MAX + 16] = "--json ", *answer;
-	size_t body = 0, at = 0;
-	unsigned code;
-	int n = read_arguments(argc, argv, &c), fd;
+	char line[CTL_LINE_MAX + 16] = "--json ";
+	int n = ctl_join(line + 7, sizeof line - 7, argc, argv), fd;
 
-	if (n >= 0)
-		return n;
-	n = ctl_join(line + 7, sizeof line - 7, c.argc, c.argv);
 	if (n < 0) {
 		fprintf(stderr, "turnpikectl: too long, or control characters in an argument\n");
 		return CTL_USAGE;
 	}
-	fd = connect_to(c.runtime_dir);
+	fd = connect_to(c->runtime_dir);
 	if (fd < 0) {
-		fprintf(stderr, "turnpikectl: %s/" CTL_SOCKET ": %s%s\n", c.runtime_dir, strerror(errno),
-		    errno == EACCES ? "" : " (turnpiked is not running there)");
+		if (!quiet)
+			fprintf(stderr, "turnpikectl: %s/" CTL_SOCKET ": %s%s\n", c->runtime_dir, strerror(errno),
+			    errno == EACCES ? "" : " (turnpiked is not running there)");
 		return errno == EACCES ? CTL_REFUSED : EXIT_NOT_RUNNING;
 	}
-	if (!send_all(fd, c.json ? line : line + 7, (size_t)n + (c.json ? 7 : 0)) ||
-	    (answer = receive(fd, &code, &body, &at)) == NULL) {
+	*answer = NULL;
+	if (send_all(fd, json ? line : line + 7, (size_t)n + (json ? 7 : 0)))
+		*answer = receive(fd, code, body, at);
+	close(fd);
+	if (*answer != NULL)
+		return -1;
+	if (!quiet)
 		fprintf(stderr, "turnpikectl: no answer (refused by the steward, or it ended)\n");
-		return EXIT_NOT_RUNNING;
+	return EXIT_NOT_RUNNING;
+}
+
+/* With a file the daemon need not run. */
+static int
+doctor(const struct command_line *c)
+{
+	struct doctor_request q = { .json = c->json };
+	char *answer = NULL;
+	size_t body, at;
+	unsigned code;
+	int n;
+
+	if (!doctor_arguments(&q, c->argc - 1, c->argv + 1)) {
+		fprintf(stderr, "usage: turnpikectl [--json] doctor %s\n", ctl_commands[CTL_CMD_DOCTOR].args);
+		return CTL_USAGE;
 	}
+	n = ask(c, 1, c->argv, true, q.file != NULL, &answer, &code, &body, &at);
+	if (n >= 0 && q.file == NULL)
+		return n;
+	if (n < 0 && code == CTL_OK) {
+		q.answer = answer + at;
+		q.answer_len = body;
+	} else if (n < 0 && q.file == NULL) {
+		fwrite(answer + at, 1, body, stderr);
+		free(answer);
+		return (int)code;
+	}
+	n = doctor_run(&q);
+	free(answer);
+	return fflush(stdout) == 0 ? n : CTL_REFUSED;
+}
+
+int
+main(int argc, char **argv)
+{
+	struct command_line c;
+	size_t body = 0, at = 0;
+	char *answer;
+	unsigned code;
+	int n = read_arguments(argc, argv, &c);
+
+	if (n >= 0)
+		return n;
+	if (strcmp(c.argv[0], "doctor") == 0)
+		return doctor(&c);
+	n = ask(&c, c.argc, c.argv, c.json, false, &answer, &code, &body, &at);
+	if (n >= 0)
+		return n;
 	/* What verify found is its result, not a message. */
 	fwrite(answer + at, 1, body, code == CTL_OK || c.json || strcmp(c.argv[0], "verify") == 0 ? stdout : stderr);
 	free(answer);
-	close(fd);
 	return fflush(stdout) == 0 ? (int)code : CTL_REFUSED;
 }

@@ -167,7 +167,7 @@ tx_end(struct tx *t)
 }
 
 static int
-find_token(struct tx *t, uint64_t token)
+find_token(struct tx *t, const struct session *x, uint64_t token)
 {
 	struct token *at;
 
@@ -175,7 +175,7 @@ find_token(struct tx *t, uint64_t token)
 	if (t->was.token_at == 0)
 		return -ENOENT;
 	at = cross_token(t->c, t->was.token_at - 1);
-	if (at->user != t->was.user)
+	if (at->user != reservation_owner(x->user, x->name))
 		return -ENOENT;
 	t->was.token =
 	    (struct reservation){.token = token, .user = at->user, .id = at->id, .expiry = at->expiry};
@@ -183,7 +183,7 @@ find_token(struct tx *t, uint64_t token)
 }
 
 static int
-may_open(struct tx *t, const struct cross_limits *l, uint64_t token)
+may_open(struct tx *t, const struct session *x, const struct cross_limits *l, uint64_t token)
 {
 	const struct redo *w = &t->was;
 
@@ -197,7 +197,7 @@ may_open(struct tx *t, const struct cross_limits *l, uint64_t token)
 	if ((w->user != 0 && !account_room(t->c, account_stripe(w->user), 2)) ||
 	    !account_room(t->c, account_stripe(w->prefix), 2))
 		return -ENOSPC;
-	return token != 0 ? find_token(t, token) : 0;
+	return token != 0 ? find_token(t, x, token) : 0;
 }
 
 static void
@@ -219,7 +219,7 @@ cross_open(
 	index_reserve(s);		/* may take long: not under the locks */
 	if ((r = tx_begin(&t, c, s, x, token != 0)) != 0)
 		return r;
-	if ((r = may_open(&t, limits, token)) != 0) {
+	if ((r = may_open(&t, x, limits, token)) != 0) {
 		tx_unlock(&t, t.n);
 		return r;
 	}

@@ -126,7 +126,7 @@ bind_row(struct pool *p, struct pool_row *r, enum parity parity, uint16_t *port,
 			(*port)--;
 		fd = try_parity(p, r, *port, parity, odd);
 	}
-	start = randombytes_uniform(n);
+	start = fd == -EADDRINUSE ? randombytes_uniform(n) : 0;
 	for (i = 0; i < n && fd == -EADDRINUSE; i++) {
 		*port = (uint16_t)(r->min + (start + i) % n);
 		fd = try_parity(p, r, *port, parity, odd);
@@ -263,7 +263,7 @@ static int
 take(struct pool *p, const struct msg_relay *m, uint8_t family, uint32_t *reservation, tp_ms now)
 {
 	enum parity parity = !m->even ? PORT_ANY : m->reserve ? PORT_PAIR : PORT_EVEN;
-	unsigned start = p->rows > 0 ? randombytes_uniform(p->rows) : 0;
+	unsigned start = p->rows > 1 ? randombytes_uniform(p->rows) : 0;
 	int result = -EADDRINUSE;
 
 	for (unsigned i = 0; i < p->rows; i++) {

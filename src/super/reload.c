@@ -116,6 +116,7 @@ changed(void *arg, const struct option_row *o, const char *was, const char *is)
 static void
 fail(struct super *s, struct requester who, const char *why)
 {
+	conf_run_end(&s->conf_run);	/* whoever has the answer finds nothing under way */
 	log_errx("reload: %s: the configuration stays as it was", why);
 	super_reply(s, who, 1, false, "%s: the configuration stays as it was", why);
 }
@@ -240,10 +241,13 @@ apply(struct super *s, struct conf *c, struct change *ch, int http)
 
 	keep_restart_options(&s->conf, c);
 	if (super_conf_publish(s, c) < 0) {
+		if (moved && http >= 0)
+			close(http);
 		fail(s, ch->who, "no memory for the configuration");
 		return;
 	}
 	take_users(s, &s->conf_run);
+	conf_run_end(&s->conf_run);
 	log_level_set((enum log_level)s->conf.log_level);
 	pool_rows(&s->pool, &s->conf);
 	close_old(s);

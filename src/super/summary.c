@@ -4,6 +4,7 @@
  */
 #include "config.h"
 
+#include <pwd.h>
 #include <stdio.h>
 
 #include "super_int.h"
@@ -66,12 +67,24 @@ relays(const struct conf *c)
 static void
 limits(const struct conf *c)
 {
-	log_info("limits: allocations %llu per user, %llu per prefix, %llu in total; bandwidth %llu, %llu, %llu byte/s per "
-	    "allocation, user, in total (0: none); challenges %llu/s, bindings %llu/s per prefix",
+	char one[32], user[32], all[32];
+
+	option_print(c, option_find("limits.bandwidth_per_allocation"), one, sizeof one);
+	option_print(c, option_find("limits.bandwidth_per_user"), user, sizeof user);
+	option_print(c, option_find("limits.bandwidth_total"), all, sizeof all);
+	log_info("limits: allocations %llu per user, %llu per prefix, %llu in total; bandwidth %s, %s, %s per allocation, user, "
+	    "in total (0: none); challenges %llu/s, bindings %llu/s per prefix",
 	    (unsigned long long)c->allocations_per_user, (unsigned long long)c->allocations_per_prefix,
-	    (unsigned long long)c->allocations_total, (unsigned long long)c->bandwidth_per_allocation,
-	    (unsigned long long)c->bandwidth_per_user, (unsigned long long)c->bandwidth_total,
-	    (unsigned long long)c->challenges_per_prefix, (unsigned long long)c->bindings_per_prefix);
+	    (unsigned long long)c->allocations_total, one, user, all, (unsigned long long)c->challenges_per_prefix,
+	    (unsigned long long)c->bindings_per_prefix);
+}
+
+static const char *
+user_name(uid_t uid)
+{
+	const struct passwd *pw = getpwuid(uid);
+
+	return pw != NULL ? pw->pw_name : "?";
 }
 
 static void
@@ -97,7 +110,7 @@ super_summary(struct super *s)
 	relays(c);
 	log_info("credentials: realm %s, %u users, %u secrets", c->realm, c->user_count, c->secret_count);
 	log_info("processes: %u workers, %u shards of up to %u sessions, user %s", s->ledger->worker_count,
-	    s->ledger->shard_count, s->ledger->slot_max, s->drop ? c->user : "unchanged");
+	    s->ledger->shard_count, s->ledger->slot_max, s->drop ? user_name(s->uid) : "unchanged");
 	limits(c);
 	if (s->http_fd >= 0)
 		log_info("metrics: http://%s:%llu/metrics", c->metrics_address, (unsigned long long)c->metrics_port);

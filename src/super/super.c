@@ -68,6 +68,7 @@ on_tick(void *arg)
 	pool_tick(&s->pool, now);
 	super_closings(s, now);
 	super_drain_step(s, now);
+	super_watch_step(s, now);
 	super_stop_step(s);
 	super_upgrade_step(s);
 	gauge(s, STAT_POOL_SOCKETS, s->ledger->pool_sockets);
@@ -159,6 +160,10 @@ super_find_binaries(struct super *s)
 	return 0;
 }
 
+/* A tree that was just unpacked runs without an account of its own: not as well apart from the rest, but never as root. */
+#define DEFAULT_USER "turnpike"
+#define STAND_IN_USER "nobody"
+
 int
 super_find_user(struct super *s)
 {
@@ -168,6 +173,11 @@ super_find_user(struct super *s)
 	if (geteuid() != 0)
 		return 0;
 	pw = getpwnam(s->conf.user);
+	if (pw == NULL && strcmp(s->conf.user, DEFAULT_USER) == 0 && (pw = getpwnam(STAND_IN_USER)) != NULL) {
+		s->warnings++;
+		log_warnx("process.user: there is no user " DEFAULT_USER " on this host: " STAND_IN_USER ", which other programs may "
+		    "use, too, stands in; make it: adduser --system --group --no-create-home " DEFAULT_USER);
+	}
 	if (pw == NULL) {
 		log_errx("process.user: there is no user %s on this host: make it (adduser --system --group %s) or name another",
 		    s->conf.user, s->conf.user);

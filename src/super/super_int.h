@@ -304,6 +304,15 @@ struct upgrade {
 	const char *failed;		/* resumed because a new image failed: why */
 };
 
+/* Nothing of it is carried over an upgrade: the new image looks anew. */
+struct watch {
+	tp_ms files_due, again, wait;	/* wait: for the next try of what has failed, 0 nothing has */
+	uint64_t tried;
+	tp_ms expiry_due;
+	uint64_t expiry_generation;
+	unsigned told[CONF_CERTS_MAX];
+};
+
 struct super {
 	const struct super_options *o;
 	const struct super_program *programs;
@@ -331,6 +340,7 @@ struct super {
 	struct requester reload_who;
 	struct requester reload_next;	/* of the reload that comes after the running one */
 	bool reloading, reload_again;
+	struct watch watch;
 
 	int  log_read, log_write, control_fd, http_fd;
 	int  keeper_pair[SHARDS_MAX + 1][2];	/* [i][0] worker i's (last: the steward's), [i][1] the keeper's */
@@ -376,6 +386,9 @@ void super_reload(struct super *s, struct requester who);
 int  super_conf_first(struct super *s);			/* exit code, 0 */
 int  super_conf_again(struct super *s, char *why, size_t len);	/* for an image that cannot read the old one's: 0 or -errno */
 int  super_conf_publish(struct super *s, const struct conf *c);	/* its descriptor */
+/* watch.c */
+void super_watch_step(struct super *s, tp_ms now);	/* certificates: files that changed, ends that come near */
+unsigned expiry_stage(int64_t left, int64_t first);	/* grows with each warning that is due; 0 none */
 /* roll.c */
 void super_roll(struct super *s, enum roll_mode mode, unsigned workers, struct requester who);
 void super_roll_step(struct super *s);

@@ -52,7 +52,8 @@ read_token(struct turn_call *c, struct wish *w)
 	    additional_family(&c->msg) != NULL || a->len != 8)
 		return STUN_E_BAD_REQUEST;
 	w->token = (uint64_t)get_u32(a->value) << 32 | get_u32(a->value + 4);
-	if (w->token == 0 || token_look(c->t->cross, w->token, c->who.user, c->t->now, &r) != 0)
+	if (w->token == 0 || token_look(c->t->cross, w->token, reservation_owner(c->who.user, c->who.name),
+	    c->t->now, &r) != 0)
 		return STUN_E_INSUFFICIENT_CAPACITY;
 	w->reservation = r.id;
 	return 0;
@@ -298,7 +299,7 @@ static unsigned
 publish_token(struct turn_call *c, const struct wish *w, struct session *x)
 {
 	struct reservation r = {
-		.token = reservation_token(c, x), .user = c->who.user,
+		.token = reservation_token(c, x), .user = reservation_owner(c->who.user, c->who.name),
 		.expiry = TP_SEC_UP(c->t->now + TOKEN_LIFETIME * 1000),
 	};
 

@@ -6,6 +6,15 @@
 
 #include "turn_int.h"
 
+/* `out` has the verdict and the rule already. */
+static void
+tell_denied(struct turn_out *out, struct shard *s, const struct session *x, const struct addr *peer)
+{
+	out->event = EV_PEER_DENIED;
+	out->peer = *peer;
+	out->ref = (struct session_ref){ session_slot(s, x), x->gen };
+}
+
 unsigned
 peer_may(struct turn_call *c, const struct addr *peer)
 {
@@ -16,10 +25,18 @@ peer_may(struct turn_call *c, const struct addr *peer)
 	out->verdict = peer_judge(c->t->policy, peer, &out->rule);
 	if (out->verdict == PEER_OK)
 		return 0;
-	out->event = EV_PEER_DENIED;
-	out->peer = *peer;
-	out->ref = (struct session_ref){ session_slot(c->in->shard, c->session), c->session->gen };
+	tell_denied(out, c->in->shard, c->session, peer);
 	return STUN_E_FORBIDDEN;
+}
+
+bool
+peer_port_may(struct turn *t, struct shard *s, const struct session *x, const struct addr *peer, struct turn_out *out)
+{
+	out->verdict = peer_judge_port(t->policy, peer, &out->rule);
+	if (out->verdict == PEER_OK)
+		return true;
+	tell_denied(out, s, x, peer);
+	return false;
 }
 
 /* All peers of the request, ports cleared: a permission is for an address.  0 or an error code. */

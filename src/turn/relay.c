@@ -152,7 +152,7 @@ turn_peer_input(struct turn *t, struct shard *s, struct session_ref ref, unsigne
 		return turn_drop(t, out, DROP_NO_PERMISSION);
 	number = chan_number(s, x, &peer, t->now);
 	/* A channel's peer was judged with its port. */
-	if (number == 0 && peer_judge_port(t->policy, &peer, NULL) != PEER_OK)
+	if (number == 0 && !peer_port_may(t, s, x, &peer, out))
 		return turn_drop(t, out, DROP_PEER_DENIED);
 	if (!bandwidth_left(t, s, x, false, len))
 		return turn_drop(t, out, DROP_BANDWIDTH);

@@ -82,6 +82,8 @@ enum peer_verdict peer_judge_port(const struct turn_policy *p, const struct addr
 /* permission.c */
 /* 0, 443 or 403 (then the event says which peer and why). */
 unsigned peer_may(struct turn_call *c, const struct addr *peer);
+/* Data to or from a peer whose address has a permission: may its port, too?  If not, the event says why. */
+bool peer_port_may(struct turn *t, struct shard *s, const struct session *x, const struct addr *peer, struct turn_out *out);
 /* After a reload every peer of a session is judged again before it is used. */
 void peers_judge_all(struct turn *t, struct shard *s, struct session *x);
 static inline void

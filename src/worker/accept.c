@@ -267,6 +267,8 @@ stream_close(struct worker *w, struct lane *l, struct conn *c)
 		shake_cancel(w, l, c);
 	if (e != NULL)
 		pending_free(w, e);
+	if (c->transport == CONF_DTLS)
+		assoc_forget(l, c);
 	path_flush_up(w);
 	if (x != NULL && x->conn == conn_slot(&l->shard, c) + 1) {
 		struct session_ref ref = { session_slot(&l->shard, x), x->gen };
@@ -281,6 +283,14 @@ stream_close(struct worker *w, struct lane *l, struct conn *c)
 }
 
 static void
+end_quiet(struct worker *w, struct lane *l, struct conn *c)
+{
+	if (c->transport == CONF_DTLS)
+		dtls_goodbye(w, l, c);	/* nothing below says that it is over */
+	stream_close(w, l, c);
+}
+
+static void
 sweep_one(struct worker *w, struct lane *l, struct conn *c)
 {
 	uint32_t now = (uint32_t)(w->turn.now / 1000);
@@ -288,10 +298,10 @@ sweep_one(struct worker *w, struct lane *l, struct conn *c)
 
 	if (!valid && now > c->deadline) {
 		stat_drop(w->stat, DROP_STREAM_DEADLINE);
-		stream_close(w, l, c);
+		end_quiet(w, l, c);
 	} else if (valid && now - c->seen > IDLE_SECONDS && c->wait == 0 &&
 	    session_find(&l->shard, &c->client, c->transport, c->listener) == NULL) {
-		stream_close(w, l, c);
+		end_quiet(w, l, c);
 	}
 }
 

@@ -30,7 +30,7 @@ outbox_put(struct worker *w, const void *msg, size_t size)
 {
 	struct outbox *o = &w->outbox;
 
-	if (o->tail + size > o->max) {
+	if (o->head > 0 && o->tail + size > o->max) {
 		memmove(o->bytes, o->bytes + o->head, o->tail - o->head);
 		o->tail -= o->head;
 		o->head = 0;
@@ -50,21 +50,43 @@ outbox_put(struct worker *w, const void *msg, size_t size)
 	o->tail += size;
 }
 
+/* Once per round: each message alone would wake the supervisor, who takes this processor as often as not. */
 void
 control_send(struct worker *w, void *msg)
 {
 	struct msg_head *h = msg;
-	bool empty = w->outbox.head == w->outbox.tail;
 
 	h->generation = w->start.h.generation;
-	int rc = empty ? ipc_send(w->control, msg, -1) : -EAGAIN;
-	if (rc == -EAGAIN) {
-		outbox_put(w, msg, msg_size(h->type));
-		if (empty)
-			events_control(w, true);
-	} else if (rc < 0) {
-		w->stop = true;		/* the supervisor is gone */
+	outbox_put(w, msg, msg_size(h->type));
+}
+
+/* False: the socket is full. */
+static bool
+send_out(struct worker *w)
+{
+	struct outbox *o = &w->outbox;
+
+	while (o->head < o->tail) {
+		int rc = ipc_send_run(w->control, o->bytes + o->head, o->tail - o->head);
+		if (rc == -EAGAIN)
+			return false;
+		if (rc < 0) {
+			w->stop = true;		/* the supervisor is gone */
+			return true;
+		}
+		o->head += (size_t)rc;
 	}
+	o->head = o->tail = 0;
+	return true;
+}
+
+void
+control_flush(struct worker *w)
+{
+	if (w->outbox.head == w->outbox.tail || w->outbox.full || send_out(w))
+		return;
+	w->outbox.full = true;
+	events_control(w, true);
 }
 
 bool
@@ -73,7 +95,8 @@ control_send_fd(struct worker *w, void *msg, int fd)
 	struct msg_head *h = msg;
 
 	h->generation = w->start.h.generation;
-	if (w->outbox.head != w->outbox.tail)
+	control_flush(w);		/* it may not overtake */
+	if (w->outbox.full || w->stop)
 		return false;
 	int rc = ipc_send(w->control, msg, fd);
 	if (rc < 0 && rc != -EAGAIN)
@@ -84,24 +107,9 @@ control_send_fd(struct worker *w, void *msg, int fd)
 void
 control_writable(struct worker *w)
 {
-	struct outbox *o = &w->outbox;
-
-	while (o->head < o->tail) {
-		union msg m;
-		struct msg_head h;
-		memcpy(&h, o->bytes + o->head, sizeof h);
-		size_t size = msg_size(h.type);
-		memcpy(&m, o->bytes + o->head, size);
-		int rc = ipc_send(w->control, &m, -1);
-		if (rc == -EAGAIN)
-			return;
-		if (rc < 0) {
-			w->stop = true;
-			return;
-		}
-		o->head += size;
-	}
-	o->head = o->tail = 0;
+	if (!w->outbox.full || !send_out(w))
+		return;
+	w->outbox.full = false;
 	events_control(w, false);
 	accept_again(w);
 }

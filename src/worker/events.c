@@ -194,6 +194,7 @@ events_run(struct worker *w)
 	TP_UNSET struct epoll_event ev[EVENTS_MAX];
 
 	while (!w->stop) {
+		control_flush(w);
 		int n = epoll_wait(w->outer, ev, EVENTS_MAX, w->unsettled || w->kick ? 0 : -1);
 		if (n < 0 && errno != EINTR) {
 			stat_words(w->stat, "epoll_wait failed");
@@ -209,4 +210,5 @@ events_run(struct worker *w)
 		relays_wish(w);
 		path_flush(w);
 	}
+	control_flush(w);
 }

@@ -140,32 +140,38 @@ path_flush(struct worker *w)
 	publish(w);
 }
 
-static void
-send_to_client(struct worker *w, struct lane *l, const struct turn_out *o)
+void
+path_send(struct worker *w, struct lane *l, unsigned row, const struct addr *to, const uint8_t *p, size_t len, bool brief)
 {
-	int fd = o->listener < CONF_LISTENERS_MAX ? l->listener[o->listener] : -1;
-	const uint8_t *p = o->p;
+	int fd = row < CONF_LISTENERS_MAX ? l->listener[row] : -1;
 
-	if (o->conn != 0) {
-		stream_data(w, l, o);
-		return;
-	}
 	if (fd < 0) {
 		stat_drop(w->stat, DROP_SEND_ERROR);
 		return;
 	}
-	if (p >= o->reply && p < o->reply + sizeof o->reply) {
-		/* The next datagram's answer is written to the same place. */
-		uint8_t *copy = udp_arena_take(w->arena, o->len);
-		if (copy != NULL)
-			p = memcpy(copy, o->p, o->len);
-	}
-	if (!udp_ring_put(w->down, fd, &o->to, p, o->len)) {
+	uint8_t *copy = brief ? udp_arena_take(w->arena, len) : NULL;
+	if (copy != NULL)
+		p = memcpy(copy, p, len);
+	if (!udp_ring_put(w->down, fd, to, p, len)) {
 		flush_ring(w, w->down, &w->tx_down);
-		(void)udp_ring_put(w->down, fd, &o->to, p, o->len);
+		(void)udp_ring_put(w->down, fd, to, p, len);
 	}
-	if (p >= o->reply && p < o->reply + sizeof o->reply)
+	if (brief && copy == NULL)
 		flush_ring(w, w->down, &w->tx_down);	/* no room for a copy: it goes now */
+}
+
+static void
+send_to_client(struct worker *w, struct lane *l, const struct turn_out *o)
+{
+	/* The next datagram's answer is written to the same place. */
+	bool brief = o->p >= o->reply && o->p < o->reply + sizeof o->reply;
+
+	if (o->conn == 0)
+		path_send(w, l, o->listener, &o->to, o->p, o->len, brief);
+	else if (o->transport == CONF_DTLS)
+		dtls_data(w, l, o);
+	else
+		stream_data(w, l, o);
 }
 
 static void
@@ -220,6 +226,17 @@ opened(struct worker *w, struct lane *l)
 	return false;
 }
 
+static struct pending_entry *
+waiting(struct worker *w, struct lane *l, const struct turn_in *in)
+{
+	struct pending_entry *e = pending_put(w, l, in);
+	const struct conn *c = e != NULL && in->conn != 0 ? conn_at(&l->shard, in->conn - 1) : NULL;
+
+	if (c != NULL)
+		e->conn_gen = c->gen;
+	return e;
+}
+
 /* True when it still waits, in `e` or a new entry. */
 static bool
 carry_out(struct worker *w, struct lane *l, enum turn_act act, const struct turn_in *in, struct pending_entry *e)
@@ -229,7 +246,8 @@ carry_out(struct worker *w, struct lane *l, enum turn_act act, const struct turn
 	path_effects(w, l);
 	if (o->open_do && !opened(w, l))
 		act = TURN_DONE;
-	if (in != NULL && in->conn != 0 && act < TURN_NEED_KEY) {
+	bool stream = in != NULL && in->conn != 0 && in->transport != CONF_DTLS;
+	if (stream && act < TURN_NEED_KEY) {
 		/* The frame counts as used before its datagram leaves: nothing is sent to a peer twice. */
 		stream_done(w, l, in, act == TURN_TO_CLIENT);
 		if (act == TURN_TO_CLIENT)
@@ -247,19 +265,19 @@ carry_out(struct worker *w, struct lane *l, enum turn_act act, const struct turn
 		return false;
 	case TURN_NEED_KEY:
 		/* Asked once and answered: asking again would go on for ever. */
-		if (e == NULL && (e = pending_put(w, l, in)) != NULL)
+		if (e == NULL && (e = waiting(w, l, in)) != NULL)
 			pending_ask_key(w, e);
 		else
 			e = NULL;
-		if (in->conn != 0)
+		if (stream)
 			stream_waits(w, l, in, e);
 		return false;
 	case TURN_NEED_RELAY:
 		if (e == NULL)
-			e = pending_put(w, l, in);
+			e = waiting(w, l, in);
 		else if (e->has_offer)
 			e = NULL;
-		if (in->conn != 0)
+		if (stream)
 			stream_waits(w, l, in, e);
 		if (e == NULL)
 			return false;
@@ -288,6 +306,10 @@ path_again(struct worker *w, struct lane *l, struct pending_entry *e)
 		stream_again(w, l, e);
 		return;
 	}
+	if (e->transport == CONF_DTLS) {
+		dtls_again(w, l, e);
+		return;
+	}
 	struct turn_in in = { .shard = &l->shard, .pool = &l->pool, .client = e->client, .listener = e->listener,
 		.transport = e->transport, .buf = e->bytes, .len = e->len, .grant = e->has_grant ? &e->grant : NULL,
 		.offer = e->has_offer ? &e->offer : NULL };
@@ -307,9 +329,16 @@ path_is_poisoned(const struct worker *w, const struct addr *from)
 
 /* A source that workers died of: only its sessions are served. */
 static bool
-is_poisoned(struct worker *w, struct lane *l, unsigned row, const struct addr *from)
+is_poisoned(struct worker *w, struct lane *l, unsigned row, const struct addr *from, uint8_t transport)
 {
-	return path_is_poisoned(w, from) && session_find(&l->shard, from, CONF_UDP, (uint16_t)row) == NULL;
+	return path_is_poisoned(w, from) && session_find(&l->shard, from, transport, (uint16_t)row) == NULL;
+}
+
+/* RFC 7983: 20..63 is DTLS. */
+static inline uint8_t
+transport_of(const struct worker *w, unsigned row, const uint8_t *p, size_t len)
+{
+	return (w->rows[row].transports & CONF_DTLS) != 0 && len > 0 && p[0] >= 20 && p[0] < 64 ? CONF_DTLS : CONF_UDP;
 }
 
 static void
@@ -317,17 +346,24 @@ client_input(struct worker *w, struct lane *l, unsigned row, const struct addr *
 {
 	struct turn_in in = { .shard = &l->shard, .pool = &l->pool, .client = *from, .listener = (uint16_t)row,
 		.transport = CONF_UDP, .buf = p, .len = len, .tagged = true, .tag = tag };
+	bool dtls = transport_of(w, row, p, len) == CONF_DTLS;
 
 	stat_add(w->stat, STAT_CLIENT_RX_PACKETS, 1);
 	stat_add(w->stat, STAT_CLIENT_RX_BYTES, len);
-	if (w->poisons > 0 && is_poisoned(w, l, row, from)) {
+	if (w->poisons > 0 && is_poisoned(w, l, row, from, dtls ? CONF_DTLS : CONF_UDP)) {
 		stat_drop(w->stat, DROP_POISONED);
 		return;
 	}
 	busy(w, BUSY_CLIENT, l, SLOT_NONE, 0, from, p, len);
 	magic(p, len);
-	enum turn_act act = turn_client_input(&w->turn, &in, &w->out);
-	(void)carry_out(w, l, act, &in, NULL);
+	if (dtls) {
+		dtls_datagram(w, l, row, from, tag, p, len);
+	} else if ((w->rows[row].transports & CONF_UDP) == 0) {
+		stat_drop(w->stat, DROP_JUNK);
+	} else {
+		enum turn_act act = turn_client_input(&w->turn, &in, &w->out);
+		(void)carry_out(w, l, act, &in, NULL);
+	}
 	idle(w);
 }
 
@@ -342,27 +378,39 @@ drain_errors(struct worker *w, int fd)
 		stat_add(w->stat, STAT_ICMP_ERRORS, 1);
 }
 
+/* Datagrams of one flow that the kernel merged may be of both kinds. */
+static void
+client_merged(struct worker *w, struct lane *l, unsigned row, const struct udp_pkt *k, uint32_t tag)
+{
+	uint8_t tagged = transport_of(w, row, k->p, k->len);
+
+	for (uint32_t at = 0; at < k->len; at += k->seg) {
+		uint32_t len = k->len - at < k->seg ? k->len - at : k->seg;
+		uint8_t transport = transport_of(w, row, k->p + at, len);
+		if (transport != tagged)
+			tag = session_prefetch(&l->shard, &k->from, tagged = transport, (uint16_t)row);
+		client_input(w, l, row, &k->from, tag, k->p + at, len);
+	}
+}
+
 static void
 client_batch(struct worker *w, struct lane *l, unsigned row, unsigned n)
 {
 	TP_UNSET uint32_t tag[UDP_BATCH];
 
 	for (unsigned i = 0; i < n; i++)
-		tag[i] = session_prefetch(&l->shard, &w->pkt[i].from, CONF_UDP, (uint16_t)row);
+		tag[i] = session_prefetch(&l->shard, &w->pkt[i].from, transport_of(w, row, w->pkt[i].p, w->pkt[i].len),
+		    (uint16_t)row);
 	for (unsigned i = 0; i < n; i++)
 		session_prefetch_slot(&l->shard, tag[i]);
 	for (unsigned i = 0; i < n; i++) {
 		const struct udp_pkt *k = &w->pkt[i];
-		if (k->truncated) {
+		if (k->truncated)
 			stat_drop(w->stat, DROP_TRUNCATED);
-			continue;
-		}
-		if (k->seg == 0) {
+		else if (k->seg == 0)
 			client_input(w, l, row, &k->from, tag[i], k->p, k->len);
-			continue;
-		}
-		for (uint32_t at = 0; at < k->len; at += k->seg)
-			client_input(w, l, row, &k->from, tag[i], k->p + at, k->len - at < k->seg ? k->len - at : k->seg);
+		else
+			client_merged(w, l, row, k, tag[i]);
 	}
 }
 

@@ -16,7 +16,7 @@
 
 #include "worker_int.h"
 
-#define WISH_MS  250u			/* pools are looked at this often */
+#define WISH_MS  2u			/* pools are looked at this often */
 #define ASKED_MS 2000u			/* a WANT that brought nothing may be repeated after this */
 #define QUIET_MS 5000u			/* after a RECALL */
 
@@ -53,49 +53,43 @@ relays_open(struct worker *w, struct lane *l, struct session_ref ref)
 	return true;
 }
 
-void
-relays_close(struct worker *w, struct lane *l, int fd)
+static void
+give_back(struct worker *w, struct lane *l, int fd, bool unused)
 {
 	if (!lane_window(l, fd) || *lane_use(l, fd) != FD_RELAY)
 		return;
 	struct msg_release m = { .h = { MSG_RELEASE, 0 }, .shard = l->shard.index, .fd = fd,
-		.unused = sock_filter_has(fd) == 1 };
+		.unused = unused };
 	(void)epoll_ctl(l->told.epoll_fd, EPOLL_CTL_DEL, fd, NULL);
 	close(fd);
 	*lane_use(l, fd) = FD_NONE;
 	control_send(w, &m);
 }
 
-/* ---- what the supervisor sends ---------------------------------------------------------------- */
-
-static bool
-is_udp_of(int fd, uint8_t family, uint16_t port)
+void
+relays_close(struct worker *w, struct lane *l, int fd)
 {
-	struct sockaddr_storage ss;
-	socklen_t len = sizeof ss, int_len = sizeof(int);
-	struct addr a;
-	int type = 0;
-
-	return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &int_len) == 0 && type == SOCK_DGRAM &&
-	    getsockname(fd, (struct sockaddr *)&ss, &len) == 0 && addr_from_sockaddr(&a, (struct sockaddr *)&ss) == 0 &&
-	    a.family == family && a.port == port;
+	give_back(w, l, fd, false);
 }
+
+/* ---- what the supervisor sends ---------------------------------------------------------------- */
 
 /* Moves a received descriptor to the number that it has everywhere.  False: the message is wrong. */
 static bool
 place(struct lane *l, const struct msg_socket *m, int fd)
 {
 	if (!lane_window(l, m->fd) || *lane_use(l, m->fd) != FD_NONE || m->row >= TURN_RELAYS_MAX ||
-	    (m->family != ADDR_V4 && m->family != ADDR_V6) || !is_udp_of(fd, m->family, m->port)) {
+	    (m->family != ADDR_V4 && m->family != ADDR_V6)) {
 		close(fd);
 		return false;
 	}
 	if (fd == m->fd)
 		return true;
-	bool taken = fcntl(m->fd, F_GETFD) >= 0;	/* something of ours that the window does not know */
-	bool ok = !taken && dup3(fd, m->fd, O_CLOEXEC) == m->fd;
+	int at = fcntl(fd, F_DUPFD_CLOEXEC, m->fd);
 	close(fd);
-	return ok;
+	if (at >= 0 && at != m->fd)
+		close(at);		/* its number is taken by something of ours that the window does not know */
+	return at == m->fd;
 }
 
 static bool
@@ -128,7 +122,7 @@ relays_socket(struct worker *w, const struct msg_socket *m, int fd)
 	/* The even one of a reserved pair is given back: its sibling waits for a token that nobody got.  So is what was
 	 * wanted before a RECALL and granted after it. */
 	if (m->reservation != 0 || w->turn.now < l->quiet_until[m->row] || !pool_put(l, &r))
-		relays_close(w, l, m->fd);
+		give_back(w, l, m->fd, true);
 }
 
 void
@@ -137,7 +131,7 @@ relays_recall(struct worker *w, unsigned row, unsigned keep)
 	for (unsigned i = 0; i < w->lane_count; i++) {
 		struct lane *l = &w->lane[i];
 		while (l->pool.row[row].count > keep)
-			relays_close(w, l, l->pool.row[row].sock[--l->pool.row[row].count].fd);
+			give_back(w, l, l->pool.row[row].sock[--l->pool.row[row].count].fd, true);
 		/* Whoever needs them shall have them before we ask again. */
 		l->quiet_until[row] = w->turn.now + QUIET_MS;
 	}

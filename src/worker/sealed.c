@@ -144,6 +144,22 @@ sealed_due(struct worker *w, struct lane *l, struct conn *c)
 
 /* ---- in ------------------------------------------------------------------------------------------------ */
 
+/* Each costs us a derivation and, when it asks for one, a record; a client needs one in 2^24 records (RFC 8446 5.5). */
+#define UPDATES_MOST 32
+#define UPDATES_WINDOW_MS 60000
+
+static bool
+update_allowed(const struct worker *w, struct conn_rec *next)
+{
+	uint32_t window = (uint32_t)(w->turn.now / UPDATES_WINDOW_MS);
+
+	if (next->update_window != window) {
+		next->update_window = window;
+		next->updates = 0;
+	}
+	return ++next->updates <= UPDATES_MOST;
+}
+
 /* What an opened record means; -1: nothing more is wrong with it, else the alert to end with. */
 static int
 act_on(struct worker *w, struct lane *l, struct conn *c, struct conn_rec *next, const struct seal_in *in, uint32_t *old)
@@ -156,6 +172,10 @@ act_on(struct worker *w, struct lane *l, struct conn *c, struct conn_rec *next, 
 		next->plain_head += in->len;
 		return -1;
 	case SEAL_KEY_UPDATE:
+		if (!update_allowed(w, next)) {
+			stat_drop(w->stat, DROP_STREAM_DESYNC);
+			return SEAL_A_UNEXPECTED;
+		}
 		if (seal_rekey(&s->keys, &s->secrets, &committed, &pos, SEAL_RX) < 0)
 			return SEAL_A_INTERNAL;
 		pos_set(next, &pos);

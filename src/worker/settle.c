@@ -46,6 +46,11 @@ adopt_one(struct worker *w, struct lane *l, struct conn *c)
 {
 	int rc = -EBADF;
 
+	if (c->transport == CONF_DTLS) {
+		if (!assoc_adopt(l, c))
+			stream_close(w, l, c);
+		return;
+	}
 	if (atomic_load_explicit(&c->state, memory_order_relaxed) == CONN_SHAKING && has_fd(l, c)) {
 		(void)shake_begin(w, l, c);	/* once more: the usher may not have it */
 		return;

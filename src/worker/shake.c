@@ -12,8 +12,8 @@
 
 #define SHAKE_BURST 32
 
-static unsigned
-usher_of(const struct worker *w, const struct addr *client)
+unsigned
+shake_usher(const struct worker *w, const struct addr *client)
 {
 	unsigned sum = 0;
 
@@ -45,7 +45,7 @@ shake_begin(struct worker *w, struct lane *l, struct conn *c)
 	conn_publish(c, CONN_SHAKING);
 	c->armed = 0;
 	(void)stream_arm(w, l, c);
-	if (w->start.usher_count > 0 && ipc_send(w->start.usher_fd[usher_of(w, &c->client)], &m, c->fd) == 0)
+	if (w->start.usher_count > 0 && ipc_send(w->start.usher_fd[shake_usher(w, &c->client)], &m, c->fd) == 0)
 		return true;
 	stat_drop(w->stat, DROP_STREAM_ROOM);
 	stream_close(w, l, c);
@@ -58,7 +58,7 @@ shake_cancel(struct worker *w, const struct lane *l, const struct conn *c)
 	struct msg_hs_cancel m = { .h = { MSG_HS_CANCEL, w->start.h.generation }, .who = who_of(w, l, c) };
 
 	if (w->start.usher_count > 0)
-		(void)ipc_send(w->start.usher_fd[usher_of(w, &c->client)], &m, -1);
+		(void)ipc_send(w->start.usher_fd[shake_usher(w, &c->client)], &m, -1);
 }
 
 static struct conn *
@@ -118,6 +118,8 @@ done(struct worker *w, unsigned usher, const struct msg_hs_done *m)
 	struct lane *l;
 	struct conn *c = conn_of(w, &m->who, &l);
 
+	if (m->who.dtls != 0)
+		assoc_done(w, m);
 	if (c != NULL && atomic_load_explicit(&c->state, memory_order_relaxed) == CONN_SHAKING) {
 		if (publish(w, l, c, m)) {
 			stream_supersede(w, l, c);
@@ -158,6 +160,8 @@ shake_readable(struct worker *w, unsigned usher)
 			done(w, usher, &m.msg_hs_done);
 		else if (m.h.type == MSG_HS_FAIL)
 			failed(w, &m.msg_hs_fail);
+		else if (m.h.type == MSG_HS_REPLY)
+			assoc_reply(w, &m.msg_hs_reply);
 	}
 	explicit_bzero(&m, sizeof m);
 }

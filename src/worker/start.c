@@ -12,6 +12,7 @@
 #include "config.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>
 #include <poll.h>
@@ -27,6 +28,7 @@
 
 #define START_WAIT_MS 30000
 #define PAGE 4096u
+#define COOKIE_EPOCH_MS 30000u		/* a cookie is good for one to two of them */
 
 static void __attribute__((noreturn))
 refuse(struct worker *w, const char *what, int rc)
@@ -269,12 +271,27 @@ map_all(struct worker *w)
 		refuse(w, "configuration", rc);
 }
 
+static void
+cookie_keys(struct worker *w)
+{
+	uint64_t epoch = w->turn.now / COOKIE_EPOCH_MS;
+
+	if (w->cookie_epoch == epoch && w->serving)
+		return;
+	w->cookie_epoch = epoch;
+	for (unsigned i = 0; i < 2; i++) {
+		secret_derive(w->cookies.key[i], w->secret, "tpcookie", epoch - i);
+		w->cookies.number[i] = (uint8_t)(epoch - i);
+	}
+}
+
 void
 worker_keys(struct worker *w)
 {
 	struct nonce_keys *k = &w->turn.nonces;
 	uint64_t epoch = w->turn.now / NONCE_EPOCH_MS;
 
+	cookie_keys(w);
 	if (k->epoch == epoch && w->serving)
 		return;
 	k->epoch = epoch;
@@ -313,6 +330,7 @@ give_up(struct worker *w, int parent)
 		{ SYS_ioctl, { { 1, SANDBOX_EQ, 0x5411 /* SIOCOUTQ */ }, { 0, SANDBOX_ANY, 0 } } },
 		OPTION(SOL_SOCKET, SO_DETACH_FILTER), OPTION(IPPROTO_IP, IP_MTU_DISCOVER),
 		OPTION(IPPROTO_IPV6, IPV6_MTU_DISCOVER), OPTION(IPPROTO_UDP, UDP_GRO),
+		{ SYS_fcntl, { { 1, SANDBOX_EQ, F_DUPFD_CLOEXEC }, { 0, SANDBOX_ANY, 0 } } },
 		{ SYS_fcntl, { { 1, SANDBOX_EQ, 1034 /* F_GET_SEALS */ }, { 0, SANDBOX_ANY, 0 } } },
 	};
 	int rc = 0;

@@ -221,7 +221,7 @@ stream_kick(struct worker *w)
 		struct lane *l = &w->lane[i];
 		for (uint32_t slot = 0; slot < conn_high(&l->shard); slot++) {
 			struct conn *c = conn_at(&l->shard, slot);
-			if (c != NULL && atomic_load_explicit(&c->state, memory_order_relaxed) == CONN_OPEN)
+			if (c != NULL && c->transport != CONF_DTLS && atomic_load_explicit(&c->state, memory_order_relaxed) == CONN_OPEN)
 				go_on(w, l, c);
 		}
 	}

@@ -34,6 +34,7 @@ worker_free(struct worker *w)
 		free(w->lane[i].use);
 		free(w->lane[i].inherited);
 		free(w->lane[i].streams);
+		free(w->lane[i].assoc.at);
 	}
 	free(w->lane);
 	seal_ctx_fini(&w->seal);

@@ -10,7 +10,8 @@
  *	stream.c   from a connection to the core	streamout.c  and back
  *	proxy.c    PROXY protocol headers		settle.c   connections of a predecessor
  *	tune.c     engine, processor			shake.c    handshakes, with the ushers
- *	sealed.c   TLS records
+ *	sealed.c   TLS records				assoc.c    DTLS associations
+ *	dtls.c     DTLS records
  */
 #ifndef TP_WORKER_INT_H
 #define TP_WORKER_INT_H
@@ -57,6 +58,9 @@ static inline uint32_t tag_gen(uint64_t tag) { return (uint32_t)tag & TAG_GEN_MA
 enum fd_use { FD_NONE, FD_LISTENER, FD_RELAY, FD_UNSETTLED /* inherited, not yet looked at */, FD_STREAM,
 	FD_STREAM_LEFT /* inherited, of no connection yet */ };
 
+/* DTLS associations by who sends: {tag of session_prefetch(), slot + 1}, open addressing. */
+struct assoc_table { uint64_t *at; uint32_t mask, count; };
+
 /* One shard and what its owner keeps beside it. */
 struct lane {
 	struct shard shard;
@@ -71,6 +75,7 @@ struct lane {
 	tp_ms quiet_until[TURN_RELAYS_MAX];	/* no WANT before: recalled, or asked in vain */
 	int stream[CONF_LISTENERS_MAX];	/* TCP listener by row, -1 */
 	uint32_t conn_cursor;		/* of the sweep */
+	struct assoc_table assoc;
 	struct msg_stream_sock *streams;	/* inherited */
 	size_t stream_count, stream_max;
 	struct msg_pool_sock *inherited;
@@ -90,8 +95,8 @@ lane_window(const struct lane *l, int fd)
 static inline uint8_t *lane_habit(struct lane *l, int fd) { return &l->habit[fd - l->told.fd_base]; }
 static inline uint8_t *lane_use(struct lane *l, int fd) { return &l->use[fd - l->told.fd_base]; }
 
-/* Messages that did not fit into a socket yet, in order. */
-struct outbox { uint8_t *bytes; size_t head, tail, max; };
+/* Messages of this round, and what did not fit into the socket before, in order.  full: EPOLLOUT is waited for. */
+struct outbox { uint8_t *bytes; size_t head, tail, max; bool full; };
 
 enum log_kind { WL_ALLOCATED, WL_ENDED, WL_DENIED, WL_REFUSED, WL_UNAUTHENTICATED, WL_BAD_MESSAGE, WL_OTHER, WL_KINDS };
 
@@ -129,6 +134,8 @@ struct worker {
 	struct accepting accepting[ACCEPTS_MAX];
 	uint32_t accept_id;
 	struct seal_ctx seal;
+	struct seal_cookie_keys cookies;
+	uint64_t cookie_epoch;
 	uint32_t shake_seconds;		/* that a handshake may take */
 	struct touched *touched;
 	size_t touched_count, touched_max;
@@ -154,7 +161,7 @@ struct worker {
 
 /* Receives everything up to GO, maps, gives up rights, adopts.  Ends the process when something is wrong. */
 void worker_start(struct worker *w);
-void worker_keys(struct worker *w);	/* nonce keys of the present epoch */
+void worker_keys(struct worker *w);	/* nonce and cookie keys of the present epochs */
 
 /* ---- events.c ------------------------------------------------------------------------------------ */
 
@@ -172,6 +179,9 @@ void path_relay(struct worker *w, struct lane *l, uint64_t tag, uint32_t events)
 void path_again(struct worker *w, struct lane *l, struct pending_entry *e);
 /* Closes, opens and the log line of w->out. */
 void path_effects(struct worker *w, struct lane *l);
+/* One datagram to a client; brief: the bytes are overwritten soon, so they are copied. */
+void path_send(struct worker *w, struct lane *l, unsigned row, const struct addr *to, const uint8_t *p, size_t len,
+    bool brief);
 void path_flush_up(struct worker *w);		/* what refers to the rings of connections */
 void path_flush(struct worker *w);		/* both rings, then the arena is empty; counters are published */
 
@@ -236,6 +246,26 @@ bool sealed_adopt(struct lane *l, struct conn *c);
 bool shake_begin(struct worker *w, struct lane *l, struct conn *c);
 void shake_cancel(struct worker *w, const struct lane *l, const struct conn *c);
 void shake_readable(struct worker *w, unsigned usher);
+unsigned shake_usher(const struct worker *w, const struct addr *client);	/* the one for this client */
+
+/* ---- assoc.c ----------------------------------------------------------------------------------------- */
+
+/* `tag`: of session_prefetch() with CONF_DTLS.  NULL: none. */
+struct conn *assoc_find(struct lane *l, const struct addr *client, unsigned row, uint32_t tag);
+void assoc_forget(struct lane *l, const struct conn *c);	/* out of the index */
+bool assoc_adopt(struct lane *l, struct conn *c);
+struct seal_session *assoc_session(struct lane *l, const struct conn *c);
+void assoc_reply(struct worker *w, const struct msg_hs_reply *m);
+void assoc_done(struct worker *w, const struct msg_hs_done *m);	/* to be acknowledged afterwards */
+
+/* ---- dtls.c ------------------------------------------------------------------------------------------ */
+
+void dtls_datagram(struct worker *w, struct lane *l, unsigned row, const struct addr *from, uint32_t tag, uint8_t *p,
+    size_t len);
+void dtls_data(struct worker *w, struct lane *l, const struct turn_out *o);	/* answers and relayed data to a client */
+void dtls_final(struct worker *w, struct lane *l, struct conn *c);	/* the handshake's last flight once more */
+void dtls_goodbye(struct worker *w, struct lane *l, struct conn *c);	/* close_notify */
+void dtls_again(struct worker *w, struct lane *l, struct pending_entry *e);	/* as path_again() */
 
 /* ---- settle.c -------------------------------------------------------------------------------------------- */
 
@@ -300,7 +330,8 @@ void pending_none(struct worker *w, const struct msg_relay_none *m);
 struct lane *worker_lane(struct worker *w, uint32_t shard);	/* NULL: not ours */
 /* With a descriptor, which stays the caller's.  False: the queue is full; accept_again() comes. */
 bool control_send_fd(struct worker *w, void *msg, int fd);
-void control_send(struct worker *w, void *msg);	/* fills in the generation; waits in the outbox when it must */
+void control_send(struct worker *w, void *msg);	/* fills in the generation; leaves with the next control_flush() */
+void control_flush(struct worker *w);	/* once per round, before it waits */
 void control_writable(struct worker *w);
 void control_readable(struct worker *w);
 void control_keeper(struct worker *w);

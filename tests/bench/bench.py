@@ -2,13 +2,15 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """make bench: Turnpike against a bare forwarder and coturn, alternated, CPU time per relayed packet.
 
-  bench.py [--quick] [--pairs N] [--seconds S] [--servers turnpike,coturn,forwarder,forwarder-gso] [--out FILE.md]
-           [--only TEXT] [--skip-setup]
+  bench.py [--quick] [--pairs N] [--seconds S] [--servers NAME,...] [--nets lo,veth] [--only TEXT] [--out FILE.md]
+           [--plots DIR] [--skip-packets] [--skip-setup] [--skip-memory] [--skip-workers]
 
-Every server runs on one core (--server-cpu), the load on another (--load-cpu).  For each row of the matrix the servers
-take turns (A B C A B C ...); the first turn is thrown away; the table has medians.  coturn is looked for in TP_COTURN: a
+Servers: turnpike (io.engine: auto), turnpike-plain, turnpike-mmsg, turnpike-gso, forwarder, forwarder-gso,
+forwarder-connected, forwarder-raw, coturn.  Every server runs on one core (--server-cpu), the load on another
+(--load-cpu).  For each row of the matrix the servers take turns (A B C A B C ...); the first turn is thrown away; the table
+has medians.  With `veth` (root) the server and the load have a network namespace each.  coturn is looked for in TP_COTURN: a
 directory with Debian's package unpacked (apt-get download coturn; dpkg -x coturn_*.deb DIR), never installed.  Load and
-servers come from the build tree (top_builddir).  Loopback only."""
+servers come from the build tree (top_builddir).  The whole matrix takes hours: 144 rows, by servers, turns and nets."""
 import argparse
 import datetime
 import glob
@@ -16,8 +18,10 @@ import json
 import os
 import platform
 import random
+import shutil
 import signal
 import socket
+import ssl
 import statistics
 import subprocess
 import sys
@@ -27,8 +31,10 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 SRC = os.path.abspath(os.environ.get("top_srcdir", os.path.join(HERE, "..", "..")))
 BUILD = os.path.abspath(os.environ.get("top_builddir", "."))
+sys.path.insert(0, os.path.join(HERE, "..", "lib"))
 LOAD = os.path.join(BUILD, "src", "prog", "turnpike-load")
-CREDENTIALS = ["--user", "alice", "--password", "wonderland"]
+PASSWORD = "of-make-bench-and-nobody-else-7d41"      # a documented one is refused off loopback
+CREDENTIALS = ["--user", "alice", "--password", PASSWORD]
 
 
 def tree(pid):
@@ -77,17 +83,47 @@ def free_port():
                 continue
 
 
+class Net:
+    """Where the server listens, and how a command gets to its side."""
+    def __init__(self, name):
+        self.name, self.address, self.server_side, self.load_side = name, "127.0.0.1", [], []
+        self.spaces = []
+        if name == "veth":
+            self.make_veth()
+
+    def make_veth(self):
+        self.address = "10.255.83.1"
+        self.spaces = ["tpb%ds" % os.getpid(), "tpb%dc" % os.getpid()]
+        server, load_ = self.spaces
+        self.server_side, self.load_side = (["ip", "netns", "exec", x] for x in self.spaces)
+        for command in (["netns", "add", server], ["netns", "add", load_],
+                        ["-n", server, "link", "add", "tpb0", "type", "veth", "peer", "name", "tpb1", "netns", load_],
+                        ["-n", server, "addr", "add", "10.255.83.1/30", "dev", "tpb0"],
+                        ["-n", load_, "addr", "add", "10.255.83.2/30", "dev", "tpb1"],
+                        ["-n", server, "link", "set", "lo", "up"], ["-n", load_, "link", "set", "lo", "up"],
+                        ["-n", server, "link", "set", "tpb0", "up"], ["-n", load_, "link", "set", "tpb1", "up"]):
+            subprocess.run(["ip", *command], check=True)
+
+    def close(self):
+        for name in self.spaces:
+            subprocess.run(["ip", "netns", "del", name], check=False, stderr=subprocess.DEVNULL)
+        self.spaces = []
+
+
 class Server:
     """A server process on its own core; args are what the load needs to talk to it."""
-    def __init__(self, name, cpu):
-        self.name, self.cpu, self.process, self.args = name, cpu, None, list(CREDENTIALS)
+    def __init__(self, name, cpu, net):
+        self.name, self.cpu, self.net, self.process, self.args = name, cpu, net, None, list(CREDENTIALS)
         self.port = free_port()
         self.dir = tempfile.mkdtemp(prefix="tp-bench-")
 
     def spawn(self, command, env=None):
         with open(os.path.join(self.dir, "out"), "ab") as log:
-            self.process = subprocess.Popen(["taskset", "-c", self.cpu, *command], stdin=subprocess.DEVNULL, stdout=log,
+            self.process = subprocess.Popen([*self.net.server_side, "taskset", "-c", self.cpu, *command], stdin=subprocess.DEVNULL, stdout=log,
                                             stderr=log, env=env, cwd=self.dir)
+
+    def where(self):
+        return "%s:%d" % (self.net.address, self.port)
 
     def ready(self):
         """Answers a set-up."""
@@ -95,7 +131,7 @@ class Server:
         while time.monotonic() < end:
             if self.process.poll() is not None:
                 break
-            r = subprocess.run([LOAD, "relay", "-S", "127.0.0.1:%d" % self.port, *self.args, "-s", "0.1", "--warmup", "0",
+            r = subprocess.run([*self.net.load_side, LOAD, "relay", "-S", self.where(), *self.args, "-s", "0.1", "--warmup", "0",
                                 "--packets", "1", "-q"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
             if r.returncode == 0:
                 return self
@@ -112,13 +148,14 @@ class Server:
                 self.process.kill()
                 self.process.wait()
         self.process = None
+        shutil.rmtree(self.dir, ignore_errors=True)
 
 
 class Forwarder(Server):
     def start(self):
         self.args = ["--bare"]
-        gso = ["--gso"] if self.name.endswith("gso") else []
-        self.spawn([os.path.join(BUILD, "tests", "bench", "forwarder"), *gso, "127.0.0.1:%d" % self.port])
+        way = ["--" + self.name.split("-")[1]] if "-" in self.name else []
+        self.spawn([os.path.join(BUILD, "tests", "bench", "forwarder"), *way, self.where()])
         return self.ready()
 
 
@@ -127,8 +164,8 @@ class Coturn(Server):
         root = os.environ["TP_COTURN"]
         libs = glob.glob(root + "/usr/lib/*-linux-gnu")
         env = dict(os.environ, LD_LIBRARY_PATH=":".join(libs))
-        self.spawn([root + "/usr/bin/turnserver", "-n", "-u", "alice:wonderland", "-a", "-r", "x", "-L", "127.0.0.1",
-                    "-E", "127.0.0.1", "-p", str(self.port), "--allow-loopback-peers", "--cli-password=x", "--no-tls",
+        self.spawn([root + "/usr/bin/turnserver", "-n", "-u", "alice:" + PASSWORD, "-a", "-r", "x", "-L", self.net.address,
+                    "-E", self.net.address, "-p", str(self.port), "--allow-loopback-peers", "--cli-password=x", "--no-tls",
                     "--no-dtls", "--no-cli", "--log-file=" + self.dir + "/log", "--simple-log",
                     "--pidfile=" + self.dir + "/pid", "--db=" + self.dir + "/db"], env)
         return self.ready()
@@ -137,13 +174,14 @@ class Coturn(Server):
 CONFIG = """
 auth:
   realm: example.org
-  users: {{ alice: wonderland }}
+  users: {{ alice: '{password}' }}
 listeners:
-  - {{ address: 127.0.0.1, port: {port}, transport: udp }}
-relay:
-  addresses: [ 127.0.0.1 ]
+  - {{ address: {address}, port: {port}, transport: udp }}
+{more}relay:
+  addresses: [ {address} ]
 peers:
-  allow_private: [ 127.0.0.0/8 ]
+  allow_private: [ 127.0.0.0/8, 10.255.83.0/30 ]
+io: {{ engine: {engine} }}
 process: {{ workers: {workers} }}
 log: {{ level: warn, target: stderr }}
 # the load is one address: its challenges are not to be counted
@@ -152,11 +190,18 @@ limits: {{ challenges_per_prefix: 0 }}
 
 
 class Turnpike(Server):
+    workers, more = 1, ""
+
+    def __init__(self, name, cpu, net):
+        super().__init__(name, cpu, net)
+        self.engine = name.split("-")[1] if "-" in name else "auto"
+
     def start(self):
         prog = os.path.join(BUILD, "src", "prog")
         config = os.path.join(self.dir, "turnpike.yaml")
         with open(config, "w") as f:
-            f.write(CONFIG.format(port=self.port, workers=1))
+            f.write(CONFIG.format(port=self.port, password=PASSWORD, address=self.net.address, workers=self.workers, more=self.more,
+                                  engine=self.engine))
         os.chmod(self.dir, 0o755)
         user = ["--set", "process.user=nobody"] if os.geteuid() == 0 else []
         self.spawn([os.path.join(prog, "turnpiked"), "-f", "--config", config, "--runtime-dir",
@@ -164,10 +209,9 @@ class Turnpike(Server):
         return self.ready()
 
 
-def make(name, cpu):
-    if name.startswith("forwarder"):
-        return Forwarder(name, cpu)
-    return Coturn(name, cpu) if name == "coturn" else Turnpike(name, cpu)
+def make(name, cpu, net):
+    kind = Forwarder if name.startswith("forwarder") else Coturn if name == "coturn" else Turnpike
+    return kind(name, cpu, net)
 
 
 def available(wanted):
@@ -176,7 +220,7 @@ def available(wanted):
     for name in wanted:
         if name == "coturn" and not os.path.exists(os.environ.get("TP_COTURN", "") + "/usr/bin/turnserver"):
             print("coturn left out: TP_COTURN does not name an unpacked package", file=sys.stderr)
-        elif name == "turnpike" and not os.path.exists(os.path.join(BUILD, "src", "prog", "turnpiked")):
+        elif name.startswith("turnpike") and not os.path.exists(os.path.join(BUILD, "src", "prog", "turnpiked")):
             print("turnpike left out: no turnpiked in the build tree", file=sys.stderr)
         else:
             names.append(name)
@@ -184,7 +228,7 @@ def available(wanted):
 
 
 def load(server, args, cpu, timeout=120):
-    command = ["taskset", "-c", cpu, LOAD, *args, "-S", "127.0.0.1:%d" % server.port, *server.args, "--pid-tree",
+    command = [*server.net.load_side, "taskset", "-c", cpu, LOAD, *args, "-S", server.where(), *server.args, "--pid-tree",
                str(server.process.pid), "--json"]
     r = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=timeout, check=False)
     try:
@@ -238,16 +282,78 @@ def cell(steps):
                                              ", loss %.2g %%" % (loss * 100) if loss else "", m("load_cpu_us"))
 
 
-def data_table(servers, o, out):
-    out("\n## Relayed packets\n\nCPU of all server processes per relayed packet, relayed packets a second, loss where there "
-        "was any (CPU of the load per packet). Closed loop, window 128.\n")
+def data_table(servers, rows, title, o, out):
+    """Prints it, and returns {row: {name: CPU microseconds}} for the plots."""
+    out("\n## %s\n\nCPU of all server processes per relayed packet, relayed packets a second, loss where there was any (CPU of "
+        "the load per packet). Closed loop, window 128.\n" % title)
     out("| payload | flows | R | direction | mode | " + " | ".join(s.name for s in servers) + " |")
     out("|---|---|---|---|---|" + "---|" * len(servers))
-    for row in matrix(o.quick):
+    found = {}
+    for row in rows:
         if o.only and o.only not in " ".join(map(str, row)):
             continue
         r = measure_row(servers, row, o)
         out("| " + " | ".join(map(str, row)) + " | " + " | ".join(cell(r[s.name]) for s in servers) + " |")
+        found[row] = {name: statistics.median(x["server_cpu_us"] for x in steps) for name, steps in r.items() if steps}
+    return found
+
+
+PLOT = """set terminal svg size 800,500 dynamic font "sans,13"
+set output "{name}.svg"
+set title "{title}"
+set xlabel "{xlabel}"
+set ylabel "packets per second and core of the server"
+set logscale xy
+set grid
+set key outside right
+set datafile missing "?"
+plot {lines}
+"""
+
+
+def plot(found, net, folder):
+    """Packets per core over flows (a line for each server and R) and over R (server and flows): data, script, and the SVG
+    where gnuplot is there."""
+    os.makedirs(folder, exist_ok=True)
+    groups = {}
+    for (payload, flows, run, direction, mode), values in found.items():
+        for name, us in values.items():
+            if us > 0:
+                key = "%s-%d-%s-%s" % (net, payload, direction, mode)
+                groups.setdefault((key, "flows"), {}).setdefault("%s R=%d" % (name, run), []).append((flows, 1e6 / us))
+                groups.setdefault((key, "run"), {}).setdefault("%s %d flows" % (name, flows), []).append((run, 1e6 / us))
+    for (key, axis), lines in sorted(groups.items()):
+        base = "%s-over-%s" % (key, axis)
+        with open(os.path.join(folder, base + ".dat"), "w") as f:
+            for title, points in lines.items():
+                f.write('"%s"\n%s\n\n\n' % (title, "\n".join("%d %.0f" % p for p in sorted(points))))
+        script = PLOT.format(name=base, title=key.replace("-", ", "), xlabel="flows" if axis == "flows" else
+                             "packets that one flow sends in a row (R)", lines=", ".join(
+                                 '"%s.dat" index %d with linespoints title columnheader(1)' % (base, i) for i in range(len(lines))))
+        with open(os.path.join(folder, base + ".gp"), "w") as f:
+            f.write(script)
+        if shutil.which("gnuplot"):
+            subprocess.run(["gnuplot", base + ".gp"], cwd=folder, check=True)
+    if groups and not shutil.which("gnuplot"):
+        print("no gnuplot: %s has the data and the scripts, no SVG" % folder, file=sys.stderr)
+
+
+def workers_table(o, net, out):
+    """One worker and two on the same processors: what the second costs per packet."""
+    cpus = o.workers_cpus
+    servers = []
+    for n in (1, 2):
+        one = make("turnpike", cpus, net)
+        one.workers, one.name = n, "%d worker%s" % (n, "s" if n > 1 else "")
+        servers.append(one)
+    try:
+        for one in servers:
+            one.start()
+        rows = [(120, flows, run, "both", "channels") for flows in (200, 1000) for run in (1, 16)]
+        data_table(servers, rows, "One worker and two, both on processors %s, %s" % (cpus, net.name), o, out)
+    finally:
+        for one in servers:
+            one.stop()
 
 
 def setup_table(servers, o, out):
@@ -275,7 +381,7 @@ def memory_table(make_server, names, o, out):
         s = make_server(name).start()
         time.sleep(1)
         before, slab = pss_kib(s.process.pid), slab_kib()
-        p = subprocess.Popen(["taskset", "-c", o.load_cpu, LOAD, "hold", "-n", str(n), "-S", "127.0.0.1:%d" % s.port, *s.args,
+        p = subprocess.Popen([*s.net.load_side, "taskset", "-c", o.load_cpu, LOAD, "hold", "-n", str(n), "-S", s.where(), *s.args,
                               "--rate", str(n), "-s", "6", "--json"], stdout=subprocess.PIPE, text=True)
         time.sleep(5)
         after, slab_after = pss_kib(s.process.pid), slab_kib()
@@ -284,6 +390,65 @@ def memory_table(make_server, names, o, out):
         out("| %s | %d | %d | %.0f | %.0f |%s" % (name, before, after, (after - before) * 1024 / max(ready, 1),
                                                  (slab_after - slab) * 1024 / max(ready, 1),
                                                  "" if ready == n else " only %d ready" % ready))
+        s.stop()
+
+
+def idle_table(o, net, out):
+    """PSS of each process, two workers, all regions and files shared among them counted once."""
+    s = make("turnpike", o.server_cpu, net)
+    s.workers = 2
+    s.start()
+    time.sleep(1)
+    out("\n## Idle, two workers: PSS KiB\n\n| process | PSS | anonymous | files | shared memory |\n|---|---|---|---|---|")
+    total = [0] * 4
+    for pid in tree(s.process.pid):
+        with open("/proc/%d/smaps_rollup" % pid) as f:
+            kib = {line.split(":")[0]: int(line.split()[1]) for line in f if line.startswith("Pss")}
+        with open("/proc/%d/comm" % pid) as f:
+            name = f.read().strip()
+        row = [kib[k] for k in ("Pss", "Pss_Anon", "Pss_File", "Pss_Shmem")]
+        total = [a + b for a, b in zip(total, row)]
+        out("| %s | %s |" % (name, " | ".join(map(str, row))))
+    out("| **all** | %s |" % " | ".join(map(str, total)))
+    s.stop()
+
+
+def stream_clients(s, port, secure, n):
+    import turnclient as tc     # of tests/lib
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    clients = []
+    for _ in range(n):
+        c = tc.StreamClient((s.net.address, port), "alice", PASSWORD, timeout=10, tls=context if secure else None)
+        c.allocate()
+        clients.append(c)
+    return clients
+
+
+def stream_memory_table(o, net, out):
+    """Sessions over TCP and TLS with an allocation each, idle; the clients are of this process."""
+    import daemon               # of tests/lib: the certificate
+    n = 200 if o.quick else 1000
+    out("\n## Memory of %d stream sessions (an allocation each, idle), fresh server\n\n| transport | PSS KiB before | after | "
+        "bytes each, server | bytes each, kernel slab (the clients' sockets included) |\n|---|---|---|---|---|" % n)
+    for kind in ("tcp", "tls"):
+        s = make("turnpike", o.server_cpu, net)
+        port = free_port()
+        s.more = "  - { address: %s, port: %d, transport: %s }\n" % (net.address, port, kind)
+        if kind == "tls":
+            daemon.certificate(s.dir)
+            s.more += "tls: { certificates: [ { certificate: cert.pem, key: key.pem } ] }\n"
+        s.start()
+        for c in stream_clients(s, port, kind == "tls", 20):     # what is made once
+            c.close()
+        time.sleep(2)
+        before, slab = pss_kib(s.process.pid), slab_kib()
+        clients = stream_clients(s, port, kind == "tls", n)
+        time.sleep(2)
+        after, slab_after = pss_kib(s.process.pid), slab_kib()
+        out("| %s | %d | %d | %.0f | %.0f |" % (kind, before, after, (after - before) * 1024 / n, (slab_after - slab) * 1024 / n))
+        for c in clients:
+            c.close()
         s.stop()
 
 
@@ -301,45 +466,76 @@ def machine():
 
 def options():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--quick", action="store_true", help="under two minutes: fewer rows, three turns")
+    p.add_argument("--quick", action="store_true", help="a few minutes: fewer rows, two turns, loopback")
     p.add_argument("--pairs", type=int, help="turns that count (5; quick: 2)")
-    p.add_argument("--seconds", type=float, help="length of one measurement (3; quick: 0.8)")
-    p.add_argument("--servers", default="turnpike,forwarder,forwarder-gso,coturn")
+    p.add_argument("--seconds", type=float, help="length of one measurement (1; quick: 0.8)")
+    p.add_argument("--servers", help="turnpike-plain,turnpike-mmsg,turnpike-gso,forwarder,forwarder-gso,coturn; quick: "
+                   "turnpike,forwarder,forwarder-gso,coturn")
+    p.add_argument("--nets", help="lo,veth (quick, or not root: lo)")
     p.add_argument("--only", help="rows that contain this text, e.g. '120 200 1 both'")
-    p.add_argument("--skip-setup", action="store_true", help="packets only")
+    for part in ("packets", "setup", "memory", "workers"):
+        p.add_argument("--skip-" + part, action="store_true")
     p.add_argument("--server-cpu", default="0")
     p.add_argument("--load-cpu", default="1")
+    p.add_argument("--workers-cpus", default="0,1", help="processors of one and of two workers")
     p.add_argument("--out", help="Markdown is written here too")
+    p.add_argument("--plots", help="directory for plots")
     o = p.parse_args()
     o.pairs = o.pairs or (2 if o.quick else 5)
-    o.seconds = o.seconds or (0.8 if o.quick else 3)
+    o.seconds = o.seconds or (0.8 if o.quick else 1)
+    o.servers = o.servers or ("turnpike,forwarder,forwarder-gso,coturn" if o.quick else
+                              "turnpike-plain,turnpike-mmsg,turnpike-gso,forwarder,forwarder-gso,coturn")
+    o.nets = o.nets or ("lo" if o.quick or os.geteuid() != 0 else "lo,veth")
     return o
+
+
+def one_net(net, names, o, out):
+    servers = [make(n, o.server_cpu, net) for n in names]
+    try:
+        for s in servers:
+            s.start()
+        if not o.skip_packets:
+            found = data_table(servers, matrix(o.quick), "Relayed packets, " + net.name, o, out)
+            if o.plots:
+                plot(found, net.name, o.plots)
+        turn = [s for s in servers if not s.name.startswith("forwarder")]
+        if not o.skip_setup and turn and net.name == "lo":
+            setup_table(turn, o, out)
+    finally:
+        for s in servers:
+            s.stop()
 
 
 def main():
     o = options()
-    lines = []
+    lines, nets, extra, loopback = [], [], [], Net("lo")
 
     def out(text):
         print(text, flush=True)
         lines.append(text)
+
+    def fresh(name):
+        extra.append(make(name, o.server_cpu, loopback))
+        return extra[-1]
     names = available(o.servers.split(","))
-    servers = [make(n, o.server_cpu) for n in names]
     try:
         out("# Bench\n\n%s\n\n`%s`" % (machine(), " ".join(["bench.py", *sys.argv[1:]])))
-        for s in servers:
-            s.start()
-        data_table(servers, o, out)
-        turn = [s for s in servers if not s.name.startswith("forwarder")]
-        if not o.skip_setup and turn:
-            setup_table(turn, o, out)
-        for s in servers:
-            s.stop()
-        if not o.skip_setup and turn:
-            memory_table(lambda n: servers.append(make(n, o.server_cpu)) or servers[-1], [s.name for s in turn], o, out)
+        for name in o.nets.split(","):
+            nets.append(Net(name))
+            one_net(nets[-1], names, o, out)
+        tp = [n for n in names if n.startswith("turnpike")]
+        if tp and not o.skip_workers:
+            workers_table(o, nets[0], out)
+        if not o.skip_memory:
+            memory_table(fresh, tp[:1] + [n for n in names if n == "coturn"], o, out)
+            if tp:
+                idle_table(o, loopback, out)
+                stream_memory_table(o, loopback, out)
     finally:
-        for s in servers:
+        for s in extra:
             s.stop()
+        for net in nets:
+            net.close()
         if o.out:
             with open(o.out, "w") as f:
                 f.write("\n".join(lines) + "\n")

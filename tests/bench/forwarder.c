@@ -4,7 +4,10 @@
  * recvmmsg, one unconnected relay socket for each flow read with recv, answers collected into one sendmmsg on the
  * listener) and no TURN at all: 4 bytes off on the way up, 4 bytes on on the way down.
  *
- *	forwarder [--gso] ADDRESS:PORT
+ *	forwarder [--gso | --connected | --raw] ADDRESS:PORT
+ *
+ * --gso: the kernel merges and splits.  --connected: each relay socket is connected to its flow's peer.  --raw: what goes
+ * up leaves through one raw socket for all flows (IPv4, needs CAP_NET_RAW), headers and checksum made here.
  *
  * A flow begins with a hello on channel 0x4fff: struct addr of the peer, 16 bits of channel number; the answer on
  * 0x4fff is struct addr of the relay socket (turnpike-load --bare).  One process, no time-outs: not for networks.
@@ -13,6 +16,7 @@
 
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/ip.h>
 #include <netinet/udp.h>
 #include <signal.h>
 #include <stdio.h>
@@ -42,6 +46,7 @@ struct flow {
 	struct sockaddr_storage peer, back;
 	socklen_t peer_len, back_len;
 	struct { uint8_t *p; uint32_t len; } up[SLOTS];
+	struct sockaddr_in own;
 	unsigned ups;
 };
 
@@ -54,7 +59,9 @@ struct out {
 };
 
 static int listener, ep;
-static bool gso;
+static struct addr self;			/* the listener's, and of every relay socket */
+static bool gso, connected;
+static int raw = -1;
 static struct flow *flows[FLOWS_MAX], *touched[OUT_MAX];
 static unsigned touched_count;
 static struct out out;
@@ -104,8 +111,8 @@ out_put(int fd, const struct sockaddr_storage *to, socklen_t to_len, uint8_t *p,
 		segment(last, &out.control[out.msgs - 1], len);
 		last->msg_iovlen++;
 	} else {
-		out.mm[out.msgs++].msg_hdr = (struct msghdr){ .msg_name = (void *)(uintptr_t)to, .msg_namelen = to_len,
-			.msg_iov = &out.iov[out.iovs], .msg_iovlen = 1 };
+		out.mm[out.msgs++].msg_hdr = (struct msghdr){ .msg_name = to_len > 0 ? (void *)(uintptr_t)to : NULL,
+			.msg_namelen = to_len, .msg_iov = &out.iov[out.iovs], .msg_iovlen = 1 };
 	}
 	out.iovs++;
 }
@@ -133,7 +140,7 @@ static void
 hello(struct flow **place, const struct addr *from, const uint8_t *p, size_t n)
 {
 	struct sockaddr_storage ss;
-	struct addr peer, relay = *from;
+	struct addr peer, relay = self;
 	struct epoll_event ev = { .events = EPOLLIN };
 	uint8_t answer[HEAD + sizeof relay];
 	socklen_t len;
@@ -156,11 +163,15 @@ hello(struct flow **place, const struct addr *from, const uint8_t *p, size_t n)
 		if (f->fd < 0 || bind(f->fd, (struct sockaddr *)&ss, len) != 0 || epoll_ctl(ep, EPOLL_CTL_ADD, f->fd, &ev) != 0)
 			fatal(EX_OSERR, "forwarder: relay socket: %s", strerror(errno));
 		*place = f;
+		len = sizeof f->own;
+		(void)getsockname(f->fd, (struct sockaddr *)&f->own, &len);
 	}
 	/* Also for a flow that is known: a later run may have been given the same client port. */
 	memcpy(&peer, p + HEAD, sizeof peer);
 	(*place)->channel = get_u16(p + HEAD + sizeof peer);
 	(*place)->peer_len = addr_to_sockaddr(&peer, &(*place)->peer);
+	if (connected && connect((*place)->fd, (struct sockaddr *)&(*place)->peer, (*place)->peer_len) != 0)
+		fatal(EX_OSERR, "forwarder: connect: %s", strerror(errno));
 	len = sizeof ss;
 	if (getsockname((*place)->fd, (struct sockaddr *)&ss, &len) != 0 || addr_from_sockaddr(&relay, (struct sockaddr *)&ss) != 0)
 		return;
@@ -170,13 +181,68 @@ hello(struct flow **place, const struct addr *from, const uint8_t *p, size_t n)
 	(void)sendto(listener, answer, sizeof answer, 0, (struct sockaddr *)&(*place)->back, (*place)->back_len);
 }
 
+/* The ones' complement sum of words in network order, as the machine reads them. */
+static uint64_t
+sum_words(uint64_t sum, const uint8_t *p, size_t n)
+{
+	uint32_t w = 0;
+
+	for (; n >= 4; p += 4, n -= 4) {
+		memcpy(&w, p, 4);
+		sum += w;
+	}
+	w = 0;
+	memcpy(&w, p, n);
+	return sum + w;
+}
+
+static uint16_t
+fold(uint64_t sum)
+{
+	while (sum >> 16 != 0)
+		sum = (sum & 0xffff) + (sum >> 16);
+	return (uint16_t)~sum;
+}
+
+/* One datagram of the flow, headers of its own and the payload where it lies. */
+static void
+raw_put(const struct flow *f, const uint8_t *p, size_t len)
+{
+	static struct packet { struct ip ip; uint16_t from, to, len, sum; } head[OUT_MAX / 2];
+	const struct sockaddr_in *to = (const struct sockaddr_in *)(const void *)&f->peer;
+
+	if (out.msgs == OUT_MAX / 2)
+		out_send(raw);
+	struct packet *h = &head[out.msgs];
+	uint16_t udp_len = (uint16_t)(8 + len);
+	/* The kernel fills in id, length and checksum of the IP header. */
+	h->ip = (struct ip){ .ip_v = 4, .ip_hl = 5, .ip_ttl = 64, .ip_p = IPPROTO_UDP, .ip_src = f->own.sin_addr,
+		.ip_dst = to->sin_addr };
+	h->from = f->own.sin_port;
+	h->to = to->sin_port;
+	h->len = htons(udp_len);
+	h->sum = 0;
+	uint64_t sum = (uint64_t)h->ip.ip_src.s_addr + h->ip.ip_dst.s_addr + htons(IPPROTO_UDP) + h->len;
+	uint16_t folded = fold(sum_words(sum_words(sum, (const uint8_t *)&h->from, 8), p, len));
+	h->sum = folded != 0 ? folded : 0xffff;
+	struct iovec *iov = &out.iov[(size_t)out.msgs * 2];
+	iov[0] = (struct iovec){ h, sizeof *h };
+	iov[1] = (struct iovec){ (void *)(uintptr_t)p, len };
+	out.mm[out.msgs++].msg_hdr = (struct msghdr){ .msg_name = (void *)(uintptr_t)to, .msg_namelen = sizeof *to,
+		.msg_iov = iov, .msg_iovlen = 2 };
+}
+
 static void
 flow_flush(struct flow *f)
 {
 	for (unsigned i = 0; i < f->ups; i++)
-		out_put(f->fd, &f->peer, f->peer_len, f->up[i].p + HEAD, f->up[i].len - HEAD);
+		if (raw >= 0)
+			raw_put(f, f->up[i].p + HEAD, f->up[i].len - HEAD);
+		else
+			out_put(f->fd, &f->peer, connected ? 0 : f->peer_len, f->up[i].p + HEAD, f->up[i].len - HEAD);
 	f->ups = 0;
-	out_send(f->fd);
+	if (raw < 0)
+		out_send(f->fd);
 }
 
 static void
@@ -242,6 +308,8 @@ read_listener(void)
 	for (unsigned i = 0; i < touched_count; i++)
 		flow_flush(touched[i]);
 	touched_count = 0;
+	if (raw >= 0)
+		out_send(raw);
 }
 
 /* Up to RECVS datagrams of one relay socket; *used counts slots of the batch. */
@@ -298,9 +366,14 @@ main(int argc, char **argv)
 	int size = 8 << 20, on = 1;
 
 	gso = argc == 3 && strcmp(argv[1], "--gso") == 0;
-	if (argc < 2 || addr_parse(&a, argv[argc - 1]) != 0 || (argc == 3 && !gso))
-		fatal(EX_USAGE, "usage: forwarder [--gso] ADDRESS:PORT");
+	connected = argc == 3 && strcmp(argv[1], "--connected") == 0;
+	bool want_raw = argc == 3 && strcmp(argv[1], "--raw") == 0;
+	if (argc < 2 || addr_parse(&a, argv[argc - 1]) != 0 || (argc == 3 && !gso && !connected && !want_raw))
+		fatal(EX_USAGE, "usage: forwarder [--gso | --connected | --raw] ADDRESS:PORT");
+	if (want_raw && (raw = socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW)) < 0)
+		fatal(EX_OSERR, "forwarder: raw socket: %s", strerror(errno));
 	signal(SIGPIPE, SIG_IGN);
+	self = a;
 	slots = malloc((size_t)SLOTS * SLOT);
 	relay_slots = malloc((size_t)OUT_MAX * 2048);
 	len = addr_to_sockaddr(&a, &ss);

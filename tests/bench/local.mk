@@ -20,7 +20,10 @@ EXTRA_DIST += %D%/bench.py
 BENCH_FLAGS = --quick
 bench: all
 	$(AM_TESTS_ENVIRONMENT) $(PYTHON3) $(srcdir)/%D%/bench.py $(BENCH_FLAGS)
-.PHONY: bench
+EXTRA_DIST += %D%/survival.py
+bench-survival: all
+	$(AM_TESTS_ENVIRONMENT) $(PYTHON3) $(srcdir)/%D%/survival.py $(SURVIVAL_FLAGS)
+.PHONY: bench bench-survival
 
 noinst_PROGRAMS += %D%/bench_usher
 %C%_bench_usher_SOURCES = %D%/bench_usher.c tests/lib/usher_rig.c tests/lib/usher_rig.h

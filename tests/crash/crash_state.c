@@ -5,6 +5,7 @@
  *   crash_state [script | kills | evil]      all three by default
  *
  * TP_CONTROL=1: kills without replay of the redo record, which the audit must notice sooner or later.
+ * TP_SCRIPTS: how often each passage of a marked point is died at (1; make soak: 100);
  * TP_KILLS: random kills (300); TP_SEED: the seed, printed otherwise; TP_ROUNDS: of evil (300).
  */
 #include "config.h"
@@ -35,7 +36,7 @@ main(int argc, char **argv)
 	clock_gettime(CLOCK_REALTIME, &t);
 	seed = number("TP_SEED", (uint64_t)t.tv_nsec ^ (uint64_t)t.tv_sec << 20);
 	printf("seed: TP_SEED=%llu\n", (unsigned long long)seed);
-	if (*what == '\0' || strcmp(what, "script") == 0)
+	for (uint64_t n = number("TP_SCRIPTS", 1); n > 0 && (*what == '\0' || strcmp(what, "script") == 0); n--)
 		script_run();
 	crash_control = number("TP_CONTROL", 0) != 0;
 	if (*what == '\0' || strcmp(what, "kills") == 0)

@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""Headless Chromium: two RTCPeerConnections with iceTransportPolicy "relay" exchange data through the relay, while workers
-are killed.
+"""Headless Chromium: two RTCPeerConnections with iceTransportPolicy "relay" exchange data through the relay over UDP, TCP
+and TLS, while workers are killed.
 
 Runs in a network namespace with one made-up interface, because browsers gather no candidates on loopback."""
+import base64
+import hashlib
 import http.server
 import json
 import os
@@ -21,8 +23,9 @@ import daemon                    # noqa: E402
 import turnclient as tc          # noqa: E402
 
 HOST = "10.77.0.1"
-CONFIG = daemon.DEFAULT.replace("listeners:", "listeners:\n  - {{ address: 10.77.0.1, port: {port}, transport: udp }}").replace(
-    "addresses: [ 127.0.0.1 ]", "addresses: [ 10.77.0.1 ]").replace("wonderland", "not-an-example-of-the-manual")
+CONFIG = daemon.DEFAULT.replace("listeners:", "listeners:\n  - {{ address: 10.77.0.1, port: {port}, transport: [ udp, tcp, tls ] }}").replace(
+    "addresses: [ 127.0.0.1 ]", "addresses: [ 10.77.0.1 ]").replace("wonderland", "not-an-example-of-the-manual") + \
+    "tls: {{ certificates: [ {{ certificate: cert.pem, key: key.pem }} ] }}\n"
 PAGE = """<!doctype html><title>relay</title><script>
 const ice = %(ice)s, total = %(total)d;
 const report = (o) => fetch('/result', {method: 'POST', body: JSON.stringify(o)});
@@ -89,8 +92,17 @@ class Page(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def browse(ice, total, wait, during=None):
-    """Opens the page and returns what it reported; `during` runs once the data channel is open."""
+def pin(directory):
+    """What Chromium calls the key of the self-signed certificate there."""
+    def openssl(*argv, data=None):
+        return subprocess.run(["openssl", *argv], input=data, check=True, stdout=subprocess.PIPE).stdout
+    public = openssl("x509", "-in", os.path.join(directory, "cert.pem"), "-pubkey", "-noout")
+    return base64.b64encode(hashlib.sha256(openssl("pkey", "-pubin", "-outform", "DER", data=public)).digest()).decode()
+
+
+def browse(ice, total, wait, during=None, spki=None):
+    """Opens the page and returns what it reported; `during` runs once the data channel is open.  Chromium verifies the
+    certificate of turns:; `spki` is the one key it may overlook the unknown issuer and the name of."""
     httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page)
     httpd.page = PAGE % {"ice": json.dumps(ice), "total": total}
     httpd.done, httpd.opened, httpd.result = threading.Event(), threading.Event(), None
@@ -98,6 +110,7 @@ def browse(ice, total, wait, during=None):
     profile = tempfile.mkdtemp(prefix="tp-chromium-")
     argv = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
             "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
+            *(["--ignore-certificate-errors-spki-list=" + spki] if spki else []),
             "--user-data-dir=" + profile, "http://127.0.0.1:%d/" % httpd.server_address[1]]
     p = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     try:
@@ -124,12 +137,29 @@ class Chromium(unittest.TestCase):
         self.assertEqual((result["got"], result["bad"], result["disconnects"]), (total, 0, 0))
         self.assertGreater(d.counter("relayed_packets"), 2 * total)
 
+    def started(self, config=CONFIG, **values):
+        d = daemon.Daemon(config, start=False, **values)
+        daemon.certificate(d.dir)
+        return d.start()
+
+    def of_transport(self, d, name):
+        """`during`: both ends are clients of this transport."""
+        self.assertEqual([s["transport"] for s in json.loads(d.ctl("sessions", as_json=True)[1])["sessions"]], [name] * 2)
+
     def test_data_channel(self):
-        with daemon.Daemon(CONFIG) as d:
-            self.check(d, browse(self.ice(d), 50, 60), 50)
+        with self.started() as d:
+            self.check(d, browse(self.ice(d), 50, 60, lambda: self.of_transport(d, "udp")), 50)
+
+    def test_data_channel_over_tcp(self):
+        with self.started() as d:
+            self.check(d, browse(self.ice(d, "tcp"), 50, 60, lambda: self.of_transport(d, "tcp")), 50)
+
+    def test_data_channel_over_tls(self):
+        with self.started() as d:
+            self.check(d, browse(self.ice(d, "tcp", "turns"), 50, 60, lambda: self.of_transport(d, "tls"), pin(d.dir)), 50)
 
     def test_data_channel_across_killed_workers(self):
-        with daemon.Daemon(CONFIG) as d:
+        with self.started() as d:
             def kill():
                 for _ in range(5):
                     time.sleep(0.5)
@@ -138,10 +168,20 @@ class Chromium(unittest.TestCase):
             self.check(d, browse(self.ice(d), 200, 60, kill), 200)
 
     def test_data_channel_across_everything(self):
+        self.everything("udp")
+
+    def test_data_channel_over_tcp_across_everything(self):
+        self.everything("tcp", "tcp")
+
+    def test_data_channel_over_tls_across_everything(self):
+        self.everything("tls", "tcp", "turns")
+
+    def everything(self, name, *how):
         """kill -9 of all workers, a reload, a resize up and down, an upgrade: one data channel, no disconnect."""
         config = CONFIG.replace("workers: 2", "workers: {workers}, shards: 4")
-        with daemon.Daemon(config, workers=2) as d:
-            def everything():
+        with self.started(config, workers=2) as d:
+            def during():
+                self.of_transport(d, name)
                 time.sleep(0.5)
                 for pid in d.children("worker"):
                     os.kill(pid, signal.SIGKILL)
@@ -155,7 +195,7 @@ class Chromium(unittest.TestCase):
                     self.assertIn("%d workers replaced" % workers, d.ctl("reload")[1])
                 time.sleep(0.5)
                 self.assertIn("upgraded", d.ctl("upgrade")[1])
-            self.check(d, browse(self.ice(d), 250, 60, everything), 250)
+            self.check(d, browse(self.ice(d, *how), 250, 60, during, pin(d.dir)), 250)
 
 
 def main():

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import unittest
 import urllib.request
 
 TOP_BUILD = os.path.abspath(os.environ.get("top_builddir", "."))
@@ -33,15 +34,38 @@ def isolate():
         os.execvpe("unshare", ["unshare", *flags, sys.executable, *sys.argv], env)
 
 
+SANITIZER = ("ERROR: AddressSanitizer", "ERROR: LeakSanitizer", "runtime error: ")
+failures = []
+given = set()
+
+
+def tell_more_on_failure():
+    """A failed case prints what the daemons of this program logged last: on another machine nothing else is left."""
+    def wrapped(method):
+        def record(self, test, err):
+            failures.append(str(test))
+            return method(self, test, err)
+        return record
+    unittest.TextTestResult.addFailure = wrapped(unittest.TextTestResult.addFailure)
+    unittest.TextTestResult.addError = wrapped(unittest.TextTestResult.addError)
+
+
+tell_more_on_failure()
+
+
 def free_port(host="127.0.0.1", kind=socket.SOCK_DGRAM):
     # Not the kernel's choice: that is often inside the default relay range, which the configuration check refuses.
+    # None twice: a daemon's listeners are not bound yet when the next is chosen.
     while True:
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind) as s:
             try:
                 s.bind((host, random.randrange(10000, 32768)))
             except OSError:
                 continue
-            return s.getsockname()[1]
+            port = s.getsockname()[1]
+            if port not in given:
+                given.add(port)
+                return port
 
 
 def paths():
@@ -74,7 +98,7 @@ SECRET = "a-secret-of-the-test-suite-0123456789"
 def certificate(directory):
     """A self-signed one, made by openssl; its paths."""
     crt, key = os.path.join(directory, "cert.pem"), os.path.join(directory, "key.pem")
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30",
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "90",
                     "-subj", "/CN=turn.test", "-addext", "subjectAltName=DNS:turn.test", "-out", crt, "-keyout", key],
                    check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     os.chmod(key, 0o600)
@@ -102,6 +126,9 @@ class Daemon:
             # Root of a test has no `turnpike` user; the children become this one.
             self.args += ["--set", "process.user=" + os.environ.get("TP_USER", "nobody")]
             os.chmod(self.dir, 0o755)
+        # make check-engines: every live test on another engine than `auto` would take, but for those that choose one.
+        if os.environ.get("TP_ENGINE") and "engine:" not in (config or ""):
+            self.args += ["--set", "io.engine=" + os.environ["TP_ENGINE"]]
         self.process = None
         if start:
             self.start()
@@ -114,7 +141,7 @@ class Daemon:
         return [self.turnpiked, "-f", "--config", self.config, "--runtime-dir", self.runtime,
                 "--libexec-dir", self.libexec, *self.args]
 
-    def start(self, wait=15):
+    def start(self, wait=60):
         self.log = open(self.logfile, "ab")
         self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
         end = time.monotonic() + wait
@@ -167,7 +194,7 @@ class Daemon:
         return self.counter("drops", reason=reason)
 
     def children(self, role=None):
-        """{pid: (role, index)} of living children, by command line."""
+        """{pid: (role, index)} of living children, by command line; turnpike-conf, which comes and goes, only by name."""
         found = {}
         pid = self.process.pid
         try:
@@ -186,7 +213,7 @@ class Daemon:
             name = os.path.basename(argv[0])
             if state != "Z" and name.startswith("turnpike-"):
                 kind = name[len("turnpike-"):]
-                if role in (None, kind):
+                if role == kind or (role is None and kind != "conf"):
                     found[int(kid)] = (kind, argv[1] if len(argv) > 1 else "")
         return found
 
@@ -197,7 +224,7 @@ class Daemon:
         except OSError:
             return ""
 
-    def stop(self, sig=signal.SIGTERM, wait=10):
+    def stop(self, sig=signal.SIGTERM, wait=30):
         if self.process and self.process.poll() is None:
             self.process.send_signal(sig)
             try:
@@ -206,7 +233,19 @@ class Daemon:
                 self.process.kill()
                 self.process.wait()
                 raise RuntimeError("turnpiked did not end:\n" + self.text())
+        self.judge_log()
         return self.process.returncode if self.process else None
+
+    def judge_log(self):
+        """What a sanitizer found in any child fails the test, though the child may have gone on or been replaced."""
+        text = self.text()
+        for mark in SANITIZER:
+            at = text.find(mark)
+            if at >= 0:
+                raise RuntimeError("a sanitizer's finding:\n" + text[max(0, at - 300):at + 4000])
+        if failures:
+            failures.clear()
+            sys.stderr.write("--- log of turnpiked, its end ---\n%s\n---\n" % text[-4000:])
 
     def __enter__(self):
         return self

@@ -193,6 +193,27 @@ class Starting(Base):
             self.assertEqual(d.ctl("status")[0], 0)
             self.assertTrue(os.path.exists(d.runtime + "/turnpiked.pid"))
 
+    def test_user_that_is_not_there(self):
+        """A fresh tree started by root needs no account; a name that somebody chose must exist."""
+        if os.geteuid() != 0 or "TP_USER" in os.environ:
+            self.skipTest("only root gives up privileges")
+        try:
+            pwd.getpwnam("turnpike")
+            self.skipTest("this host has the user")
+        except KeyError:
+            pass
+        with daemon.Daemon(start=False, args=["--set", "process.user=no-such-user"]) as d:
+            r = subprocess.run(d.command(), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20)
+            self.assertEqual(r.returncode, CONF)
+            self.assertIn("there is no user no-such-user", r.stderr)
+        with daemon.Daemon(args=["--set", "process.user=turnpike"]) as d:
+            for pid in d.children():
+                with open("/proc/%d/status" % pid) as f:
+                    uids = re.search(r"^Uid:\s+(.*)$", f.read(), re.M).group(1).split()
+                self.assertEqual(set(uids), {str(pwd.getpwnam("nobody").pw_uid)})
+            self.assertIn("nobody, which other programs may use, too, stands in", d.text())
+            self.assertIn("user nobody", d.text())
+
     def test_side_by_side(self):
         with daemon.Daemon() as a, daemon.Daemon() as b:
             for d in (a, b):
@@ -379,6 +400,30 @@ class Signals(Base):
             self.assertEqual(p.recv(), (b"and now", c.relayed))
             taken.close()
 
+    def test_hangup_reads_credential_files_again(self):
+        """Rotation: the YAML names files and stays as it is; what the files hold has changed."""
+        old, new = "the-old-secret-of-the-rotation-01234567", "the-new-secret-of-the-rotation-01234567"
+        config = daemon.DEFAULT.replace('{{ value: "%s" }}' % daemon.SECRET, "{{ file: s }}").replace(
+            "alice: wonderland", "alice: {{ password_file: p }}")
+        with daemon.Daemon(config, files={"s": old + "\n", "p": "wonderland\n"}) as d:
+            def code(*credentials):
+                with tc.Client(d.server, *credentials) as c:
+                    try:
+                        c.allocate()
+                    except tc.TurnError as e:
+                        return e.code
+                    c.refresh(0)
+                    return 200
+            self.assertEqual([code("alice", "wonderland"), code(*tc.rest_credentials(old, "x"))], [200, 200])
+            for name, text in (("s", new), ("p", "through the glass")):
+                with open(os.path.join(d.dir, name), "w") as f:
+                    f.write(text + "\n")
+            d.process.send_signal(signal.SIGHUP)
+            self.assertTrue(wait_for(lambda: code(*tc.rest_credentials(new, "x")) == 200, 20))
+            self.assertTrue(wait_for(lambda: code("alice", "through the glass") == 200, 20))
+            self.assertTrue(wait_for(lambda: code("alice", "wonderland") == 401, 20))
+            self.assertTrue(wait_for(lambda: code(*tc.rest_credentials(old, "x")) == 401, 20))
+
     def test_hangup_storm(self):
         with daemon.Daemon() as d, tc.Client(d.server, "alice", "wonderland") as c:
             c.allocate()
@@ -423,6 +468,11 @@ class Ctl(Base):
                 self.assertEqual(code, want, (args, out))
                 code, out = d.ctl(*args, as_json=True, check=False)
                 self.assertEqual(code, want, (args, out))
+            r = subprocess.run([d.turnpikectl, "nonsense"], capture_output=True, timeout=10, text=True)
+            self.assertEqual((r.returncode, r.stdout), (2, ""))
+            self.assertIn("no command nonsense", r.stderr)
+            self.assertEqual(d.ctl("sessions")[1], "no sessions\n")
+            self.assertEqual(d.ctl("users")[1], "no users\n")
             for args in ([], ["--runtime-dir"], ["--nonsense", "status"]):
                 r = subprocess.run([d.turnpikectl, *args], capture_output=True, timeout=10)
                 self.assertEqual(r.returncode, 2, args)

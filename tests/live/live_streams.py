@@ -3,7 +3,8 @@
 """Connections whose workers are killed again and again: not one is broken, not one byte of a stream is lost, doubled or
 moved.  Every request is answered exactly once and in order; relayed data comes at most once and never to another.
 
-TP_KILLS: kills of each run (15); TP_SEED: what is sent; TP_FLOWS: connections (64)."""
+TP_KILLS: times that workers are killed (150; with TP_SOAK=1, make soak, 1,000); TP_SEED: what is sent; TP_FLOWS: connections
+of each transport (64)."""
 import os
 import random
 import selectors
@@ -22,7 +23,7 @@ import daemon                    # noqa: E402
 import turnclient as tc          # noqa: E402
 
 FLOWS = int(os.environ.get("TP_FLOWS", 64))
-KILLS = int(os.environ.get("TP_KILLS", 15))
+KILLS = int(os.environ.get("TP_KILLS", 1000 if os.environ.get("TP_SOAK") else 150))
 CONFIG = daemon.DEFAULT.replace("transport: udp }}", "transport: [ udp, tcp ] }}") + """
 limits: {{ connections_per_prefix: 0 }}
 """
@@ -172,12 +173,15 @@ def context(version=None):
 
 class Streams(unittest.TestCase):
     def one_kill(self, d, rnd):
+        """One worker, or all of them; now and then an usher with it."""
         before = d.children("worker")
-        os.kill(rnd.choice(sorted(before)), signal.SIGKILL)
-        end = time.monotonic() + 10
+        killed = sorted(before) if rnd.random() < 0.2 else [rnd.choice(sorted(before))]
+        for pid in killed + (sorted(d.children("usher")) if rnd.random() < 0.1 else []):
+            os.kill(pid, signal.SIGKILL)
+        end = time.monotonic() + 30
         while time.monotonic() < end:
             now = d.children("worker")
-            if len(now) == len(before) and set(now) != set(before):
+            if len(now) == len(before) and not set(now) & set(killed):
                 return
             time.sleep(0.005)
         self.fail("a worker was not replaced")
@@ -198,24 +202,27 @@ class Streams(unittest.TestCase):
             time.sleep(0.05)
         self.assertEqual(d.status()["sessions"], 0)
 
-    def play(self, d, connect, kills, between):
+    def play(self, d, connect, kills, between, count=FLOWS):
         seed = int(os.environ.get("TP_SEED", time.time_ns() % 1000000))
         print("TP_SEED=%d" % seed, flush=True)
         rnd = random.Random(seed)
-        flows = [Flow(i, connect(i), random.Random(rnd.random())) for i in range(FLOWS)]
+        flows = [Flow(i, connect(i), random.Random(rnd.random())) for i in range(count)]
         player = Player(flows)
         player.start()
         for _ in range(kills):
-            time.sleep(rnd.uniform(0.02, 0.15))
+            time.sleep(rnd.uniform(0, 0.08))
             between(d, rnd)
+            self.assertEqual(player.broken, [])
         self.check(d, player, flows)
 
     def tcp(self, d):
         return lambda i: tc.StreamClient(d.server, *tc.rest_credentials(daemon.SECRET, "u%d" % i))
 
-    def test_tcp_workers_killed(self):
-        with daemon.Daemon(CONFIG) as d:
-            self.play(d, self.tcp(d), KILLS, self.one_kill)
+    def test_workers_killed(self):
+        """TCP, TLS 1.2 and 1.3 beside each other."""
+        with tls_daemon() as d:
+            tcp, tls = self.tcp(d), self.tls(d, ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
+            self.play(d, lambda i: (tls if i % 2 else tcp)(i), KILLS, self.one_kill, 2 * FLOWS)
 
     def test_tcp_reload_and_rolling_restart(self):
         def between(d, rnd):
@@ -226,7 +233,7 @@ class Streams(unittest.TestCase):
     def tls(self, d, *versions):
         contexts = [context(v) for v in versions]
         return lambda i: tc.StreamClient(d.server, *tc.rest_credentials(daemon.SECRET, "u%d" % i),
-                                         tls=contexts[i % len(contexts)], timeout=15)
+                                         tls=contexts[(i // 2) % len(contexts)], timeout=15)
 
     def test_tls_basic(self):
         with tls_daemon() as d:
@@ -251,10 +258,6 @@ class Streams(unittest.TestCase):
             plain = self.tcp(d)(2)
             self.assertIsNotNone(plain.binding())
             plain.close()
-
-    def test_tls_workers_killed(self):
-        with tls_daemon() as d:
-            self.play(d, self.tls(d, ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3), KILLS, self.one_kill)
 
     def one_upgrade(self, d, rnd):
         text = d.ctl("upgrade", check=False)[1]
@@ -314,7 +317,7 @@ class Streams(unittest.TestCase):
             self.check(d, player, flows)
             self.assertEqual([(f.sent - f.heard, f.sent - f.echoed) for f in flows], [(0, 0)] * len(flows))
 
-    def until(self, condition, within=15):
+    def until(self, condition, within=30):
         end = time.monotonic() + within
         while time.monotonic() < end:
             if condition():

@@ -21,7 +21,7 @@ BINDING = tc.build(tc.BINDING, tc.REQUEST, b"0123456789ab")
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 
 
-def until(condition, within=5.0):
+def until(condition, within=30.0):
     end = time.monotonic() + within
     while time.monotonic() < end:
         if condition():

@@ -21,6 +21,10 @@ tls: {{ certificates: [ {{ certificate: cert.pem, key: key.pem }} ] }}
 limits: {{ stream_deadline: 2s, handshake_timeout: 2s }}
 """
 
+WATCHED = daemon.DEFAULT.replace("transport: udp }}", "transport: udp }}\n  - {{ address: 127.0.0.1, port: {tls}, transport: tls }}") + """
+tls: {{ watch_interval: 200ms, certificates: [ {{ certificate: live/cert.pem, key: live/key.pem }} ] }}
+"""
+
 
 def context():
     c = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -29,7 +33,7 @@ def context():
     return c
 
 
-def until(condition, within=5.0):
+def until(condition, within=30.0):
     end = time.monotonic() + within
     while time.monotonic() < end:
         if condition():
@@ -166,6 +170,53 @@ class Tls(unittest.TestCase):
         self.assertIsNotNone(shown())
         old.refresh(600)
         daemon.certificate(self.d.dir)
+
+    def test_certificates_are_watched(self):
+        """As certbot does it: names lead over a symbolic link, which is pointed elsewhere.  No reload is asked for."""
+        d = daemon.Daemon(WATCHED, start=False, tls=daemon.free_port(kind=socket.SOCK_STREAM))
+        for name in ("one", "two"):
+            os.mkdir(os.path.join(d.dir, name))
+            daemon.certificate(os.path.join(d.dir, name))
+            if os.geteuid() == 0:
+                os.chmod(os.path.join(d.dir, name), 0o700)
+        live = os.path.join(d.dir, "live")
+
+        def point(name):
+            os.symlink(name, live + ".new")
+            os.replace(live + ".new", live)
+
+        def shown():
+            c = tc.StreamClient(("127.0.0.1", d.values["tls"]), "alice", "wonderland", tls=context(), timeout=10)
+            try:
+                return c.sock.getpeercert(True)
+            finally:
+                c.close()
+        point("one")
+        with d.start():
+            old = tc.StreamClient(("127.0.0.1", d.values["tls"]), "alice", "wonderland", tls=context(), timeout=10)
+            self.addCleanup(old.close)
+            old.allocate()
+            first = shown()
+            point("two")
+            self.assertTrue(until(lambda: shown() != first, 30))
+            second = shown()
+            self.assertIn("live/cert.pem has changed", d.text())
+            old.refresh(600)
+            metric = 'turnpike_certificate_expiry_timestamp_seconds{certificate="%s/cert.pem"} ' % live
+            ends = [float(line[len(metric):]) for line in d.http("/metrics")[1].splitlines() if line.startswith(metric)]
+            self.assertEqual(len(ends), 1)
+            self.assertLess(abs(ends[0] - time.time() - 90 * 86400), 86400)
+            # Half of a pair: refused, the old one stays, and it is tried again without being asked.
+            refused = "the configuration stays as it was"
+            os.rename(os.path.join(d.dir, "one", "key.pem"), os.path.join(d.dir, "one", "kept"))
+            os.symlink("../two/key.pem", os.path.join(d.dir, "one", "key.pem"))
+            point("one")
+            self.assertTrue(until(lambda: d.text().count(refused) >= 2, 30))
+            self.assertEqual(shown(), second)
+            old.refresh(600)
+            os.replace(os.path.join(d.dir, "one", "kept"), os.path.join(d.dir, "one", "key.pem"))
+            self.assertTrue(until(lambda: shown() == first, 30))
+            old.refresh(600)
 
     def test_s_client_with_key_update(self):
         for version in ("-tls1_2", "-tls1_3"):

@@ -164,6 +164,7 @@ END_TEST
 static const struct { const char *list, *says; bool ok; } rows[] = {
 	{ "[ { certificate: soon.pem, key: ec.key } ]", "expires in 12 days", true },
 	{ "[ { certificate: over.pem, key: ec.key } ]", "has expired", true },
+	{ "[ { certificate: ec.pem, key: ec.key }, { certificate: soon.pem, key: ec.key } ]", "ec.pem is never shown", true },
 	{ "[ { certificate: early.pem, key: ec.key } ]", "not valid yet", true },
 	{ "[ { certificate: ec.pem, key: rsa.key, password_file: password } ]", "is not the key of", false },
 	{ "[ { certificate: rsa.pem, key: rsa.key } ]", "without password_file", false },

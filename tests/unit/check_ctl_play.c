@@ -28,6 +28,7 @@
 #define SLOTS 64
 #define SECRET "a-secret-that-is-long-enough"
 #define RELAY_FD 700
+#define CONN_FD 702
 
 struct play {
 	char dir[32];
@@ -501,6 +502,36 @@ START_TEST(steward_verifies)
 }
 END_TEST
 
+/* One connection, the descriptor of which is known, of another shard, another's, and nobody's. */
+START_TEST(steward_verifies_connections)
+{
+	const struct ledger_fd stream = { .kind = LEDGER_STREAM, .row = 3 };
+	struct conn *c;
+
+	start_steward();
+	ck_assert_ptr_nonnull(c = conn_new(&p.s));
+	c->fd = CONN_FD;
+	c->listener = 3;
+	conn_publish(c, CONN_OPEN);
+	expect_text("verify", 1, "holds no connection 702");
+	p.ledger->fd[CONN_FD] = stream;
+	expect_text("verify", 0, "ok: 1 sessions");
+	p.ledger->fd[CONN_FD].shard = 1;
+	expect_text("verify", 1, "holds no connection 702");
+	p.ledger->fd[CONN_FD].shard = 0;
+	p.ledger->fd[CONN_FD + 1] = stream;
+	p.ledger->fd_max = CONN_FD + 2;
+	expect_text("verify", 1, "connection 703, which no shard has");
+	p.ledger->fd[CONN_FD + 1].kind = LEDGER_FREE;
+	expect_text("verify", 0, "ok: 1 sessions");
+	ck_assert_ptr_nonnull(c = conn_new(&p.s));
+	c->fd = CONN_FD;
+	c->listener = 3;
+	conn_publish(c, CONN_OPEN);
+	expect_text("verify", 1, "has another one, too");
+}
+END_TEST
+
 START_TEST(steward_credentials)
 {
 	char name[128], password[64], *text, *at;
@@ -725,6 +756,7 @@ suite_ctl_play(void)
 	tcase_add_test(t, keeper_hostile_worker);
 	tcase_add_test(t, steward_shows);
 	tcase_add_test(t, steward_verifies);
+	tcase_add_test(t, steward_verifies_connections);
 	tcase_add_test(t, steward_credentials);
 	tcase_add_test(t, steward_commands);
 	tcase_add_test(t, steward_hostile_lines);

@@ -351,6 +351,39 @@ START_TEST(test_merged_relay)
 }
 END_TEST
 
+/* Another engine takes over a listener that merges, with something merged in its queue: nothing is read as one. */
+START_TEST(test_change_of_engine)
+{
+	const struct udp_engine *e = engines[_i];
+	struct addr self, to;
+	int fd = open_socket(&self), sink = open_socket(&to), on = -1;
+	socklen_t on_len = sizeof on;
+	struct udp_ring *r = udp_ring_new(64);
+	struct udp_arena *arena = udp_arena_new(1u << 18);
+	struct udp_pkt pkt[UDP_BATCH];
+	uint8_t bytes[30 * 50];
+
+	memset(&counts, 0, sizeof counts);
+	memset(bytes, 7, sizeof bytes);
+	ck_assert_int_eq(udp_engine_gso.listener(sink), 0);
+	for (unsigned i = 0; i < 30; i++)
+		ck_assert(udp_ring_put(r, fd, &to, bytes + i * 50, 50));
+	udp_engine_gso.flush(r, NULL, NULL, &counts);
+	ck_assert_int_eq(e->listener(sink), 0);
+	ck_assert_int_eq(e->rx(sink, arena, pkt, UDP_BATCH, &counts), 1);
+	ck_assert_uint_eq(pkt[0].len, sizeof bytes);
+	ck_assert_uint_eq(pkt[0].seg, 50);
+	/* With an empty queue it is turned off, and what comes then comes apart. */
+	ck_assert_int_eq(e->listener(sink), 0);
+	ck_assert_int_eq(getsockopt(sink, 17, 104 /* UDP_GRO */, &on, &on_len), 0);
+	ck_assert_int_eq(on, e == &udp_engine_gso);
+	udp_ring_free(r);
+	udp_arena_free(arena);
+	close(fd);
+	close(sink);
+}
+END_TEST
+
 START_TEST(test_df)
 {
 	struct addr self, to;
@@ -381,6 +414,7 @@ suite_udp(void)
 	tcase_add_loop_test(t, test_runs, 0, (int)TP_COUNT(engines));
 	tcase_add_loop_test(t, test_no_gso, 0, (int)TP_COUNT(engines));
 	tcase_add_loop_test(t, test_merged_relay, 0, (int)TP_COUNT(engines));
+	tcase_add_loop_test(t, test_change_of_engine, 0, (int)TP_COUNT(engines));
 	tcase_add_test(t, test_df);
 	suite_add_tcase(s, t);
 	return s;

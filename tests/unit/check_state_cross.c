@@ -5,8 +5,18 @@
 #include "config.h"
 
 #include <errno.h>
+#include <time.h>
 
 #include "check_state.h"
+
+static tp_ms
+wall_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (tp_ms)t.tv_sec * 1000 + (tp_ms)t.tv_nsec / 1000000;
+}
 
 static int
 try_open(unsigned n, uint64_t user, struct cross_limits l, uint64_t token)
@@ -91,6 +101,30 @@ START_TEST(locks_time_out)
 	ck_assert_int_eq(cross_close(&cross, &shard, x), 0);
 	ck_assert_uint_eq(cross_total(&cross), 0);
 	ck_assert_uint_eq(closed, 0);
+	audit_clean();
+}
+END_TEST
+
+/* The first wait in vain is a long one, those after it are short until a lock was free again: longer than ours is what
+ * the machine adds, shorter is wrong. */
+START_TEST(patience)
+{
+	struct cross_limits l = { 0 };
+	lock_word *w = &cross_stripe(&cross, STRIPE_TOTAL)->lock;
+	tp_ms start;
+
+	for (unsigned n = 0; n < 4; n += 2) {
+		ck_assert(!cross.hurried);
+		ck_assert_int_eq(lock_take(w, 9, 0), 0);
+		start = wall_ms();
+		ck_assert_int_eq(try_open(n, 5, l, 0), -ETIMEDOUT);
+		ck_assert_uint_ge(wall_ms() + 1, start + LOCK_PATIENCE_MS);
+		ck_assert(cross.hurried);
+		ck_assert_int_eq(try_open(n, 5, l, 0), -ETIMEDOUT);
+		ck_assert(cross.hurried);
+		lock_give(w, 9);
+		ck_assert_int_eq(try_open(n, 5, l, 0), 0);
+	}
 	audit_clean();
 }
 END_TEST
@@ -290,6 +324,7 @@ suite_cross(void)
 	tcase_add_test(t, per_prefix);
 	tcase_add_test(t, in_total);
 	tcase_add_test(t, locks_time_out);
+	tcase_add_test(t, patience);
 	tcase_add_test(t, tokens);
 	tcase_add_test(t, tokens_run_out);
 	tcase_add_test(t, recover_believes_little);

@@ -203,6 +203,27 @@ START_TEST(test_spawn_fails)
 }
 END_TEST
 
+START_TEST(expiry_stages)
+{
+	static const int64_t day = 86400;
+	static const struct { int64_t left, first; unsigned stage; } rows[] = {
+		{ 31 * 86400, 30 * 86400, 0 }, { 30 * 86400 - 1, 30 * 86400, 1 }, { 14 * 86400, 30 * 86400, 1 },
+		{ 14 * 86400 - 1, 30 * 86400, 2 }, { 7 * 86400 - 1, 30 * 86400, 3 }, { 3 * 86400 - 1, 30 * 86400, 4 },
+		{ 86399, 30 * 86400, 5 }, { 1, 30 * 86400, 5 }, { 0, 30 * 86400, 6 }, { -86399, 30 * 86400, 6 },
+		{ -86400, 30 * 86400, 7 }, { 10 * 86400, 2 * 86400, 0 }, { 86400 + 1, 2 * 86400, 4 }, { INT64_MIN + 1, 1, 6 + UINT32_MAX / 2 },
+	};
+	unsigned last = 0;
+
+	for (unsigned i = 0; i < TP_COUNT(rows); i++)
+		ck_assert_uint_eq(expiry_stage(rows[i].left, rows[i].first), rows[i].stage);
+	/* It only grows as time passes. */
+	for (int64_t left = 40 * day; left > -40 * day; left -= 3600) {
+		ck_assert_uint_ge(expiry_stage(left, 30 * day), last);
+		last = expiry_stage(left, 30 * day);
+	}
+}
+END_TEST
+
 Suite *
 suite_children(void)
 {
@@ -217,6 +238,7 @@ suite_children(void)
 	tcase_add_test(t, test_kills);
 	tcase_add_test(t, test_deadlines);
 	tcase_add_test(t, test_spawn_fails);
+	tcase_add_test(t, expiry_stages);
 	suite_add_tcase(s, t);
 	return s;
 }

@@ -161,6 +161,68 @@ START_TEST(test_orphan_socket)
 }
 END_TEST
 
+/* It died after the socket went into the epoll and before its filter was off, or before the session said so. */
+START_TEST(test_half_open)
+{
+	start();
+	session();
+	relay_once(1);
+	for (unsigned filtered = 0; filtered < 2; filtered++) {
+		struct shard s = { 0 };
+		void *p = region_map(world.region[0], pages_of_shard(), true, false);
+		void *keys = region_map(world.keys[0], pages_of_keys(), true, false);
+		uint32_t slot = 0;
+		struct session x;
+
+		world_kill();
+		ck_assert(p != NULL && keys != NULL);
+		ck_assert_int_eq(shard_attach(&s, 0, p, keys, SLOT_MAX, true, NULL), 0);
+		while (slot < shard_high(&s) && !session_read(&s, slot, &x))
+			slot++;
+		ck_assert_uint_lt(slot, shard_high(&s));
+		ck_assert_uint_eq(s.slots[slot].flags & SESSION_RELAY_OPEN, SESSION_RELAY_OPEN);
+		s.slots[slot].flags &= (uint8_t)~SESSION_RELAY_OPEN;
+		if (filtered != 0)
+			ck_assert_int_eq(sock_filter_attach(x.relay[0].fd), 0);
+		region_unmap(p, pages_of_shard());
+		region_unmap(keys, pages_of_keys());
+		world_spawn();
+		ck_assert_uint_eq(world.ready.adopted, 1);
+		relay_once(2 + filtered);
+	}
+	world_end();
+}
+END_TEST
+
+/* What was asked for before a RECALL and comes after it goes back at once, unused: others need it. */
+START_TEST(test_recall_overtakes)
+{
+	struct msg_recall r = { .h = { MSG_RECALL, 0 }, .row = 0, .keep = 0 };
+	unsigned kept = 0;
+
+	start();
+	for (unsigned i = 0; i < 1000 && world.wants == 0; i++)
+		world_pump(20);
+	world_pump(100);
+	world.releases = world.unused = 0;
+	world_tell(&r, -1);
+	give_relay(0);
+	give_relay(0);
+	for (unsigned i = 0; i < 1000; i++) {
+		kept = 0;
+		for (unsigned n = 0; n < SPAN; n++)
+			kept += world.kept[n];
+		if (kept == 0)
+			break;
+		world_pump(20);
+	}
+	ck_assert_uint_eq(kept, 0);
+	ck_assert_uint_gt(world.releases, 2);
+	ck_assert_uint_eq(world.unused, world.releases);
+	world_end();
+}
+END_TEST
+
 START_TEST(test_messages)
 {
 	struct msg_close c = { .h = { MSG_CLOSE, 0 }, .request = 77 };
@@ -310,6 +372,8 @@ main(void)
 	tcase_add_test(t, test_relay);
 	tcase_add_test(t, test_survives);
 	tcase_add_test(t, test_orphan_socket);
+	tcase_add_test(t, test_half_open);
+	tcase_add_test(t, test_recall_overtakes);
 	tcase_add_test(t, test_messages);
 	tcase_add_test(t, test_pending);
 	tcase_add_test(t, test_poison);

@@ -47,6 +47,9 @@ void world_pump(int ms);		/* serves its messages for a while, or until the first
 bool world_pump_until(int fd, int ms);	/* true when fd became readable */
 void world_tell(void *msg, int fd);
 uint64_t world_drops(enum drop d);
+void give_relay(uint32_t request);	/* a new socket, for the pool (0) or a request */
+size_t pages_of_shard(void);		/* sizes of the mappings */
+size_t pages_of_keys(void);
 
 /* worker_client.c */
 struct client {

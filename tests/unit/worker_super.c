@@ -24,6 +24,18 @@ pages(size_t n)
 	return (n + 4095) / 4096 * 4096;
 }
 
+size_t
+pages_of_shard(void)
+{
+	return pages(shard_region_size(SLOT_MAX));
+}
+
+size_t
+pages_of_keys(void)
+{
+	return pages(shard_keys_size(SLOT_MAX));
+}
+
 static void
 make(int fds[2], size_t size)
 {
@@ -254,7 +266,7 @@ new_relay(void)
 	return -1;
 }
 
-static void
+void
 give_relay(uint32_t request)
 {
 	int fd = new_relay();
