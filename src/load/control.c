@@ -10,6 +10,7 @@
 #define RTO_MAX_NS 2000000000ull
 #define TRIES 7
 #define RELIABLE_NS 39500000000ull	/* RFC 8489 6.2.2 */
+#define FAREWELL_NS 5000000000ull	/* nobody waits longer for the answer to a Refresh of 0 s */
 #define CONNECT_NS 30000000000ull
 #define MOVES 10
 #define REQUEST_MAX 2048
@@ -104,7 +105,10 @@ send_request(struct worker *w, struct flow *f, uint64_t now)
 	size_t n = w->o->bare ? build_hello(w, f, buf) : build(w, f, buf, sizeof buf);
 
 	assert(n > 0);
-	f->deadline = now + (w->transport->reliable ? RELIABLE_NS : rto < RTO_MAX_NS ? rto : RTO_MAX_NS);
+	if (w->transport->reliable)
+		f->deadline = now + (f->step == CTL_FREE ? FAREWELL_NS : RELIABLE_NS);
+	else
+		f->deadline = now + (rto < RTO_MAX_NS ? rto : RTO_MAX_NS);
 	f->tries++;
 	/* An error here is a lost packet: the retransmission sees to it. */
 	(void)w->transport->control(w, f, buf, n);

@@ -71,7 +71,8 @@ unsigned cpu_processes(const struct cpu_set *s);
 
 /* ---- control.c: a flow's way through allocation, channel, refresh, end ------------------------------- */
 
-enum ctl_step { CTL_IDLE, CTL_CONNECT, CTL_BINDING, CTL_ALLOCATE, CTL_BIND, CTL_READY, CTL_REFRESH, CTL_REBIND, CTL_FREE, CTL_DONE, CTL_FAILED };
+enum ctl_step { CTL_IDLE, CTL_CONNECT, CTL_BINDING, CTL_ALLOCATE, CTL_BIND, CTL_READY, CTL_REFRESH, CTL_REBIND,
+	CTL_FREE, CTL_DONE, CTL_FAILED };
 
 struct flow {
 	uint32_t id, index;		/* over all workers; within this one */

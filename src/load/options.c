@@ -177,8 +177,8 @@ transport(const char *in)
 	usage("--transport: %s: not udp, tcp, tls or dtls", in);
 }
 
-enum { O_SECRET = 256, O_CA, O_SERVER_NAME, O_BARE, O_SETUP_WINDOW, O_LIFETIME, O_PEER, O_PEERS, O_WINDOW, O_LADDER, O_WARMUP, O_PACKETS,
-	O_NO_GSO, O_NO_GRO, O_NAP, O_STOPPED, O_PID_TREE, O_PER_FLOW };
+enum { O_SECRET = 256, O_CA, O_SERVER_NAME, O_BARE,
+	O_SETUP_WINDOW, O_LIFETIME, O_PEER, O_PEERS, O_WINDOW, O_LADDER, O_WARMUP, O_PACKETS, O_NO_GSO, O_NO_GRO, O_NAP, O_STOPPED, O_PID_TREE, O_PER_FLOW };
 
 static const struct option options[] = {
 	{ "server", required_argument, NULL, 'S' }, { "user", required_argument, NULL, 'u' },

@@ -335,7 +335,8 @@ print_setup(const struct report *r, const struct all *a)
 		    a->why != NULL ? "; first failure: " : "", a->why != NULL ? a->why : "");
 	}
 	printf("%-9s %llu ready, %llu failed in %.3f s: %.0f a second; %.1f us server CPU, %.1f us own CPU each; p50 %.0f us,"
-	    " p99 %.0f us\n", r->o->mode == LOAD_CONNECT ? "answered" : "set-up", (unsigned long long)a->ready, (unsigned long long)a->failed, r->setup_s,
+	    " p99 %.0f us\n", r->o->mode == LOAD_CONNECT ? "answered" : "set-up",
+	    (unsigned long long)a->ready, (unsigned long long)a->failed, r->setup_s,
 	    (double)a->ready / r->setup_s, a->ready > 0 ? r->setup_cpu_us / (double)a->ready : 0,
 	    a->ready > 0 ? r->setup_self_us / (double)a->ready : 0, (double)hist_at(&a->setup, 0.5) / 1e3,
 	    (double)hist_at(&a->setup, 0.99) / 1e3);

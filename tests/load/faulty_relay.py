@@ -11,6 +11,7 @@ import threading
 COOKIE = 0x2112A442
 UP, DOWN = "up", "down"
 FATES = ("drop", "duplicate", "late", "flip", "cut", "stray")
+ASTRAY = "astray"		# up: to the peer of another flow; only where flows have several
 
 
 def xor_address(addr):
@@ -40,6 +41,32 @@ def attributes(data):
     return out
 
 
+class Connection:
+    """A client on a stream: frames in, frames out."""
+
+    def __init__(self, sock):
+        self.sock, self.buffer = sock, b""
+
+    def frames(self):
+        """Those that are whole now; None when the client has gone."""
+        try:
+            got = self.sock.recv(65536)
+        except OSError:
+            got = b""
+        if not got:
+            return None
+        self.buffer += got
+        found = []
+        while len(self.buffer) >= 4:
+            kind, n = struct.unpack("!HH", self.buffer[:4])
+            size = 4 + n + (-n % 4) if kind >= 0x4000 else 20 + n
+            if len(self.buffer) < size:
+                break
+            found.append(self.buffer[:size])
+            self.buffer = self.buffer[size:]
+        return found
+
+
 class Flow:
     def __init__(self, client):
         self.client, self.peer, self.channel = client, None, None
@@ -53,17 +80,21 @@ class Flow:
 class FaultyRelay(threading.Thread):
     """plan(direction, n) -> one of FATES or None.  books[direction][fate] counts what was really done; `forwarded` all
     packets received from the side that sends."""
-    def __init__(self, plan):
+    def __init__(self, plan, stream=False):
         super().__init__(daemon=True)
         self.plan, self.flows, self.by_sock = plan, {}, {}
         self.order = []
-        self.books = {d: dict.fromkeys(FATES + ("received",), 0) for d in (UP, DOWN)}
-        self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.books = {d: dict.fromkeys(FATES + (ASTRAY, "received"), 0) for d in (UP, DOWN)}
+        self.stream, self.connections = stream, {}
+        self.sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM if stream else socket.SOCK_DGRAM)
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
         self.sock.bind(("127.0.0.1", 0))
+        if stream:
+            self.sock.listen(64)
         self.port = self.sock.getsockname()[1]
         self.freeze = threading.Event()		# while set, flows in `frozen` relay nothing
         self.frozen = set()
+        self.ended = set()			# flows whose connection ends with their fourth packet up
         self.ending = False
 
     def run(self):
@@ -74,7 +105,13 @@ class FaultyRelay(threading.Thread):
             if not events:
                 self.release_all()
             for fd, _ in events:
-                if fd == self.sock.fileno():
+                if fd == self.sock.fileno() and self.stream:
+                    c = Connection(self.sock.accept()[0])
+                    self.connections[c.sock.fileno()] = c
+                    poll.register(c.sock, select.EPOLLIN)
+                elif fd in self.connections:
+                    self.from_connection(self.connections[fd], poll)
+                elif fd == self.sock.fileno():
                     self.from_client(*self.sock.recvfrom(65535), poll)
                 else:
                     self.from_peer(self.by_sock[fd])
@@ -82,10 +119,28 @@ class FaultyRelay(threading.Thread):
     def stop(self):
         self.ending = True
         self.join()
-        for s in [self.sock] + [f.sock for f in self.flows.values()]:
+        for s in [self.sock] + [f.sock for f in self.flows.values()] + [c.sock for c in self.connections.values()]:
             s.close()
 
     # ---- control ----
+
+    def from_connection(self, c, poll):
+        frames = c.frames()
+        if frames is None:
+            poll.unregister(c.sock)
+            del self.connections[c.sock.fileno()]
+            c.sock.close()
+        for frame in frames or ():
+            self.from_client(frame, c, poll)
+
+    def to_client(self, data, client):
+        if not self.stream:
+            self.sock.sendto(data, client)
+        elif client.sock.fileno() >= 0:
+            try:
+                client.sock.sendall(data + b"\0" * (-len(data) % 4))
+            except OSError:
+                pass			# it has gone
 
     def from_client(self, data, client, poll):
         flow = self.flows.get(client)
@@ -111,7 +166,7 @@ class FaultyRelay(threading.Thread):
             flow.peer = unxor(attr[0x0012])
             if kind == 0x0009:
                 flow.channel = struct.unpack("!H", attr[0x000C][:2])[0]
-        self.sock.sendto(message(kind | 0x0100, txid, body), client)
+        self.to_client(message(kind | 0x0100, txid, body), client)
 
     def from_peer(self, flow):
         data, peer = flow.sock.recvfrom(65535)
@@ -126,6 +181,8 @@ class FaultyRelay(threading.Thread):
         if self.freeze.is_set() and self.order.index(flow) in self.frozen:
             books["drop"] += 1
             return
+        if direction == UP and self.order.index(flow) in self.ended and flow.number[UP] == 3:
+            flow.client.sock.shutdown(socket.SHUT_RDWR)
         fate = self.plan(direction, flow.number[direction])
         flow.number[direction] += 1
         if fate == "late":
@@ -145,6 +202,10 @@ class FaultyRelay(threading.Thread):
         if fate == "cut":
             books[fate] += 1
             self.send(flow, direction, data[:-4])
+            return
+        if fate == ASTRAY:
+            books[fate] += 1
+            flow.sock.sendto(data, next(f.peer for f in self.order if f.peer != flow.peer))
             return
         if fate == "stray":
             books[fate] += 1
@@ -173,7 +234,7 @@ class FaultyRelay(threading.Thread):
         if direction == UP:
             flow.sock.sendto(data, flow.peer)
         elif flow.channel is not None:
-            self.sock.sendto(struct.pack("!HH", flow.channel, len(data)) + data, flow.client)
+            self.to_client(struct.pack("!HH", flow.channel, len(data)) + data, flow.client)
         else:
             body = attribute(0x0012, xor_address(flow.peer)) + attribute(0x0013, data)
-            self.sock.sendto(message(0x0017, b"faulty-relay", body), flow.client)
+            self.to_client(message(0x0017, b"faulty-relay", body), flow.client)

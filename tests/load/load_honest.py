@@ -10,7 +10,7 @@ import threading
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from faulty_relay import DOWN, FATES, UP, FaultyRelay  # noqa: E402
+from faulty_relay import ASTRAY, DOWN, FATES, UP, FaultyRelay  # noqa: E402
 
 LOAD = os.path.join(os.path.abspath(os.environ.get("top_builddir", ".")), "src", "prog", "turnpike-load")
 SEED = int(os.environ.get("TP_SEED", random.SystemRandom().randrange(1 << 31)))
@@ -25,27 +25,27 @@ def load(relay, *args):
 
 
 class Honest(unittest.TestCase):
-    def relay(self, plan):
-        relay = FaultyRelay(plan)
+    def relay(self, plan, stream=False):
+        relay = FaultyRelay(plan, stream)
         relay.start()
         self.addCleanup(relay.stop)
         return relay
 
-    def random_relay(self, fates, share=0.04):
+    def random_relay(self, fates, share=0.04, stream=False):
         rnd = random.Random(SEED)
-        return self.relay(lambda direction, n: rnd.choice(fates) if rnd.random() < share else None)
+        return self.relay(lambda direction, n: rnd.choice(fates) if rnd.random() < share else None, stream)
 
     def check(self, relay, report):
         for direction in (UP, DOWN):
             books, found = relay.books[direction], report[direction]
-            lost = sum(books[f] for f in ("drop", "flip", "cut", "stray"))
+            lost = sum(books[f] for f in ("drop", "flip", "cut", "stray", ASTRAY))
             self.assertEqual(found["sent"], books["received"], direction)
             self.assertEqual(found["lost"], lost, direction)
             self.assertEqual(found["delivered"], books["received"] - lost, direction)
             self.assertEqual(found["duplicated"], books["duplicate"], direction)
             self.assertEqual(found["reordered"], books["late"], direction)
             self.assertEqual(found["damaged"], books["flip"] + books["cut"], direction)
-            self.assertEqual(found["misdelivered"], books["stray"], direction)
+            self.assertEqual(found["misdelivered"], books["stray"] + books[ASTRAY], direction)
             for key in ("sent", "lost", "delivered", "duplicated", "reordered", "damaged", "misdelivered"):
                 self.assertEqual(sum(f[direction][key] for f in report["flows"] if direction in f), found[key], key)
 
@@ -77,10 +77,27 @@ class Honest(unittest.TestCase):
                 self.check(relay, report)
 
     def test_two_threads(self):
-        # A stray packet of a neighbour in the other thread is seen there by its socket, as here.
-        relay = self.random_relay(("drop", "duplicate", "late", "flip", "cut"))
+        # A stray packet of a neighbour in the other thread comes by that one's socket or relayed address.
+        relay = self.random_relay(FATES)
         _, report = load(relay, "-n", "6", "-t", "2", "-d", "both", "--packets", "4000", "--window", "40")
         self.check(relay, report)
+
+    def test_to_a_peer_of_another_thread(self):
+        relay = self.relay(lambda direction, n: ASTRAY if direction == UP and n % 9 == 3 else None)
+        code, report = load(relay, "-n", "6", "-t", "3", "-d", "both", "--packets", "3000", "--window", "40")
+        self.check(relay, report)
+        self.assertGreater(relay.books[UP][ASTRAY], 0)
+        self.assertEqual((code, report["other"]["strange_source"]), (1, 0))
+
+    def test_over_tcp(self):
+        for name, args in {"channels": ["-R", "8"], "indications": ["-i"], "odd size": ["-l", "333"], "echo": ["-d", "echo"],
+                           "large": ["-l", "1399", "-t", "2"]}.items():
+            with self.subTest(name):
+                relay = self.random_relay(FATES, stream=True)
+                _, report = load(relay, "--transport", "tcp", "-n", "5", "-d", "both", "--packets", "3000",
+                                 "--window", "40", *args)
+                self.check(relay, report)
+                self.assertEqual(report["connections"]["made"], 5)
 
     def test_echo(self):
         relay = self.random_relay(FATES)
@@ -111,6 +128,17 @@ class Honest(unittest.TestCase):
         # --setup-window 64 starts flows in order, so the n-th allocation is flow n
         self.assertEqual([f["flow"] for f in report["flows"] if f["stopped"]], [1, 3])
         self.assertEqual((code, report["stopped"]), (1, 2))
+
+    def test_hold_names_whose_connection_ended(self):
+        relay = self.relay(lambda direction, n: None, stream=True)
+        relay.ended = {1, 4}
+        code, report = load(relay, "hold", "--transport", "tcp", "-n", "6", "-s", "60", "--packets", "400", "--rate", "1200",
+                            "--stopped-after", "30")
+        stopped = [f for f in report["flows"] if f["stopped"]]
+        self.assertEqual({f["relayed"] for f in stopped},
+                         {"127.0.0.1:%d" % relay.order[i].sock.getsockname()[1] for i in relay.ended})
+        self.assertEqual((code, report["stopped"], report["setup"]["errors"]), (1, 2, {"5": 2}))
+        self.assertTrue(all("closed_s" in f for f in stopped))
 
     def test_no_server(self):
         relay = self.relay(lambda direction, n: None)

@@ -1,3 +1,3 @@
-# turnpike-load against a relay that breaks things on purpose
-TESTS += %D%/load_honest.py
-EXTRA_DIST += %D%/load_honest.py %D%/faulty_relay.py
+# turnpike-load against a relay that breaks things on purpose, and against the daemon over streams
+TESTS += %D%/load_honest.py %D%/load_streams.py
+EXTRA_DIST += %D%/load_honest.py %D%/load_streams.py %D%/faulty_relay.py
