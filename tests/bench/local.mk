@@ -23,7 +23,10 @@ bench: all
 EXTRA_DIST += %D%/survival.py
 bench-survival: all
 	$(AM_TESTS_ENVIRONMENT) $(PYTHON3) $(srcdir)/%D%/survival.py $(SURVIVAL_FLAGS)
-.PHONY: bench bench-survival
+EXTRA_DIST += %D%/secure.py
+bench-secure: all
+	$(AM_TESTS_ENVIRONMENT) $(PYTHON3) $(srcdir)/%D%/secure.py $(SECURE_FLAGS)
+.PHONY: bench bench-survival bench-secure
 
 noinst_PROGRAMS += %D%/bench_usher
 %C%_bench_usher_SOURCES = %D%/bench_usher.c tests/lib/usher_rig.c tests/lib/usher_rig.h

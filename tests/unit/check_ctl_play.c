@@ -479,7 +479,7 @@ START_TEST(steward_shows)
 	expect_text(words, 0, "0x4001 to 192.0.2.9:1000");
 	expect_text("sessions 00.00000000.ffff", 1, "no such session");
 	expect_text("sessions nonsense", 2, "usage");
-	expect_text("nonsense", 2, "usage");
+	expect_text("nonsense", 2, "no command nonsense");
 	expect_text("log level loud", 2, "usage");
 	/* What was logged by anybody is in the file. */
 	expect_text("status", 0, "/log");
