@@ -226,7 +226,7 @@ ctl_closed(struct worker *w, struct flow *f, uint16_t error, uint64_t now)
 	case CTL_REBIND:
 		w->refresh_lost++;
 		f->lost_refresh = 1;
-		/* fallthrough */
+		__attribute__((fallthrough));
 	case CTL_READY:
 		/* Stays a session, one that has stopped. */
 		f->step = CTL_READY;
