@@ -184,8 +184,8 @@ peers:
 io: {{ engine: {engine} }}
 process: {{ workers: {workers} }}
 log: {{ level: warn, target: stderr }}
-# the load is one address: its challenges are not to be counted
-limits: {{ challenges_per_prefix: 0 }}
+# the load is one address: its requests are not to be counted
+limits: {{ challenges_per_prefix: 0, bindings_per_prefix: 0 }}
 """
 
 

@@ -82,7 +82,7 @@ def relay_table(servers, o, out):
 
 
 def handshake_table(servers, o, out):
-    out("\n## Connections with handshake and one answer, 32 at once (limits.bindings_per_prefix caps at 1,000/s)\n\n"
+    out("\n## Connections with handshake and one answer, 32 at once\n\n"
         "| transport | " + " | ".join("%s: a second, CPU us each" % s.name for s in servers) + " |\n|---|"
         + "---|" * len(servers))
     for kind in KINDS[1:]:
