@@ -6,6 +6,7 @@ import random
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -102,6 +103,26 @@ def certificate(directory):
                     "-subj", "/CN=turn.test", "-addext", "subjectAltName=DNS:turn.test", "-out", crt, "-keyout", key],
                    check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     os.chmod(key, 0o600)
+
+
+def until(condition, within=30.0):
+    """The last value of condition(): true as soon as it is, asked once a look."""
+    end = time.monotonic() + within
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return condition()
+
+
+def tls_context(version=None):
+    """Of a client that trusts every certificate; version: only that one."""
+    c = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    c.check_hostname = False
+    c.verify_mode = ssl.CERT_NONE
+    if version:
+        c.minimum_version = c.maximum_version = version
+    return c
 
 
 class Daemon:

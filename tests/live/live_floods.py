@@ -18,6 +18,7 @@ import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import daemon                    # noqa: E402
+from daemon import tls_context as context, until    # noqa: E402
 import turnclient as tc          # noqa: E402
 
 DESCRIPTORS = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -33,24 +34,6 @@ limits: {{ half_open_total: %d, stream_deadline: {deadline}, handshake_timeout: 
 """ % TOTAL
 BINDING = tc.build(tc.BINDING, tc.REQUEST, b"0123456789ab")
 MB = 1 << 20
-
-
-def context(version=None):
-    c = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    c.check_hostname = False
-    c.verify_mode = ssl.CERT_NONE
-    if version:
-        c.minimum_version = c.maximum_version = version
-    return c
-
-
-def until(condition, within=30.0):
-    end = time.monotonic() + within
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return condition()
 
 
 def hello(name="turn.test"):

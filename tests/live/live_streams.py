@@ -20,6 +20,7 @@ import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import daemon                    # noqa: E402
+from daemon import tls_context as context    # noqa: E402
 import turnclient as tc          # noqa: E402
 
 FLOWS = int(os.environ.get("TP_FLOWS", 64))
@@ -160,15 +161,6 @@ def tls_daemon(**kw):
                       "tls: {{ certificates: [ {{ certificate: cert.pem, key: key.pem }} ] }}\n", start=False, **kw)
     daemon.certificate(d.dir)
     return d.start()
-
-
-def context(version=None):
-    c = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    c.check_hostname = False
-    c.verify_mode = ssl.CERT_NONE
-    if version:
-        c.minimum_version = c.maximum_version = version
-    return c
 
 
 class Streams(unittest.TestCase):

@@ -11,6 +11,7 @@ import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import daemon                    # noqa: E402
+from daemon import until    # noqa: E402
 import turnclient as tc          # noqa: E402
 
 CONFIG = daemon.DEFAULT.replace("transport: udp }}", """transport: [ udp, tcp ] }}
@@ -19,15 +20,6 @@ limits: {{ connections_per_prefix: 40, stream_deadline: 2s, stream_queue: 64KiB 
 """
 BINDING = tc.build(tc.BINDING, tc.REQUEST, b"0123456789ab")
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
-
-
-def until(condition, within=30.0):
-    end = time.monotonic() + within
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return condition()
 
 
 class Tcp(unittest.TestCase):

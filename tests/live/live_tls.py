@@ -12,6 +12,7 @@ import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import daemon                    # noqa: E402
+from daemon import tls_context as context, until    # noqa: E402
 import turnclient as tc          # noqa: E402
 
 CONFIG = daemon.DEFAULT.replace("transport: udp }}", """transport: udp }}
@@ -24,22 +25,6 @@ limits: {{ stream_deadline: 2s, handshake_timeout: 2s }}
 WATCHED = daemon.DEFAULT.replace("transport: udp }}", "transport: udp }}\n  - {{ address: 127.0.0.1, port: {tls}, transport: tls }}") + """
 tls: {{ watch_interval: 200ms, certificates: [ {{ certificate: live/cert.pem, key: live/key.pem }} ] }}
 """
-
-
-def context():
-    c = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    c.check_hostname = False
-    c.verify_mode = ssl.CERT_NONE
-    return c
-
-
-def until(condition, within=30.0):
-    end = time.monotonic() + within
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return condition()
 
 
 class Tls(unittest.TestCase):
