@@ -118,7 +118,8 @@ class Abuse(unittest.TestCase):
             self.alive(d, starts)
 
     def test_every_datagram_is_answered_or_counted(self):
-        """F: mutations of what clients send.  An answer, a session's change, or exactly one drop; never a crash."""
+        """F: mutations of what clients send.  An answer, a session's change, or exactly one drop; never a crash.
+        One message in some hundred thousand becomes a Binding indication, which is neither: RFC 8489 6.3.2."""
         print("TP_SEED=%d" % SEED)
         rnd = random.Random(SEED)
         config = daemon.DEFAULT + "limits: {{ challenges_per_prefix: 0, bindings_per_prefix: 0 }}\n"
@@ -142,7 +143,7 @@ class Abuse(unittest.TestCase):
                 drops = d.counter("drops")
                 received = d.counter("received_packets", side="client")
                 sent = d.counter("sent_packets", side="client")
-                answers = total = 0
+                answers = total = keepalives = 0
                 for i in range(6000):
                     raw = bytearray(rnd.choice(seeds))
                     kind = rnd.randrange(6)
@@ -160,6 +161,7 @@ class Abuse(unittest.TestCase):
                         struct.pack_into("!H", raw, 2, len(raw) - 20)
                     s.send(raw)
                     total += 1
+                    keepalives += raw[:2] == b"\x00\x11"       # in good order or not
                     if i % 40 == 39:
                         while select.select([s], [], [], 0.001)[0]:
                             s.recv(65536)
@@ -167,7 +169,9 @@ class Abuse(unittest.TestCase):
                 answers += self.drain(s)[0]
                 self.assertEqual(settle(lambda: d.counter("received_packets", side="client")) - received, total)
                 self.assertEqual(d.counter("sent_packets", side="client") - sent, answers)
-                self.assertEqual(answers + settle(lambda: d.counter("drops")) - drops, total)
+                counted = answers + settle(lambda: d.counter("drops")) - drops
+                self.assertLessEqual(counted, total)
+                self.assertGreaterEqual(counted + keepalives, total)
                 c.refresh(600)
                 s.close()
             self.alive(d, starts)
