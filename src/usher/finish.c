@@ -87,6 +87,7 @@ hs_new(struct usher *u, const struct hs_who *who, bool dtls, int fd)
 		hs_fail(oldest, HS_R_CROWDED);
 	usher_hurry(u);
 	hs_gauges(u);
+	CRASH_POINT("usher:begun");
 	return h;
 }
 
@@ -260,6 +261,7 @@ hs_finish(struct hs *h)
 	table_untaken(&u->table, h);
 	h->until = clock_ms() + UNTAKEN_MS;
 	hs_gauges(u);
+	CRASH_POINT("usher:finished");
 	hs_offer(h);
 }
 
@@ -268,6 +270,7 @@ hs_offer(struct hs *h)
 {
 	h->wake = clock_ms() + RESEND_MS;
 	(void)ipc_send(h->u->start.peer_fd[h->who.worker], h->done, -1);
+	CRASH_POINT("usher:offered");
 }
 
 void
@@ -275,6 +278,7 @@ hs_ack(struct usher *u, const struct hs_who *who)
 {
 	struct hs *h = table_find(&u->table, who);
 
+	CRASH_POINT("usher:acked");
 	if (h != NULL && h->state == HS_UNTAKEN && h->who.number == who->number)
 		hs_free(h);
 }

@@ -147,6 +147,7 @@ publish(struct worker *w, struct lane *l, const struct hs_who *who, const struct
 	struct conn_key *key = conn_key(&l->shard, c);
 	memcpy(key->bytes, s, sizeof *s);
 	key->gen = c->gen;
+	CRASH_POINT("assoc:keys");
 	c->listener = (uint16_t)who->row;
 	c->transport = CONF_DTLS;
 	c->peer = c->client = who->client;
@@ -157,6 +158,7 @@ publish(struct worker *w, struct lane *l, const struct hs_who *who, const struct
 	cross_conn_add(&w->cross, l->shard.index, prefix, 1);
 	stat_add(w->stat, STAT_STREAMS_OPENED, 1);
 	add(l, c);
+	CRASH_POINT("assoc:published");
 	return c;
 }
 
@@ -169,6 +171,7 @@ send_flight(struct worker *w, struct lane *l, const struct msg_hs_done *m)
 		path_send(w, l, m->who.row, &m->who.client, m->flight + at, m->piece[i], true);
 		at += m->piece[i];
 	}
+	CRASH_POINT("assoc:flight");
 }
 
 void
@@ -208,5 +211,6 @@ assoc_adopt(struct lane *l, struct conn *c)
 	    c->listener >= CONF_LISTENERS_MAX || l->listener[c->listener] < 0 || !reserve(&l->assoc))
 		return false;
 	add(l, c);
+	CRASH_POINT("assoc:adopted");
 	return true;
 }
