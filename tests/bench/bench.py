@@ -19,6 +19,7 @@ import json
 import os
 import platform
 import random
+import re
 import shutil
 import signal
 import socket
@@ -291,7 +292,7 @@ def data_table(servers, rows, title, o, out):
     out("|---|---|---|---|---|" + "---|" * len(servers))
     found = {}
     for row in rows:
-        if o.only and o.only not in " ".join(map(str, row)):
+        if o.only and not re.search(o.only, " ".join(map(str, row))):
             continue
         r = measure_row(servers, row, o)
         out("| " + " | ".join(map(str, row)) + " | " + " | ".join(cell(r[s.name]) for s in servers) + " |")
@@ -493,7 +494,7 @@ def options():
     p.add_argument("--servers", help="turnpike-plain,turnpike-mmsg,turnpike-gso,forwarder,forwarder-gso,coturn; quick: "
                    "turnpike,forwarder,forwarder-gso,coturn")
     p.add_argument("--nets", help="lo,veth (quick, or not root: lo)")
-    p.add_argument("--only", help="rows that contain this text, e.g. '120 200 1 both'")
+    p.add_argument("--only", help="rows that match this expression, e.g. '^120 (200|1000) 1 both'")
     for part in ("packets", "setup", "memory", "workers"):
         p.add_argument("--skip-" + part, action="store_true")
     p.add_argument("--server-cpu", default="0")
