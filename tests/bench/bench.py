@@ -187,7 +187,7 @@ io: {{ engine: {engine} }}
 process: {{ workers: {workers} }}
 log: {{ level: warn, target: stderr }}
 # the load is one address: its requests are not to be counted
-limits: {{ challenges_per_prefix: 0, bindings_per_prefix: 0 }}
+limits: {{ challenges_per_prefix: 0, bindings_per_prefix: 0, connections_per_prefix: 0, half_open_per_prefix: 10000 }}
 """
 
 

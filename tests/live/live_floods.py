@@ -183,6 +183,42 @@ class Floods(unittest.TestCase):
             self.assertLess(memory(d) - before, 24 * MB)
             self.served(d)
 
+    def test_messages_of_64_kib(self):
+        """What 16 bits of length can say is carried both ways.  What no datagram can carry is dropped, and the connection
+        goes on; what a stranger has no use for ends his."""
+        sizes = (2028, 2048, 2049, 16384, 40001, 65507)
+        with running() as d:
+            for tls in (None, context(ssl.TLSVersion.TLSv1_2), context(ssl.TLSVersion.TLSv1_3)):
+                with self.subTest(tls=tls and tls.maximum_version), daemon.Peer() as p:
+                    c = self.client(d, tls)
+                    c.allocate()
+                    c.permit(p.addr)
+                    for size in sizes:
+                        payload = os.urandom(size)
+                        c.send_indication(p.addr, payload)
+                        self.assertEqual(p.recv(30), (payload, c.relayed))
+                        p.send(payload, c.relayed)
+                        self.assertEqual(c.data(30)[:2], (p.addr, payload))
+                    c.bind(0x4000, p.addr)
+                    for size in sizes:
+                        self.relay(c, p, os.urandom(size))
+                    before = d.drops("too_large")
+                    c.channel_data(0x4000, os.urandom(65535))
+                    c.send_indication(p.addr, os.urandom(65516))
+                    c.refresh(600)
+                    self.assertTrue(until(lambda: d.drops("too_large") == before + 2))
+                    self.relay(c, p)
+                    # Its length is none of STUN's.
+                    c.raw(struct.pack("!HHI", 0x16, 65533, 0x2112a442) + b"x" * 100)
+                    self.assertTrue(c.is_closed(20))
+                    for first in (b"", BINDING):
+                        for head in (struct.pack("!HHI", 1, 2032, 0x2112a442), struct.pack("!HH", 0x4000, 2045)):
+                            c = self.client(d, tls)
+                            if first:
+                                self.assertIsNotNone(c.binding())
+                            c.raw(head)
+                            self.assertTrue(c.is_closed(20))
+
     def test_hello_then_silence(self):
         """A whole hello is answered; who then says nothing is closed at the deadline."""
         with running("5s") as d:

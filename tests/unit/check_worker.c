@@ -415,6 +415,7 @@ main(void)
 	tcase_add_test(t, test_stop);
 	tcase_add_test(t, test_wrong_start);
 	suite_add_tcase(s, t);
+	suite_add_tcase(s, tcase_assoc());
 	r = srunner_create(s);
 	srunner_run_all(r, CK_ENV);
 	failed = srunner_ntests_failed(r);
