@@ -206,7 +206,7 @@ spawn(const char *program, int control, int log_end)
 	return pid;
 }
 
-/* A message of the type, within 10 s. */
+/* A message of the type, within a minute. */
 static union msg
 expect(int sock, unsigned from, unsigned to, uint32_t type)
 {
@@ -214,7 +214,7 @@ expect(int sock, unsigned from, unsigned to, uint32_t type)
 	static union msg m;
 	int fd;
 
-	ck_assert_msg(poll(&pf, 1, 10000) == 1, "no %s came", msg_name(type));
+	ck_assert_msg(poll(&pf, 1, 60000) == 1, "no %s came", msg_name(type));
 	ck_assert_int_eq(ipc_recv(sock, from, to, &m, &fd), 1);
 	ck_assert_str_eq(msg_name(m.h.type), msg_name(type));
 	return m;
@@ -362,7 +362,7 @@ ctl(const char *words, int *code)
 	char command[512], *text;
 	FILE *f;
 
-	snprintf(command, sizeof command, "timeout 20 %s/src/prog/turnpikectl --runtime-dir %s %s 2>&1",
+	snprintf(command, sizeof command, "timeout 120 %s/src/prog/turnpikectl --runtime-dir %s %s 2>&1",
 	    top != NULL ? top : ".", p.dir, words);
 	f = popen(command, "r");
 	text = slurp(f);

@@ -7,7 +7,7 @@
 
 #include "check_worker.h"
 
-#define WAIT_MS 4000
+#define WAIT_MS 30000
 
 int
 peer_open(struct addr *a)

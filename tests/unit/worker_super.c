@@ -213,7 +213,7 @@ world_spawn(void)
 		exec_child(pair[1]);
 	close(pair[1]);
 	tell_start();
-	for (unsigned i = 0; i < 500 && !world.is_ready && !world.wrong_role; i++)
+	for (unsigned i = 0; i < 3000 && !world.is_ready && !world.wrong_role; i++)
 		world_pump(20);
 	ck_assert_msg(world.is_ready || world.wrong_role, "not ready: %s; %s", world.stats->words, world.lines);
 }
@@ -223,7 +223,7 @@ world_wait(void)
 {
 	int status = -1;
 
-	for (unsigned i = 0; i < 500; i++) {
+	for (unsigned i = 0; i < 6000; i++) {
 		pid_t pid = waitpid(world.pid, &status, WNOHANG);
 		if (pid == world.pid) {
 			world.pid = 0;
