@@ -56,8 +56,10 @@ report_progress(const struct load_options *o, const struct worker *w, const char
 		failed += w[i].failed;
 	}
 	span = (double)(now.at - (p->at != 0 ? p->at : p->began)) / 1e9;
-	fprintf(stderr, "\r\033[K%s %.1f s: %llu ready (%.0f/s), %llu failed", what, (double)(now.at - now.began) / 1e9,
-	    (unsigned long long)now.ready, (double)(now.ready - p->ready) / span, (unsigned long long)failed);
+	fprintf(stderr, "\r\033[K%s %.1f s: %llu ready", what, (double)(now.at - now.began) / 1e9, (unsigned long long)now.ready);
+	if (now.sent == 0)
+		fprintf(stderr, " (%.0f/s)", (double)(now.ready - p->ready) / span);
+	fprintf(stderr, ", %llu failed", (unsigned long long)failed);
 	if (now.sent > 0)
 		fprintf(stderr, ", %llu sent (%.0f/s), %llu relayed (%.0f/s)", (unsigned long long)now.sent,
 		    (double)(now.sent - p->sent) / span, (unsigned long long)now.got, (double)(now.got - p->got) / span);

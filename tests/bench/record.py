@@ -13,6 +13,7 @@ packets three charts for each net are drawn by gnuplot (Debian package gnuplot-n
   NET-forms.svg        200 flows over R, a panel for each direction: channels and indications, Turnpike and coturn"""
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -109,7 +110,7 @@ def style(name, names):
 
 
 def chart(name, title, label, panels, folder):
-    """A script, and the SVG where gnuplot is there."""
+    """The SVG, or where there is no gnuplot its script."""
     panels = [p for p in panels if any(len(points) > 1 for points in p[1].values())]
     if not panels:
         return None
@@ -129,12 +130,13 @@ def chart(name, title, label, panels, folder):
                          width=330 * len(panels) + 230, name=name, columns=len(panels) + 1, title=title, low=min(every) / 1.5,
                          high=max(every) * 1.5)
     keys = ", ".join('NaN with linespoints %s title "%s"' % (style(n, names), n) for n in names)
-    with open(os.path.join(folder, name + ".gp"), "w") as f:
-        f.write(text + script + plots + KEY.format(lines=keys))
+    whole = text + script + plots + KEY.format(lines=keys)
     if not shutil.which("gnuplot"):
         print("no gnuplot (Debian: gnuplot-nox): %s.gp is written, no SVG" % name, file=sys.stderr)
+        with open(os.path.join(folder, name + ".gp"), "w") as f:
+            f.write(whole)
         return None
-    subprocess.run(["gnuplot", name + ".gp"], cwd=folder, check=True)
+    subprocess.run(["gnuplot"], cwd=folder, check=True, input=whole, text=True)
     return name + ".svg"
 
 
@@ -165,6 +167,7 @@ def section(paths, made, plots_at):
             for line in f.read().strip().splitlines():
                 if line == "# Bench":
                     continue
+                line = re.sub(r" --(out|plots)[ =]\S+", "", line) if line.startswith("`") else line     # where it went
                 lines.append("##" + line if line.startswith("#") else line)
         lines.append("")
     for svg, what in made:
