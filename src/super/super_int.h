@@ -424,7 +424,9 @@ void super_tick_start(struct super *s);
 void super_rearm(struct super *s);			/* timers follow children_due() */
 void super_check_ready(struct super *s);
 void super_ushers(struct super *s, bool start);	/* rows for them when a listener needs them, and starts those */
-void super_summary(struct super *s);			/* summary.c */
+void super_summary(struct super *s);
+/* Warns of buffers smaller than configured, with the sysctl to set; true: all as wanted. */
+bool super_buffers(const struct super *s);			/* summary.c */
 int  super_bind(struct super *s);			/* exit code, 0: first start */
 int  super_http(const struct conf *c, int *fd, char *why, size_t len);
 

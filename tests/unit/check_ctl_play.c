@@ -129,6 +129,7 @@ make_state(void)
 	stat_drop(p.worker_stat, DROP_JUNK);
 	stat_error(p.worker_stat, 401);
 	p.worker_stat->rx_batch[2] = 5;
+	p.worker_stat->gso_batch[7] = 6;
 	p.ledger = region(&p.ledger_fd, ledger_size);
 	ck_assert_int_eq(cross_attach(&p.c, region(&p.cross, cross_region_size()), 0, seed), 0);
 	ck_assert_int_eq(shard_attach(&p.s, 0, region(&p.shard, shard_region_size(SLOTS)), region(&keys,
@@ -699,6 +700,10 @@ START_TEST(steward_metrics)
 	expect_metric("\nturnpike_error_responses_total{worker=\"0\",code=\"401\"} 1\n");
 	expect_metric("\nturnpike_sessions{transport=\"udp\",family=\"ipv4\"} 1\n");
 	expect_metric("\nturnpike_receive_batch_size_bucket{worker=\"0\",le=\"4.0\"} 5\n");
+	expect_metric("\nturnpike_send_segments_bucket{worker=\"0\",le=\"64.0\"} 0\n");
+	expect_metric("\nturnpike_send_segments_bucket{worker=\"0\",le=\"+Inf\"} 6\n");
+	expect_metric("\nturnpike_host_udp_receive_buffer_errors_total ");
+	expect_metric("\nturnpike_shard_packets_total{shard=\"0\"} ");
 	stat_add(p.worker_stat, STAT_CLIENT_RX_PACKETS, 1);
 	expect_metric("\nturnpike_received_packets_total{worker=\"0\",side=\"client\"} 43\n");
 	ck_assert_uint_eq(http_status("/healthz"), 200);
