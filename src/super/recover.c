@@ -67,8 +67,8 @@ last_words(struct super *s, unsigned i)
 }
 
 /* What children have said before there was a steward to write it. */
-static void
-print_log(const struct super *s)
+void
+super_print_log(const struct super *s)
 {
 	struct log_rec r;
 	ssize_t n;
@@ -86,7 +86,7 @@ check_first_start(struct super *s, const struct ledger_child *c, int status)
 	if (s->phase != SUPER_STARTING || (c->deaths < FIRST_START_DEATHS && !(WIFEXITED(status) && WEXITSTATUS(status) == 127)))
 		return;
 	log_sink_fd(-1);
-	print_log(s);
+	super_print_log(s);
 	log_errx("%s %u does not start", proc_role_name(c->role), c->index);
 	s->exit_code = EXIT_INTERNAL;
 	super_stop(s);
