@@ -160,7 +160,12 @@ control(void)
 #define TRIES      8
 
 /* A marked point: of the operations, or of the adoption after a death at one of `trigger`. */
-struct point { const char *name; unsigned deaths, triggers; struct { const char *name; unsigned long passage; } trigger[TRIGGERS]; };
+struct trigger { const char *name; unsigned long passage; };
+struct point {
+	const char *name;
+	unsigned deaths, triggers, good;	/* good: the one that led there last time */
+	struct trigger trigger[TRIGGERS];
+};
 struct points { struct point p[POINTS_MAX]; unsigned count; };
 
 static struct point *
@@ -187,10 +192,8 @@ learn_adoption(struct points *adoption, const char *name, unsigned long passage)
 	crash_collect(false);
 	for (unsigned i = 0; i < n; i++) {
 		struct point *p = point_of(adoption, passed[i].name);
-		if (p->triggers < TRIGGERS) {
-			p->trigger[p->triggers].name = name;
-			p->trigger[p->triggers++].passage = passage;
-		}
+		if (p->triggers < TRIGGERS)
+			p->trigger[p->triggers++] = (struct trigger){ name, passage };
 	}
 }
 
@@ -207,16 +210,17 @@ die_working(const uint64_t seen[SCRIPT_OPS + 1], struct points *adoption, uint64
 }
 
 static void
-die_adopting(const uint64_t seen[SCRIPT_OPS + 1], uint64_t seed, struct point *p, uint64_t *dice)
+die_adopting(const uint64_t seen[SCRIPT_OPS + 1], uint64_t seed, struct point *p, unsigned k)
 {
-	unsigned k = (unsigned)(rnd(dice) % p->triggers);
-
 	script_setup(seed);
 	atomic_store(done, 0);
 	if (!die_at(work_ops, p->trigger[k].name, p->trigger[k].passage))
 		return;				/* not in this state */
 	world_recover(&script_world, 0);
-	p->deaths += die_at(work_adopt, p->name, 1);
+	if (die_at(work_adopt, p->name, 1)) {
+		p->deaths++;
+		p->good = k;
+	}
 	world_recover(&script_world, 0);
 	world_adopt(&script_world, 0, SCRIPT_ADOPT);
 	check_after(seen, k, p->name);
@@ -271,7 +275,7 @@ one_round(struct points *ops, struct points *adoption, unsigned times, uint64_t 
 		struct point *p = &adoption->p[i];
 		unsigned before = p->deaths;
 		for (unsigned tries = 0; tries < TRIES && p->deaths == before && before < times; tries++)
-			die_adopting(seen, seed, p, dice);
+			die_adopting(seen, seed, p, (p->good + tries) % p->triggers);
 	}
 	die_beginning();
 }
@@ -286,10 +290,12 @@ points_run(unsigned times, uint64_t seed)
 	must(done != MAP_FAILED, "mmap");
 	world_make(&script_world, 1024);
 	while (rounds < times || least(&ops)->deaths < times || least(&adoption)->deaths < times) {
-		must(rounds++ < 4 * times + 10, "points: %s of a worker was reached %u times, %s of its successor %u times",
+		must(rounds++ < 4 * times + 100, "points: %s of a worker was reached %u times, %s of its successor %u times",
 		    least(&ops)->name, least(&ops)->deaths, least(&adoption)->name, least(&adoption)->deaths);
 		one_round(&ops, &adoption, times, &seed);
 	}
+	for (unsigned i = 0; getenv("TP_NAMES") != NULL && i < ops.count + adoption.count; i++)
+		printf("point %s\n", i < ops.count ? ops.p[i].name : adoption.p[i - ops.count].name);
 	printf("points: %u of a worker, %u of its successor, 1 of the first, each died at %u times or more, in %u states\n",
 	    ops.count, adoption.count, times, rounds);
 	world_end(&script_world);

@@ -62,6 +62,14 @@ chans(unsigned client, unsigned from, unsigned n, tp_ms now)
 }
 
 static void
+rebind(unsigned client, uint16_t number, unsigned peer)
+{
+	struct addr a = peer_addr(peer);
+
+	must(chan_bind(&script_world.shard[0], of_client(client), number, &a, NOW, 256) == 0, "script: rebind");
+}
+
+static void
 put_token(uint64_t token, uint64_t user)
 {
 	struct reservation r = { .token = token, .user = user, .id = 7, .expiry = NOW / 1000 + 30 };
@@ -206,6 +214,12 @@ script_op(unsigned i)
 	case 37: conn_drain(); break;
 	case 38: conn_put(10, 0); break;
 	case 39: conn_free(&script_world.shard[0], the_conn()); break;
+	case 40: chans(1005, 0, 1, NOW - 700000); break;	/* bound long ago, and over */
+	case 41: rebind(1005, 0x4000, 1); break;
+	case 42: chans(1006, 3, 2, NOW - 700000); break;
+	case 43: session_sweep(&script_world.shard[0], 0, 2000, NOW, not_over, NULL); break;
+	case 44: conn_begin(); break;			/* in the slot of the first */
+	case 45: conn_free(&script_world.shard[0], the_conn()); break;
 	}
 }
 
