@@ -161,9 +161,9 @@ int  sandbox_become(uint32_t uid, uint32_t gid);
 /* No core, no ptrace, no new privileges, and no life after `parent` (getppid() at the start of main); -ESRCH when the
  * parent is gone already. */
 int  sandbox_harden(int parent);
-/* No file, no TCP port, no signal or abstract socket outside.  Best effort: 0, or -errno where the kernel has none and in
- * a build with a sanitizer. */
-int  sandbox_landlock(void);
+/* No file, no TCP port, no signal or abstract socket outside; but in and below the directory `log_dir` (-1: none) files may
+ * be made and written.  Best effort: 0, or -errno where the kernel has none and in a build with a sanitizer. */
+int  sandbox_landlock(int log_dir);
 /*
  * One allowed system call; several rows for one number mean "any of them".  Of the arguments with a check the low 32
  * bits count.
@@ -176,5 +176,8 @@ struct sandbox_rule {
 /* Everything else kills the process.  Rows of the common list (memory without PROT_EXEC, futex, clocks, exit, reading,
  * writing and waiting on descriptors that exist) are there already.  Does nothing in a build with a sanitizer. */
 int  sandbox_seccomp(const struct sandbox_rule *more, unsigned n);
+/* The same, but what is not allowed fails with EPERM: for a process whose libraries' calls are not ours to list (an HTTP
+ * server of another version). */
+int  sandbox_seccomp_refuse(const struct sandbox_rule *more, unsigned n);
 
 #endif

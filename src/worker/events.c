@@ -151,6 +151,16 @@ look_at_listeners(struct worker *w)
 	w->stat->counter[STAT_ACCEPT_BACKLOG] = waiting;
 }
 
+/* Are there listeners whose records this worker seals? */
+static bool
+worker_seals(const struct worker *w)
+{
+	for (unsigned row = 0; row < CONF_LISTENERS_MAX; row++)
+		if ((w->rows[row].transports & (CONF_TLS | CONF_DTLS)) != 0)
+			return true;
+	return false;
+}
+
 static void
 tick(struct worker *w)
 {
@@ -170,6 +180,8 @@ tick(struct worker *w)
 	pending_ask_waiting(w);
 	accept_again(w);
 	worker_keys(w);
+	if (w->tick_count == 0 && worker_seals(w))
+		(void)seal_ctx_warm(&w->seal);
 	if (++w->tick_count % TICKS_PER_SEC == 0)
 		look_at_listeners(w);
 	w->stat->counter[STAT_LOG_LOST] += log_lost() - w->log_lost;

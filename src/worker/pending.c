@@ -22,6 +22,7 @@ struct pending {
 	uint64_t seed;
 	uint32_t chain[CHAINS];		/* index + 1 */
 	uint32_t free_list, oldest, newest;	/* index + 1 */
+	uint32_t fresh;			/* entries that were in use at some time; the others are not even in memory */
 	uint32_t wanting;		/* entries with wants_key */
 	struct pending_entry e[PENDING_MAX];	/* untouched pages cost nothing */
 };
@@ -34,19 +35,13 @@ pending_new(uint64_t seed)
 	if (p == NULL)
 		return NULL;
 	p->seed = seed;
-	for (uint32_t i = PENDING_MAX; i > 0; i--) {
-		p->e[i - 1].next_age = p->free_list;
-		/* Not from 1: an answer to this worker's predecessor must not fit by chance. */
-		p->e[i - 1].gen = (uint32_t)(seed >> 20) + i;
-		p->free_list = i;
-	}
 	return p;
 }
 
 void
 pending_end(struct pending *p)
 {
-	for (unsigned i = 0; i < PENDING_MAX; i++)
+	for (unsigned i = 0; i < p->fresh; i++)
 		if (p->e[i].live)
 			explicit_bzero(&p->e[i].grant, sizeof p->e[i].grant);
 	free(p);
@@ -109,6 +104,11 @@ pending_free(struct worker *w, struct pending_entry *e)
 static struct pending_entry *
 take(struct pending *p, tp_ms now)
 {
+	if (p->free_list == 0 && p->fresh < PENDING_MAX) {
+		/* Not from 1: an answer to this worker's predecessor must not fit by chance. */
+		p->e[p->fresh].gen = (uint32_t)(p->seed >> 20) + p->fresh + 1;
+		p->free_list = ++p->fresh;
+	}
 	if (p->free_list == 0)
 		return NULL;
 	struct pending_entry *e = &p->e[p->free_list - 1];
