@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The relay range: all of it is usable from every shard, and comes back when allocations end."""
 import os
+import signal
 import sys
 import time
 import unittest
@@ -10,8 +11,9 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import daemon                    # noqa: E402
 import turnclient as tc          # noqa: E402
 
+# Above the ports that the kernel gives to clients, which would be missing in the range.
 CONFIG = daemon.DEFAULT.replace("workers: 2", "workers: 2, shards: 4").replace(
-    "addresses: [ 127.0.0.1 ]", "addresses: [ 127.0.0.1 ]\n  ports: 50000-50019")
+    "addresses: [ 127.0.0.1 ]", "addresses: [ 127.0.0.1 ]\n  ports: 61100-61119")
 
 
 class Ports(unittest.TestCase):
@@ -21,7 +23,7 @@ class Ports(unittest.TestCase):
                 clients = [tc.Client(d.server, "alice", "wonderland") for _ in range(20)]
                 for c in clients:
                     c.allocate()
-                self.assertEqual(sorted(c.relayed[1] for c in clients), list(range(50000, 50020)))
+                self.assertEqual(sorted(c.relayed[1] for c in clients), list(range(61100, 61120)))
                 with tc.Client(d.server, "alice", "wonderland") as extra:
                     with self.assertRaises(tc.TurnError) as e:
                         extra.allocate()
@@ -34,20 +36,54 @@ class Ports(unittest.TestCase):
             self.assertEqual(d.status()["sessions"], 0)
 
     def test_even_ports_to_the_last(self):
-        with daemon.Daemon(CONFIG.replace("50000-50019", "50000-50007")) as d:
+        with daemon.Daemon(CONFIG.replace("61100-61119", "61100-61107")) as d:
             clients = [tc.Client(d.server, "alice", "wonderland") for _ in range(4)]
             for c in clients:
                 c.allocate(tc.attr("EVEN_PORT", b"\0"))
-            self.assertEqual(sorted(c.relayed[1] for c in clients), [50000, 50002, 50004, 50006])
+            self.assertEqual(sorted(c.relayed[1] for c in clients), [61100, 61102, 61104, 61106])
             with tc.Client(d.server, "alice", "wonderland") as extra:
                 with self.assertRaises(tc.TurnError) as e:
                     extra.allocate(tc.attr("EVEN_PORT", b"\0"))
                 self.assertEqual(e.exception.code, 508)
                 extra.allocate()
 
+    def test_sockets_serve_again(self):
+        """Relay sockets rest between two allocations; they give way to who needs the range, and outlive worker and image."""
+        config = CONFIG.replace("workers: 2, shards: 4", "workers: 1, shards: 1").replace("61100-61119", "61100-61499")
+        with daemon.Daemon(config) as d:
+            with tc.Client(d.server, "alice", "wonderland") as c:
+                for turn in range(3):
+                    last = {}
+                    for i in range(120):
+                        c.allocate()
+                        port = c.relayed[1]
+                        self.assertGreater(i - last.get(port, -1000), 12, "port %d again" % port)
+                        last[port] = i
+                        c.refresh(0)
+                    if turn == 0 and d.counter("resting_sockets") == 0:
+                        self.skipTest("no shared filter: CAP_BPF is not ours")
+                    self.assertGreater(d.counter("relay_sockets_again"), 0)
+                    self.assertEqual(d.ctl("verify")[0], 0)
+                    if turn == 0:
+                        worker, = d.children("worker")
+                        os.kill(worker, signal.SIGKILL)
+                        self.assertTrue(daemon.until(lambda: set(d.children("worker")) - {worker} and d.ready()))
+                    elif turn == 1:
+                        d.ctl("upgrade")
+                clients = [tc.Client(d.server, "alice", "wonderland") for _ in range(400)]
+                for one in clients:
+                    one.allocate()
+                self.assertEqual(sorted(one.relayed[1] for one in clients), list(range(61100, 61500)))
+                with self.assertRaises(tc.TurnError) as e:
+                    c.allocate()
+                self.assertEqual(e.exception.code, 508)
+                self.assertEqual(d.ctl("verify")[0], 0)
+                for one in clients:
+                    one.close()
+
     def test_unused_reservation_comes_back(self):
         """CVE-2026-73215: the odd sibling of EVEN-PORT must not be lost."""
-        with daemon.Daemon(CONFIG.replace("50000-50019", "50000-50001")) as d:
+        with daemon.Daemon(CONFIG.replace("61100-61119", "61100-61101")) as d:
             with tc.Client(d.server, "alice", "wonderland") as c:
                 c.allocate(tc.attr("EVEN_PORT", b"\x80"))
                 with tc.Client(d.server, "alice", "wonderland") as other:
@@ -57,7 +93,7 @@ class Ports(unittest.TestCase):
                 time.sleep(31.5)
                 with tc.Client(d.server, "alice", "wonderland") as other:
                     other.allocate()
-                    self.assertEqual(other.relayed[1], 50001)
+                    self.assertEqual(other.relayed[1], 61101)
 
 
 if __name__ == "__main__":
