@@ -64,9 +64,10 @@ static inline enum frame_kind frame_kind(uint8_t first)
  * > 0  its length on the wire, padding of ChannelData to 4 included;
  * 0    not enough bytes to tell (needs 4, a bad first byte is told at once);
  * < 0  STUN_F_TYPE / STUN_F_LENGTH: out of step, close the connection.
- * A STUN message over 2,048 bytes is STUN_F_LENGTH.
+ * Up to FRAME_STREAM_MAX: what 16 bits of length can say (a Send indication carries up to 64 KiB of data).
  */
 int  frame_stream_len(const uint8_t *p, size_t n);
+#define FRAME_STREAM_MAX (20 + 65532)
 
 #define CHANNEL_HEADER 4
 #define CHANNEL_MIN 0x4000

@@ -237,6 +237,7 @@ struct worker {
 	int64_t inflight;
 	unsigned window, cursor;
 	uint64_t tick_at, progress_at;
+	uint64_t stop_at, stop_look;		/* hold: the stop was asked for; the next look at who was heard since */
 	bool single, recycle, draining;		/* recycle: set-up and connect mode */
 	bool traffic;				/* all set-ups of all threads have ended */
 	uint64_t recycle_until, rounds, rounds_max;

@@ -47,6 +47,7 @@ static const char help[] =
 "      --no-gso, --no-gro   without UDP_SEGMENT, UDP_GRO\n"
 "      --nap MICROSECONDS   sleep when there is nothing to do; 0 spins (50)\n"
 "      --stopped-after S    hold: a flow silent for the last S seconds has stopped (2)\n"
+"      --linger S           end of a step: what is missing is lost when nothing came for S seconds (0.2)\n"
 "measuring the server:\n"
 "  -p, --pids PID[,PID...]  CPU time of these processes, per relayed packet\n"
 "      --pid-tree PID       of this process and all below it\n"
@@ -178,7 +179,7 @@ transport(const char *in)
 }
 
 enum { O_SECRET = 256, O_CA, O_SERVER_NAME, O_BARE,
-	O_SETUP_WINDOW, O_LIFETIME, O_PEER, O_PEERS, O_WINDOW, O_LADDER, O_WARMUP, O_PACKETS, O_NO_GSO, O_NO_GRO, O_NAP, O_STOPPED, O_PID_TREE, O_PER_FLOW };
+	O_SETUP_WINDOW, O_LIFETIME, O_PEER, O_PEERS, O_WINDOW, O_LADDER, O_WARMUP, O_PACKETS, O_NO_GSO, O_NO_GRO, O_NAP, O_STOPPED, O_LINGER, O_PID_TREE, O_PER_FLOW };
 
 static const struct option options[] = {
 	{ "server", required_argument, NULL, 'S' }, { "user", required_argument, NULL, 'u' },
@@ -195,9 +196,9 @@ static const struct option options[] = {
 	{ "seconds", required_argument, NULL, 's' }, { "warmup", required_argument, NULL, O_WARMUP },
 	{ "packets", required_argument, NULL, O_PACKETS }, { "no-gso", no_argument, NULL, O_NO_GSO },
 	{ "no-gro", no_argument, NULL, O_NO_GRO }, { "nap", required_argument, NULL, O_NAP },
-	{ "stopped-after", required_argument, NULL, O_STOPPED }, { "pids", required_argument, NULL, 'p' },
-	{ "pid-tree", required_argument, NULL, O_PID_TREE }, { "json", no_argument, NULL, 'j' },
-	{ "per-flow", no_argument, NULL, O_PER_FLOW }, { "quiet", no_argument, NULL, 'q' },
+	{ "stopped-after", required_argument, NULL, O_STOPPED }, { "linger", required_argument, NULL, O_LINGER },
+	{ "pids", required_argument, NULL, 'p' }, { "pid-tree", required_argument, NULL, O_PID_TREE },
+	{ "json", no_argument, NULL, 'j' }, { "per-flow", no_argument, NULL, O_PER_FLOW }, { "quiet", no_argument, NULL, 'q' },
 	{ "help", no_argument, NULL, 'h' }, { "version", no_argument, NULL, 'V' }, { NULL, 0, NULL, 0 },
 };
 
@@ -243,6 +244,7 @@ traffic_option(struct load_options *o, int c, const char *arg)
 	case O_NO_GSO: o->no_gso = true; return true;
 	case O_NO_GRO: o->no_gro = true; return true;
 	case O_NAP: o->nap_us = whole("nap", arg, 0, 100000); return true;
+	case O_LINGER: o->linger = real("linger", arg, 0, 3600); return true;
 	case O_STOPPED: o->stopped_after = real("stopped-after", arg, 0.01, 86400); return true;
 	default: return false;
 	}
@@ -313,7 +315,7 @@ load_options_parse(struct load_options *o, int argc, char **argv)
 	int c;
 
 	*o = (struct load_options){ .flows = 1, .threads = 1, .run = 1, .setup_window = 64, .payload = 120, .seconds = 10,
-		.warmup = -1, .window = 128, .nap_us = 50, .stopped_after = 2, .lifetime = 600 };
+		.warmup = -1, .window = 128, .nap_us = 50, .stopped_after = 2, .linger = 0.2, .lifetime = 600 };
 	while ((c = getopt_long(argc, argv, "S:T:u:w:n:t:il:R:d:r:s:p:jqhV", options, NULL)) != -1)
 		if (!sessions_option(o, c, optarg) && !traffic_option(o, c, optarg))
 			output_option(o, c, optarg);

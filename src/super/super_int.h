@@ -127,7 +127,7 @@ void shards_split(unsigned shards, unsigned workers, unsigned w, uint32_t *first
 
 #define POOL_WAITS    256
 #define POOL_RESERVED 4096
-#define POOL_WAIT_MS  300		/* a RELAY waits this long for recalled sockets */
+#define POOL_WAIT_MS  1000		/* a RELAY waits this long for recalled sockets */
 #define POOL_DRY_MS   1000		/* then the range counts as used up, until something is released */
 #define POOL_GRANT    64
 #define POOL_START    8			/* per shard and row before the first worker starts */

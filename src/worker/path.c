@@ -136,6 +136,7 @@ path_flush(struct worker *w)
 	flush_ring(w, w->down, &w->tx_down);
 	flush_ring(w, w->up, &w->tx_up);
 	streams_flush(w);		/* after `up`, which refers to their rings */
+	flush_ring(w, w->down, &w->tx_down);	/* goodbyes of DTLS */
 	udp_arena_reset(w->arena);
 	publish(w);
 }

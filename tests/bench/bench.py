@@ -3,14 +3,16 @@
 """make bench: Turnpike against a bare forwarder and coturn, alternated, CPU time per relayed packet.
 
   bench.py [--quick] [--pairs N] [--seconds S] [--servers NAME,...] [--nets lo,veth] [--only TEXT] [--out FILE.md]
-           [--plots DIR] [--skip-packets] [--skip-setup] [--skip-memory] [--skip-workers] [--skip-start]
+           [--plots DIR] [--plots-from FILE.md ...] [--skip-packets] [--skip-setup] [--skip-memory] [--skip-workers]
+           [--skip-start]
 
 Servers: turnpike (io.engine: auto), turnpike-plain, turnpike-mmsg, turnpike-gso, forwarder, forwarder-gso,
 forwarder-connected, forwarder-raw, coturn.  Every server runs on one core (--server-cpu), the load on another
 (--load-cpu).  For each row of the matrix the servers take turns (A B C A B C ...); the first turn is thrown away; the table
 has medians.  With `veth` (root) the server and the load have a network namespace each.  coturn is looked for in TP_COTURN: a
 directory with Debian's package unpacked (apt-get download coturn; dpkg -x coturn_*.deb DIR), never installed.  Load and
-servers come from the build tree (top_builddir).  The whole matrix takes hours: 144 rows, by servers, turns and nets."""
+servers come from the build tree (top_builddir).  The whole matrix is 144 rows, by servers, turns and nets: 45 minutes with --nets lo
+--pairs 3 --seconds 0.25, and hours with more.  --plots-from draws tables that earlier runs wrote, and measures nothing."""
 import argparse
 import datetime
 import glob
@@ -18,6 +20,7 @@ import json
 import os
 import platform
 import random
+import re
 import shutil
 import signal
 import socket
@@ -202,7 +205,7 @@ io: {{ engine: {engine} }}
 process: {{ workers: {workers} }}
 log: {{ level: warn, target: stderr }}
 # the load is one address: its requests are not to be counted
-limits: {{ challenges_per_prefix: 0, bindings_per_prefix: 0 }}
+limits: {{ challenges_per_prefix: 0, bindings_per_prefix: 0, connections_per_prefix: 0, half_open_per_prefix: 10000 }}
 """
 
 
@@ -315,7 +318,7 @@ def data_table(servers, rows, title, o, out):
     out("|---|---|---|---|---|" + "---|" * len(servers))
     found = {}
     for row in rows:
-        if o.only and o.only not in " ".join(map(str, row)):
+        if o.only and not re.search(o.only, " ".join(map(str, row))):
             continue
         r = measure_row(servers, row, o)
         out("| " + " | ".join(map(str, row)) + " | " + " | ".join(cell(r[s.name]) for s in servers) + " |")
@@ -361,6 +364,26 @@ def plot(found, net, folder):
             subprocess.run(["gnuplot", base + ".gp"], cwd=folder, check=True)
     if groups and not shutil.which("gnuplot"):
         print("no gnuplot: %s has the data and the scripts, no SVG" % folder, file=sys.stderr)
+
+
+def plots_from(files, folder):
+    """The tables of relayed packets in Markdown files, drawn; rows of one net may be spread over several files."""
+    found = {}
+    for path in files:
+        net = names = None
+        with open(path) as f:
+            for line in f:
+                cells = [c.strip() for c in line.strip().strip("|").split("|")]
+                if line.startswith("#"):
+                    net = line.rsplit(",", 1)[1].strip() if "Relayed packets, " in line else None
+                elif net and cells[0] == "payload":
+                    names = cells[5:]
+                elif net and cells[0].isdigit():
+                    row = (int(cells[0]), int(cells[1]), int(cells[2]), cells[3], cells[4])
+                    values = {n: float(c.split()[0]) for n, c in zip(names, cells[5:]) if c != "-"}
+                    found.setdefault(net, {}).setdefault(row, {}).update(values)
+    for net, rows in found.items():
+        plot(rows, net, folder)
 
 
 def workers_table(o, net, out):
@@ -534,7 +557,7 @@ def options():
     p.add_argument("--servers", help="turnpike-plain,turnpike-mmsg,turnpike-gso,forwarder,forwarder-gso,coturn; quick: "
                    "turnpike,forwarder,forwarder-gso,coturn")
     p.add_argument("--nets", help="lo,veth (quick, or not root: lo)")
-    p.add_argument("--only", help="rows that contain this text, e.g. '120 200 1 both'")
+    p.add_argument("--only", help="rows that match this expression, e.g. '^120 (200|1000) 1 both'")
     for part in ("packets", "setup", "memory", "workers", "start"):
         p.add_argument("--skip-" + part, action="store_true")
     p.add_argument("--server-cpu", default="0")
@@ -542,6 +565,7 @@ def options():
     p.add_argument("--workers-cpus", default="0,1", help="processors of one and of two workers")
     p.add_argument("--out", help="Markdown is written here too")
     p.add_argument("--plots", help="directory for plots")
+    p.add_argument("--plots-from", nargs="+", metavar="FILE", help="draw the tables of these files into --plots, measure nothing")
     o = p.parse_args()
     o.pairs = o.pairs or (2 if o.quick else 5)
     o.seconds = o.seconds or (0.8 if o.quick else 1)
@@ -570,6 +594,9 @@ def one_net(net, names, o, out):
 
 def main():
     o = options()
+    if o.plots_from:
+        plots_from(o.plots_from, o.plots or ".")
+        return
     lines, nets, extra, loopback = [], [], [], Net("lo")
 
     def out(text):

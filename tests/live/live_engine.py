@@ -7,7 +7,6 @@ import re
 import socket
 import struct
 import sys
-import time
 import unittest
 
 sys.path.insert(0, os.path.join(os.environ.get("top_srcdir", "."), "tests", "lib"))
@@ -89,13 +88,12 @@ class Engine(unittest.TestCase):
             with open(d.config, "w") as f:
                 f.write(re.sub("engine: [a-z]+", "engine: " + engine, text))
             d.ctl("reload")
-            end = time.monotonic() + 10
-            while time.monotonic() < end:
-                worker = [x for x in d.status()["processes"] if x["process"] == "worker"][0]
-                if worker.get("engine") == engine.replace("auto", "gso") and d.status()["ready"]:
-                    break
-                time.sleep(0.02)
-            self.assertEqual(worker["engine"], engine.replace("auto", "gso"))
+
+            def in_use():
+                s = d.status()
+                return s["ready"] and [x.get("engine") for x in s["processes"] if x["process"] == "worker"]
+            want = [engine.replace("auto", "gso")]
+            self.assertTrue(daemon.until(lambda: in_use() == want), (in_use(), want))
             self.bursts(d, c, p)
         self.assertEqual(d.status()["sessions"], 1)
 

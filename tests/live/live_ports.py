@@ -11,9 +11,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import daemon                    # noqa: E402
 import turnclient as tc          # noqa: E402
 
-# Above the ports that the kernel gives to clients, which would be missing in the range.
 CONFIG = daemon.DEFAULT.replace("workers: 2", "workers: 2, shards: 4").replace(
-    "addresses: [ 127.0.0.1 ]", "addresses: [ 127.0.0.1 ]\n  ports: 61100-61119")
+    "addresses: [ 127.0.0.1 ]", "addresses: [ 127.0.0.1 ]\n  ports: 50000-50019")
 
 
 class Ports(unittest.TestCase):
@@ -23,7 +22,7 @@ class Ports(unittest.TestCase):
                 clients = [tc.Client(d.server, "alice", "wonderland") for _ in range(20)]
                 for c in clients:
                     c.allocate()
-                self.assertEqual(sorted(c.relayed[1] for c in clients), list(range(61100, 61120)))
+                self.assertEqual(sorted(c.relayed[1] for c in clients), list(range(50000, 50020)))
                 with tc.Client(d.server, "alice", "wonderland") as extra:
                     with self.assertRaises(tc.TurnError) as e:
                         extra.allocate()
@@ -32,15 +31,14 @@ class Ports(unittest.TestCase):
                 for c in clients:
                     c.refresh(0)
                     c.close()
-                time.sleep(0.3)
-            self.assertEqual(d.status()["sessions"], 0)
+            self.assertTrue(daemon.until(lambda: d.status()["sessions"] == 0))
 
     def test_even_ports_to_the_last(self):
-        with daemon.Daemon(CONFIG.replace("61100-61119", "61100-61107")) as d:
+        with daemon.Daemon(CONFIG.replace("50000-50019", "50000-50007")) as d:
             clients = [tc.Client(d.server, "alice", "wonderland") for _ in range(4)]
             for c in clients:
                 c.allocate(tc.attr("EVEN_PORT", b"\0"))
-            self.assertEqual(sorted(c.relayed[1] for c in clients), [61100, 61102, 61104, 61106])
+            self.assertEqual(sorted(c.relayed[1] for c in clients), [50000, 50002, 50004, 50006])
             with tc.Client(d.server, "alice", "wonderland") as extra:
                 with self.assertRaises(tc.TurnError) as e:
                     extra.allocate(tc.attr("EVEN_PORT", b"\0"))
@@ -49,7 +47,7 @@ class Ports(unittest.TestCase):
 
     def test_sockets_serve_again(self):
         """Relay sockets rest between two allocations; they give way to who needs the range, and outlive worker and image."""
-        config = CONFIG.replace("workers: 2, shards: 4", "workers: 1, shards: 1").replace("61100-61119", "61100-61499")
+        config = CONFIG.replace("workers: 2, shards: 4", "workers: 1, shards: 1").replace("50000-50019", "50000-50399")
         with daemon.Daemon(config) as d:
             with tc.Client(d.server, "alice", "wonderland") as c:
                 for turn in range(3):
@@ -73,7 +71,7 @@ class Ports(unittest.TestCase):
                 clients = [tc.Client(d.server, "alice", "wonderland") for _ in range(400)]
                 for one in clients:
                     one.allocate()
-                self.assertEqual(sorted(one.relayed[1] for one in clients), list(range(61100, 61500)))
+                self.assertEqual(sorted(one.relayed[1] for one in clients), list(range(50000, 50400)))
                 with self.assertRaises(tc.TurnError) as e:
                     c.allocate()
                 self.assertEqual(e.exception.code, 508)
@@ -83,17 +81,25 @@ class Ports(unittest.TestCase):
 
     def test_unused_reservation_comes_back(self):
         """CVE-2026-73215: the odd sibling of EVEN-PORT must not be lost."""
-        with daemon.Daemon(CONFIG.replace("61100-61119", "61100-61101")) as d:
+        with daemon.Daemon(CONFIG.replace("50000-50019", "50000-50001")) as d:
             with tc.Client(d.server, "alice", "wonderland") as c:
                 c.allocate(tc.attr("EVEN_PORT", b"\x80"))
                 with tc.Client(d.server, "alice", "wonderland") as other:
                     with self.assertRaises(tc.TurnError) as e:
                         other.allocate()
                     self.assertEqual(e.exception.code, 508)
-                time.sleep(31.5)
-                with tc.Client(d.server, "alice", "wonderland") as other:
-                    other.allocate()
-                    self.assertEqual(other.relayed[1], 61101)
+                time.sleep(30)
+
+                def there():
+                    with tc.Client(d.server, "alice", "wonderland") as other:
+                        try:
+                            other.allocate()
+                        except tc.TurnError as e:
+                            self.assertEqual(e.code, 508)
+                            return False
+                        self.assertEqual(other.relayed[1], 50001)
+                        return True
+                self.assertTrue(daemon.until(there))
 
 
 if __name__ == "__main__":

@@ -4,11 +4,9 @@
 sessions held while all workers are killed."""
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
-import time
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
@@ -35,12 +33,9 @@ def has_v6():
         return False
 
 
-def until(condition, what, within=30.0):
-    end = time.monotonic() + within
-    while not condition():
-        if time.monotonic() > end:
-            raise AssertionError(what)
-        time.sleep(0.05)
+def until(condition, what):
+    if not daemon.until(condition):
+        raise AssertionError(what)
 
 
 class Streams(unittest.TestCase):
@@ -65,8 +60,8 @@ class Streams(unittest.TestCase):
         return [LOAD, *args, "--server", server or "127.0.0.1:%d" % port, "--transport", transport, "--json"]
 
     def load(self, transport, *args, server=None, login=("-u", "alice", "-w", "wonderland")):
-        r = subprocess.run(self.command(transport, *args, *login, server=server), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                           text=True, timeout=120, check=False)
+        r = subprocess.run(self.command(transport, "--linger", "10", *args, *login, server=server), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                           text=True, timeout=600, check=False)
         self.assertTrue(r.stdout, r.stderr)
         return r.returncode, json.loads(r.stdout)
 
@@ -149,8 +144,13 @@ class Streams(unittest.TestCase):
 
     def until_all_relay(self):
         """Each of the sessions has relayed in both directions since now."""
-        before = self.held()
-        self.assertEqual(len(before), SESSIONS)
+        before = {}
+
+        def all_seen():         # a look passes over a session that is being changed at that moment
+            before.clear()
+            before.update(self.held())
+            return len(before) == SESSIONS
+        until(all_seen, "sessions are missing")
 
         def moved():
             now = self.held()
@@ -160,8 +160,7 @@ class Streams(unittest.TestCase):
     def kill_workers(self):
         before = self.d.children("worker")
         self.assertEqual(len(before), 2)
-        for pid in before:
-            os.kill(pid, signal.SIGKILL)
+        daemon.kill_all(before)
         until(lambda: len(self.d.children("worker")) == 2 and not set(self.d.children("worker")) & set(before), "no new workers")
 
     def hold(self, transport, between):
@@ -173,8 +172,8 @@ class Streams(unittest.TestCase):
             until(lambda: len(self.held()) == SESSIONS, "no sessions")
             self.until_all_relay()
             between()
-            p.send_signal(signal.SIGINT)
-            out, err = p.communicate(timeout=120)
+            p.terminate()
+            out, err = p.communicate(timeout=600)
         finally:
             if p.poll() is None:
                 p.kill()
