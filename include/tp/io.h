@@ -62,8 +62,17 @@ int  sock_listener_udp(const struct addr *a, const struct sock_options *o, size_
 int  sock_relay_udp(const struct addr *a, size_t receive_buffer);
 int  sock_filter_attach(int fd);		/* drop all */
 int  sock_filter_detach(int fd);		/* 0 also when there is none */
-/* 1 with, 0 without a filter, -errno. */
+/*
+ * The same by a program that is made once and shared: attaching it costs a twentieth, and it tells a socket that has had a
+ * session from a fresh one.  sock_filter_program() needs CAP_BPF (or kernel.unprivileged_bpf_disabled=0), attaching nothing.
+ */
+int  sock_filter_program(void);			/* its descriptor, -errno */
+int  sock_filter_share(int fd, int program);
+/* Which filter a socket has, or -errno. */
+enum sock_filter_kind { SOCK_FILTER_NONE, SOCK_FILTER_OWN, SOCK_FILTER_SHARED };
 int  sock_filter_has(int fd);
+/* Throws away what waits at a socket.  False: it does not end. */
+bool sock_empty(int fd);
 /* TCP listener for clients: SO_REUSEPORT, V6ONLY; no delay, keepalive and time-outs as its connections inherit them. */
 int  sock_listener_stream(const struct addr *a, int backlog);
 /* How many bytes of a connection were received by some process, and written by some: the kernel's own counters, for a

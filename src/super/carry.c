@@ -128,6 +128,7 @@ put_head(struct out *o, const struct super *s)
 	h.super_stat_ro = fd_out(r->stat_super.ro);
 	h.steward_pair = fd_out(s->keeper_pair[SHARDS_MAX][0]);
 	h.certs_fd = fd_out(s->certs_fd);
+	h.filter_fd = fd_out(s->filter_fd);
 	h.certs_size = s->certs_size;
 	h.usher_count = s->usher_count;
 	h.keeper_pair = fd_out(s->keeper_pair[SHARDS_MAX][1]);
@@ -338,6 +339,7 @@ carry_each_own_fd(struct super *s, void (*cb)(int fd))
 	each_of_region(&r->stat_steward, cb);
 	each_of_region(&r->stat_super, cb);
 	cb(s->certs_fd);
+	cb(s->filter_fd);
 	for (unsigned k = 0; k < MSG_USHERS_MAX; k++)
 		each_of_region(&r->stat_usher[k], cb);
 	for (unsigned i = 0; i < r->shards; i++) {

@@ -40,6 +40,8 @@ struct carry_head {
 	int32_t  certs_fd;
 	uint32_t usher_count;
 	uint64_t certs_size;
+	int32_t  filter_fd;
+	uint32_t zero;
 };
 struct carry_shard {
 	uint32_t index;

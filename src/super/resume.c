@@ -130,6 +130,8 @@ go_on(struct super *s)
 	s->ledger->pid = (int32_t)getpid();
 	stat_init(s->regions.super_map, ROLE_SUPER, 0, 1, clock_ms());
 	take_children(s);
+	if (s->filter_fd < 0)
+		s->filter_fd = sock_filter_program();	/* of an image that had none */
 	super_ushers(s, true);
 	super_tick_start(s);
 	if (s->upgrade.failed != NULL)

@@ -346,6 +346,7 @@ prepare(struct super *s)
 	pool_init(&s->pool, s->ledger, &s->win, super_pool_send, s);
 	if ((code = super_bind(s)) != 0)
 		return code;
+	s->filter_fd = sock_filter_program();
 	if (caps_reduce() < 0) {
 		log_err("cannot give up capabilities");
 		return EXIT_INTERNAL;
@@ -387,6 +388,7 @@ super_new(const struct super_options *o, const struct super_program *programs, u
 	s->program_count = n;
 	s->foreground = o->foreground || getpid() == 1 || notify_wanted();
 	s->conf_fd = s->users_fd = s->certs_fd = s->control_fd = s->http_fd = s->daemon_fd = s->pid_fd = -1;
+	s->filter_fd = -1;
 	s->upgrade.back_exe = s->upgrade.report = s->upgrade.state_fd = -1;
 	for (unsigned i = 0; i < ROLES; i++)
 		s->binary[i] = s->upgrade.back_binary[i] = -1;

@@ -347,6 +347,7 @@ struct super {
 	tp_ms addresses_due;		/* the host's own are looked at; 0 at the next tick */
 
 	int  log_read, log_write, control_fd, http_fd;
+	int  filter_fd;			/* the program that silences relay sockets between two sessions; -1 none */
 	int  keeper_pair[SHARDS_MAX + 1][2];	/* [i][0] worker i's (last: the steward's), [i][1] the keeper's */
 	uint32_t usher_count;		/* there shall be, once something needs them */
 	int  usher_pair[SHARDS_MAX][MSG_USHERS_MAX][2];	/* [worker][usher]: [0] the worker's, [1] the usher's */

@@ -14,6 +14,7 @@
 #define RESEND_MS 500			/* HS_DONE that was not acknowledged */
 #define UNTAKEN_MS 60000		/* longer than a worker's back-off */
 #define BUCKETS 8192
+#define CROWD 32			/* handshakes at a time that swell the process */
 
 /* ---- certs.c ---------------------------------------------------------------------------------- */
 

@@ -97,6 +97,8 @@ shard_ready(struct worker *w, struct lane *l)
 			stream_event(w, l, tag, ev[i].events);
 		else if (tag_kind(tag) == TAG_ACCEPT)
 			accept_ready(w, l, tag_which(tag));
+		else if (tag_kind(tag) == TAG_REST)
+			rest_event(w, l, tag, ev[i].events);
 		else
 			stat_drop(w->stat, DROP_STALE_EVENT);
 	}
@@ -174,6 +176,7 @@ tick(struct worker *w)
 	for (unsigned i = 0; i < w->lane_count; i++) {
 		sweep(w, &w->lane[i]);
 		stream_sweep(w, &w->lane[i]);
+		rest_expire(w, &w->lane[i]);
 	}
 	w->stat->busy.phase = BUSY_IDLE;
 	pending_expire(w);

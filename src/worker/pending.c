@@ -22,9 +22,9 @@ struct pending {
 	uint64_t seed;
 	uint32_t chain[CHAINS];		/* index + 1 */
 	uint32_t free_list, oldest, newest;	/* index + 1 */
-	uint32_t fresh;			/* entries that were in use at some time; the others are not even in memory */
+	uint32_t made;			/* entries that have been in use: the others' pages are untouched */
 	uint32_t wanting;		/* entries with wants_key */
-	struct pending_entry e[PENDING_MAX];	/* untouched pages cost nothing */
+	struct pending_entry e[PENDING_MAX];
 };
 
 struct pending *
@@ -41,7 +41,7 @@ pending_new(uint64_t seed)
 void
 pending_end(struct pending *p)
 {
-	for (unsigned i = 0; i < p->fresh; i++)
+	for (unsigned i = 0; i < p->made; i++)
 		if (p->e[i].live)
 			explicit_bzero(&p->e[i].grant, sizeof p->e[i].grant);
 	free(p);
@@ -104,10 +104,10 @@ pending_free(struct worker *w, struct pending_entry *e)
 static struct pending_entry *
 take(struct pending *p, tp_ms now)
 {
-	if (p->free_list == 0 && p->fresh < PENDING_MAX) {
+	if (p->free_list == 0 && p->made < PENDING_MAX) {
 		/* Not from 1: an answer to this worker's predecessor must not fit by chance. */
-		p->e[p->fresh].gen = (uint32_t)(p->seed >> 20) + p->fresh + 1;
-		p->free_list = ++p->fresh;
+		p->free_list = ++p->made;
+		p->e[p->free_list - 1].gen = (uint32_t)(p->seed >> 20) + p->free_list;
 	}
 	if (p->free_list == 0)
 		return NULL;

@@ -53,6 +53,7 @@ example(void)
 	s->phase = SUPER_DRAINING;
 	s->deadline = 99999;
 	s->conf_fd = 7;
+	s->filter_fd = 9;
 	s->regions.epoll[1] = 33;
 	s->upgrade.who = (struct requester){ .used = true, .request = 5, .generation = 6 };
 	c = &s->ledger->child[children_row(&s->children, ROLE_WORKER, 1)];
@@ -89,6 +90,7 @@ START_TEST(test_round)
 	ck_assert_uint_eq(b->ledger->boot_ms, 12345);
 	ck_assert_uint_eq(b->deadline, 99999);
 	ck_assert_int_eq(b->conf_fd, 7);
+	ck_assert_int_eq(b->filter_fd, 9);
 	ck_assert_int_eq(b->http_fd, -1);		/* absent stays absent */
 	ck_assert_int_eq(b->regions.epoll[1], 33);
 	ck_assert_uint_eq(b->upgrade.who.request, 5);
