@@ -6,6 +6,7 @@ TP_LIVE += %D%/live_survive.py
 TP_LIVE += %D%/live_ports.py
 TP_LIVE += %D%/live_conf.py
 TP_LIVE += %D%/live_engine.py
+TP_LIVE += %D%/live_path.py
 TP_LIVE += %D%/live_cli.py
 TP_LIVE += %D%/live_policy.py
 TP_LIVE += %D%/live_abuse.py
