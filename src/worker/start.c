@@ -87,7 +87,8 @@ told_shard(struct worker *w, const struct msg_shard *m)
 	l->told = *m;
 	l->use = calloc((size_t)m->fd_span, 1);
 	l->habit = calloc((size_t)m->fd_span, 1);
-	if (l->use == NULL || l->habit == NULL)
+	l->sock = calloc((size_t)m->fd_span, sizeof *l->sock);
+	if (l->use == NULL || l->habit == NULL || l->sock == NULL)
 		refuse(w, "memory", -ENOMEM);
 	for (unsigned i = 0; i < CONF_LISTENERS_MAX; i++)
 		l->listener[i] = l->stream[i] = -1;
@@ -136,6 +137,7 @@ told_pool(struct worker *w, const struct msg_pool *m)
 		    (s->family != ADDR_V4 && s->family != ADDR_V6))
 			refuse(w, "POOL names a wrong socket", -EPROTO);
 		*lane_use(l, s->fd) = FD_UNSETTLED;
+		*lane_sock(l, s->fd) = (struct lane_sock){ .port = s->port, .row = s->row, .family = s->family };
 		l->inherited[l->inherited_count++] = *s;
 	}
 }
@@ -225,6 +227,24 @@ locked(struct worker *w, size_t size)
 	return p;
 }
 
+/*
+ * Keys stay out of swap, where that is permitted.  The limit counts what may be touched one day, which is far more than a
+ * host without the unit's LimitMEMLOCK allows: then the beginning of each table, which fills up from there.
+ */
+static void
+lock_keys(const struct worker *w, uint8_t *keys, size_t size)
+{
+	size_t end[SHARD_KEYS_TABLES], at = 0, share;
+	struct rlimit r;
+
+	if (mlock2(keys, size, MLOCK_ONFAULT) == 0 || getrlimit(RLIMIT_MEMLOCK, &r) < 0)
+		return;
+	share = (size_t)r.rlim_cur / 2 / (SHARD_KEYS_TABLES * w->lane_count) / PAGE * PAGE;
+	shard_keys_ends(w->start.slot_max, end);
+	for (unsigned i = 0; i < SHARD_KEYS_TABLES; at = end[i++])
+		(void)mlock2(keys + at, end[i] - at < share ? end[i] - at : share, MLOCK_ONFAULT);
+}
+
 static void
 map_shard(struct worker *w, struct lane *l)
 {
@@ -234,7 +254,7 @@ map_shard(struct worker *w, struct lane *l)
 	void *keys = map(w, l->told.keys_fd, keys_size, true, true, "key region");
 	uint8_t seed[16];
 
-	(void)mlock2(keys, keys_size, MLOCK_ONFAULT);	/* where permitted */
+	lock_keys(w, keys, keys_size);
 	randombytes_buf(seed, sizeof seed);
 	w->stat->busy.shard = l->told.shard;
 	w->stat->busy.phase = BUSY_ADOPT;
@@ -312,6 +332,8 @@ make_core(struct worker *w)
 		refuse(w, "ciphers", -ENOMEM);
 	secret_derive(t->token_key, w->secret, "tptoken0", 0);
 	randombytes_buf(t->rnd, sizeof t->rnd);
+	randombytes_buf(&w->dice, sizeof w->dice);
+	w->dice |= 1;
 	worker_keys(w);
 }
 
@@ -328,7 +350,7 @@ give_up(struct worker *w, int parent)
 		ANY(SYS_accept4), ANY(SYS_shutdown), ANY(SYS_getpeername),
 		{ SYS_ioctl, { { 1, SANDBOX_EQ, 0x541b /* SIOCINQ */ }, { 0, SANDBOX_ANY, 0 } } },
 		{ SYS_ioctl, { { 1, SANDBOX_EQ, 0x5411 /* SIOCOUTQ */ }, { 0, SANDBOX_ANY, 0 } } },
-		OPTION(SOL_SOCKET, SO_DETACH_FILTER), OPTION(IPPROTO_IP, IP_MTU_DISCOVER),
+		OPTION(SOL_SOCKET, SO_DETACH_FILTER), OPTION(SOL_SOCKET, SO_ATTACH_BPF), OPTION(IPPROTO_IP, IP_MTU_DISCOVER),
 		OPTION(IPPROTO_IPV6, IPV6_MTU_DISCOVER), OPTION(IPPROTO_UDP, UDP_GRO),
 		{ SYS_fcntl, { { 1, SANDBOX_EQ, F_DUPFD_CLOEXEC }, { 0, SANDBOX_ANY, 0 } } },
 		{ SYS_fcntl, { { 1, SANDBOX_EQ, 1034 /* F_GET_SEALS */ }, { 0, SANDBOX_ANY, 0 } } },
@@ -339,7 +361,7 @@ give_up(struct worker *w, int parent)
 		refuse(w, "giving up the user", rc);
 	if ((rc = sandbox_harden(parent)) < 0)
 		refuse(w, "giving up rights", rc);
-	if ((rc = sandbox_landlock()) < 0)
+	if ((rc = sandbox_landlock(-1)) < 0)
 		log_debug("landlock: not available: %s", strerror(-rc));
 	if ((rc = sandbox_seccomp(calls, TP_COUNT(calls))) < 0)
 		refuse(w, "system call filter", rc);
