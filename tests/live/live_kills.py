@@ -458,9 +458,14 @@ class Kills(unittest.TestCase):
                 killer.killed["worker"], killer.killed["usher"], time.monotonic() - began, sum(killer.died_at.values()),
                 len(killer.died_at), ["%d served, %d given up with an usher, %d cut off before they were read" % (
                     v.done, v.given_up, v.cut) for v in visitors]), flush=True)
-            self.assertEqual(d.counter("child_deaths"), killer.count(), "somebody died by himself")
+            # One that a crowded machine kept from its heartbeat is replaced, too; nobody else dies.
+            late = sum("ended (pid" in line and ("no heartbeat" in line or "killed by the supervisor" in line)
+                       for line in d.text().splitlines())
+            self.assertEqual(d.counter("child_deaths"), killer.count() + late, "somebody died by himself")
             self.verdict(d, play, killer, drops, full)
-            self.assertLessEqual(sum(v.cut for v in visitors), killer.died_at.get("accept:taken", 0) + 2 + KILLS // 50)
+            taken = killer.died_at.get("accept:taken", 0)
+            print("%d died between accept() and the hand-over, by order" % taken, flush=True)
+            self.assertLessEqual(sum(v.cut for v in visitors), taken + 2 + KILLS // 50)
             self.assertTrue(all(v.done > 0 for v in visitors))
             self.assertEqual(self.end(d, play), 0)
 
