@@ -5,6 +5,7 @@
 #include "config.h"
 
 #include <signal.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "tp/shm.h"
@@ -14,6 +15,10 @@
 static const char *armed_name;
 static unsigned long armed_at;		/* passage to die at; 0: not armed */
 static unsigned long named, all;	/* passages since crash_arm() */
+#define NAMES_MAX 256
+static struct crash_name names[NAMES_MAX];
+static unsigned name_count;
+static bool collecting;
 
 void
 crash_arm(const char *name, unsigned long passage)
@@ -21,6 +26,7 @@ crash_arm(const char *name, unsigned long passage)
 	armed_name = name;
 	armed_at = passage;
 	named = all = 0;
+	name_count = 0;
 }
 
 unsigned long
@@ -30,9 +36,41 @@ crash_count(void)
 }
 
 void
+crash_collect(bool on)
+{
+	collecting = on;
+	name_count = 0;
+}
+
+unsigned
+crash_names(struct crash_name *out, unsigned max)
+{
+	unsigned n = name_count < max ? name_count : max;
+
+	memcpy(out, names, n * sizeof *out);
+	return n;
+}
+
+static void
+collect(const char *name)
+{
+	unsigned i = 0;
+
+	while (i < name_count && strcmp(names[i].name, name) != 0)
+		i++;
+	if (i == NAMES_MAX)
+		return;
+	if (i == name_count)
+		names[name_count++] = (struct crash_name){ .name = name };
+	names[i].passed++;
+}
+
+void
 crash_point(const char *name)
 {
 	all++;
+	if (collecting)
+		collect(name);
 	if (armed_name != NULL && strcmp(armed_name, name) != 0)
 		return;
 	named++;
