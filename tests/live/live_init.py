@@ -53,14 +53,6 @@ class Init(unittest.TestCase):
         with open(self.run_dir + "/turnpiked.pid") as f:
             return int(f.read())
 
-    def has_ended(self, pid):
-        """And let go of what it held: its lock and its ports outlive its name and memory."""
-        try:
-            with open("/proc/%d/stat" % pid) as f:
-                return f.read().rsplit(")", 1)[1].split()[0] == "Z"
-        except OSError:
-            return True
-
     def answers(self):
         with tc.Client(("127.0.0.1", self.port)) as c:
             return c.binding() is not None
@@ -86,7 +78,7 @@ class Init(unittest.TestCase):
         self.assertEqual((self.init("status"), self.pid()), (0, pid))
         # A death that leaves the pid file.
         os.kill(pid, signal.SIGKILL)
-        self.assertTrue(daemon.until(lambda: self.has_ended(pid)))
+        self.assertTrue(daemon.until(lambda: daemon.has_ended(pid)))
         self.assertEqual(self.init("status"), 1)
         self.assertEqual(self.init("start"), 78)
         self.write("etc/turnpike/turnpike.yaml", good)
