@@ -321,7 +321,7 @@ each_of_region(const struct region *r, void (*cb)(int fd))
 }
 
 void
-carry_each_fd(struct super *s, void (*cb)(int fd))
+carry_each_own_fd(struct super *s, void (*cb)(int fd))
 {
 	const struct regions *r = &s->regions;
 	int one[] = { s->conf_fd, s->users_fd, s->log_read, s->log_write, s->control_fd, s->http_fd, s->pid_fd, s->exe_fd,
@@ -356,7 +356,4 @@ carry_each_fd(struct super *s, void (*cb)(int fd))
 	}
 	for (unsigned i = 0; i < s->ledger->child_count; i++)
 		cb(s->children.c[i].control);
-	for (int fd = (int)s->win.first; fd < (int)s->ledger->fd_max; fd++)
-		if (s->ledger->fd[fd].kind != LEDGER_FREE)
-			cb(fd);
 }

@@ -72,6 +72,7 @@ on_tick(void *arg)
 	super_closings(s, now);
 	super_drain_step(s, now);
 	super_watch_step(s, now);
+	super_addresses_step(s, now);
 	super_stop_step(s);
 	super_upgrade_step(s);
 	gauge(s, STAT_POOL_SOCKETS, s->ledger->pool_sockets);
@@ -273,7 +274,10 @@ super_watch(struct super *s)
 
 	(void)signal(SIGPIPE, SIG_IGN);
 	s->loop = loop_new();
-	return s->loop == NULL ? -ENOMEM : loop_signals(s->loop, signos, TP_COUNT(signos), on_signal, s);
+	if (s->loop == NULL)
+		return -ENOMEM;
+	super_addresses_watch(s);
+	return loop_signals(s->loop, signos, TP_COUNT(signos), on_signal, s);
 }
 
 void
@@ -307,6 +311,8 @@ start_children(struct super *s)
 		log_errx("cannot start: no memory or descriptors");
 		return EXIT_INTERNAL;
 	}
+	log_sink_fd(s->log_write);	/* what is said from now on waits for the steward */
+	super_conf_warnings(s);
 	(void)children_row(&s->children, ROLE_STEWARD, 0);
 	(void)children_row(&s->children, ROLE_KEEPER, 0);
 	super_ushers(s, false);
@@ -394,6 +400,8 @@ static int
 finish(struct super *s, int code)
 {
 	log_sink_fd(-1);
+	if (s->phase == SUPER_STARTING && s->log_read > 0)
+		super_print_log(s);
 	if (s->pid_fd >= 0)
 		super_cleanup(s);
 	if (s->daemon_fd >= 0)

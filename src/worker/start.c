@@ -361,7 +361,7 @@ give_up(struct worker *w, int parent)
 		refuse(w, "giving up the user", rc);
 	if ((rc = sandbox_harden(parent)) < 0)
 		refuse(w, "giving up rights", rc);
-	if ((rc = sandbox_landlock()) < 0)
+	if ((rc = sandbox_landlock(-1)) < 0)
 		log_debug("landlock: not available: %s", strerror(-rc));
 	if ((rc = sandbox_seccomp(calls, TP_COUNT(calls))) < 0)
 		refuse(w, "system call filter", rc);

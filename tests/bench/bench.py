@@ -31,6 +31,8 @@ import sys
 import tempfile
 import time
 
+import record
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 SRC = os.path.abspath(os.environ.get("top_srcdir", os.path.join(HERE, "..", "..")))
 BUILD = os.path.abspath(os.environ.get("top_builddir", "."))
@@ -220,7 +222,7 @@ listeners:
   addresses: [ {address} ]
 peers:
   allow_private: [ 127.0.0.0/8, 10.255.83.0/30 ]
-io: {{ engine: {engine} }}
+io: {{ engine: {engine}, cpu_affinity: "{affinity}" }}
 process: {{ workers: {workers} }}
 log: {{ level: warn, target: stderr }}
 # the load is one address: its requests are not to be counted
@@ -229,7 +231,7 @@ limits: {{ challenges_per_prefix: 0, bindings_per_prefix: 0, connections_per_pre
 
 
 class Turnpike(Server):
-    workers, more = 1, ""
+    workers, more, affinity = 1, "", "auto"
 
     def __init__(self, name, cpu, net):
         super().__init__(name, cpu, net)
@@ -240,7 +242,7 @@ class Turnpike(Server):
         config = os.path.join(self.dir, "turnpike.yaml")
         with open(config, "w") as f:
             f.write(CONFIG.format(port=self.port, password=PASSWORD, address=self.net.address, workers=self.workers, more=self.more,
-                                  engine=self.engine))
+                                  engine=self.engine, affinity=self.affinity))
         os.chmod(self.dir, 0o755)
         user = ["--set", "process.user=nobody"] if os.geteuid() == 0 else []
         self.spawn([os.path.join(prog, "turnpiked"), "-f", "--config", config, "--runtime-dir",
@@ -334,84 +336,6 @@ def data_table(servers, rows, title, o, out):
         out("| " + " | ".join(map(str, row)) + " | " + " | ".join(cell(r[s.name]) for s in servers) + " |")
         found[row] = {name: statistics.median(x["server_cpu_us"] for x in steps) for name, steps in r.items() if steps}
     return found
-
-
-PLOT = """set terminal svg size 800,500 dynamic font "sans,13"
-set output "{name}.svg"
-set title "{title}"
-set xlabel "{xlabel}"
-set ylabel "packets per second and core of the server"
-set logscale xy
-set grid
-set key outside right
-set datafile missing "?"
-plot {lines}
-"""
-
-
-def plot(found, net, folder):
-    """Packets per core over flows (a line for each server and R) and over R (server and flows): data, script, and the SVG
-    where gnuplot is there."""
-    os.makedirs(folder, exist_ok=True)
-    groups = {}
-    for (payload, flows, run, direction, mode), values in found.items():
-        for name, us in values.items():
-            if us > 0:
-                key = "%s-%d-%s-%s" % (net, payload, direction, mode)
-                groups.setdefault((key, "flows"), {}).setdefault("%s R=%d" % (name, run), []).append((flows, 1e6 / us))
-                groups.setdefault((key, "run"), {}).setdefault("%s %d flows" % (name, flows), []).append((run, 1e6 / us))
-    for (key, axis), lines in sorted(groups.items()):
-        base = "%s-over-%s" % (key, axis)
-        with open(os.path.join(folder, base + ".dat"), "w") as f:
-            for title, points in lines.items():
-                f.write('"%s"\n%s\n\n\n' % (title, "\n".join("%d %.0f" % p for p in sorted(points))))
-        script = PLOT.format(name=base, title=key.replace("-", ", "), xlabel="flows" if axis == "flows" else
-                             "packets that one flow sends in a row (R)", lines=", ".join(
-                                 '"%s.dat" index %d with linespoints title columnheader(1)' % (base, i) for i in range(len(lines))))
-        with open(os.path.join(folder, base + ".gp"), "w") as f:
-            f.write(script)
-        if shutil.which("gnuplot"):
-            subprocess.run(["gnuplot", base + ".gp"], cwd=folder, check=True)
-    if groups and not shutil.which("gnuplot"):
-        print("no gnuplot: %s has the data and the scripts, no SVG" % folder, file=sys.stderr)
-
-
-def plots_from(files, folder):
-    """The tables of relayed packets in Markdown files, drawn; rows of one net may be spread over several files."""
-    found = {}
-    for path in files:
-        net = names = None
-        with open(path) as f:
-            for line in f:
-                cells = [c.strip() for c in line.strip().strip("|").split("|")]
-                if line.startswith("#"):
-                    net = line.rsplit(",", 1)[1].strip() if "Relayed packets, " in line else None
-                elif net and cells[0] == "payload":
-                    names = cells[5:]
-                elif net and cells[0].isdigit():
-                    row = (int(cells[0]), int(cells[1]), int(cells[2]), cells[3], cells[4])
-                    values = {n: float(c.split()[0]) for n, c in zip(names, cells[5:]) if c != "-"}
-                    found.setdefault(net, {}).setdefault(row, {}).update(values)
-    for net, rows in found.items():
-        plot(rows, net, folder)
-
-
-def workers_table(o, net, out):
-    """One worker and two on the same processors: what the second costs per packet."""
-    cpus = o.workers_cpus
-    servers = []
-    for n in (1, 2):
-        one = make("turnpike", cpus, net)
-        one.workers, one.name = n, "%d worker%s" % (n, "s" if n > 1 else "")
-        servers.append(one)
-    try:
-        for one in servers:
-            one.start()
-        rows = [(120, flows, run, "both", "channels") for flows in (200, 1000) for run in (1, 16)]
-        data_table(servers, rows, "One worker and two, both on processors %s, %s" % (cpus, net.name), o, out)
-    finally:
-        for one in servers:
-            one.stop()
 
 
 def setup_table(servers, o, out):
@@ -571,9 +495,9 @@ def options():
         p.add_argument("--skip-" + part, action="store_true")
     p.add_argument("--server-cpu", default="0")
     p.add_argument("--load-cpu", default="1")
-    p.add_argument("--workers-cpus", default="0,1", help="processors of one and of two workers")
+    p.add_argument("--workers-cpus", default="0,1", help="of the two workers of workers.py")
     p.add_argument("--out", help="Markdown is written here too")
-    p.add_argument("--plots", help="directory for plots")
+    p.add_argument("--plots", help="directory for the charts of record.py")
     p.add_argument("--plots-from", nargs="+", metavar="FILE", help="draw the tables of these files into --plots, measure nothing")
     o = p.parse_args()
     o.pairs = o.pairs or (2 if o.quick else 5)
@@ -592,7 +516,7 @@ def one_net(net, names, o, out):
         if not o.skip_packets:
             found = data_table(servers, matrix(o.quick), "Relayed packets, " + net.name, o, out)
             if o.plots:
-                plot(found, net.name, o.plots)
+                record.draw({net.name: found}, o.plots)
         turn = [s for s in servers if not s.name.startswith("forwarder")]
         if not o.skip_setup and turn and net.name == "lo":
             setup_table(turn, o, out)
@@ -604,7 +528,7 @@ def one_net(net, names, o, out):
 def main():
     o = options()
     if o.plots_from:
-        plots_from(o.plots_from, o.plots or ".")
+        record.draw(record.read(o.plots_from), o.plots or ".")
         return
     lines, nets, extra, loopback = [], [], [], Net("lo")
 
@@ -626,7 +550,8 @@ def main():
         if whole and not o.skip_start:
             start_table(fresh, whole, o, out)
         if tp and not o.skip_workers:
-            workers_table(o, nets[0], out)
+            import workers      # it stands on this file
+            workers.table(argparse.Namespace(pairs=o.pairs, seconds=max(o.seconds, 2), cpus=o.workers_cpus), out)
         if not o.skip_memory:
             memory_table(fresh, whole, o, out)
             if tp:

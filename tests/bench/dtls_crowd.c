@@ -309,14 +309,20 @@ txid_of(uint32_t who, uint8_t id[STUN_TXID])
 }
 
 static void
-ask(struct slot *s)
+send_binding(uint32_t who)
 {
 	uint8_t m[64], id[STUN_TXID];
 	struct stun_out o;
 
-	txid_of(s->who, id);
+	txid_of(who, id);
 	stun_begin(&o, m, sizeof m, STUN_REQUEST, STUN_BINDING, id);
-	seal_to(s->who, SEAL_T_DATA, m, stun_end(&o));
+	seal_to(who, SEAL_T_DATA, m, stun_end(&o));
+}
+
+static void
+ask(struct slot *s)
+{
+	send_binding(s->who);
 	s->stage = ASKS_NOW;
 	s->sent = now_ms();
 	if (++s->tries > TRIES)
@@ -411,6 +417,18 @@ timeouts(void)
 	}
 }
 
+/* Idle associations without an allocation end after ten minutes, and a busy machine needs long for the rest: each is used
+ * every two.  The answers are not waited for. */
+static void
+keep_alive(void)
+{
+	static uint32_t cursor;
+
+	for (uint32_t n = clients / 6000 + 1; n > 0; n--, cursor = (cursor + 1) % clients)
+		if (client[cursor].keys.proto != SEAL_NONE && client[cursor].slot == NONE)
+			send_binding(cursor);
+}
+
 /* All clients, at most so many under way at a time. */
 static void
 everyone(void begin(struct slot *), unsigned most, datagram_h *handle, void late(void))
@@ -426,6 +444,7 @@ everyone(void begin(struct slot *), unsigned most, datagram_h *handle, void late
 		pump(handle, 20);
 		if (now_ms() - looked >= 20) {
 			late();
+			keep_alive();
 			looked = now_ms();
 		}
 	}

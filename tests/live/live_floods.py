@@ -118,7 +118,10 @@ class Floods(unittest.TestCase):
         c.channel_data(0x4000, payload)
         self.assertEqual(p.recv(), (payload, c.relayed))
         p.send(payload[::-1], c.relayed)
-        self.assertEqual(c.data(), (0x4000, payload[::-1]))
+        got = c.data()
+        while got and len(got) == 3 and got[2] is not None:     # that something before was too large
+            got = c.data()
+        self.assertEqual(got, (0x4000, payload[::-1]))
 
     def hold(self, d, first, count, data, held):
         """Connections of many addresses, all of which send `data` and then nothing."""
