@@ -165,6 +165,7 @@ feed(struct hs *h, const uint8_t *p, size_t n)
 	ERR_clear_error();
 	if (hs_judge(h, SSL_do_handshake(h->ssl)))
 		return true;
+	CRASH_POINT("usher:fed");
 	h->in = NULL;
 	if (!h->swallow)
 		dgram_reply(h);

@@ -88,6 +88,7 @@ hs_new(struct usher *u, const struct hs_who *who, bool dtls, int fd)
 	u->swollen |= u->table.line[HS_HALF].count >= CROWD;
 	usher_hurry(u);
 	hs_gauges(u);
+	CRASH_POINT("usher:begun");
 	return h;
 }
 
@@ -261,6 +262,7 @@ hs_finish(struct hs *h)
 	table_untaken(&u->table, h);
 	h->until = clock_ms() + UNTAKEN_MS;
 	hs_gauges(u);
+	CRASH_POINT("usher:finished");
 	hs_offer(h);
 }
 
@@ -269,6 +271,7 @@ hs_offer(struct hs *h)
 {
 	h->wake = clock_ms() + RESEND_MS;
 	(void)ipc_send(h->u->proc.start.peer_fd[h->who.worker], h->done, -1);
+	CRASH_POINT("usher:offered");
 }
 
 void
@@ -276,6 +279,7 @@ hs_ack(struct usher *u, const struct hs_who *who)
 {
 	struct hs *h = table_find(&u->table, who);
 
+	CRASH_POINT("usher:acked");
 	if (h != NULL && h->state == HS_UNTAKEN && h->who.number == who->number)
 		hs_free(h);
 }

@@ -131,6 +131,7 @@ step(struct hs *h)
 	ERR_clear_error();
 	if (hs_judge(h, SSL_do_handshake(h->ssl)))
 		return;
+	CRASH_POINT("usher:stepped");
 	if (stream_flush(h) < 0)
 		hs_fail(h, HS_R_CLOSED);
 	else

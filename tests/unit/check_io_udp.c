@@ -222,6 +222,22 @@ START_TEST(test_arena)
 	ck_assert_int_eq(udp_recv_one(fd, arena, &one), -ENOBUFS);
 	udp_arena_reset(arena);
 	ck_assert_int_eq(udp_recv_one(fd, arena, &one), 0);
+	/* Pages of a burst go back, and the arena serves as before. */
+	uint8_t *kept = udp_arena_take(arena, 1000);
+	ck_assert_ptr_nonnull(kept);
+	memset(kept, 0x5A, 1000);
+	udp_arena_reset(arena);
+	udp_arena_rest(arena);
+	for (unsigned i = 0; i < 1000; i++)
+		ck_assert_uint_eq(kept[i], 0);
+	ck_assert_ptr_eq(udp_arena_take(arena, 1000), kept);
+	memset(kept, 0x5A, 1000);
+	udp_arena_reset(arena);
+	udp_arena_rest(arena);		/* little was in it: nothing to give back */
+	ck_assert_uint_eq(kept[999], 0x5A);
+	ck_assert_int_eq(sendto(from, big, 100, 0, (struct sockaddr *)&ss, len), 100);
+	ck_assert_int_eq(e->rx(fd, arena, a, 40, &counts), 1);
+	ck_assert_mem_eq(a[0].p, big, 100);
 	udp_arena_free(arena);
 	close(from);
 	close(fd);
