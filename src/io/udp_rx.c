@@ -21,6 +21,19 @@ udp_batch_bucket(unsigned n)
 	return b;
 }
 
+void
+udp_count_segments(struct udp_counts *c, const struct udp_pkt *pkt)
+{
+	unsigned n = 1;
+
+	if (pkt->seg > 0) {
+		n = (pkt->len + pkt->seg - 1u) / pkt->seg;
+		c->gro_receives++;
+		c->gro_segments += n;
+	}
+	c->gro_batch[udp_batch_bucket(n)]++;
+}
+
 struct udp_arena *
 udp_arena_new(size_t relay_bytes)
 {
@@ -57,11 +70,25 @@ udp_arena_free(struct udp_arena *a)
 	free(a);
 }
 
+/* A page for each of a few slots, and one maximal datagram of a relay socket, are always in use. */
+#define NARROW_SLOTS 16u
+#define NARROW_RELAY (1u << 17)
+
 void
 udp_arena_reset(struct udp_arena *a)
 {
+	a->wide |= a->merged > 0 || a->slots_used > NARROW_SLOTS || a->relay_at > (size_t)UDP_BATCH * SLOT_STRIDE + NARROW_RELAY;
 	a->slots_used = a->merged = 0;
 	a->relay_at = (size_t)UDP_BATCH * SLOT_STRIDE;
+}
+
+void
+udp_arena_rest(struct udp_arena *a)
+{
+	assert(a->slots_used == 0);
+	if (a->wide)
+		(void)madvise(a->base, a->size, MADV_DONTNEED);
+	a->wide = false;
 }
 
 uint8_t *
@@ -108,11 +135,8 @@ told_slot(struct udp_arena *a, unsigned i, size_t len, struct udp_pkt *pkt, stru
 {
 	told(pkt, &a->mm[i].msg_hdr, &a->name[i], len);
 	pkt->p = arena_slot(a, i);
-	if (pkt->seg > 0) {
-		a->merged++;
-		c->gro_receives++;
-		c->gro_segments += (pkt->len + pkt->seg - 1u) / pkt->seg;
-	}
+	a->merged += pkt->seg > 0;
+	udp_count_segments(c, pkt);
 }
 
 static void

@@ -20,12 +20,19 @@ EXTRA_DIST += %D%/bench.py
 BENCH_FLAGS = --quick
 bench: all
 	$(AM_TESTS_ENVIRONMENT) $(PYTHON3) $(srcdir)/%D%/bench.py $(BENCH_FLAGS)
+# what its runs found (--out FILE.md), into doc/performance.md and doc/plots
+EXTRA_DIST += %D%/record.py %D%/workers.py
+bench-record:
+	$(AM_TESTS_ENVIRONMENT) $(PYTHON3) $(srcdir)/%D%/record.py $(RUNS)
+bench-workers: all
+	$(AM_TESTS_ENVIRONMENT) $(PYTHON3) $(srcdir)/%D%/workers.py $(WORKERS_FLAGS)
 EXTRA_DIST += %D%/survival.py
 bench-survival: all
 	$(AM_TESTS_ENVIRONMENT) $(PYTHON3) $(srcdir)/%D%/survival.py $(SURVIVAL_FLAGS)
 EXTRA_DIST += %D%/secure.py
 bench-secure: all
 	$(AM_TESTS_ENVIRONMENT) $(PYTHON3) $(srcdir)/%D%/secure.py $(SECURE_FLAGS)
+.PHONY: bench bench-record bench-workers bench-survival bench-secure
 EXTRA_DIST += %D%/dtls.py
 bench-dtls: all
 	$(AM_TESTS_ENVIRONMENT) $(PYTHON3) $(srcdir)/%D%/dtls.py $(DTLS_FLAGS)
@@ -49,3 +56,6 @@ noinst_PROGRAMS += %D%/bench_path
 %C%_bench_path_CFLAGS = $(AM_CFLAGS) $(SODIUM_CFLAGS)
 %C%_bench_path_LDADD = src/turn/libtp_turn.a src/auth/libtp_auth.a src/state/libtp_state.a src/shm/libtp_shm.a \
 	src/stun/libtp_stun.a src/base/libtp_base.a $(SODIUM_LIBS) $(CRYPTO_LIBS)
+noinst_PROGRAMS += %D%/bench_raw
+%C%_bench_raw_SOURCES = %D%/bench_raw.c
+%C%_bench_raw_LDADD = src/io/libtp_io.a src/base/libtp_base.a $(SODIUM_LIBS)

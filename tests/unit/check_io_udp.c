@@ -222,6 +222,22 @@ START_TEST(test_arena)
 	ck_assert_int_eq(udp_recv_one(fd, arena, &one), -ENOBUFS);
 	udp_arena_reset(arena);
 	ck_assert_int_eq(udp_recv_one(fd, arena, &one), 0);
+	/* Pages of a burst go back, and the arena serves as before. */
+	uint8_t *kept = udp_arena_take(arena, 1000);
+	ck_assert_ptr_nonnull(kept);
+	memset(kept, 0x5A, 1000);
+	udp_arena_reset(arena);
+	udp_arena_rest(arena);
+	for (unsigned i = 0; i < 1000; i++)
+		ck_assert_uint_eq(kept[i], 0);
+	ck_assert_ptr_eq(udp_arena_take(arena, 1000), kept);
+	memset(kept, 0x5A, 1000);
+	udp_arena_reset(arena);
+	udp_arena_rest(arena);		/* little was in it: nothing to give back */
+	ck_assert_uint_eq(kept[999], 0x5A);
+	ck_assert_int_eq(sendto(from, big, 100, 0, (struct sockaddr *)&ss, len), 100);
+	ck_assert_int_eq(e->rx(fd, arena, a, 40, &counts), 1);
+	ck_assert_mem_eq(a[0].p, big, 100);
 	udp_arena_free(arena);
 	close(from);
 	close(fd);
@@ -396,6 +412,39 @@ START_TEST(test_change_of_engine)
 }
 END_TEST
 
+/* Merged receives: as many as may fill their slots, then the arena has to be emptied. */
+START_TEST(test_merged_bound)
+{
+	struct addr self[20], to;
+	int fd[20], sink = open_socket(&to);
+	struct udp_ring *r = udp_ring_new(40);
+	struct udp_arena *arena = udp_arena_new(1u << 18);
+	struct udp_pkt pkt[UDP_BATCH];
+	uint8_t bytes[100] = { 0 };
+
+	memset(&counts, 0, sizeof counts);
+	ck_assert_int_eq(udp_engine_gso.listener(sink), 0);
+	for (unsigned i = 0; i < 20; i++) {
+		fd[i] = open_socket(&self[i]);
+		for (unsigned k = 0; k < 2; k++)
+			ck_assert(udp_ring_put(r, fd[i], &to, bytes + k * 50, 50));
+	}
+	udp_engine_gso.flush(r, NULL, NULL, &counts);
+	ck_assert_uint_eq(counts.gso_sends, 20);
+	ck_assert_int_eq(udp_engine_gso.rx(sink, arena, pkt, UDP_BATCH, &counts), 16);
+	ck_assert_int_eq(udp_engine_gso.rx(sink, arena, pkt, UDP_BATCH, &counts), -ENOBUFS);
+	udp_arena_reset(arena);
+	ck_assert_int_eq(udp_engine_gso.rx(sink, arena, pkt, UDP_BATCH, &counts), 4);
+	ck_assert_uint_eq(counts.gro_receives, 20);
+	ck_assert_uint_eq(counts.gro_segments, 40);
+	udp_ring_free(r);
+	udp_arena_free(arena);
+	for (unsigned i = 0; i < 20; i++)
+		close(fd[i]);
+	close(sink);
+}
+END_TEST
+
 START_TEST(test_df)
 {
 	struct addr self, to;
@@ -427,6 +476,7 @@ suite_udp(void)
 	tcase_add_loop_test(t, test_no_gso, 0, (int)TP_COUNT(engines));
 	tcase_add_loop_test(t, test_merged_relay, 0, (int)TP_COUNT(engines));
 	tcase_add_loop_test(t, test_change_of_engine, 0, (int)TP_COUNT(engines));
+	tcase_add_test(t, test_merged_bound);
 	tcase_add_test(t, test_df);
 	suite_add_tcase(s, t);
 	return s;
