@@ -11,8 +11,8 @@
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
-#include <sys/mman.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "tp/shm.h"

@@ -19,8 +19,8 @@ TP_LIVE += %D%/live_tls.py
 TP_LIVE += %D%/live_doctor.py
 TP_LIVE += %D%/live_floods.py
 TP_LIVE += %D%/live_dtls.py
-TP_LIVE += %D%/live_kills.py
 TP_LIVE += %D%/live_soak.py
+TP_LIVE += %D%/live_kills.py
 TESTS += $(TP_LIVE)
 # The long versions: a death at each marked point 100 times and 10,000 at random, thousands of kills of the daemon's
 # workers, as many allocations as the descriptor limit allows, the model, ten minutes of load with churn
