@@ -15,6 +15,8 @@ import daemon                    # noqa: E402
 import turnclient as tc          # noqa: E402
 
 CHANNEL = 0x4000
+RENEW = 60              # seconds: permissions last 300, allocations and channels 600
+BOUND, REFRESHED, NOT_BOUND, NOT_REFRESHED = 0x0109, 0x0104, 0x0119, 0x0114
 WAIT = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
@@ -46,12 +48,32 @@ class Flow:
         self.asked = self.latest = self.sent = 0        # latest: the highest answered request + 1
         self.answered, self.heard, self.echoed = Seen(), Seen(), Seen()
         self.mark, self.shape, self.error = None, None, None
+        self.renewed = time.monotonic()
         self.resting = False            # asks for nothing new until all others have their answer, too
 
     def request(self):
         raw = tc.build(tc.BINDING, tc.REQUEST, struct.pack("!III", 7, self.number, self.asked))
         self.asked += 1
         return raw
+
+    def renewal(self):
+        """Now and then: the requests that keep permission, channel and allocation."""
+        if time.monotonic() - self.renewed < RENEW:
+            return []
+        self.renewed = time.monotonic()
+        out = []
+        for method, attrs in ((tc.CHANNEL_BIND, lambda t: tc.attr("CHANNEL_NUMBER", struct.pack("!HH", CHANNEL, 0)) + tc.attr(
+                "XOR_PEER_ADDRESS", tc.xor_address(self.p.addr, t))), (tc.REFRESH, lambda t: b"")):
+            txid = os.urandom(12)
+            out.append(tc.build(method, tc.REQUEST, txid, attrs(txid) + self.c.auth_attrs(), self.c.key))
+        return out
+
+    def check_renewal(self, kind, raw):
+        if kind in (NOT_BOUND, NOT_REFRESHED):
+            m = tc.Message(raw)
+            if m.code != 438:
+                raise ValueError("not renewed: %s" % m.code)
+            self.c.nonce, self.renewed = m.get("NONCE"), 0.0
 
     def payload(self):
         n = self.rnd.choice((0, 3, 60, 200, 1100))
@@ -108,7 +130,7 @@ class StreamFlow(Flow):
     def go_on(self):
         while not self.resting and self.asked - self.latest < self.window and len(self.out) < 4096:
             data = self.payload()
-            self.out += struct.pack("!HH", CHANNEL, len(data)) + data + b"\0" * (-len(data) % 4) + self.request()
+            self.out += b"".join(self.renewal()) + struct.pack("!HH", CHANNEL, len(data)) + data + b"\0" * (-len(data) % 4) + self.request()
         self.write()
 
     def write(self):
@@ -152,7 +174,7 @@ class StreamFlow(Flow):
         while len(self.buffer) - at >= 4:
             kind, n = struct.unpack_from("!HH", self.buffer, at)
             size = 20 + n if kind < 0x4000 else 4 + n + (-n % 4)
-            if kind not in (0x0101, CHANNEL):
+            if kind not in (0x0101, CHANNEL, BOUND, REFRESHED, NOT_BOUND, NOT_REFRESHED):
                 raise ValueError("out of step: " + self.buffer[at:at + 16].hex())
             if len(self.buffer) - at < size:
                 break
@@ -166,6 +188,8 @@ class StreamFlow(Flow):
             want = self.latest
             if self.check_answer(raw) != want:
                 raise ValueError("an answer comes before number %d" % want)
+        elif kind != CHANNEL:
+            self.check_renewal(kind, raw)
         else:
             self.check_data(raw[4:4 + n], self.echoed, "the client")
 
@@ -186,7 +210,7 @@ class DtlsFlow(Flow):
     def emit(self):
         self.under_way.add(self.asked)
         data = self.payload()
-        for text in (struct.pack("!HH", CHANNEL, len(data)) + data, self.request()):
+        for text in (*self.renewal(), struct.pack("!HH", CHANNEL, len(data)) + data, self.request()):
             record = self.c.dtls.seal(text)
             self.c.datagram(record)
             if self.rnd.random() < 0.06:
@@ -228,6 +252,8 @@ class DtlsFlow(Flow):
             self.under_way.discard(self.check_answer(text))
         elif kind == CHANNEL and len(text) == 4 + n:
             self.check_data(text[4:], self.echoed, "the client")
+        elif kind in (BOUND, REFRESHED, NOT_BOUND, NOT_REFRESHED) and len(text) == 20 + n:
+            self.check_renewal(kind, text)
         else:
             raise ValueError("neither answer nor data: " + text[:16].hex())
 
