@@ -352,8 +352,7 @@ class Survival(unittest.TestCase):
             load = Load(d, flows=200, rate=2000, linger=0.5)
             pid = random.choice(list(d.children("worker")))
             os.kill(pid, signal.SIGSTOP)
-            wait_for("the hung worker is replaced", lambda: pid not in d.children("worker") and
-                     len(d.children("worker")) == 2 and d.ready())
+            wait_for("the hung worker is replaced", lambda: d.replaced("worker", [pid], 2) and d.ready())
             self.check(d, load.finish(), flows=200)
             self.assertIn("no heartbeat", d.text())
             self.assertNotIn("poison", d.text())
