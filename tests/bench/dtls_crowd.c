@@ -39,6 +39,7 @@
 #define ASKS	 256			/* Bindings under way */
 #define ASK_MS	 1000			/* until one is sent again */
 #define TRIES	 60
+#define KEEP_MS	 180000			/* in which each session is used */
 #define SHAKE_MS 20000			/* until a handshake begins anew */
 #define MTU	 1400
 #define NONE	 UINT32_MAX
@@ -445,13 +446,16 @@ timeouts(void)
 }
 
 /* Idle associations without an allocation end after ten minutes, and a busy machine needs long for the rest: each is used
- * every two.  The answers are not waited for. */
+ * now and then.  The answers are not waited for. */
 static void
 keep_alive(void)
 {
 	static uint32_t cursor;
+	static uint64_t begun, done;
 
-	for (uint32_t n = clients / 6000 + 1; n > 0; n--, cursor = (cursor + 1) % clients)
+	if (begun == 0)
+		begun = now_ms();
+	for (uint64_t due = (now_ms() - begun) * clients / KEEP_MS; done < due; done++, cursor = (cursor + 1) % clients)
 		if (client[cursor].keys.proto != SEAL_NONE && client[cursor].slot == NONE)
 			send_binding(cursor);
 }
