@@ -365,11 +365,7 @@ class Dtls(unittest.TestCase):
         daemon.certificate(d.dir)
 
         def memory():
-            total = 0
-            for pid in [d.process.pid, *d.children()]:
-                with open("/proc/%d/smaps_rollup" % pid) as f:
-                    total += sum(int(x.split()[1]) for x in f if x.startswith("Pss:"))
-            return total
+            return daemon.memory([d.process.pid, *d.children()]) >> 10
 
         def newcomer():
             for _ in range(12):         # one that is too slow is displaced, too, and tries again
