@@ -144,6 +144,9 @@ struct shard_adopted shard_adopt(struct shard *s, tp_ms now, shard_dropped_h *dr
 int  shard_keys_check(const void *keys);
 
 uint32_t shard_live(const struct shard *s);
+/* Packets received for this shard, whoever owned it.  The writer adds, once a wake-up. */
+void shard_packets_add(struct shard *s, uint64_t n);
+uint64_t shard_packets(const struct shard *s);
 uint32_t shard_high(const struct shard *s);	/* slots ever used: iterate below it */
 /* Reader (another process): a consistent copy of a live slot, or false. */
 bool session_read(const struct shard *s, uint32_t slot, struct session *copy);

@@ -3,92 +3,40 @@
 #include "config.h"
 
 #include <errno.h>
-#include <stdlib.h>
-#include <sysexits.h>
-#include <unistd.h>
 
 #include "load_int.h"
 
-#define READS 16			/* datagrams of one flow before the next one's turn */
-
-/* A record that the kernel refuses is a lost datagram; dtls_run() looks at c->error. */
+/* A record of a run waits for the others of it; one that the kernel refuses is a lost datagram. */
 static void
 out(void *arg, const uint8_t *p, size_t n)
 {
 	struct conn *c = arg;
 
+	if (c->running)
+		tx_record(c->w, c->w->records, c->f->fd, c->f, UP, p, n);
 	/* The second try is for an ICMP error of an earlier packet, which is told in place of a send. */
-	c->error = send(c->f->fd, p, n, MSG_DONTWAIT) >= 0 || send(c->f->fd, p, n, MSG_DONTWAIT) >= 0 ? 0 : errno;
+	else if (send(c->f->fd, p, n, MSG_DONTWAIT) < 0)
+		(void)send(c->f->fd, p, n, MSG_DONTWAIT);
 }
 
-static void
-dtls_drop(struct flow *f, bool goodbye)
+static int
+dtls_open(struct worker *w, struct flow *f)
 {
-	if (f->conn != NULL) {
-		secure_free(f->conn->secure, goodbye);
-		free(f->conn);
-		f->conn = NULL;
-	}
-	if (f->fd >= 0)
-		close(f->fd);
-	f->fd = -1;
+	int r = udp_socket(w, f, !w->o->no_gro);
+
+	if (r != 0)
+		return r;
+	if (w->records == NULL)
+		w->records = tx_new_records(!w->o->no_gso);
+	(void)secure_handshake(conn_new(w, f, out)->secure);	/* ClientHello; it cannot fail yet */
+	return 1;
 }
 
 static void
 dtls_close(struct worker *w, struct flow *f)
 {
 	(void)w;
-	dtls_drop(f, true);
-}
-
-static void
-lost(struct worker *w, struct flow *f, uint16_t error, const char *why, uint64_t now)
-{
-	worker_why(w, why);
-	dtls_drop(f, false);
-	ctl_closed(w, f, error, now);
-}
-
-/* False: this association is no more. */
-static bool
-handshake(struct worker *w, struct flow *f, uint64_t now)
-{
-	struct conn *c = f->conn;
-	uint32_t life = f->life;
-	char text[128];
-	int r = secure_handshake(c->secure);
-
-	if (r < 0) {
-		secure_reason(c->secure, text, sizeof text);
-		lost(w, f, ERROR_HANDSHAKE, text, now);
-		return false;
-	}
-	if (r == 0)
-		return true;
-	c->secured = true;
-	if (w->cipher[0] == '\0')
-		secure_describe(c->secure, w->cipher, sizeof w->cipher);
-	ctl_connected(w, f, now);
-	return f->life == life && f->conn != NULL;
-}
-
-static int
-dtls_open(struct worker *w, struct flow *f)
-{
-	int r = udp_socket(w, f, false);
-	struct conn *c;
-
-	if (r != 0)
-		return r;
-	c = f->conn = calloc(1, sizeof *c);
-	if (c == NULL)
-		fatal(EX_OSERR, "load: no memory");
-	c->w = w;
-	c->f = f;
-	f->life++;
-	c->secure = secure_new(w->env, out, c);
-	(void)secure_handshake(c->secure);	/* ClientHello; it cannot fail yet */
-	return 1;
+	conn_drop(f, true);
 }
 
 static void
@@ -99,53 +47,44 @@ dtls_tick(struct worker *w, struct flow *f)
 		secure_tick(f->conn->secure);
 }
 
+/* What was in one record.  False: this association is no more. */
 static bool
-datagram(struct worker *w, struct flow *f, const uint8_t *p, size_t n, uint64_t now, unsigned *count)
+plain(struct worker *w, struct flow *f, const uint8_t *p, size_t n, uint64_t now, unsigned *count)
 {
 	uint32_t life = f->life;
-	ssize_t k;
 
-	secure_in(f->conn->secure, p, n);
-	if (!f->conn->secured) {
-		++*count;
-		if (!handshake(w, f, now))
-			return false;
-		if (!f->conn->secured)
-			return true;
-	}
-	while ((k = secure_read(f->conn->secure, w->plain, STREAM_READ)) > 0) {
-		flow_input(w, f, w->plain, (size_t)k, now);
-		++*count;
-		if (f->life != life || f->conn == NULL)
-			return false;
-	}
-	if (k < 0)
-		lost(w, f, ERROR_CLOSED, k == -EPIPE ? "DTLS: closed by the server" : "DTLS: alert", now);
-	return k == 0;
+	flow_input(w, f, p, n, now);
+	++*count;
+	return f->life == life && f->conn != NULL;
 }
 
+struct reading { struct flow *f; uint32_t life; unsigned count; };
+
+static void
+datagram(struct worker *w, void *arg, const struct addr *from, const uint8_t *p, size_t n, uint64_t now)
+{
+	struct reading *r = arg;
+
+	(void)from;
+	if (r->f->life == r->life && r->f->conn != NULL)
+		(void)conn_sealed(w, r->f, p, n, now, &r->count, plain);
+}
+
+/* Errors are ICMP's word about earlier packets, and not looked at: the server may be back in a moment. */
 static unsigned
 dtls_receive(struct worker *w, struct flow *f, uint64_t now)
 {
-	unsigned count = 0;
+	struct reading r = { .f = f, .life = f->life };
 
-	for (unsigned i = 0; i < READS; i++) {
-		ssize_t n = recv(f->fd, w->wire, STREAM_READ, MSG_DONTWAIT);
-
-		/* Errors are ICMP's word about earlier packets: the server may be back in a moment. */
-		if (n < 0 || !datagram(w, f, w->wire, (size_t)n, now, &count))
-			break;
-	}
-	return count;
+	(void)rx_read(w, f->fd, udp_reads(w), false, datagram, &r, now);
+	return r.count;
 }
 
 static int
 dtls_control(struct worker *w, struct flow *f, const uint8_t *p, size_t n)
 {
 	(void)w;
-	if (f->conn == NULL)
-		return -ENOTCONN;
-	return secure_write(f->conn->secure, p, n);
+	return f->conn != NULL ? secure_write(f->conn->secure, p, n) : -ENOTCONN;
 }
 
 static void
@@ -159,17 +98,18 @@ dtls_run(struct worker *w, struct flow *f, unsigned count, uint64_t now)
 		return;
 	}
 	p = tx_stamp(w, w->tx[UP], f, UP, count, now, &wire);
-	for (unsigned i = 0; i < count; i++) {
-		int r = secure_write(f->conn->secure, p + i * wire, wire);
-
-		tx_account(w, f, UP, 1, r == 0 && f->conn->error == 0);
-	}
+	f->conn->running = true;
+	for (unsigned i = 0; i < count; i++)
+		if (secure_write(f->conn->secure, p + i * wire, wire) != 0)
+			tx_account(w, f, UP, 1, false);
+	f->conn->running = false;
 }
 
 static void
 dtls_flush(struct worker *w)
 {
-	(void)w;
+	if (w->records != NULL)
+		tx_flush(w, w->records);
 }
 
 const struct transport transport_dtls = {

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <netdb.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sysexits.h>
@@ -30,7 +31,7 @@ static const char help[] =
 "  -n, --allocations N      allocations, one client socket each (1); connect: connections at once\n"
 "      --setup-window N     set-ups under way at once (64)\n"
 "      --lifetime SECONDS   lifetime to ask for (600)\n"
-"      --peer ADDRESS       local address of the built-in peer (the one used towards the server)\n"
+"      --peer ADDRESS       local address of the built-in peer (the one used towards the server); host: (127.0.0.1)\n"
 "      --peers N            peer sockets (1 a thread)\n"
 "  -t, --threads N          threads, each with its share of the flows (1)\n"
 "traffic:\n"
@@ -39,7 +40,8 @@ static const char help[] =
 "  -R, --run N              packets that one flow sends in a row (1)\n"
 "  -d, --direction WHICH    up, down, both, echo (up; hold: both)\n"
 "      --window N           closed loop: packets under way over all flows (128)\n"
-"  -r, --rate PPS           open loop: packets a second over all flows and directions (hold: 10 a flow and direction)\n"
+"  -r, --rate PPS           open loop: packets a second over all flows and directions (hold: 10 a flow and direction);\n"
+"                           setup, connect: begun a second (as fast as it goes)\n"
 "      --ladder A:B:STEP    open loop at A, A+STEP ... B: the highest rate with less than 0.1 % loss\n"
 "  -s, --seconds S          length of each measured step (10)\n"
 "      --warmup S           unmeasured beginning (1; hold: 0)\n"
@@ -80,7 +82,7 @@ real(const char *name, const char *text, double min, double max)
 	errno = 0;
 	v = strtod(text, &end);
 	if (end == text || *end != '\0' || errno != 0 || !(v >= min && v <= max))
-		usage("--%s: %s: not a number from %g to %g", name, text, min, max);
+		usage("--%s: %s: not a number from %.10g to %.10g", name, text, min, max);
 	return v;
 }
 
@@ -125,6 +127,8 @@ server(struct load_options *o, const char *in)
 		freeaddrinfo(found);
 		if (r != 0)
 			usage("--server: %s: no address", in);
+		if (colon != NULL && (out->port == 0 || strtoul(colon + 1, NULL, 10) != out->port))
+			usage("--server: %s: not a port from 1 to 65535", in);
 		if (o->server_name[0] == '\0')
 			text("server", o->server_name, host);
 	}
@@ -139,6 +143,8 @@ pids(struct load_options *o, const char *name, const char *in)
 		if (o->pid_count == LOAD_PIDS_MAX)
 			usage("--%s: more than %d", name, LOAD_PIDS_MAX);
 		o->pids[o->pid_count++] = (int)whole(name, p, 1, 1u << 30);
+		if (kill(o->pids[o->pid_count - 1], 0) != 0 && errno == ESRCH)
+			usage("--%s: %s: no such process", name, p);
 	}
 	free(copy);
 }

@@ -76,6 +76,7 @@ worker_fini(struct worker *w)
 		peer_close(w);
 	tx_free(w->tx[UP]);
 	tx_free(w->tx[DOWN]);
+	tx_free(w->records);
 	rx_free(w->rx);
 	free(w->wire);
 	free(w->plain);
@@ -278,18 +279,32 @@ worker_teardown(struct worker *w)
 	}
 }
 
+/* Set-ups that may have begun by now. */
+static uint64_t
+rounds_due(const struct worker *w, uint64_t began)
+{
+	uint64_t most = w->rounds_max != 0 ? w->rounds_max : UINT64_MAX, earned;
+
+	if (w->o->rate <= 0)
+		return most;
+	earned = 1 + (uint64_t)((double)(now_ns() - began) * w->o->rate / w->o->threads / 1e9);
+	return earned < most ? earned : most;
+}
+
 /* Set-up and connect mode: each flow ends as soon as it is ready and begins anew from another port. */
 void
 worker_rounds(struct worker *w)
 {
-	uint64_t end = now_ns() + (uint64_t)(w->o->seconds * 1e9);
+	uint64_t began = now_ns(), end = began + (uint64_t)(w->o->seconds * 1e9);
 
 	w->recycle = true;
 	while ((now_ns() < end && !stopping(w)) || w->outstanding > 0) {
+		uint64_t due = rounds_due(w, began);
+
 		for (unsigned i = 0; i < w->n && now_ns() < end && !stopping(w); i++) {
 			struct flow *f = &w->flows[i];
 
-			if (ctl_waiting(f) || (w->rounds_max != 0 && w->rounds >= w->rounds_max))
+			if (ctl_waiting(f) || w->rounds >= due)
 				continue;
 			w->transport->close(w, f);
 			w->rounds++;

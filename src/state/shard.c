@@ -207,6 +207,20 @@ shard_live(const struct shard *s)
 	return atomic_load_explicit(&s->head->live, memory_order_relaxed);
 }
 
+void
+shard_packets_add(struct shard *s, uint64_t n)
+{
+	uint64_t sum = atomic_load_explicit(&s->head->packets, memory_order_relaxed) + n;
+
+	atomic_store_explicit(&s->head->packets, sum, memory_order_relaxed);
+}
+
+uint64_t
+shard_packets(const struct shard *s)
+{
+	return atomic_load_explicit(&s->head->packets, memory_order_relaxed);
+}
+
 uint32_t
 shard_high(const struct shard *s)
 {

@@ -92,6 +92,8 @@ struct shard_head {
 	uint32_t conn_free;		/* first free one + 1 */
 	_Atomic uint32_t ring_bump;
 	uint32_t ring_free;		/* first free ring + 1 */
+	/* Not needed to go on: a shard that began before there was this has 0. */
+	_Alignas(64) _Atomic uint64_t packets;	/* received */
 };
 _Static_assert(sizeof(struct shard_head) <= PAGE, "the header is one page");
 

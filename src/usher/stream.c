@@ -131,10 +131,11 @@ step(struct hs *h)
 	ERR_clear_error();
 	if (hs_judge(h, SSL_do_handshake(h->ssl)))
 		return;
+	CRASH_POINT("usher:stepped");
 	if (stream_flush(h) < 0)
 		hs_fail(h, HS_R_CLOSED);
 	else
-		loop_mod(h->u->loop, h->fd, h->out.len > 0 ? EPOLLIN | EPOLLOUT : EPOLLIN);
+		loop_mod(h->u->proc.loop, h->fd, h->out.len > 0 ? EPOLLIN | EPOLLOUT : EPOLLIN);
 }
 
 static void
@@ -161,7 +162,7 @@ stream_start(struct usher *u, const struct hs_who *who, int fd)
 	if (h == NULL)
 		return;
 	bio = BIO_new(u->stream_bio);
-	if (bio == NULL || loop_add(u->loop, fd, EPOLLIN, on_socket, h) < 0) {
+	if (bio == NULL || loop_add(u->proc.loop, fd, EPOLLIN, on_socket, h) < 0) {
 		BIO_free(bio);
 		hs_fail(h, HS_R_INTERNAL);
 		return;

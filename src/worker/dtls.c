@@ -115,6 +115,7 @@ pass_on(struct worker *w, const struct lane *l, unsigned row, const struct addr 
 	    w->turn.now) ||
 	    w->start.usher_count == 0 || ipc_send(w->start.usher_fd[shake_usher(w, from)], &m, -1) < 0)
 		stat_drop(w->stat, DROP_DTLS_BUSY);
+	CRASH_POINT("dtls:passed");
 }
 
 static void

@@ -102,6 +102,7 @@ publish_tx(struct worker *w, const struct udp_counts *now, struct udp_counts *se
 		w->stat->drop[DROP_SEND_FULL] += again;
 	}
 	publish_batches(w->stat->tx_batch, now->tx_batch, seen->tx_batch);
+	publish_batches(w->stat->gso_batch, now->gso_batch, seen->gso_batch);
 	*seen = *now;
 }
 
@@ -121,6 +122,7 @@ publish(struct worker *w)
 	stat_add(w->stat, STAT_RX_MERGED, w->rx.gro_receives - w->seen_rx.gro_receives);
 	stat_add(w->stat, STAT_RX_SEGMENTS, w->rx.gro_segments - w->seen_rx.gro_segments);
 	publish_batches(w->stat->rx_batch, w->rx.rx_batch, w->seen_rx.rx_batch);
+	publish_batches(w->stat->gro_batch, w->rx.gro_batch, w->seen_rx.gro_batch);
 	w->seen_rx = w->rx;
 }
 
@@ -370,8 +372,8 @@ client_input(struct worker *w, struct lane *l, unsigned row, const struct addr *
 
 /* ---- from clients ------------------------------------------------------------------------------------ */
 
-static void
-drain_errors(struct worker *w, int fd)
+void
+path_drain_errors(struct worker *w, int fd)
 {
 	struct udp_icmp icmp;
 
@@ -424,7 +426,7 @@ path_listener(struct worker *w, struct lane *l, unsigned row, uint32_t events)
 	}
 	int fd = l->listener[row];
 	if ((events & EPOLLERR) != 0)
-		drain_errors(w, fd);
+		path_drain_errors(w, fd);
 	int n = w->engine->rx(fd, w->arena, w->pkt, UDP_BATCH, &w->rx);
 	if (n == -ENOBUFS) {
 		path_flush(w);
@@ -525,9 +527,12 @@ path_relay(struct worker *w, struct lane *l, uint64_t tag, uint32_t events)
 		if (rc == 0)
 			break;
 		got += rc > 0 && k.seg > 0 ? 2 : 1;
-		if (rc < 0)
+		if (rc < 0) {
 			in_error = true;	/* a pending ICMP error stands before the datagrams */
-		else if (k.seg > 0)
+			continue;
+		}
+		udp_count_segments(&w->rx, &k);
+		if (k.seg > 0)
 			peer_merged(w, l, ref, which, &k);
 		else
 			peer_input(w, l, ref, which, &k.from, k.p, k.len);

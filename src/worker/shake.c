@@ -45,8 +45,10 @@ shake_begin(struct worker *w, struct lane *l, struct conn *c)
 	conn_publish(c, CONN_SHAKING);
 	c->armed = 0;
 	(void)stream_arm(w, l, c);
-	if (w->start.usher_count > 0 && ipc_send(w->start.usher_fd[shake_usher(w, &c->client)], &m, c->fd) == 0)
+	if (w->start.usher_count > 0 && ipc_send(w->start.usher_fd[shake_usher(w, &c->client)], &m, c->fd) == 0) {
+		CRASH_POINT("shake:handed");
 		return true;
+	}
 	stat_drop(w->stat, DROP_STREAM_ROOM);
 	stream_close(w, l, c);
 	return false;
@@ -91,6 +93,7 @@ publish(struct worker *w, struct lane *l, struct conn *c, const struct msg_hs_do
 		if (s.keys.proto == SEAL_TLS13)
 			*conn_traffic(l, c) = s.secrets;
 		conn_key(&l->shard, c)->gen = c->gen;
+		CRASH_POINT("shake:keys");
 		c->in_recv = received;
 		c->out_sent = written;
 		*next = (struct conn_rec){ .flags = (next->flags & ~(uint32_t)CONN_CHOOSE) | CONN_SEALED, .in_parsed = received,
@@ -119,6 +122,7 @@ done(struct worker *w, unsigned usher, const struct msg_hs_done *m)
 	struct lane *l;
 	struct conn *c = conn_of(w, &m->who, &l);
 
+	CRASH_POINT("shake:done");
 	if (m->who.dtls != 0)
 		assoc_done(w, m);
 	if (c != NULL && atomic_load_explicit(&c->state, memory_order_relaxed) == CONN_SHAKING) {
@@ -129,8 +133,10 @@ done(struct worker *w, unsigned usher, const struct msg_hs_done *m)
 			stream_close(w, l, c);
 		}
 	}
+	CRASH_POINT("shake:published");
 	/* Lost in a full queue it is asked for again. */
 	(void)ipc_send(w->start.usher_fd[usher], &ack, -1);
+	CRASH_POINT("shake:acked");
 }
 
 static void

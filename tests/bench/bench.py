@@ -4,6 +4,7 @@
 
   bench.py [--quick] [--pairs N] [--seconds S] [--servers NAME,...] [--nets lo,veth] [--only TEXT] [--out FILE.md]
            [--plots DIR] [--plots-from FILE.md ...] [--skip-packets] [--skip-setup] [--skip-memory] [--skip-workers]
+           [--skip-start]
 
 Servers: turnpike (io.engine: auto), turnpike-plain, turnpike-mmsg, turnpike-gso, forwarder, forwarder-gso,
 forwarder-connected, forwarder-raw, coturn.  Every server runs on one core (--server-cpu), the load on another
@@ -29,6 +30,8 @@ import subprocess
 import sys
 import tempfile
 import time
+
+import record
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SRC = os.path.abspath(os.environ.get("top_srcdir", os.path.join(HERE, "..", "..")))
@@ -71,6 +74,17 @@ def pss_kib(pid):
 def slab_kib():
     with open("/proc/meminfo") as f:
         return sum(int(line.split()[1]) for line in f if line.startswith("Slab:"))
+
+
+def slab_objects():
+    """Bytes of the kernel's objects in use: unlike the pages of slabs it goes down when half of them are freed.  None: not
+    readable (root only)."""
+    try:
+        with open("/proc/slabinfo") as f:
+            rows = [line.split() for line in f.readlines()[2:]]
+    except OSError:
+        return None
+    return sum(int(r[1]) * int(r[3]) for r in rows)
 
 
 def free_port():
@@ -124,6 +138,14 @@ class Server:
             self.process = subprocess.Popen([*self.net.server_side, "taskset", "-c", self.cpu, *command], stdin=subprocess.DEVNULL, stdout=log,
                                             stderr=log, env=env, cwd=self.dir)
 
+    def start(self):
+        self.launch()
+        return self.ready()
+
+    def allocations(self):
+        """How many there are, None when it does not tell."""
+        return None
+
     def where(self):
         return "%s:%d" % (self.net.address, self.port)
 
@@ -154,15 +176,14 @@ class Server:
 
 
 class Forwarder(Server):
-    def start(self):
+    def launch(self):
         self.args = ["--bare"]
         way = ["--" + self.name.split("-")[1]] if "-" in self.name else []
         self.spawn([os.path.join(BUILD, "tests", "bench", "forwarder"), *way, self.where()])
-        return self.ready()
 
 
 class Coturn(Server):
-    def start(self):
+    def launch(self):
         root = os.environ["TP_COTURN"]
         libs = glob.glob(root + "/usr/lib/*-linux-gnu")
         env = dict(os.environ, LD_LIBRARY_PATH=":".join(libs))
@@ -170,7 +191,6 @@ class Coturn(Server):
                     "-E", self.net.address, "-p", str(self.port), "--allow-loopback-peers", "--cli-password=x", "--no-tls",
                     "--no-dtls", "--no-cli", "--log-file=" + self.dir + "/log", "--simple-log",
                     "--pidfile=" + self.dir + "/pid", "--db=" + self.dir + "/db"], env)
-        return self.ready()
 
 
 CONFIG = """
@@ -183,7 +203,7 @@ listeners:
   addresses: [ {address} ]
 peers:
   allow_private: [ 127.0.0.0/8, 10.255.83.0/30 ]
-io: {{ engine: {engine} }}
+io: {{ engine: {engine}, cpu_affinity: "{affinity}" }}
 process: {{ workers: {workers} }}
 log: {{ level: warn, target: stderr }}
 # the load is one address: its requests are not to be counted
@@ -192,23 +212,31 @@ limits: {{ challenges_per_prefix: 0, bindings_per_prefix: 0, connections_per_pre
 
 
 class Turnpike(Server):
-    workers, more = 1, ""
+    workers, more, affinity = 1, "", "auto"
 
     def __init__(self, name, cpu, net):
         super().__init__(name, cpu, net)
         self.engine = name.split("-")[1] if "-" in name else "auto"
 
-    def start(self):
+    def launch(self):
         prog = os.path.join(BUILD, "src", "prog")
         config = os.path.join(self.dir, "turnpike.yaml")
         with open(config, "w") as f:
             f.write(CONFIG.format(port=self.port, password=PASSWORD, address=self.net.address, workers=self.workers, more=self.more,
-                                  engine=self.engine))
+                                  engine=self.engine, affinity=self.affinity))
         os.chmod(self.dir, 0o755)
         user = ["--set", "process.user=nobody"] if os.geteuid() == 0 else []
         self.spawn([os.path.join(prog, "turnpiked"), "-f", "--config", config, "--runtime-dir",
                     os.path.join(self.dir, "run"), "--libexec-dir", prog, *user])
-        return self.ready()
+
+
+    def allocations(self):
+        prog = os.path.join(BUILD, "src", "prog", "turnpikectl")
+        r = subprocess.run([prog, "--runtime-dir", os.path.join(self.dir, "run"), "--json", "status"], stdout=subprocess.PIPE, check=False)
+        try:
+            return json.loads(r.stdout)["sessions"]
+        except (ValueError, KeyError):
+            return None
 
 
 def make(name, cpu, net):
@@ -300,84 +328,6 @@ def data_table(servers, rows, title, o, out):
     return found
 
 
-PLOT = """set terminal svg size 800,500 dynamic font "sans,13"
-set output "{name}.svg"
-set title "{title}"
-set xlabel "{xlabel}"
-set ylabel "packets per second and core of the server"
-set logscale xy
-set grid
-set key outside right
-set datafile missing "?"
-plot {lines}
-"""
-
-
-def plot(found, net, folder):
-    """Packets per core over flows (a line for each server and R) and over R (server and flows): data, script, and the SVG
-    where gnuplot is there."""
-    os.makedirs(folder, exist_ok=True)
-    groups = {}
-    for (payload, flows, run, direction, mode), values in found.items():
-        for name, us in values.items():
-            if us > 0:
-                key = "%s-%d-%s-%s" % (net, payload, direction, mode)
-                groups.setdefault((key, "flows"), {}).setdefault("%s R=%d" % (name, run), []).append((flows, 1e6 / us))
-                groups.setdefault((key, "run"), {}).setdefault("%s %d flows" % (name, flows), []).append((run, 1e6 / us))
-    for (key, axis), lines in sorted(groups.items()):
-        base = "%s-over-%s" % (key, axis)
-        with open(os.path.join(folder, base + ".dat"), "w") as f:
-            for title, points in lines.items():
-                f.write('"%s"\n%s\n\n\n' % (title, "\n".join("%d %.0f" % p for p in sorted(points))))
-        script = PLOT.format(name=base, title=key.replace("-", ", "), xlabel="flows" if axis == "flows" else
-                             "packets that one flow sends in a row (R)", lines=", ".join(
-                                 '"%s.dat" index %d with linespoints title columnheader(1)' % (base, i) for i in range(len(lines))))
-        with open(os.path.join(folder, base + ".gp"), "w") as f:
-            f.write(script)
-        if shutil.which("gnuplot"):
-            subprocess.run(["gnuplot", base + ".gp"], cwd=folder, check=True)
-    if groups and not shutil.which("gnuplot"):
-        print("no gnuplot: %s has the data and the scripts, no SVG" % folder, file=sys.stderr)
-
-
-def plots_from(files, folder):
-    """The tables of relayed packets in Markdown files, drawn; rows of one net may be spread over several files."""
-    found = {}
-    for path in files:
-        net = names = None
-        with open(path) as f:
-            for line in f:
-                cells = [c.strip() for c in line.strip().strip("|").split("|")]
-                if line.startswith("#"):
-                    net = line.rsplit(",", 1)[1].strip() if "Relayed packets, " in line else None
-                elif net and cells[0] == "payload":
-                    names = cells[5:]
-                elif net and cells[0].isdigit():
-                    row = (int(cells[0]), int(cells[1]), int(cells[2]), cells[3], cells[4])
-                    values = {n: float(c.split()[0]) for n, c in zip(names, cells[5:]) if c != "-"}
-                    found.setdefault(net, {}).setdefault(row, {}).update(values)
-    for net, rows in found.items():
-        plot(rows, net, folder)
-
-
-def workers_table(o, net, out):
-    """One worker and two on the same processors: what the second costs per packet."""
-    cpus = o.workers_cpus
-    servers = []
-    for n in (1, 2):
-        one = make("turnpike", cpus, net)
-        one.workers, one.name = n, "%d worker%s" % (n, "s" if n > 1 else "")
-        servers.append(one)
-    try:
-        for one in servers:
-            one.start()
-        rows = [(120, flows, run, "both", "channels") for flows in (200, 1000) for run in (1, 16)]
-        data_table(servers, rows, "One worker and two, both on processors %s, %s" % (cpus, net.name), o, out)
-    finally:
-        for one in servers:
-            one.stop()
-
-
 def setup_table(servers, o, out):
     out("\n## Set-ups (401, Allocate, ChannelBind, Refresh 0; 64 under way)\n")
     out("| server | a second | server CPU us | load CPU us | p50 us | p99 us | failed |\n|---|---|---|---|---|---|---|")
@@ -395,24 +345,61 @@ def setup_table(servers, o, out):
 
 
 def memory_table(make_server, names, o, out):
+    """The load is killed at the end: its sockets go, the allocations stay, and what is left is the server's own."""
     n = 1000 if o.quick else 5000
     out("\n## Memory of %d allocations, fresh server\n" % n)
     out("| server | idle PSS KiB | with allocations | bytes each, server | bytes each, kernel slab (the load's sockets "
-        "included) |\n|---|---|---|---|---|")
+        "included) | bytes each, kernel objects of the server alone |\n|---|---|---|---|---|---|")
     for name in names:
         s = make_server(name).start()
         time.sleep(1)
-        before, slab = pss_kib(s.process.pid), slab_kib()
+        before, slab, objects = pss_kib(s.process.pid), slab_kib(), slab_objects()
         p = subprocess.Popen([*s.net.load_side, "taskset", "-c", o.load_cpu, LOAD, "hold", "-n", str(n), "-S", s.where(), *s.args,
-                              "--rate", str(n), "-s", "6", "--json"], stdout=subprocess.PIPE, text=True)
+                              "--rate", str(n), "-s", "60", "-q"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(5)
         after, slab_after = pss_kib(s.process.pid), slab_kib()
-        j = json.loads(p.communicate(timeout=60)[0])
-        ready = j["setup"]["ready"]
-        out("| %s | %d | %d | %.0f | %.0f |%s" % (name, before, after, (after - before) * 1024 / max(ready, 1),
-                                                 (slab_after - slab) * 1024 / max(ready, 1),
-                                                 "" if ready == n else " only %d ready" % ready))
+        p.kill()
+        p.wait()
+        time.sleep(2)
+        alone = "%.0f" % ((slab_objects() - objects) / n) if objects else "-"
+        ready = s.allocations()
+        out("| %s | %d | %d | %.0f | %.0f | %s |%s" % (name, before, after, (after - before) * 1024 / n,
+                                                      (slab_after - slab) * 1024 / n, alone,
+                                                      "" if ready in (n, None) else " only %d ready" % ready))
         s.stop()
+
+
+def first_answer(s):
+    """Milliseconds from the start of the program to its first answer to a Binding request."""
+    request = bytes.fromhex("000100002112a442") + b"start-to-here"[:12]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as c:
+        c.connect((s.net.address, s.port))
+        c.settimeout(0.001)
+        began = time.monotonic()
+        s.launch()
+        while time.monotonic() < began + 15:
+            try:
+                c.send(request)
+                if c.recv(500):
+                    return (time.monotonic() - began) * 1000
+            except OSError:             # nobody is there yet, or it takes its time
+                time.sleep(0.0005)
+    sys.exit("%s does not answer" % s.name)
+
+
+def start_table(make_server, names, o, out):
+    out("\n## Start to first answer (a Binding request each millisecond), milliseconds\n\n| server | median | worst | of |\n"
+        "|---|---|---|---|")
+    times = {name: [] for name in names}
+    for turn in range(2 * o.pairs + 1):
+        for name in names:
+            s = make_server(name)
+            ms = first_answer(s)
+            s.stop()
+            if turn:
+                times[name].append(ms)
+    for name in names:
+        out("| %s | %.0f | %.0f | %d |" % (name, statistics.median(times[name]), max(times[name]), len(times[name])))
 
 
 def idle_table(o, net, out):
@@ -495,13 +482,13 @@ def options():
                    "turnpike,forwarder,forwarder-gso,coturn")
     p.add_argument("--nets", help="lo,veth (quick, or not root: lo)")
     p.add_argument("--only", help="rows that match this expression, e.g. '^120 (200|1000) 1 both'")
-    for part in ("packets", "setup", "memory", "workers"):
+    for part in ("packets", "setup", "memory", "workers", "start"):
         p.add_argument("--skip-" + part, action="store_true")
     p.add_argument("--server-cpu", default="0")
     p.add_argument("--load-cpu", default="1")
-    p.add_argument("--workers-cpus", default="0,1", help="processors of one and of two workers")
+    p.add_argument("--workers-cpus", default="0,1", help="of the two workers of workers.py")
     p.add_argument("--out", help="Markdown is written here too")
-    p.add_argument("--plots", help="directory for plots")
+    p.add_argument("--plots", help="directory for the charts of record.py")
     p.add_argument("--plots-from", nargs="+", metavar="FILE", help="draw the tables of these files into --plots, measure nothing")
     o = p.parse_args()
     o.pairs = o.pairs or (2 if o.quick else 5)
@@ -520,7 +507,7 @@ def one_net(net, names, o, out):
         if not o.skip_packets:
             found = data_table(servers, matrix(o.quick), "Relayed packets, " + net.name, o, out)
             if o.plots:
-                plot(found, net.name, o.plots)
+                record.draw({net.name: found}, o.plots)
         turn = [s for s in servers if not s.name.startswith("forwarder")]
         if not o.skip_setup and turn and net.name == "lo":
             setup_table(turn, o, out)
@@ -532,7 +519,7 @@ def one_net(net, names, o, out):
 def main():
     o = options()
     if o.plots_from:
-        plots_from(o.plots_from, o.plots or ".")
+        record.draw(record.read(o.plots_from), o.plots or ".")
         return
     lines, nets, extra, loopback = [], [], [], Net("lo")
 
@@ -550,10 +537,14 @@ def main():
             nets.append(Net(name))
             one_net(nets[-1], names, o, out)
         tp = [n for n in names if n.startswith("turnpike")]
+        whole = tp[:1] + [n for n in names if n == "coturn"]
+        if whole and not o.skip_start:
+            start_table(fresh, whole, o, out)
         if tp and not o.skip_workers:
-            workers_table(o, nets[0], out)
+            import workers      # it stands on this file
+            workers.table(argparse.Namespace(pairs=o.pairs, seconds=max(o.seconds, 2), cpus=o.workers_cpus), out)
         if not o.skip_memory:
-            memory_table(fresh, tp[:1] + [n for n in names if n == "coturn"], o, out)
+            memory_table(fresh, whole, o, out)
             if tp:
                 idle_table(o, loopback, out)
                 stream_memory_table(o, loopback, out)

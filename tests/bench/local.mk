@@ -20,12 +20,19 @@ EXTRA_DIST += %D%/bench.py
 BENCH_FLAGS = --quick
 bench: all
 	$(AM_TESTS_ENVIRONMENT) $(PYTHON3) $(srcdir)/%D%/bench.py $(BENCH_FLAGS)
+# what its runs found (--out FILE.md), into doc/performance.md and doc/plots
+EXTRA_DIST += %D%/record.py %D%/workers.py
+bench-record:
+	$(AM_TESTS_ENVIRONMENT) $(PYTHON3) $(srcdir)/%D%/record.py $(RUNS)
+bench-workers: all
+	$(AM_TESTS_ENVIRONMENT) $(PYTHON3) $(srcdir)/%D%/workers.py $(WORKERS_FLAGS)
 EXTRA_DIST += %D%/survival.py
 bench-survival: all
 	$(AM_TESTS_ENVIRONMENT) $(PYTHON3) $(srcdir)/%D%/survival.py $(SURVIVAL_FLAGS)
 EXTRA_DIST += %D%/secure.py
 bench-secure: all
 	$(AM_TESTS_ENVIRONMENT) $(PYTHON3) $(srcdir)/%D%/secure.py $(SECURE_FLAGS)
+.PHONY: bench bench-record bench-workers bench-survival bench-secure
 EXTRA_DIST += %D%/dtls.py
 bench-dtls: all
 	$(AM_TESTS_ENVIRONMENT) $(PYTHON3) $(srcdir)/%D%/dtls.py $(DTLS_FLAGS)

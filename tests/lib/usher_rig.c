@@ -51,6 +51,13 @@ key_of(bool rsa)
 	return keys[rsa];
 }
 
+void
+rig_keys(void)
+{
+	(void)key_of(false);
+	(void)key_of(true);
+}
+
 static char *
 pem_of(X509 *x, EVP_PKEY *key, size_t *len)
 {

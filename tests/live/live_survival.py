@@ -376,8 +376,8 @@ class Survival(unittest.TestCase):
                 kids = list(d.children())
                 d.process.kill()
                 d.process.wait()
+                d.start()		# at once: it waits for what is left of the first one
                 wait_for("children end", lambda: not any(alive(k) for k in kids))
-                d.start()
                 c.relayed = None
             with tc.Client(d.server, "alice", "wonderland") as c:
                 c.allocate()

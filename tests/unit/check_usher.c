@@ -645,6 +645,7 @@ main(void)
 	SRunner *r;
 	int failed;
 
+	rig_keys();
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_set_timeout(t, 60);
 	tcase_add_loop_test(t, takeover, 0, TP_COUNT(ways));
