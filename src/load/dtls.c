@@ -1,24 +1,83 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* dtls: the client's side over DTLS: one connected socket and one association a flow, one packet a record. */
+/*
+ * dtls: the client's side over DTLS: one connected socket and one association a flow, one packet a record.  A run of records
+ * leaves and comes merged (UDP_SEGMENT, UDP_GRO), as runs of plain datagrams do.
+ */
 #include "config.h"
 
 #include <errno.h>
+#include <netinet/udp.h>
 #include <stdlib.h>
 #include <sysexits.h>
 #include <unistd.h>
 
 #include "load_int.h"
 
-#define READS 16			/* datagrams of one flow before the next one's turn */
+#ifndef SOL_UDP
+#define SOL_UDP 17
+#endif
+#ifndef UDP_SEGMENT
+#define UDP_SEGMENT 103
+#endif
+#define SEGMENTS_MAX 64			/* UDP_MAX_SEGMENTS of the oldest kernels */
+#define BYTES_MAX 65000
+#define FEW_FLOWS 32			/* up to here a queue holds enough for recvmmsg to pay */
+#define READS 16			/* receives of one flow before the next one's turn */
 
-/* A record that the kernel refuses is a lost datagram; dtls_run() looks at c->error. */
+/* ---- out ---- */
+
+static int
+send_one(const struct conn *c, const uint8_t *p, size_t n)
+{
+	/* The second try is for an ICMP error of an earlier packet, which is told in place of a send. */
+	return send(c->f->fd, p, n, MSG_DONTWAIT) >= 0 || send(c->f->fd, p, n, MSG_DONTWAIT) >= 0 ? 0 : errno;
+}
+
+/* Datagrams of c->run_size that lie in c->w->run, as one.  0 or errno. */
+static int
+send_merged(const struct conn *c)
+{
+	union { char buf[CMSG_SPACE(sizeof(uint16_t))]; struct cmsghdr align; } control = { 0 };
+	struct iovec iov = { c->w->run, c->run_size * c->run_count };
+	struct msghdr h = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.buf, .msg_controllen = sizeof control.buf };
+	uint16_t size = (uint16_t)c->run_size;
+
+	control.align = (struct cmsghdr){ .cmsg_level = SOL_UDP, .cmsg_type = UDP_SEGMENT, .cmsg_len = CMSG_LEN(sizeof size) };
+	memcpy(CMSG_DATA(&control.align), &size, sizeof size);
+	return sendmsg(c->f->fd, &h, MSG_DONTWAIT) >= 0 || sendmsg(c->f->fd, &h, MSG_DONTWAIT) >= 0 ? 0 : errno;
+}
+
+/* What was collected, and what became of it. */
+static void
+run_flush(struct conn *c)
+{
+	int e = c->run_count > 1 ? send_merged(c) : EIO;
+
+	/* One record, or a device without UDP_SEGMENT. */
+	if (c->run_count == 1 || e == EIO || e == EINVAL || e == EMSGSIZE)
+		for (unsigned i = 0; i < c->run_count; i++)
+			tx_account(c->w, c->f, UP, 1, send_one(c, c->w->run + i * c->run_size, c->run_size) == 0);
+	else
+		tx_account(c->w, c->f, UP, c->run_count, e == 0);
+	c->run_count = 0;
+}
+
+/* A record that the kernel refuses is a lost datagram. */
 static void
 out(void *arg, const uint8_t *p, size_t n)
 {
 	struct conn *c = arg;
 
-	/* The second try is for an ICMP error of an earlier packet, which is told in place of a send. */
-	c->error = send(c->f->fd, p, n, MSG_DONTWAIT) >= 0 || send(c->f->fd, p, n, MSG_DONTWAIT) >= 0 ? 0 : errno;
+	if (!c->running) {
+		(void)send_one(c, p, n);
+		return;
+	}
+	if (c->run_count > 0 && (n != c->run_size || c->run_count == SEGMENTS_MAX || (c->run_count + 1) * n > BYTES_MAX))
+		run_flush(c);
+	memcpy(c->w->run + c->run_count++ * n, p, n);
+	c->run_size = n;
+	if (c->w->o->no_gso)
+		run_flush(c);
 }
 
 static void
@@ -75,7 +134,7 @@ handshake(struct worker *w, struct flow *f, uint64_t now)
 static int
 dtls_open(struct worker *w, struct flow *f)
 {
-	int r = udp_socket(w, f, false);
+	int r = udp_socket(w, f, !w->o->no_gro);
 	struct conn *c;
 
 	if (r != 0)
@@ -99,44 +158,40 @@ dtls_tick(struct worker *w, struct flow *f)
 		secure_tick(f->conn->secure);
 }
 
-static bool
-datagram(struct worker *w, struct flow *f, const uint8_t *p, size_t n, uint64_t now, unsigned *count)
+/* ---- in ---- */
+
+/* One receive's datagrams: those behind the end of an association are of nobody. */
+struct batch { struct flow *f; uint32_t life; };
+
+static void
+input(struct worker *w, void *arg, const struct addr *from, const uint8_t *p, size_t n, uint64_t now)
 {
-	uint32_t life = f->life;
+	const struct batch *b = arg;
+	struct flow *f = b->f;
 	ssize_t k;
 
+	(void)from;
+	if (f->life != b->life || f->conn == NULL)
+		return;
 	secure_in(f->conn->secure, p, n);
-	if (!f->conn->secured) {
-		++*count;
-		if (!handshake(w, f, now))
-			return false;
-		if (!f->conn->secured)
-			return true;
-	}
+	if (!f->conn->secured && (!handshake(w, f, now) || !f->conn->secured))
+		return;
 	while ((k = secure_read(f->conn->secure, w->plain, STREAM_READ)) > 0) {
 		flow_input(w, f, w->plain, (size_t)k, now);
-		++*count;
-		if (f->life != life || f->conn == NULL)
-			return false;
+		if (f->life != b->life || f->conn == NULL)
+			return;
 	}
 	if (k < 0)
 		lost(w, f, ERROR_CLOSED, k == -EPIPE ? "DTLS: closed by the server" : "DTLS: alert", now);
-	return k == 0;
 }
 
+/* Errors are ICMP's word about earlier packets: the server may be back in a moment. */
 static unsigned
 dtls_receive(struct worker *w, struct flow *f, uint64_t now)
 {
-	unsigned count = 0;
+	struct batch b = { f, f->life };
 
-	for (unsigned i = 0; i < READS; i++) {
-		ssize_t n = recv(f->fd, w->wire, STREAM_READ, MSG_DONTWAIT);
-
-		/* Errors are ICMP's word about earlier packets: the server may be back in a moment. */
-		if (n < 0 || !datagram(w, f, w->wire, (size_t)n, now, &count))
-			break;
-	}
-	return count;
+	return f->conn == NULL ? 0 : rx_read(w, f->fd, w->n <= FEW_FLOWS ? READS : 1, false, input, &b, now);
 }
 
 static int
@@ -159,11 +214,12 @@ dtls_run(struct worker *w, struct flow *f, unsigned count, uint64_t now)
 		return;
 	}
 	p = tx_stamp(w, w->tx[UP], f, UP, count, now, &wire);
-	for (unsigned i = 0; i < count; i++) {
-		int r = secure_write(f->conn->secure, p + i * wire, wire);
-
-		tx_account(w, f, UP, 1, r == 0 && f->conn->error == 0);
-	}
+	f->conn->running = true;
+	for (unsigned i = 0; i < count; i++)
+		if (secure_write(f->conn->secure, p + i * wire, wire) != 0)
+			tx_account(w, f, UP, 1, false);
+	run_flush(f->conn);
+	f->conn->running = false;
 }
 
 static void

@@ -152,7 +152,9 @@ struct conn {				/* of stream.c and dtls.c */
 	struct flow *f;
 	struct secure *secure;		/* NULL: plain TCP */
 	bool connecting, secured, watching;	/* watching: for EPOLLOUT, too */
-	int error;			/* of the last datagram sent */
+	bool running;			/* DTLS: records are collected in w->run */
+	unsigned run_count;		/* so many, */
+	size_t run_size;		/* of this size */
 	uint8_t *in, *out;		/* a frame's beginning; what the kernel did not take */
 	size_t in_len, in_cap, out_at, out_len, out_cap;
 };
@@ -230,6 +232,7 @@ struct worker {
 	struct tx *tx[2];
 	struct rx *rx;
 	uint8_t *wire, *plain;			/* STREAM_READ each: what was just read */
+	uint8_t *run;				/* STREAM_READ: DTLS records that leave together */
 	char cipher[64], why[160];		/* of the first handshake; why the first connection failed */
 	uint8_t key[STUN_KEY_MAX];
 	size_t key_len;

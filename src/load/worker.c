@@ -59,7 +59,8 @@ worker_init(struct worker *w)
 	w->rx = rx_new();
 	w->wire = malloc(STREAM_READ);
 	w->plain = malloc(STREAM_READ);
-	return w->wire != NULL && w->plain != NULL ? 0 : -ENOMEM;
+	w->run = malloc(STREAM_READ);
+	return w->wire != NULL && w->plain != NULL && w->run != NULL ? 0 : -ENOMEM;
 }
 
 void
@@ -77,6 +78,7 @@ worker_fini(struct worker *w)
 	rx_free(w->rx);
 	free(w->wire);
 	free(w->plain);
+	free(w->run);
 	free(w->flows);
 	free(w->peers);
 	free(w->by_port);
