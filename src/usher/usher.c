@@ -251,8 +251,9 @@ fatal_with(int err, const char *what)
 	fatal(EXIT_INTERNAL, "%s", what);
 }
 
-/* Beyond the common list: mappings of new certificates, and what libc asks for when it sorts and when it ends. */
+/* Beyond the common list: messages to workers, mappings of new certificates, and what libc asks for when it sorts and when it ends. */
 static const struct sandbox_rule rules[] = {
+	{ SYS_sendmmsg, { { 0, SANDBOX_ANY, 0 }, { 0, SANDBOX_ANY, 0 } } },
 	{ SYS_lseek, { { 0, SANDBOX_ANY, 0 }, { 0, SANDBOX_ANY, 0 } } },
 	{ SYS_sysinfo, { { 0, SANDBOX_ANY, 0 }, { 0, SANDBOX_ANY, 0 } } },
 };
@@ -391,6 +392,8 @@ usher_free(struct usher *u)
 	for (unsigned i = 0; i < TP_COUNT(u->table.line); i++)
 		while (u->table.line[i].oldest != NULL)
 			hs_free(u->table.line[i].oldest);
+	for (unsigned i = 0; i < TP_COUNT(u->peer); i++)
+		free(u->peer[i].out.bytes);
 	cert_set_give(u->certs);
 	flight_fini(&u->out);
 	BIO_meth_free(u->stream_bio);
@@ -424,6 +427,7 @@ usher_main(int argc, char **argv)
 	if (u->loop == NULL || loop_add(u->loop, CHILD_FD_CONTROL, EPOLLIN, on_control, u) < 0)
 		fatal(EXIT_INTERNAL, "start: no control socket (turnpike-usher is started by turnpiked)");
 	code = loop_run(u->loop);
+	toworker_flush(u);
 	usher_free(u);
 	return code;
 }

@@ -194,6 +194,7 @@ events_run(struct worker *w)
 	TP_UNSET struct epoll_event ev[EVENTS_MAX];
 
 	while (!w->stop) {
+		unsigned ticks = w->tick_count;
 		control_flush(w);
 		int n = epoll_wait(w->outer, ev, EVENTS_MAX, w->unsettled || w->kick ? 0 : -1);
 		if (n < 0 && errno != EINTR) {
@@ -209,6 +210,9 @@ events_run(struct worker *w)
 			stream_kick(w);		/* after the messages: who is poisoned was told with the start */
 		relays_wish(w);
 		path_flush(w);
+		/* After the last flights that are acknowledged. */
+		tousher_flush(w, w->tick_count != ticks);
 	}
+	tousher_flush(w, true);
 	control_flush(w);
 }
