@@ -200,7 +200,7 @@ rig_start(struct rig *r)
 	RIG_ASSERT(ipc_send(r->control, &s, -1) == 0);
 	RIG_ASSERT(ipc_send(r->control, &go, -1) == 0);
 	p = (struct pollfd){ .fd = r->control, .events = POLLIN };
-	RIG_ASSERT(poll(&p, 1, 10000) == 1);
+	RIG_ASSERT(poll(&p, 1, 60000) == 1);
 	if (ipc_recv(r->control, ROLE_USHER, ROLE_SUPER, &m, &fd) != 1 || m.h.type != MSG_READY) {
 		rig_say(r);
 		RIG_ASSERT(m.h.type == MSG_READY);
