@@ -12,6 +12,8 @@
 #ifndef TP_CONF_H
 #define TP_CONF_H
 
+#include <sched.h>
+
 #include "tp/base.h"
 
 #define CONF_LISTENERS_MAX 64
@@ -128,6 +130,18 @@ struct conf {
 #define CONF_CPUS_MAX 1024
 /* "0,2-5" into list[], in the order written; false: not a list of processors below CONF_CPUS_MAX. */
 bool conf_cpus(const char *text, uint16_t list[CONF_CPUS_MAX], unsigned *n);
+/* The NUMA nodes that have processors, by /sys below `root` ("" for the real one); how many, 0: unknown. */
+#define CONF_NODES_MAX 64
+struct conf_node { unsigned id; cpu_set_t cpus; };
+unsigned conf_nodes(const char *root, struct conf_node node[CONF_NODES_MAX]);
+/* Where worker `index` of `workers` (0: one a processor) runs, by io.cpu_affinity and the processors that are allowed. */
+struct conf_place {
+	bool pinned;			/* to `cpus`; else it may run anywhere */
+	cpu_set_t cpus;
+	int cpu, node;			/* -1: more than one, or of no concern */
+};
+void conf_place(struct conf_place *p, const char *affinity, uint64_t workers, unsigned index, const cpu_set_t *allowed,
+    const struct conf_node *node, unsigned nodes);
 
 /* ---- users: what the keeper alone maps ------------------------------------------------------ */
 

@@ -38,7 +38,8 @@ struct doctor_load { uint64_t rate, stall_ms; };
 
 #define UNKNOWN (-1)			/* not there, or not visible here */
 struct doctor_host {
-	int64_t rmem_max, wmem_max, netdev_max_backlog, somaxconn, nr_open, file_max;
+	int64_t rmem_max, wmem_max, wmem_default, netdev_max_backlog, netdev_budget, somaxconn, nr_open, file_max;
+	int64_t udp_mem;		/* pages, the third number */
 	int64_t conntrack_max, conntrack_count, conntrack_udp, conntrack_udp_stream;	/* max UNKNOWN: not loaded */
 	int64_t port_low, port_high;	/* the kernel's own choice of ports */
 	uint8_t reserved[65536 / 8];	/* that it leaves out */
@@ -46,7 +47,7 @@ struct doctor_host {
 	int64_t softnet_dropped;
 	int64_t files;			/* RLIMIT_NOFILE, hard, of turnpiked (of the doctor when it does not run) */
 	bool    force;			/* may pass rmem_max and wmem_max */
-	int64_t ipv6_disabled, processors;
+	int64_t ipv6_disabled, processors, nodes;	/* nodes: of memory with processors (NUMA); 0: unknown */
 	char    clocksource[32];
 	/* Found by trying, not read. */
 	bool    gso, reuseport, clock_synchronised, same_network;

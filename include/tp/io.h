@@ -116,8 +116,9 @@ struct udp_counts {				/* of one process, added to by the engine */
 	uint64_t rx_calls, tx_calls, tx_again, tx_errors, tx_packets, tx_bytes;
 	uint64_t rx_batch[8], tx_batch[8];	/* buckets as in tp/shm.h STAT_BATCH_BUCKETS */
 	uint64_t tx_nobufs;			/* sends that met a full device queue */
-	uint64_t gro_receives, gro_segments;	/* merged receives of listeners, and datagrams in them */
+	uint64_t gro_receives, gro_segments;	/* merged receives, and datagrams in them */
 	uint64_t gso_sends, gso_segments, gso_refused;	/* merged sends, datagrams in them; runs that went one by one */
+	uint64_t gro_batch[8], gso_batch[8];	/* datagrams in one buffer received, in one message sent */
 };
 struct udp_engine {
 	const char *name;			/* "plain", "mmsg", "gso" */
@@ -136,10 +137,14 @@ extern const struct udp_engine udp_engine_plain, udp_engine_mmsg, udp_engine_gso
 bool udp_probe_gso(int fd);
 /* What the kernel has dropped before a socket so far, and how much waits at it.  0 or -errno. */
 int  udp_pressure(int fd, uint64_t *drops, uint64_t *backlog_bytes);
+/* The same of a TCP listener: connections dropped, connections that wait to be accepted. */
+int  stream_pressure(int fd, uint64_t *drops, uint64_t *waiting);
 /* Relay sockets: one plain recv, the same for every engine.  pkt->seg may be set: then the arena has
  * room for a copy of each segment.  1, 0 when nothing is there, -ENOBUFS when the arena is full (flush
  * and reset, then come again), -errno (a pending ICMP error: read the error queue). */
 int  udp_recv_one(int fd, struct udp_arena *a, struct udp_pkt *pkt);
+/* Counts a receive that no engine made: of udp_recv_one(). */
+void udp_count_segments(struct udp_counts *c, const struct udp_pkt *pkt);
 /* Queues one datagram.  False when the ring is full (flush first). */
 bool udp_ring_put(struct udp_ring *r, int fd, const struct addr *to, const uint8_t *p, size_t len);
 unsigned udp_ring_count(const struct udp_ring *r);

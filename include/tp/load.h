@@ -35,6 +35,7 @@ struct load_options {
 	unsigned window, nap_us;
 	uint64_t packets;			/* 0: only the time ends a step */
 	double stopped_after;			/* hold: silent for this long at the end is stopped, seconds */
+	double linger;				/* end of a step: what is missing after this silence is lost, seconds */
 	unsigned lifetime;
 	bool pid_tree;
 	int pids[LOAD_PIDS_MAX];

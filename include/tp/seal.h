@@ -76,6 +76,8 @@ const char *seal_fault_name(int fault);
 #define SEAL_GCM13_MAX UINT64_C(23726566)
 /* Everything else, and DTLS whose numbers have 48 bits. */
 #define SEAL_SEQ_MAX (UINT64_C(1) << 47)
+/* DTLS: of these the last are for the alert that ends it (and what else is not data). */
+#define SEAL_SEQ_LAST 32
 /* Bad DTLS records before the session is closed: far below the 2^36 of RFC 9147 4.5.3, yet dear to reach
  * for a stranger who can spoof the address. */
 #define SEAL_BAD_MAX (UINT32_C(1) << 31)
@@ -273,9 +275,9 @@ int  seal_alert(const struct seal *k, const struct seal_pos *pos, struct seal_ct
 int  seal_update(const struct seal *k, const struct seal_pos *pos, struct seal_ctx *c, bool request,
     uint8_t *out, size_t room, struct seal_pos *next);
 
-enum seal_due { SEAL_DUE_NOT, SEAL_DUE_UPDATE, SEAL_DUE_REQUEST };
+enum seal_due { SEAL_DUE_NOT, SEAL_DUE_UPDATE, SEAL_DUE_REQUEST, SEAL_DUE_END };
 /* TLS 1.3 with AES-GCM near its limit: is a KeyUpdate due, and shall it ask for the peer's (once, until that came)?
- * Never for others. */
+ * Never for others.  SEAL_DUE_END: our key may seal no more data, and no other took its place: close_notify, then close. */
 enum seal_due seal_due(const struct seal *k, const struct seal_pos *pos);
 
 /* ---- dtls.c ------------------------------------------------------------------------------- */
@@ -318,6 +320,9 @@ int  seal_dtls_open(const struct seal *k, struct seal_ctx *c, const uint8_t *rec
 
 /* Takes the next number: stored before it is returned.  0, or SEAL_F_LIMIT at SEAL_SEQ_MAX: close. */
 int  seal_dtls_take(struct seal_dtls *d, uint64_t *seq);
+/* Are only the last SEAL_SEQ_LAST numbers left?  Then no more data: close_notify, and close (RFC 6347 4.1: numbers
+ * must not wrap, and a new epoch would be a renegotiation). */
+bool seal_dtls_spent(const struct seal_dtls *d);
 /* As seal_seal(), with a number that was taken and is used for nothing else. */
 int  seal_dtls_seal(const struct seal *k, struct seal_ctx *c, uint64_t seq, uint8_t type,
     const uint8_t *data, size_t len, uint8_t *out, size_t room);

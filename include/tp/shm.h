@@ -114,10 +114,11 @@ struct stats {
 	_Alignas(64) uint64_t counter[STAT_COUNTERS];
 	_Alignas(64) uint64_t drop[DROPS];
 	_Alignas(64) uint64_t error[STAT_ERROR_CODES];	/* error responses sent, by row of errors.def */
-	uint64_t rx_batch[STAT_BATCH_BUCKETS], tx_batch[STAT_BATCH_BUCKETS];	/* datagrams per call */
+	uint64_t rx_batch[STAT_BATCH_BUCKETS], tx_batch[STAT_BATCH_BUCKETS];	/* messages per call */
+	uint64_t gro_batch[STAT_BATCH_BUCKETS], gso_batch[STAT_BATCH_BUCKETS];	/* datagrams per buffer, per message */
 	char     engine[8];		/* of a worker's I/O; terminated */
-	int32_t  cpu;			/* that it is pinned to; -1: none */
-	uint32_t zero;
+	int32_t  cpu;			/* that it is pinned to; -1: none, or several */
+	uint32_t node;			/* 1 + NUMA node of the processors that it is pinned to; 0: none */
 };
 #define STAT_SIZE ((sizeof(struct stats) + 4095) & ~(size_t)4095)
 static inline void stat_add(struct stats *s, enum stat_counter c, uint64_t n)
@@ -130,6 +131,11 @@ static inline void stat_drop(struct stats *s, enum drop d)
 }
 void stat_error(struct stats *s, unsigned code);		/* STUN error code */
 int  stat_error_row(unsigned code);			/* index into errors.def order, -1 */
+/* The histograms, as they are told: le is the largest number in a bucket, ~0 in the last. */
+struct stat_hist { const char *metric, *help; size_t offset; };
+#define STAT_HISTS 4
+extern const struct stat_hist stat_hists[STAT_HISTS];
+static inline unsigned stat_batch_le(unsigned bucket) { return bucket < STAT_BATCH_BUCKETS - 1 ? 1u << bucket : ~0u; }
 unsigned stat_batch_bucket(unsigned n);
 void stat_init(struct stats *s, unsigned role, unsigned index, uint32_t generation, tp_ms now);	/* keeps counters */
 void stat_words(struct stats *s, const char *fmt, ...) TP_PRINTF(2, 3);

@@ -15,8 +15,8 @@
 
 #include "tp/shm.h"
 
-#define STATE_LAYOUT_SHARD 2
-#define STATE_LAYOUT_KEYS  2
+#define STATE_LAYOUT_SHARD 3
+#define STATE_LAYOUT_KEYS  3
 #define STATE_LAYOUT_CROSS 2
 #define SHARDS_MAX 128
 #define SLOT_NONE UINT32_MAX
@@ -123,6 +123,9 @@ struct shard {
 /* Sizes of the regions for at most `slot_max` sessions (sparse: an idle shard touches a few pages). */
 size_t shard_region_size(uint32_t slot_max);
 size_t shard_keys_size(uint32_t slot_max);
+/* The tables of a KEYS region, each of which fills up from its front: where they end (for those who lock memory). */
+#define SHARD_KEYS_TABLES 4
+void shard_keys_ends(uint32_t slot_max, size_t end[SHARD_KEYS_TABLES]);
 /* Binds a mapping.  A writer on an all-zero region initialises it (`seed`: 16 bytes for the index hash); a
  * reader finds it empty (`seed` unused).  -EPROTO: another layout, -EINVAL: nonsense in the header. */
 int  shard_attach(struct shard *s, unsigned index, void *region, void *keys, uint32_t slot_max, bool writer,
@@ -141,6 +144,9 @@ struct shard_adopted shard_adopt(struct shard *s, tp_ms now, shard_dropped_h *dr
 int  shard_keys_check(const void *keys);
 
 uint32_t shard_live(const struct shard *s);
+/* Packets received for this shard, whoever owned it.  The writer adds, once a wake-up. */
+void shard_packets_add(struct shard *s, uint64_t n);
+uint64_t shard_packets(const struct shard *s);
 uint32_t shard_high(const struct shard *s);	/* slots ever used: iterate below it */
 /* Reader (another process): a consistent copy of a live slot, or false. */
 bool session_read(const struct shard *s, uint32_t slot, struct session *copy);
@@ -205,7 +211,8 @@ void session_each_peer(const struct shard *s, const struct session *x, tp_ms now
 /* ---- conn.c: client connections over TCP, TLS and DTLS ------------------------------------------------ */
 
 /*
- * A connection is a slot in SHARD.  What it has received and not yet used, and what it has yet to send, lies in rings of
+ * A connection is a slot in SHARD; what only a stream needs lies on other pages, so that DTLS associations, of which there may
+ * be many, cost their heads alone.  What it has received and not yet used, and what it has yet to send, lies in rings of
  * the same region.  All numbers of bytes are positions in the stream since its first byte, as the kernel counts them:
  *
  *	in:	... parsed | in the ring | in_recv           recv() straight into the ring, then in_recv
@@ -214,7 +221,7 @@ void session_each_peer(const struct shard *s, const struct session *x, tp_ms now
  * What belongs together is in one record of which there are two: the next is filled, then `which` is stored with release.
  * in_recv and out_sent may be behind the kernel when a worker dies between a call and the store: its successor asks the
  * kernel's own counters.  TLS: `in` holds records, whose content goes to `plain`, where the frames are.  DTLS: no descriptor,
- * no rings; the position is in KEYS and changes in place.
+ * no rings, no record; the position is in KEYS and changes in place.
  */
 enum conn_state { CONN_FREE, CONN_FILLING, CONN_SHAKING /* its handshake is with an usher */, CONN_OPEN };
 enum conn_flag {
@@ -244,7 +251,7 @@ struct conn {
 	uint32_t deadline;		/* seconds, monotonic: for the first valid message */
 	uint32_t seen;			/* seconds: last message */
 	uint32_t next;			/* free list: slot + 1 */
-	_Atomic uint32_t which;		/* of rec[] */
+	_Atomic uint32_t which;		/* of the two records */
 	uint64_t in_recv, out_sent;
 	uint32_t wait;			/* this worker's: the request that stands at in_parsed waits for an answer */
 	uint32_t touched;		/* this worker's: it is in the list of those to look at when the batch ends */
@@ -252,28 +259,60 @@ struct conn {
 	struct addr peer;		/* the other end of the socket */
 	struct addr client;		/* the same, or what the PROXY header says */
 	uint32_t shaking;		/* DTLS: a handshake that is to replace this may be under way until then, seconds */
-	uint8_t  zero[128 - 64 - 2 * sizeof(struct addr) - 4];
-	struct conn_rec rec[2];
+	uint32_t heard;			/* DTLS: what CONN_VALID is for a stream */
+	uint8_t  zero[128 - 64 - 2 * sizeof(struct addr) - 8];
 };
-_Static_assert(sizeof(struct conn) == 384, "a connection is six cache lines");
-#define CONN_KEY_LEN 448
-struct conn_key { uint32_t gen, zero; uint8_t bytes[CONN_KEY_LEN - 8]; };	/* in KEYS: TLS keys */
+_Static_assert(sizeof(struct conn) == 128, "a connection is two cache lines, and four more for a stream");
+
+/*
+ * CONN_GROUP of them: a page of heads, then two pages of the streams' records in the same order.  So a record is found from
+ * its head alone, and pages that no stream ever used stay unallocated.
+ */
+#define CONN_PAGE  4096u
+#define CONN_GROUP (CONN_PAGE / sizeof(struct conn))
+#define CONN_GROUP_BYTES (CONN_PAGE + CONN_GROUP * 2 * sizeof(struct conn_rec))
+_Static_assert(sizeof(struct conn_rec) == sizeof(struct conn), "conn_recs()");
+/* Its two records: not to be touched with DTLS, not even read. */
+static inline struct conn_rec *conn_recs(const struct conn *c)
+{
+	uintptr_t in_page = (uintptr_t)c & (CONN_PAGE - 1);
+
+	return (struct conn_rec *)(void *)((uintptr_t)c + CONN_PAGE + in_page);
+}
+
+/* In KEYS, by slot, in tables of their own for the same reason. */
+#define CONN_KEY_LEN     128			/* both: keys */
+#define CONN_PLACE_LEN   72			/* DTLS: position and last flight */
+#define CONN_SECRETS_LEN 192			/* TLS 1.3: traffic secrets */
+struct conn_key { uint32_t gen, zero; uint8_t bytes[CONN_KEY_LEN]; };
 
 #define RING_BYTES (256u << 10)		/* sparse: what was never written costs nothing */
 
 uint32_t conn_high(const struct shard *s);	/* slots ever used */
-static inline uint32_t conn_slot(const struct shard *s, const struct conn *c) { return (uint32_t)(c - s->conns); }
-/* A slot in CONN_FILLING, all zero but its generation; NULL: full.  Fill it, then conn_publish(). */
-struct conn *conn_new(struct shard *s);
+static inline uint32_t conn_slot(const struct shard *s, const struct conn *c)
+{
+	size_t at = (size_t)((const uint8_t *)c - (const uint8_t *)s->conns);
+
+	return (uint32_t)(at / CONN_GROUP_BYTES * CONN_GROUP + at % CONN_GROUP_BYTES / sizeof *c);
+}
+/* Whatever is there; slot < conn_high(). */
+static inline struct conn *conn_peek(const struct shard *s, uint32_t slot)
+{
+	return (struct conn *)(void *)((uint8_t *)s->conns + slot / CONN_GROUP * CONN_GROUP_BYTES) + slot % CONN_GROUP;
+}
+/* A slot in CONN_FILLING, all zero but its generation and transport; NULL: full.  Fill it, then conn_publish(). */
+struct conn *conn_new(struct shard *s, uint8_t transport);
 void conn_publish(struct conn *c, enum conn_state state);
 /* Gives back its rings, wipes its keys.  Whoever has the descriptor closes it afterwards. */
 void conn_free(struct shard *s, struct conn *c);
 /* In use (CONN_SHAKING, CONN_OPEN), whatever its generation; NULL. */
 struct conn *conn_at(struct shard *s, uint32_t slot);
 struct conn_key *conn_key(struct shard *s, const struct conn *c);
+uint8_t *conn_place(struct shard *s, const struct conn *c);	/* CONN_PLACE_LEN */
+uint8_t *conn_secrets(struct shard *s, const struct conn *c);	/* CONN_SECRETS_LEN */
 static inline const struct conn_rec *conn_now(const struct conn *c)
 {
-	return &c->rec[atomic_load_explicit(&((struct conn *)(uintptr_t)c)->which, memory_order_acquire) & 1];
+	return &conn_recs(c)[atomic_load_explicit(&((struct conn *)(uintptr_t)c)->which, memory_order_acquire) & 1];
 }
 /* The other record, made equal; change it, then conn_commit(). */
 struct conn_rec *conn_next(struct conn *c);

@@ -64,9 +64,10 @@ static inline enum frame_kind frame_kind(uint8_t first)
  * > 0  its length on the wire, padding of ChannelData to 4 included;
  * 0    not enough bytes to tell (needs 4, a bad first byte is told at once);
  * < 0  STUN_F_TYPE / STUN_F_LENGTH: out of step, close the connection.
- * A STUN message over 2,048 bytes is STUN_F_LENGTH.
+ * Up to FRAME_STREAM_MAX: what 16 bits of length can say (a Send indication carries up to 64 KiB of data).
  */
 int  frame_stream_len(const uint8_t *p, size_t n);
+#define FRAME_STREAM_MAX (20 + 65532)
 
 #define CHANNEL_HEADER 4
 #define CHANNEL_MIN 0x4000
@@ -105,7 +106,7 @@ struct stun_msg {
 	uint8_t  txid[STUN_TXID];
 	uint8_t  count, unknown_count;
 	bool     has_fingerprint;	/* present and right */
-	uint16_t mi_off, mi256_off;	/* offset of the attribute header from raw; 0: absent */
+	uint32_t mi_off, mi256_off;	/* offset of the attribute header from raw; 0: absent */
 	uint16_t mi256_len;		/* value length */
 	uint16_t unknown[STUN_UNKNOWN_MAX];	/* comprehension-required ones without a row in attrs.def */
 	struct stun_attr attr[STUN_ATTRS_MAX];
@@ -163,7 +164,7 @@ size_t stun_end(struct stun_out *o);
 /* Writes the Data indication's header directly in front of `payload` (the caller guarantees
  * STUN_DATA_HEADROOM bytes before and 3 bytes after it, which become zero padding).  The transaction
  * id is the caller's (any unique value).  Returns where the message starts; *total its length.  NULL and
- * *total 0 when the message would be longer than 65,535 bytes. */
+ * *total 0 when the message would be longer than FRAME_STREAM_MAX. */
 uint8_t *stun_data_indication(uint8_t *payload, size_t len, const struct addr *peer, const uint8_t txid[STUN_TXID], size_t *total);
 
 /* ---- sign.c ------------------------------------------------------------------------------- */

@@ -43,6 +43,11 @@ add_url(json_t *urls, const char *scheme, const struct addr *a, const char *tran
 	    scheme, ip, a->port, transport));
 }
 
+/* RFC 7065, and RFC 7350 for turns over UDP, which is DTLS.  What browsers cannot do comes last: they give up behind a few. */
+static const struct { unsigned transport; const char *scheme, *over; } kinds[] = {
+	{ CONF_UDP, "turn", "udp" }, { CONF_TCP, "turn", "tcp" }, { CONF_TLS, "turns", "tcp" }, { CONF_DTLS, "turns", "udp" },
+};
+
 static json_t *
 listener_urls(const struct conf *c)
 {
@@ -51,19 +56,14 @@ listener_urls(const struct conf *c)
 
 	for (unsigned i = 0; i < c->listener_count; i++)
 		any = any || !is_loopback(&c->listeners[i].addr);
-	for (unsigned i = 0; i < c->listener_count; i++) {
-		const struct conf_listener *l = &c->listeners[i];
-		struct addr a = seen_from_outside(c, &l->addr);
+	for (unsigned k = 0; k < TP_COUNT(kinds); k++)
+		for (unsigned i = 0; i < c->listener_count; i++) {
+			const struct conf_listener *l = &c->listeners[i];
+			struct addr a = seen_from_outside(c, &l->addr);
 
-		if (any && is_loopback(&l->addr))
-			continue;
-		if (l->transports & CONF_UDP)
-			add_url(urls, "turn", &a, "udp");
-		if (l->transports & CONF_TCP)
-			add_url(urls, "turn", &a, "tcp");
-		if (l->transports & CONF_TLS)
-			add_url(urls, "turns", &a, "tcp");
-	}
+			if ((l->transports & kinds[k].transport) != 0 && !l->retired && !(any && is_loopback(&l->addr)))
+				add_url(urls, kinds[k].scheme, &a, kinds[k].over);
+		}
 	return urls;
 }
 

@@ -53,6 +53,7 @@ child_data(const struct view *v, const struct ledger_child *c, const struct cens
 		memcpy(engine, s->engine, sizeof s->engine);
 		json_object_set_new(o, "engine", json_string(engine[0] >= 'a' && engine[0] <= 'z' ? engine : "-"));
 		json_object_set_new(o, "cpu", s->cpu >= 0 ? json_integer(s->cpu) : json_null());
+		json_object_set_new(o, "numa_node", s->node > 0 ? json_integer(s->node - 1) : json_null());
 	}
 	json_object_set_new(o, "packets_per_second",
 	    json_integer(c->index < MSG_SHARDS_MAX ? (json_int_t)v->rate[c->index] : 0));
@@ -165,6 +166,8 @@ text_child(FILE *f, const json_t *p)
 		    num(p, "packets_per_second"));
 	if (json_is_integer(json_object_get(p, "cpu")))
 		fprintf(f, ", processor %lld", num(p, "cpu"));
+	if (json_is_integer(json_object_get(p, "numa_node")))
+		fprintf(f, ", NUMA node %lld", num(p, "numa_node"));
 	if (num(p, "deaths") > 0)
 		fprintf(f, ", died %lld times (%s)", num(p, "deaths"), str(p, "last_words"));
 	fputc('\n', f);
@@ -283,6 +286,21 @@ put_counter(json_t *o, bool all, const char *name, const char *labels, uint64_t 
 	json_object_set_new(o, key, json_integer((json_int_t)n));
 }
 
+/* Not cumulative as in the metrics: read by people.  The label is the largest number of a bucket. */
+static void
+put_hist(const struct view *v, json_t *o, bool all, const struct stat_hist *h)
+{
+	char label[32];
+
+	for (unsigned b = 0; b < STAT_BATCH_BUCKETS; b++) {
+		if (stat_batch_le(b) == ~0u)
+			snprintf(label, sizeof label, "to=\"more\"");
+		else
+			snprintf(label, sizeof label, "to=\"%u\"", stat_batch_le(b));
+		put_counter(o, all, h->metric, label, sum(v, h->offset + b * sizeof(uint64_t)));
+	}
+}
+
 json_t *
 counters_data(const struct view *v, bool all)
 {
@@ -302,6 +320,12 @@ counters_data(const struct view *v, bool all)
 	    sum(v, offsetof(struct stats, error) + row++ * sizeof(uint64_t)));
 #include "tp/tbl/errors.def"
 #undef ERROR
+	for (unsigned h = 0; h < STAT_HISTS; h++)
+		put_hist(v, o, all, &stat_hists[h]);
+	for (unsigned i = 0; i < v->shard_count; i++) {
+		snprintf(label, sizeof label, "shard=\"%u\"", i);
+		put_counter(o, all, "shard_packets", label, view_shard_packets(v, i));
+	}
 	return o;
 }
 

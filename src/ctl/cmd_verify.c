@@ -94,8 +94,9 @@ check_sockets(const struct view *v, struct look *l)
 static void
 check_conn(const struct view *v, struct look *l, uint8_t *seen, unsigned shard, uint32_t slot)
 {
-	const volatile struct conn *c = &v->shard[shard].conns[slot];
-	uint32_t state = atomic_load_explicit(&v->shard[shard].conns[slot].state, memory_order_acquire);
+	struct conn *at = conn_peek(&v->shard[shard], slot);
+	const volatile struct conn *c = at;
+	uint32_t state = atomic_load_explicit(&at->state, memory_order_acquire);
 	int32_t fd = c->fd;
 	struct ledger_fd e;
 

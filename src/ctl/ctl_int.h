@@ -27,6 +27,13 @@ struct census {
 };
 extern const char *const census_transports[CENSUS_TRANSPORTS], *const census_families[CENSUS_FAMILIES];
 
+/* Counters of the host, from files of /proc that are opened before the steward becomes somebody else. */
+#define HOST_FILES 3
+struct host_counts { uint64_t received, receive_errors, send_errors, softnet_dropped; };
+void host_counts_open(int fd[HOST_FILES]);
+bool host_counts_read(const int fd[HOST_FILES], struct host_counts *c);	/* false: not one could be read */
+void host_counts_udp(struct host_counts *c, char *text);	/* the text of /proc/net/snmp */
+
 struct view {
 	struct msg_start start;
 	const struct conf *conf;
@@ -42,6 +49,7 @@ struct view {
 	uint64_t packets[MSG_SHARDS_MAX], rate[MSG_SHARDS_MAX];	/* by worker: at the last tick, per second */
 	tp_ms    rate_when;
 	const struct target *target;
+	int      host_fd[HOST_FILES];		/* of hostcounts.c */
 	char     log_trouble[160];		/* why the target is not the configured one */
 };
 /* Maps what START and SHARD name. */
@@ -59,6 +67,11 @@ static inline uint64_t view_read(const uint64_t *p)
 {
 	return atomic_load_explicit((_Atomic uint64_t *)p, memory_order_relaxed);
 }
+static inline uint64_t view_hist(const struct stats *s, const struct stat_hist *h, unsigned bucket)
+{
+	return view_read((const uint64_t *)(const void *)((const char *)s + h->offset) + bucket);
+}
+uint64_t view_shard_packets(const struct view *v, unsigned shard);
 
 /* ---- metrics.c, http.c ------------------------------------------------------------------------------------ */
 

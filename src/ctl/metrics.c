@@ -152,25 +152,47 @@ write_errors(const struct view *v, FILE *f)
 			    (unsigned long long)view_read(&v->worker[i]->error[e]));
 }
 
-/* Buckets as STAT_BATCH_BUCKETS; the sum of datagrams per call is not kept, so neither sum nor count is told. */
 static void
-write_batches(const struct view *v, FILE *f, bool send)
+one(FILE *f, const char *name, const char *type, const char *help, uint64_t value)
 {
-	const char *name = send ? "send_batch_size" : "receive_batch_size";
+	family(f, name, type, help);
+	fprintf(f, NAME "%s%s %llu\n", name, strcmp(type, "counter") == 0 ? "_total" : "", (unsigned long long)value);
+}
 
-	family(f, name, "histogram", send ? "Datagrams per sending call" : "Datagrams per receiving call");
+/* Of calls, not of datagrams: their sum is in other counters, so neither sum nor count is told. */
+static void
+write_hist(const struct view *v, FILE *f, const struct stat_hist *h)
+{
+	family(f, h->metric, "histogram", h->help);
 	for (unsigned i = 0; i < MSG_SHARDS_MAX; i++) {
 		uint64_t sum = 0;
 
 		for (unsigned b = 0; has_run(v->worker[i]) && b < STAT_BATCH_BUCKETS; b++) {
 			char le[16] = "+Inf";
 
-			sum += view_read(send ? &v->worker[i]->tx_batch[b] : &v->worker[i]->rx_batch[b]);
-			if (b < STAT_BATCH_BUCKETS - 1)
-				snprintf(le, sizeof le, "%u.0", 1u << b);
-			fprintf(f, NAME "%s_bucket{worker=\"%u\",le=\"%s\"} %llu\n", name, i, le, (unsigned long long)sum);
+			sum += view_hist(v->worker[i], h, b);
+			if (stat_batch_le(b) != ~0u)
+				snprintf(le, sizeof le, "%u.0", stat_batch_le(b));
+			fprintf(f, NAME "%s_bucket{worker=\"%u\",le=\"%s\"} %llu\n", h->metric, i, le, (unsigned long long)sum);
 		}
 	}
+}
+
+/* Of the whole network namespace: a relay socket that lost something has no counter of its own. */
+static void
+write_host(const struct view *v, FILE *f)
+{
+	struct host_counts c;
+
+	if (!host_counts_read(v->host_fd, &c))
+		return;
+	one(f, "host_udp_received", "counter", "UDP datagrams that sockets of this host received (InDatagrams)", c.received);
+	one(f, "host_udp_receive_buffer_errors", "counter",
+	    "UDP datagrams dropped on this host for full receive buffers, of whatever program (RcvbufErrors)", c.receive_errors);
+	one(f, "host_udp_send_buffer_errors", "counter",
+	    "UDP datagrams not sent on this host for full send buffers (SndbufErrors)", c.send_errors);
+	one(f, "host_backlog_drops", "counter",
+	    "Packets dropped between device and protocol for a full backlog (softnet_stat)", c.softnet_dropped);
 }
 
 static void
@@ -186,6 +208,9 @@ write_sessions(struct view *v, tp_ms now, FILE *f)
 	family(f, "shard_sessions", "gauge", "Live allocations by shard");
 	for (unsigned i = 0; i < v->shard_count; i++)
 		fprintf(f, NAME "shard_sessions{shard=\"%u\"} %llu\n", i, (unsigned long long)c->shard[i]);
+	family(f, "shard_packets", "counter", "Packets received by shard: how evenly clients are spread");
+	for (unsigned i = 0; i < v->shard_count; i++)
+		fprintf(f, NAME "shard_packets_total{shard=\"%u\"} %llu\n", i, (unsigned long long)view_shard_packets(v, i));
 }
 
 static void
@@ -224,13 +249,6 @@ write_certificates(const struct conf *c, FILE *f)
 	}
 }
 
-static void
-one(FILE *f, const char *name, const char *type, const char *help, uint64_t value)
-{
-	family(f, name, type, help);
-	fprintf(f, NAME "%s%s %llu\n", name, strcmp(type, "counter") == 0 ? "_total" : "", (unsigned long long)value);
-}
-
 void
 metrics_write(struct view *v, tp_ms now, FILE *f)
 {
@@ -252,8 +270,9 @@ metrics_write(struct view *v, tp_ms now, FILE *f)
 	write_counters(v, f);
 	write_drops(v, f);
 	write_errors(v, f);
-	write_batches(v, f, false);
-	write_batches(v, f, true);
+	for (unsigned i = 0; i < STAT_HISTS; i++)
+		write_hist(v, f, &stat_hists[i]);
+	write_host(v, f);
 	write_processes(l, f);
 	fputs("# EOF\n", f);
 }

@@ -212,6 +212,7 @@ on_start(struct steward *s, const struct msg_start *m)
 	if (m->log_fd >= 0)
 		log_sink_fd(CHILD_FD_LOG);
 	open_target(s, m->drop_privileges);
+	host_counts_open(s->view.host_fd);
 	s->view.target = &s->target;
 	if (m->http_fd >= 0 && !http_is_built)
 		give_up(s, ENOSYS, "metrics: this build has no HTTP (it was made without libmicrohttpd); leave metrics.address empty");

@@ -168,6 +168,12 @@ view_census(struct view *v, tp_ms now, tp_ms age)
 	return c;
 }
 
+uint64_t
+view_shard_packets(const struct view *v, unsigned shard)
+{
+	return v->shard[shard].region != NULL ? shard_packets(&v->shard[shard]) : 0;
+}
+
 void
 view_tick(struct view *v, tp_ms now)
 {

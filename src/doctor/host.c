@@ -49,6 +49,15 @@ read_number(const char *root, const char *name)
 	return read_line(root, name, line, sizeof line) && sscanf(line, "%lld", &v) == 1 ? v : UNKNOWN;
 }
 
+static int64_t
+read_third(const char *root, const char *name)
+{
+	char line[128];
+	long long v;
+
+	return read_line(root, name, line, sizeof line) && sscanf(line, "%*d %*d %lld", &v) == 1 ? v : UNKNOWN;
+}
+
 /* "8080,9148-9150" */
 static void
 read_reserved(struct doctor_host *h, const char *root)
@@ -163,9 +172,15 @@ read_process(struct doctor_host *h, const char *root, pid_t pid)
 void
 doctor_host_read(struct doctor_host *h, const char *root, pid_t pid)
 {
+	struct conf_node node[CONF_NODES_MAX];
+
 	memset(h, 0, sizeof *h);
 	h->rmem_max = read_number(root, "/proc/sys/net/core/rmem_max");
 	h->wmem_max = read_number(root, "/proc/sys/net/core/wmem_max");
+	h->wmem_default = read_number(root, "/proc/sys/net/core/wmem_default");
+	h->netdev_budget = read_number(root, "/proc/sys/net/core/netdev_budget");
+	h->udp_mem = read_third(root, "/proc/sys/net/ipv4/udp_mem");
+	h->nodes = conf_nodes(root, node);
 	h->netdev_max_backlog = read_number(root, "/proc/sys/net/core/netdev_max_backlog");
 	h->somaxconn = read_number(root, "/proc/sys/net/core/somaxconn");
 	h->nr_open = read_number(root, "/proc/sys/fs/nr_open");

@@ -9,6 +9,10 @@
 #include "tp/doctor.h"
 
 #define MS_NETDEV 20			/* a softirq that is kept from running this long loses nothing */
+#define MS_ROUND 2			/* netdev_budget_usecs: the other end of a round */
+#define SENDS 3u			/* merged ones that may be on their way through a slow device */
+#define SEND_BYTES 65536u
+#define PAGE 4096u
 #define FILES_BESIDE 4096		/* of the host, for everything else */
 #define FILES_OWN 1024			/* of one process: regions, channels, listeners */
 #define FILES_MOST 1048576		/* what the supervisor's table has */
@@ -77,18 +81,29 @@ judge_size(struct doctor_report *r, const struct doctor_case *c)
 		doctor_text(f->set, "io: { receive_buffer: %lluMiB }", (unsigned long long)((need + 1048575) / 1048576));
 }
 
+/* The finding of a number; NULL, and it is said, when it is not visible here. */
+static struct doctor_finding *
+number(struct doctor_report *r, const char *name, int64_t is)
+{
+	struct doctor_finding *f = doctor_put(r, DOCTOR_OK, name);
+
+	if (is != UNKNOWN) {
+		doctor_text(f->is, "%lld", (long long)is);
+		return f;
+	}
+	f->level = DOCTOR_NOTE;
+	doctor_text(f->is, "not visible here (a network namespace of its own?)");
+	return NULL;
+}
+
 static void
 judge_max(struct doctor_report *r, const struct doctor_case *c, const char *name, const char *option, int64_t max,
     uint64_t asked)
 {
-	struct doctor_finding *f = doctor_put(r, DOCTOR_OK, name);
+	struct doctor_finding *f = number(r, name, max);
 
-	if (max == UNKNOWN) {
-		f->level = DOCTOR_NOTE;
-		doctor_text(f->is, "not visible here (a network namespace of its own?)");
+	if (f == NULL)
 		return;
-	}
-	doctor_text(f->is, "%lld", (long long)max);
 	doctor_text(f->should, "at least %llu (%s)", (unsigned long long)asked, option);
 	if ((uint64_t)max >= asked)
 		return;
@@ -108,14 +123,10 @@ judge_max(struct doctor_report *r, const struct doctor_case *c, const char *name
 static void
 judge_least(struct doctor_report *r, const char *name, int64_t is, uint64_t need, const char *why)
 {
-	struct doctor_finding *f = doctor_put(r, DOCTOR_OK, name);
+	struct doctor_finding *f = number(r, name, is);
 
-	if (is == UNKNOWN) {
-		f->level = DOCTOR_NOTE;
-		doctor_text(f->is, "not visible here");
+	if (f == NULL)
 		return;
-	}
-	doctor_text(f->is, "%lld", (long long)is);
 	doctor_text(f->should, "at least %llu (%s)", (unsigned long long)need, why);
 	if ((uint64_t)is >= need)
 		return;
@@ -126,14 +137,10 @@ judge_least(struct doctor_report *r, const char *name, int64_t is, uint64_t need
 static void
 judge_lost(struct doctor_report *r, const char *name, int64_t lost, int64_t of, const char *what)
 {
-	struct doctor_finding *f = doctor_put(r, DOCTOR_OK, name);
+	struct doctor_finding *f = number(r, name, lost);
 
-	if (lost == UNKNOWN) {
-		f->level = DOCTOR_NOTE;
-		doctor_text(f->is, "not visible here");
+	if (f == NULL)
 		return;
-	}
-	doctor_text(f->is, "%lld", (long long)lost);
 	if (of > 0)
 		doctor_text(f->is, "%lld of %lld datagrams", (long long)lost, (long long)(of + lost));
 	/* One in ten thousand: less than any network loses. */
@@ -143,21 +150,66 @@ judge_lost(struct doctor_report *r, const char *name, int64_t lost, int64_t of, 
 	doctor_text(f->should, "%s", what);
 }
 
+static unsigned
+shards_of(const struct doctor_case *c)
+{
+	uint64_t processors = (uint64_t)c->host->processors, workers = c->conf->workers;
+
+	if (c->daemon->running)
+		return c->daemon->shards;
+	return (unsigned)(c->conf->shards != 0 ? c->conf->shards : workers > processors ? workers : processors);
+}
+
+/* Of all UDP sockets together, in pages: the third of three numbers. */
+static void
+judge_memory(struct doctor_report *r, const struct doctor_case *c)
+{
+	const struct conf *conf = c->conf;
+	uint64_t n = 0, need;
+	char why[160];
+	struct doctor_finding *f;
+
+	for (uint32_t i = 0; i < conf->listener_count; i++)
+		n += !conf->listeners[i].retired && (conf->listeners[i].transports & (CONF_UDP | CONF_DTLS)) != 0;
+	n *= shards_of(c);
+	need = (n * 2 * conf->receive_buffer + PAGE - 1) / PAGE;
+	snprintf(why, sizeof why, "third number, pages: %llu listener sockets x 2 x %llu bytes / %u", (unsigned long long)n,
+	    (unsigned long long)conf->receive_buffer, PAGE);
+	judge_least(r, "net.ipv4.udp_mem", c->host->udp_mem, need, why);
+	f = &r->f[r->count - 1];
+	if (f->level == DOCTOR_WARNING)
+		doctor_text(f->set, "sysctl -w net.ipv4.udp_mem=\"%llu %llu %llu\"", (unsigned long long)need / 2,
+		    (unsigned long long)need / 4 * 3, (unsigned long long)need);
+}
+
+/* Between device and protocol. */
+static void
+judge_device(struct doctor_report *r, const struct doctor_case *c)
+{
+	char why[160];
+
+	snprintf(why, sizeof why, "%llu/s x %u ms", (unsigned long long)c->load.rate, MS_NETDEV);
+	judge_least(r, "net.core.netdev_max_backlog", c->host->netdev_max_backlog, c->load.rate * MS_NETDEV / 1000, why);
+	snprintf(why, sizeof why, "%llu/s x %u ms, one round of a softirq", (unsigned long long)c->load.rate, MS_ROUND);
+	judge_least(r, "net.core.netdev_budget", c->host->netdev_budget, c->load.rate * MS_ROUND / 1000, why);
+	snprintf(why, sizeof why, "%u merged sends of %u bytes on a relay socket", SENDS, SEND_BYTES);
+	judge_least(r, "net.core.wmem_default", c->host->wmem_default, SENDS * SEND_BYTES, why);
+}
+
 void
 doctor_judge_buffers(struct doctor_report *r, const struct doctor_case *c)
 {
 	const struct conf *conf = c->conf;
 	const struct doctor_host *h = c->host;
 	bool relay = conf->relay_receive_buffer > conf->receive_buffer;
-	char why[160];
 	bool streams = false;
 
 	judge_size(r, c);
 	judge_max(r, c, "net.core.rmem_max", relay ? "io.relay_receive_buffer" : "io.receive_buffer", h->rmem_max,
 	    relay ? conf->relay_receive_buffer : conf->receive_buffer);
 	judge_max(r, c, "net.core.wmem_max", "io.send_buffer", h->wmem_max, conf->send_buffer);
-	snprintf(why, sizeof why, "%llu/s x %u ms", (unsigned long long)c->load.rate, MS_NETDEV);
-	judge_least(r, "net.core.netdev_max_backlog", h->netdev_max_backlog, c->load.rate * MS_NETDEV / 1000, why);
+	judge_memory(r, c);
+	judge_device(r, c);
 	for (uint32_t i = 0; i < conf->listener_count; i++)
 		streams |= !conf->listeners[i].retired && (conf->listeners[i].transports & CONF_STREAMS) != 0;
 	if (streams)
@@ -246,6 +298,11 @@ judge_processors(struct doctor_report *r, const struct doctor_case *c, unsigned 
 		f->level = DOCTOR_WARNING;
 		doctor_text(f->should, "at most one worker a processor: more of them only take turns");
 		doctor_text(f->set, "process: { workers: auto }");
+	} else if (c->host->nodes > 1 && strcmp(c->conf->cpu_affinity, "none") == 0) {
+		f->level = DOCTOR_WARNING;
+		doctor_text(f->should, "auto or a list: this host has %lld NUMA nodes, and a worker that changes node leaves its "
+		    "memory behind", (long long)c->host->nodes);
+		doctor_text(f->set, "io: { cpu_affinity: auto }");
 	}
 }
 
@@ -275,8 +332,7 @@ judge_clock(struct doctor_report *r, const struct doctor_case *c)
 void
 doctor_judge_process(struct doctor_report *r, const struct doctor_case *c)
 {
-	unsigned shards = c->daemon->running ? c->daemon->shards : c->conf->shards != 0 ? (unsigned)c->conf->shards :
-	    (unsigned)(c->conf->workers > (uint64_t)c->host->processors ? c->conf->workers : (uint64_t)c->host->processors);
+	unsigned shards = shards_of(c);
 
 	judge_files(r, c, shards);
 	judge_engine(r, c);

@@ -250,3 +250,16 @@ sock_listener_unix(const char *path, unsigned mode)
 		rc = -errno;
 	return rc < 0 ? fail(fd, rc) : fd;
 }
+
+int
+stream_pressure(int fd, uint64_t *drops, uint64_t *waiting)
+{
+	struct tcp_info info = { 0 };
+	socklen_t len = sizeof info;
+	uint64_t none;
+
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
+		return -errno;
+	*waiting = info.tcpi_unacked;		/* of a listener: its accept queue */
+	return udp_pressure(fd, drops, &none);
+}

@@ -21,6 +21,19 @@ udp_batch_bucket(unsigned n)
 	return b;
 }
 
+void
+udp_count_segments(struct udp_counts *c, const struct udp_pkt *pkt)
+{
+	unsigned n = 1;
+
+	if (pkt->seg > 0) {
+		n = (pkt->len + pkt->seg - 1u) / pkt->seg;
+		c->gro_receives++;
+		c->gro_segments += n;
+	}
+	c->gro_batch[udp_batch_bucket(n)]++;
+}
+
 struct udp_arena *
 udp_arena_new(size_t relay_bytes)
 {
@@ -108,11 +121,8 @@ told_slot(struct udp_arena *a, unsigned i, size_t len, struct udp_pkt *pkt, stru
 {
 	told(pkt, &a->mm[i].msg_hdr, &a->name[i], len);
 	pkt->p = arena_slot(a, i);
-	if (pkt->seg > 0) {
-		a->merged++;
-		c->gro_receives++;
-		c->gro_segments += (pkt->len + pkt->seg - 1u) / pkt->seg;
-	}
+	a->merged += pkt->seg > 0;
+	udp_count_segments(c, pkt);
 }
 
 static void

@@ -74,6 +74,7 @@ send_each(struct udp_sender *s, uint32_t at, uint32_t many)
 		s->c->tx_calls++;
 		if (sendto(s->fd, e->p, e->len, MSG_DONTWAIT | MSG_NOSIGNAL, &name.sa, len) >= 0) {
 			s->c->tx_batch[0]++;
+			s->c->gso_batch[0]++;
 			sent(s, e);
 		} else {
 			int err = errno;
@@ -157,6 +158,7 @@ message_sent(struct udp_sender *s, const struct ring_message *m)
 		s->c->gso_sends++;
 		s->c->gso_segments += m->many;
 	}
+	s->c->gso_batch[udp_batch_bucket(m->many)]++;
 }
 
 static void

@@ -36,21 +36,32 @@ struct tx {
 	struct { struct flow *f; unsigned dir, count; } owner[TX_MSGS];
 };
 
-struct tx *
-tx_new(size_t head, size_t payload, size_t pad, bool gso)
+static struct tx *
+tx_of(size_t wire, bool gso)
 {
 	struct tx *t = calloc(1, sizeof *t);
 
-	if (t == NULL)
-		fatal(EX_OSERR, "load: no memory");
-	t->head = head;
-	t->payload = payload;
-	t->wire = head + payload + pad;
+	if (t == NULL || (t->buf = calloc(TX_SLOTS, wire)) == NULL)
+		fatal(EX_OSERR, "no memory");
+	t->wire = wire;
 	t->gso = gso;
 	t->fd = -1;
-	t->buf = calloc(TX_SLOTS, t->wire);
-	if (t->buf == NULL)
-		fatal(EX_OSERR, "load: no memory");
+	return t;
+}
+
+struct tx *
+tx_new_records(bool gso)
+{
+	return tx_of(RECORD_MAX, gso);
+}
+
+struct tx *
+tx_new(size_t head, size_t payload, size_t pad, bool gso)
+{
+	struct tx *t = tx_of(head + payload + pad, gso);
+
+	t->head = head;
+	t->payload = payload;
 	for (unsigned i = 0; i < TX_SLOTS; i++)
 		t->filler = payload_fill(t->buf + i * t->wire + head, payload);
 	return t;
@@ -87,27 +98,31 @@ tx_stamp(struct worker *w, struct tx *t, struct flow *f, unsigned dir, unsigned 
 	return t->buf;
 }
 
+static void
+set_segment(struct tx *t, unsigned i)
+{
+	struct msghdr *h = &t->mm[i].msg_hdr;
+	uint16_t size = (uint16_t)t->wire;
+	struct cmsghdr *c;
+
+	h->msg_control = t->control[i].u.buf;
+	h->msg_controllen = sizeof t->control[0].u.buf;
+	c = CMSG_FIRSTHDR(h);
+	c->cmsg_level = SOL_UDP;
+	c->cmsg_type = UDP_SEGMENT;
+	c->cmsg_len = CMSG_LEN(sizeof size);
+	memcpy(CMSG_DATA(c), &size, sizeof size);
+}
+
 /* One message of `count` packets that lie one behind the other. */
 static void
 add_message(struct tx *t, const struct sockaddr_storage *to, socklen_t to_len, struct flow *f, unsigned dir, unsigned count)
 {
-	struct msghdr *h = &t->mm[t->msgs].msg_hdr;
-	struct cmsghdr *c;
-
 	t->iov[t->msgs] = (struct iovec){ t->buf + t->slots * t->wire, count * t->wire };
-	*h = (struct msghdr){ .msg_name = (void *)(uintptr_t)to, .msg_namelen = to_len, .msg_iov = &t->iov[t->msgs],
-		.msg_iovlen = 1 };
-	if (count > 1) {
-		uint16_t size = (uint16_t)t->wire;
-
-		h->msg_control = t->control[t->msgs].u.buf;
-		h->msg_controllen = sizeof t->control[0].u.buf;
-		c = CMSG_FIRSTHDR(h);
-		c->cmsg_level = SOL_UDP;
-		c->cmsg_type = UDP_SEGMENT;
-		c->cmsg_len = CMSG_LEN(sizeof size);
-		memcpy(CMSG_DATA(c), &size, sizeof size);
-	}
+	t->mm[t->msgs].msg_hdr = (struct msghdr){ .msg_name = (void *)(uintptr_t)to, .msg_namelen = to_len,
+		.msg_iov = &t->iov[t->msgs], .msg_iovlen = 1 };
+	if (count > 1)
+		set_segment(t, t->msgs);
 	t->owner[t->msgs].f = f;
 	t->owner[t->msgs].dir = dir;
 	t->owner[t->msgs].count = count;
@@ -115,14 +130,45 @@ add_message(struct tx *t, const struct sockaddr_storage *to, socklen_t to_len, s
 	t->slots += count;
 }
 
+/* Packets of one message. */
+static unsigned
+most_of(const struct tx *t)
+{
+	size_t most = t->gso ? BYTES_MAX / t->wire : 1;
+
+	return most < SEGMENTS_MAX ? (unsigned)most : SEGMENTS_MAX;
+}
+
+void
+tx_record(struct worker *w, struct tx *t, int fd, struct flow *f, unsigned dir, const uint8_t *p, size_t n)
+{
+	unsigned last;
+
+	assert(n <= RECORD_MAX);
+	if (t->fd != fd || t->wire != n || t->slots == TX_SLOTS)
+		tx_flush(w, t);
+	t->fd = fd;
+	t->wire = n;
+	last = t->msgs - 1;
+	if (t->msgs == 0 || t->owner[last].f != f || t->owner[last].dir != dir || t->owner[last].count >= most_of(t)) {
+		if (t->msgs == TX_MSGS)
+			tx_flush(w, t);
+		memcpy(t->buf + t->slots * n, p, n);
+		add_message(t, NULL, 0, f, dir, 1);
+		return;
+	}
+	memcpy(t->buf + t->slots++ * n, p, n);
+	t->iov[last].iov_len += n;
+	t->owner[last].count++;
+	set_segment(t, last);
+}
+
 void
 tx_put(struct worker *w, struct tx *t, int fd, const struct sockaddr_storage *to, socklen_t to_len, struct flow *f,
     unsigned dir, unsigned count, uint64_t time)
 {
-	unsigned most = t->gso ? (unsigned)(BYTES_MAX / t->wire) : 1;
+	unsigned most = most_of(t);
 
-	if (most > SEGMENTS_MAX)
-		most = SEGMENTS_MAX;
 	while (count > 0) {
 		unsigned n = count < most ? count : most;
 
@@ -245,7 +291,7 @@ rx_new(void)
 	struct rx *r = calloc(1, sizeof *r);
 
 	if (r == NULL || (r->buf = malloc((size_t)RX_SLOTS * RX_STRIDE)) == NULL)
-		fatal(EX_OSERR, "load: no memory");
+		fatal(EX_OSERR, "no memory");
 	return r;
 }
 

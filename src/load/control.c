@@ -12,6 +12,7 @@
 #define RELIABLE_NS 39500000000ull	/* RFC 8489 6.2.2 */
 #define FAREWELL_NS 5000000000ull	/* nobody waits longer for the answer to a Refresh of 0 s */
 #define CONNECT_NS 30000000000ull
+#define KEEP_NS 240000000000ull
 #define MOVES 10
 #define REQUEST_MAX 2048
 #define PROTOCOL_UDP (17u << 24)
@@ -155,7 +156,7 @@ static void
 ready(struct worker *w, struct flow *f, uint64_t now)
 {
 	f->ready_at = now;
-	f->refresh_at = now + 240000000000ull;
+	f->refresh_at = now + f->keep_ns;
 	hist_add(&w->setup_hist, now - f->began);
 	if (w->o->mode != LOAD_CONNECT)
 		prepare_head(w, f);
@@ -189,6 +190,7 @@ reach(struct worker *w, struct flow *f, uint64_t now)
 
 	f->challenged = false;
 	f->closed = false;
+	f->keep_ns = KEEP_NS;
 	f->connected_at = now;		/* begun; ctl_connected() takes the difference */
 	f->step = CTL_CONNECT;
 	f->tries = 0;
@@ -259,7 +261,7 @@ ctl_free(struct worker *w, struct flow *f, uint64_t now)
 void
 ctl_keep(struct worker *w, struct flow *f, uint64_t now)
 {
-	f->refresh_at = now + 240000000000ull;	/* permissions live for 300 s */
+	f->refresh_at = now + f->keep_ns;
 	if (!w->o->bare)
 		begin(w, f, CTL_REFRESH, now);
 }
@@ -327,6 +329,16 @@ refused(struct worker *w, struct flow *f, const struct stun_msg *m, uint64_t now
 	}
 }
 
+/* Permissions live for 300 s, the allocation for what was granted: half of that leaves time for a second try. */
+static void
+learn_lifetime(struct flow *f, const struct stun_msg *m)
+{
+	const struct stun_attr *a = stun_find(m, STUN_A_LIFETIME);
+	uint64_t half = a != NULL && a->len == 4 ? get_u32(a->value) * 500000000ull : KEEP_NS;
+
+	f->keep_ns = half < KEEP_NS ? half : KEEP_NS;
+}
+
 static void
 granted(struct worker *w, struct flow *f, const struct stun_msg *m, uint64_t now)
 {
@@ -342,12 +354,15 @@ granted(struct worker *w, struct flow *f, const struct stun_msg *m, uint64_t now
 			return;
 		}
 		learn_relayed(w, f, &relayed);
+		learn_lifetime(f, m);
 		begin(w, f, CTL_BIND, now);
 		break;
 	case CTL_BIND:
 		ready(w, f, now);
 		break;
 	case CTL_REFRESH:
+		learn_lifetime(f, m);
+		f->refresh_at = now + f->keep_ns;
 		begin(w, f, CTL_REBIND, now);
 		break;
 	case CTL_REBIND:

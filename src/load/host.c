@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * host: what this machine's UDP stack does with no server in the way: the price of sending and receiving a datagram by
- * each kind of call, one sender against 1..N receivers on one port, and how evenly SO_REUSEPORT spreads flows.
- * Loopback, one socket each, CPU time of the calling thread.  On loopback a sender also pays for the receiver's half of
- * the stack up to the socket's queue.
+ * each kind of call.  Loopback, one socket each, CPU time of the calling thread.  On loopback a sender also pays for the
+ * receiver's half of the stack up to the socket's queue.
  */
 #include "config.h"
 
@@ -21,25 +20,12 @@
 #ifndef SOL_UDP
 #define SOL_UDP 17
 #endif
-#define BATCH 64
 #define BUFFER (8 << 20)
 #define ROUNDS_MIN 4
-#define SPREAD_TRIALS 10
+#define ROWS_ALONE 9			/* of sending() and receiving() */
 
-struct bench {
-	const struct load_options *o;
-	double seconds;				/* for each row */
-	json_t *rows;
-	struct sockaddr_storage to;
-	socklen_t to_len;
-	uint8_t *data;				/* BATCH payloads, one behind the other */
-	struct mmsghdr mm[BATCH];
-	struct iovec iov[BATCH];
-	union { char buf[CMSG_SPACE(sizeof(uint16_t))]; struct cmsghdr align; } control;
-};
-
-static double
-thread_ns(void)
+double
+host_thread_ns(void)
 {
 	struct timespec t;
 
@@ -47,323 +33,246 @@ thread_ns(void)
 	return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
 }
 
-static int
-udp_bound(struct bench *b, bool share, bool gro)
+int
+host_bound(struct host *h, enum host_port port, bool gro)
 {
-	struct addr a = { .family = ADDR_V4, .ip = { 127, 0, 0, 1 } };
-	socklen_t len = sizeof b->to;
-	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), size = BUFFER, on = 1;
+	struct sockaddr_storage ss;
+	socklen_t len;
+	int fd = socket(h->at.family == ADDR_V6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), size = BUFFER, on = 1;
 
 	if (fd < 0)
-		fatal(EX_OSERR, "host: socket: %s", strerror(errno));
+		fatal(EX_OSERR, "host: socket");
 	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof size) != 0)
 		(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
 	if (gro)
 		(void)setsockopt(fd, SOL_UDP, UDP_GRO, &on, sizeof on);
-	if (share) {
+	if (port != HOST_ALONE)
 		(void)setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
-		if (b->to_len != 0) {
-			struct addr known;
-
-			(void)addr_from_sockaddr(&known, (struct sockaddr *)&b->to);
-			a.port = known.port;
-		}
-	}
-	b->to_len = addr_to_sockaddr(&a, &b->to);
-	if (bind(fd, (struct sockaddr *)&b->to, b->to_len) != 0 || getsockname(fd, (struct sockaddr *)&b->to, &len) != 0)
-		fatal(EX_OSERR, "host: bind: %s", strerror(errno));
+	if (port != HOST_SHARED)
+		h->at.port = 0;
+	len = addr_to_sockaddr(&h->at, &ss);
+	if (bind(fd, (struct sockaddr *)&ss, len) != 0)
+		fatal(EX_OSERR, "host: bind");
+	len = sizeof ss;
+	if (getsockname(fd, (struct sockaddr *)&ss, &len) != 0 || addr_from_sockaddr(&h->at, (struct sockaddr *)&ss) != 0)
+		fatal(EX_OSERR, "host: bind");
 	return fd;
 }
 
-static int
-udp_sender(const struct bench *b, bool connected)
+int
+host_sender(const struct host *h, bool connected)
 {
-	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct sockaddr_storage ss;
+	socklen_t len = addr_to_sockaddr(&h->at, &ss);
+	int fd = socket(ss.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
-	if (fd < 0 || (connected && connect(fd, (const struct sockaddr *)&b->to, b->to_len) != 0))
-		fatal(EX_OSERR, "host: socket: %s", strerror(errno));
+	if (fd < 0 || (connected && connect(fd, (const struct sockaddr *)&ss, len) != 0))
+		fatal(EX_OSERR, "host: socket");
 	return fd;
 }
 
-enum how { SENDTO, SEND, SENDMMSG, GSO };
-
-/* One call, or BATCH single ones; returns the datagrams that went. */
 static unsigned
-send_some(struct bench *b, int fd, enum how how, unsigned segments)
+send_singly(const struct host *h, int fd, bool named)
 {
-	size_t n = b->o->payload;
-	struct msghdr h = { .msg_iov = &b->iov[0], .msg_iovlen = 1, .msg_control = b->control.buf,
-		.msg_controllen = sizeof b->control.buf };
-	uint16_t size = (uint16_t)n;
-	struct cmsghdr *c = CMSG_FIRSTHDR(&h);
+	struct sockaddr_storage ss;
+	socklen_t len = addr_to_sockaddr(&h->at, &ss);
 	unsigned done = 0;
+
+	for (unsigned i = 0; i < HOST_BATCH; i++)
+		done += sendto(fd, h->data, h->o->payload, 0, named ? (struct sockaddr *)&ss : NULL, named ? len : 0) >= 0;
+	return done;
+}
+
+static unsigned
+send_many(const struct host *h, int fd)
+{
+	struct mmsghdr mm[HOST_BATCH];
+	struct iovec iov[HOST_BATCH];
+	size_t n = h->o->payload;
 	int r;
 
+	for (unsigned i = 0; i < HOST_BATCH; i++) {
+		iov[i] = (struct iovec){ h->data + i * n, n };
+		mm[i] = (struct mmsghdr){ .msg_hdr = { .msg_iov = &iov[i], .msg_iovlen = 1 } };
+	}
+	r = sendmmsg(fd, mm, HOST_BATCH, 0);
+	return r > 0 ? (unsigned)r : 0;
+}
+
+static unsigned
+send_merged(const struct host *h, int fd, unsigned segments)
+{
+	union { char buf[CMSG_SPACE(sizeof(uint16_t))]; struct cmsghdr align; } control = { .align = {
+		.cmsg_level = SOL_UDP, .cmsg_type = UDP_SEGMENT, .cmsg_len = CMSG_LEN(sizeof(uint16_t)) } };
+	struct iovec iov = { h->data, segments * h->o->payload };
+	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.buf, .msg_controllen = sizeof control.buf };
+	uint16_t size = (uint16_t)h->o->payload;
+
+	memcpy(CMSG_DATA(&control.align), &size, sizeof size);
+	return sendmsg(fd, &m, 0) >= 0 ? segments : 0;
+}
+
+unsigned
+host_send(const struct host *h, int fd, enum host_how how, unsigned segments)
+{
 	switch (how) {
-	case SENDTO:
-	case SEND:
-		for (unsigned i = 0; i < BATCH; i++)
-			done += sendto(fd, b->data, n, 0, how == SEND ? NULL : (struct sockaddr *)&b->to,
-			    how == SEND ? 0 : b->to_len) >= 0;
-		return done;
-	case SENDMMSG:
-		for (unsigned i = 0; i < BATCH; i++) {
-			b->iov[i] = (struct iovec){ b->data + i * n, n };
-			b->mm[i].msg_hdr = (struct msghdr){ .msg_iov = &b->iov[i], .msg_iovlen = 1 };
-		}
-		r = sendmmsg(fd, b->mm, BATCH, 0);
-		return r > 0 ? (unsigned)r : 0;
+	case HOST_SENDTO:
+	case HOST_SEND:
+		return send_singly(h, fd, how == HOST_SENDTO);
+	case HOST_SENDMMSG:
+		return send_many(h, fd);
 	default:
-		b->iov[0] = (struct iovec){ b->data, segments * n };
-		c->cmsg_level = SOL_UDP;
-		c->cmsg_type = UDP_SEGMENT;
-		c->cmsg_len = CMSG_LEN(sizeof size);
-		memcpy(CMSG_DATA(c), &size, sizeof size);
-		return sendmsg(fd, &h, 0) >= 0 ? segments : 0;
+		return send_merged(h, fd, segments);
 	}
 }
 
-static void
-row(struct bench *b, const char *group, const char *what, double pps, double ns, const char *more, double value)
+void
+host_row(struct host *h, const char *group, const char *what, double pps, double ns, const char *more, double value)
 {
 	json_t *j = json_pack("{s:s s:s s:f s:f}", "group", group, "what", what, "per_second", pps, "cpu_ns", ns);
 
 	if (more != NULL)
 		json_object_set_new(j, more, json_real(value));
-	json_array_append_new(b->rows, j);
-	if (b->o->json)
+	json_array_append_new(h->rows, j);
+	if (h->o->json)
 		return;
-	printf("%-10s %-34s", group, what);
+	printf(pps > 0 || more != NULL ? "%-10s %-36s" : "%-10s %s", group, what);
 	if (pps > 0)
 		printf(" %10.0f a second", pps);
 	if (ns > 0)
 		printf(" %7.0f ns CPU each", ns);
 	if (more != NULL)
-		printf("  %s %.2f", more, value);
+		printf(value < 1000 ? "  %s %.2f" : "  %s %.0f", more, value);
 	putchar('\n');
 	fflush(stdout);
 }
 
 /* The queue of the socket at the other end is full: what is measured ends at its drop. */
 static void
-sending(struct bench *b)
+sending(struct host *h)
 {
-	static const struct { const char *name; enum how how; unsigned segments; } ways[] = {
-		{ "sendto, unconnected", SENDTO, 1 }, { "send, connected", SEND, 1 }, { "sendmmsg of 64, connected", SENDMMSG, 1 },
-		{ "UDP_SEGMENT of 2", GSO, 2 }, { "UDP_SEGMENT of 16", GSO, 16 }, { "UDP_SEGMENT of 40", GSO, 40 } };
+	static const struct { const char *name; enum host_how how; unsigned segments; } ways[] = {
+		{ "sendto, unconnected", HOST_SENDTO, 1 }, { "send, connected", HOST_SEND, 1 },
+		{ "sendmmsg of 64, connected", HOST_SENDMMSG, 1 }, { "UDP_SEGMENT of 2", HOST_GSO, 2 },
+		{ "UDP_SEGMENT of 16", HOST_GSO, 16 }, { "UDP_SEGMENT of 40", HOST_GSO, 40 } };
 
 	for (unsigned i = 0; i < TP_COUNT(ways); i++) {
-		int sink = udp_bound(b, false, true), fd = udp_sender(b, ways[i].how != SENDTO);
+		int sink = host_bound(h, HOST_ALONE, true), fd = host_sender(h, ways[i].how != HOST_SENDTO);
 		uint64_t end, began = now_ns(), n = 0;
-		double cpu = thread_ns();
+		double cpu = host_thread_ns();
 
-		end = began + (uint64_t)(b->seconds * 1e9);
+		end = began + (uint64_t)(h->seconds * 1e9);
 		while (now_ns() < end)
-			n += send_some(b, fd, ways[i].how, ways[i].segments);
-		cpu = thread_ns() - cpu;
+			n += host_send(h, fd, ways[i].how, ways[i].segments);
+		cpu = host_thread_ns() - cpu;
 		if (n > 0)
-			row(b, "send", ways[i].name, (double)n * 1e9 / (double)(now_ns() - began), cpu / (double)n, NULL, 0);
+			host_row(h, "send", ways[i].name, (double)n * 1e9 / (double)(now_ns() - began), cpu / (double)n, NULL, 0);
 		close(sink);
 		close(fd);
 	}
 }
 
-struct rx_space { uint8_t *p; size_t each; };
-
 static unsigned
-receive_some(struct bench *b, const struct rx_space *space, int fd, bool many)
+receive_many(const struct host *h, uint8_t *space, int fd)
 {
+	struct mmsghdr mm[HOST_BATCH];
+	struct iovec iov[HOST_BATCH];
 	unsigned count = 0;
 	int n;
 
-	if (!many) {
-		while (recv(fd, space->p, space->each, MSG_DONTWAIT) > 0)
-			count++;
-		return count;
-	}
 	do {
-		for (unsigned i = 0; i < BATCH; i++) {
-			b->iov[i] = (struct iovec){ space->p + i * space->each, space->each };
-			b->mm[i].msg_hdr = (struct msghdr){ .msg_iov = &b->iov[i], .msg_iovlen = 1 };
+		for (unsigned i = 0; i < HOST_BATCH; i++) {
+			iov[i] = (struct iovec){ space + (size_t)i * 65536, 65536 };
+			mm[i] = (struct mmsghdr){ .msg_hdr = { .msg_iov = &iov[i], .msg_iovlen = 1 } };
 		}
-		n = recvmmsg(fd, b->mm, BATCH, MSG_DONTWAIT, NULL);
+		n = recvmmsg(fd, mm, HOST_BATCH, MSG_DONTWAIT, NULL);
 		for (int i = 0; i < n; i++)
-			count += (unsigned)((b->mm[i].msg_len + b->o->payload - 1) / b->o->payload);
-	} while (n == BATCH);
+			count += (unsigned)((mm[i].msg_len + h->o->payload - 1) / h->o->payload);
+	} while (n == HOST_BATCH);
+	return count;
+}
+
+static unsigned
+receive_singly(uint8_t *space, int fd)
+{
+	unsigned count = 0;
+
+	while (recv(fd, space, 65536, MSG_DONTWAIT) > 0)
+		count++;
 	return count;
 }
 
 /* Fill a queue, then read it empty: only the reading is measured. */
 static void
-receiving(struct bench *b)
+receiving(struct host *h)
 {
-	static const struct { const char *name; bool many; enum how how; unsigned segments; } ways[] = {
-		{ "recv until EAGAIN", false, SENDMMSG, 1 }, { "recvmmsg of 64", true, SENDMMSG, 1 },
-		{ "recvmmsg of 64, UDP_GRO of 16", true, GSO, 16 } };
-	struct rx_space space = { malloc((size_t)BATCH * 65536), 65536 };
+	static const struct { const char *name; bool many; enum host_how how; unsigned segments; } ways[] = {
+		{ "recv until EAGAIN", false, HOST_SENDMMSG, 1 }, { "recvmmsg of 64", true, HOST_SENDMMSG, 1 },
+		{ "recvmmsg of 64, UDP_GRO of 16", true, HOST_GSO, 16 } };
+	uint8_t *space = malloc((size_t)HOST_BATCH * 65536);
 
-	if (space.p == NULL)
+	if (space == NULL)
 		fatal(EX_OSERR, "host: no memory");
 	for (unsigned i = 0; i < TP_COUNT(ways); i++) {
-		int sink = udp_bound(b, false, ways[i].how == GSO), fd = udp_sender(b, true);
-		uint64_t end = now_ns() + (uint64_t)(b->seconds * 1e9), n = 0;
+		int sink = host_bound(h, HOST_ALONE, ways[i].how == HOST_GSO), fd = host_sender(h, true);
+		uint64_t end = now_ns() + (uint64_t)(h->seconds * 1e9), n = 0;
 		double cpu = 0;
 
 		for (unsigned round = 0; round < ROUNDS_MIN || now_ns() < end; round++) {
 			double before;
 
 			for (unsigned k = 0; k < 32; k++)
-				(void)send_some(b, fd, ways[i].how, ways[i].segments);
-			before = thread_ns();
-			n += receive_some(b, &space, sink, ways[i].many);
-			cpu += thread_ns() - before;
+				(void)host_send(h, fd, ways[i].how, ways[i].segments);
+			before = host_thread_ns();
+			n += ways[i].many ? receive_many(h, space, sink) : receive_singly(space, sink);
+			cpu += host_thread_ns() - before;
 		}
 		if (n > 0)
-			row(b, "receive", ways[i].name, (double)n * 1e9 / cpu, cpu / (double)n, NULL, 0);
+			host_row(h, "receive", ways[i].name, (double)n * 1e9 / cpu, cpu / (double)n, NULL, 0);
 		close(sink);
 		close(fd);
 	}
-	free(space.p);
-}
-
-struct receiver { pthread_t thread; int fd; _Atomic bool *stop; uint64_t count; double cpu; };
-
-static void *
-receiver(void *p)
-{
-	struct receiver *r = p;
-	struct mmsghdr mm[BATCH];
-	struct iovec iov[BATCH];
-	uint8_t *space = malloc((size_t)BATCH * 2048);
-	struct timeval wait = { .tv_usec = 50000 };
-
-	(void)setsockopt(r->fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof wait);
-	while (space != NULL && !atomic_load_explicit(r->stop, memory_order_relaxed)) {
-		int n;
-
-		for (unsigned i = 0; i < BATCH; i++) {
-			iov[i] = (struct iovec){ space + i * 2048, 2048 };
-			mm[i].msg_hdr = (struct msghdr){ .msg_iov = &iov[i], .msg_iovlen = 1 };
-		}
-		n = recvmmsg(r->fd, mm, BATCH, MSG_WAITFORONE, NULL);
-		r->count += n > 0 ? (unsigned)n : 0;
-	}
-	r->cpu = thread_ns();
 	free(space);
-	return NULL;
-}
-
-/* One sender (this thread) with 64 flows against n receivers on one port. */
-static void
-one_port(struct bench *b, unsigned n)
-{
-	struct receiver *r = calloc(n, sizeof *r);
-	_Atomic bool stop = false;
-	int flows[BATCH];
-	uint64_t began, end, sent = 0, got = 0, most = 0;
-	double cpu = 0;
-	char name[64];
-
-	if (r == NULL)
-		fatal(EX_OSERR, "host: no memory");
-	b->to_len = 0;
-	for (unsigned i = 0; i < n; i++) {
-		r[i].fd = udp_bound(b, true, false);
-		r[i].stop = &stop;
-	}
-	for (unsigned i = 0; i < BATCH; i++)
-		flows[i] = udp_sender(b, true);
-	for (unsigned i = 0; i < n; i++)
-		if (pthread_create(&r[i].thread, NULL, receiver, &r[i]) != 0)
-			fatal(EX_OSERR, "host: cannot start a thread");
-	began = now_ns();
-	end = began + (uint64_t)(b->seconds * 2e9);
-	for (unsigned i = 0; now_ns() < end; i++)
-		sent += send_some(b, flows[i % BATCH], GSO, 16);
-	end = now_ns();
-	usleep(20000);
-	stop = true;
-	for (unsigned i = 0; i < n; i++) {
-		pthread_join(r[i].thread, NULL);
-		got += r[i].count;
-		most = r[i].count > most ? r[i].count : most;
-		cpu += r[i].cpu;
-		close(r[i].fd);
-	}
-	for (unsigned i = 0; i < BATCH; i++)
-		close(flows[i]);
-	snprintf(name, sizeof name, "%u receivers, recvmmsg, %.0f %% lost", n,
-	    sent > 0 ? 100.0 * (double)(sent - got) / (double)sent : 0);
-	row(b, "one port", name, (double)got * 1e9 / (double)(end - began), got > 0 ? cpu / (double)got : 0, "busiest/mean",
-	    got > 0 ? (double)most * n / (double)got : 0);
-	b->to_len = 0;
-	free(r);
 }
 
 static void
-spread(struct bench *b, unsigned sockets, unsigned flows)
+run(struct host *h, unsigned most)
 {
-	int fd[16];
-	double sum = 0, idle = 0;
-	char name[64], byte;
+	static const unsigned sockets[] = { 2, 4, 8, 16 }, flows[] = { 4, 16, 100, 1000 };
 
-	for (unsigned t = 0; t < SPREAD_TRIALS; t++) {
-		unsigned most = 0;
-
-		b->to_len = 0;
-		for (unsigned i = 0; i < sockets; i++)
-			fd[i] = udp_bound(b, true, false);
-		for (unsigned i = 0; i < flows; i++) {
-			int s = udp_sender(b, true);
-
-			(void)send(s, "x", 1, 0);
-			close(s);
-		}
-		for (unsigned i = 0; i < sockets; i++) {
-			unsigned n = 0;
-
-			while (recv(fd[i], &byte, 1, MSG_DONTWAIT) > 0)
-				n++;
-			most = n > most ? n : most;
-			idle += n == 0;
-			close(fd[i]);
-		}
-		sum += (double)most * sockets / flows;
-	}
-	snprintf(name, sizeof name, "%u flows on %u sockets, %.0f %% idle", flows, sockets,
-	    100 * idle / (SPREAD_TRIALS * (double)sockets));
-	row(b, "spread", name, 0, 0, "busiest/mean", sum / SPREAD_TRIALS);
-	b->to_len = 0;
+	/* Each row alone, two for each number of senders, two shares for each number of receivers. */
+	h->seconds = h->o->seconds / (ROWS_ALONE + 4.0 * most);
+	sending(h);
+	receiving(h);
+	for (unsigned n = 1; n <= most; n++)
+		host_cores(h, n);
+	h->seconds *= 2;
+	for (unsigned n = 1; n <= most; n++)
+		host_one_port(h, n);
+	host_devices(h, "");
+	for (unsigned i = 0; i < TP_COUNT(sockets); i++)
+		for (unsigned k = 0; k < TP_COUNT(flows); k++)
+			host_spread(h, sockets[i], flows[k]);
 }
 
 int
 host_run(const struct load_options *o)
 {
-	static const unsigned sockets[] = { 2, 4, 8, 16 }, flows[] = { 4, 16, 100, 1000 };
-	unsigned most = o->threads > 1 ? o->threads : (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
-	struct bench *b = calloc(1, sizeof *b);
+	struct host h = { .o = o, .rows = json_array(), .data = calloc(HOST_BATCH, o->payload), .at = o->peer };
 	json_t *all;
 
-	if (b == NULL || (b->data = calloc(BATCH, o->payload)) == NULL)
+	if (h.data == NULL || h.rows == NULL)
 		fatal(EX_OSERR, "host: no memory");
-	b->o = o;
-	b->rows = json_array();
-	b->seconds = o->seconds / (9 + 2.0 * most);
-	sending(b);
-	receiving(b);
-	for (unsigned n = 1; n <= most; n++)
-		one_port(b, n);
-	for (unsigned i = 0; i < TP_COUNT(sockets); i++)
-		for (unsigned k = 0; k < TP_COUNT(flows); k++)
-			spread(b, sockets[i], flows[k]);
+	if (h.at.family == ADDR_NONE)
+		(void)addr_parse(&h.at, "127.0.0.1");
+	run(&h, o->threads > 1 ? o->threads : (unsigned)sysconf(_SC_NPROCESSORS_ONLN));
 	if (o->json) {
-		all = json_pack("{s:s s:i s:O}", "mode", "host", "payload", (int)o->payload, "rows", b->rows);
+		all = json_pack("{s:s s:i s:O}", "mode", "host", "payload", (int)o->payload, "rows", h.rows);
 		json_dumpf(all, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(9));
 		putchar('\n');
 		json_decref(all);
 	}
-	json_decref(b->rows);
-	free(b->data);
-	free(b);
+	json_decref(h.rows);
+	free(h.data);
 	return 0;
 }

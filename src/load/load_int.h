@@ -93,6 +93,7 @@ struct flow {
 	_Atomic uint64_t astray;	/* packets from its relayed address that came to another thread's peer */
 	uint8_t txid[STUN_TXID];
 	uint64_t deadline, began, connected_at, ready_at, refresh_at;
+	uint64_t keep_ns;		/* time between two refreshes */
 	uint16_t nonce_len, error;	/* error: STUN code that ended it, or one of ERROR_ */
 	uint8_t nonce[STUN_NONCE_MAX];
 	uint8_t lost_refresh;		/* a refresh was refused: the server does not know it any more */
@@ -146,25 +147,36 @@ struct transport {
 extern const struct transport transport_udp, transport_stream, transport_dtls;
 /* A UDP socket connected to the server, in w->ep.  0 or -errno. */
 int  udp_socket(struct worker *w, struct flow *f, bool gro);
+unsigned udp_reads(const struct worker *w);	/* buffers of one rx_read() */
 
 struct conn {				/* of stream.c and dtls.c */
 	struct worker *w;
 	struct flow *f;
 	struct secure *secure;		/* NULL: plain TCP */
 	bool connecting, secured, watching;	/* watching: for EPOLLOUT, too */
-	bool running;			/* DTLS: records are collected in w->run */
-	unsigned run_count;		/* so many, */
-	size_t run_size;		/* of this size */
+	bool running;			/* DTLS: records of a run are collected */
 	uint8_t *in, *out;		/* a frame's beginning; what the kernel did not take */
 	size_t in_len, in_cap, out_at, out_len, out_cap;
 };
 #define STREAM_READ 65536
 
+/* ---- conn.c: the connection of a flow, whatever it goes over ------------------------------------------- */
+
+/* Bytes (DTLS: a datagram) for the network. */
+typedef void secure_out_h(void *arg, const uint8_t *p, size_t n);
+struct conn *conn_new(struct worker *w, struct flow *f, secure_out_h *out);	/* f->conn; `out` is given it */
+void conn_drop(struct flow *f, bool goodbye);	/* and closes f->fd */
+void conn_lost(struct worker *w, struct flow *f, uint16_t error, const char *why, uint64_t now);
+/* The three below: false when this connection is no more. */
+typedef bool conn_plain_h(struct worker *w, struct flow *f, const uint8_t *p, size_t n, uint64_t now, unsigned *count);
+bool conn_handshake(struct worker *w, struct flow *f, uint64_t now);
+/* Bytes (DTLS: a datagram) of the network; what is in them goes to `plain`. */
+bool conn_sealed(struct worker *w, struct flow *f, const uint8_t *p, size_t n, uint64_t now, unsigned *count,
+    conn_plain_h *plain);
+
 /* ---- secure.c: TLS or DTLS of one connection, without a socket ------------------------------------------ */
 
 struct secure_env;			/* what all connections share */
-/* Bytes (DTLS: a datagram) for the network. */
-typedef void secure_out_h(void *arg, const uint8_t *p, size_t n);
 struct secure_env *secure_env_new(const struct load_options *o);	/* ends the process with a sentence */
 void secure_env_free(struct secure_env *e);
 struct secure *secure_new(struct secure_env *e, secure_out_h *out, void *arg);
@@ -194,10 +206,15 @@ unsigned peer_receive(struct worker *w, struct peer *p, uint64_t now);
 struct tx;
 /* Wire packets of `head` + `payload` bytes (padded by `pad`). */
 struct tx *tx_new(size_t head, size_t payload, size_t pad, bool gso);
+/* For finished datagrams of up to RECORD_MAX bytes. */
+struct tx *tx_new_records(bool gso);
+#define RECORD_MAX 2048
 void tx_free(struct tx *t);
 /* `count` packets from this socket; `to` NULL when connected.  Flushes when the socket changes or it is full. */
 void tx_put(struct worker *w, struct tx *t, int fd, const struct sockaddr_storage *to, socklen_t to_len, struct flow *f,
     unsigned dir, unsigned count, uint64_t time);
+/* One finished datagram, from a connected socket; those of one flow and size leave together. */
+void tx_record(struct worker *w, struct tx *t, int fd, struct flow *f, unsigned dir, const uint8_t *p, size_t n);
 void tx_flush(struct worker *w, struct tx *t);
 /* For who sends by himself: `count` packets of *wire bytes, one behind the other; then say what became of them. */
 const uint8_t *tx_stamp(struct worker *w, struct tx *t, struct flow *f, unsigned dir, unsigned count, uint64_t time,
@@ -229,10 +246,9 @@ struct worker {
 	unsigned peer_count, outstanding, started;
 	uint32_t *by_port;
 	int ep;
-	struct tx *tx[2];
+	struct tx *tx[2], *records;		/* records: DTLS, on their way out */
 	struct rx *rx;
 	uint8_t *wire, *plain;			/* STREAM_READ each: what was just read */
-	uint8_t *run;				/* STREAM_READ: DTLS records that leave together */
 	char cipher[64], why[160];		/* of the first handshake; why the first connection failed */
 	uint8_t key[STUN_KEY_MAX];
 	size_t key_len;
@@ -240,6 +256,7 @@ struct worker {
 	int64_t inflight;
 	unsigned window, cursor;
 	uint64_t tick_at, progress_at;
+	uint64_t stop_at, stop_look;		/* hold: the stop was asked for; the next look at who was heard since */
 	bool single, recycle, draining;		/* recycle: set-up and connect mode */
 	bool traffic;				/* all set-ups of all threads have ended */
 	uint64_t recycle_until, rounds, rounds_max;
@@ -283,11 +300,40 @@ struct report {
 	unsigned step_count;
 };
 int  report_print(const struct report *r);		/* the exit status */
-void report_progress(const struct load_options *o, const struct worker *w, const char *what, double seconds);
+struct progress { uint64_t began, at, sent, got, ready; };	/* of a phase; `at` 0: nothing shown yet */
+void report_progress(const struct load_options *o, const struct worker *w, const char *what, struct progress *p);
 void report_progress_end(const struct load_options *o);
 
-/* ---- host.c --------------------------------------------------------------------------------------------------- */
+/* ---- host.c: the calls of one socket; hostport.c: many sockets; hostqueue.c: what the kernel counted ------------- */
 
+#define HOST_BATCH 64
+enum host_how { HOST_SENDTO, HOST_SEND, HOST_SENDMMSG, HOST_GSO };
+struct host {
+	const struct load_options *o;
+	double seconds;				/* for each row */
+	void *rows;				/* json_t array */
+	struct addr at;				/* where sockets are bound; the port of the last one */
+	uint8_t *data;				/* HOST_BATCH payloads, one behind the other */
+};
 int  host_run(const struct load_options *o);
+double host_thread_ns(void);			/* CPU time of this thread */
+enum host_port { HOST_ALONE, HOST_FIRST, HOST_SHARED };	/* a new port; one that others may share; the one of h->at */
+int  host_bound(struct host *h, enum host_port port, bool gro);	/* h->at has the port then */
+int  host_sender(const struct host *h, bool connected);		/* to h->at */
+/* One call, or HOST_BATCH single ones; the datagrams that went. */
+unsigned host_send(const struct host *h, int fd, enum host_how how, unsigned segments);
+/* `more` NULL: none. */
+void host_row(struct host *h, const char *group, const char *what, double pps, double ns, const char *more, double value);
+void host_cores(struct host *h, unsigned n);	/* n senders, a socket each */
+void host_one_port(struct host *h, unsigned n);	/* one sender against n receivers */
+void host_spread(struct host *h, unsigned sockets, unsigned flows);
+
+#define HOST_CPUS 1024
+struct host_queues { unsigned cpus; uint32_t packets[HOST_CPUS], dropped[HOST_CPUS]; };
+/* Below `root` ("" for the real one).  False: there is no such file. */
+bool host_softnet(struct host_queues *q, const char *root);
+void host_softnet_row(struct host *h, const struct host_queues *before, const struct host_queues *after);
+/* Receive queues of each device, and how unevenly their interrupts came since boot. */
+void host_devices(struct host *h, const char *root);
 
 #endif

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <netdb.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sysexits.h>
@@ -30,7 +31,7 @@ static const char help[] =
 "  -n, --allocations N      allocations, one client socket each (1); connect: connections at once\n"
 "      --setup-window N     set-ups under way at once (64)\n"
 "      --lifetime SECONDS   lifetime to ask for (600)\n"
-"      --peer ADDRESS       local address of the built-in peer (the one used towards the server)\n"
+"      --peer ADDRESS       local address of the built-in peer (the one used towards the server); host: (127.0.0.1)\n"
 "      --peers N            peer sockets (1 a thread)\n"
 "  -t, --threads N          threads, each with its share of the flows (1)\n"
 "traffic:\n"
@@ -39,7 +40,8 @@ static const char help[] =
 "  -R, --run N              packets that one flow sends in a row (1)\n"
 "  -d, --direction WHICH    up, down, both, echo (up; hold: both)\n"
 "      --window N           closed loop: packets under way over all flows (128)\n"
-"  -r, --rate PPS           open loop: packets a second over all flows and directions (hold: 10 a flow and direction)\n"
+"  -r, --rate PPS           open loop: packets a second over all flows and directions (hold: 10 a flow and direction);\n"
+"                           setup, connect: begun a second (as fast as it goes)\n"
 "      --ladder A:B:STEP    open loop at A, A+STEP ... B: the highest rate with less than 0.1 % loss\n"
 "  -s, --seconds S          length of each measured step (10)\n"
 "      --warmup S           unmeasured beginning (1; hold: 0)\n"
@@ -47,6 +49,7 @@ static const char help[] =
 "      --no-gso, --no-gro   without UDP_SEGMENT, UDP_GRO\n"
 "      --nap MICROSECONDS   sleep when there is nothing to do; 0 spins (50)\n"
 "      --stopped-after S    hold: a flow silent for the last S seconds has stopped (2)\n"
+"      --linger S           end of a step: what is missing is lost when nothing came for S seconds (0.2)\n"
 "measuring the server:\n"
 "  -p, --pids PID[,PID...]  CPU time of these processes, per relayed packet\n"
 "      --pid-tree PID       of this process and all below it\n"
@@ -79,7 +82,7 @@ real(const char *name, const char *text, double min, double max)
 	errno = 0;
 	v = strtod(text, &end);
 	if (end == text || *end != '\0' || errno != 0 || !(v >= min && v <= max))
-		usage("--%s: %s: not a number from %g to %g", name, text, min, max);
+		usage("--%s: %s: not a number from %.10g to %.10g", name, text, min, max);
 	return v;
 }
 
@@ -124,6 +127,8 @@ server(struct load_options *o, const char *in)
 		freeaddrinfo(found);
 		if (r != 0)
 			usage("--server: %s: no address", in);
+		if (colon != NULL && (out->port == 0 || strtoul(colon + 1, NULL, 10) != out->port))
+			usage("--server: %s: not a port from 1 to 65535", in);
 		if (o->server_name[0] == '\0')
 			text("server", o->server_name, host);
 	}
@@ -138,6 +143,8 @@ pids(struct load_options *o, const char *name, const char *in)
 		if (o->pid_count == LOAD_PIDS_MAX)
 			usage("--%s: more than %d", name, LOAD_PIDS_MAX);
 		o->pids[o->pid_count++] = (int)whole(name, p, 1, 1u << 30);
+		if (kill(o->pids[o->pid_count - 1], 0) != 0 && errno == ESRCH)
+			usage("--%s: %s: no such process", name, p);
 	}
 	free(copy);
 }
@@ -178,7 +185,7 @@ transport(const char *in)
 }
 
 enum { O_SECRET = 256, O_CA, O_SERVER_NAME, O_BARE,
-	O_SETUP_WINDOW, O_LIFETIME, O_PEER, O_PEERS, O_WINDOW, O_LADDER, O_WARMUP, O_PACKETS, O_NO_GSO, O_NO_GRO, O_NAP, O_STOPPED, O_PID_TREE, O_PER_FLOW };
+	O_SETUP_WINDOW, O_LIFETIME, O_PEER, O_PEERS, O_WINDOW, O_LADDER, O_WARMUP, O_PACKETS, O_NO_GSO, O_NO_GRO, O_NAP, O_STOPPED, O_LINGER, O_PID_TREE, O_PER_FLOW };
 
 static const struct option options[] = {
 	{ "server", required_argument, NULL, 'S' }, { "user", required_argument, NULL, 'u' },
@@ -195,9 +202,9 @@ static const struct option options[] = {
 	{ "seconds", required_argument, NULL, 's' }, { "warmup", required_argument, NULL, O_WARMUP },
 	{ "packets", required_argument, NULL, O_PACKETS }, { "no-gso", no_argument, NULL, O_NO_GSO },
 	{ "no-gro", no_argument, NULL, O_NO_GRO }, { "nap", required_argument, NULL, O_NAP },
-	{ "stopped-after", required_argument, NULL, O_STOPPED }, { "pids", required_argument, NULL, 'p' },
-	{ "pid-tree", required_argument, NULL, O_PID_TREE }, { "json", no_argument, NULL, 'j' },
-	{ "per-flow", no_argument, NULL, O_PER_FLOW }, { "quiet", no_argument, NULL, 'q' },
+	{ "stopped-after", required_argument, NULL, O_STOPPED }, { "linger", required_argument, NULL, O_LINGER },
+	{ "pids", required_argument, NULL, 'p' }, { "pid-tree", required_argument, NULL, O_PID_TREE },
+	{ "json", no_argument, NULL, 'j' }, { "per-flow", no_argument, NULL, O_PER_FLOW }, { "quiet", no_argument, NULL, 'q' },
 	{ "help", no_argument, NULL, 'h' }, { "version", no_argument, NULL, 'V' }, { NULL, 0, NULL, 0 },
 };
 
@@ -243,6 +250,7 @@ traffic_option(struct load_options *o, int c, const char *arg)
 	case O_NO_GSO: o->no_gso = true; return true;
 	case O_NO_GRO: o->no_gro = true; return true;
 	case O_NAP: o->nap_us = whole("nap", arg, 0, 100000); return true;
+	case O_LINGER: o->linger = real("linger", arg, 0, 3600); return true;
 	case O_STOPPED: o->stopped_after = real("stopped-after", arg, 0.01, 86400); return true;
 	default: return false;
 	}
@@ -313,7 +321,7 @@ load_options_parse(struct load_options *o, int argc, char **argv)
 	int c;
 
 	*o = (struct load_options){ .flows = 1, .threads = 1, .run = 1, .setup_window = 64, .payload = 120, .seconds = 10,
-		.warmup = -1, .window = 128, .nap_us = 50, .stopped_after = 2, .lifetime = 600 };
+		.warmup = -1, .window = 128, .nap_us = 50, .stopped_after = 2, .linger = 0.2, .lifetime = 600 };
 	while ((c = getopt_long(argc, argv, "S:T:u:w:n:t:il:R:d:r:s:p:jqhV", options, NULL)) != -1)
 		if (!sessions_option(o, c, optarg) && !traffic_option(o, c, optarg))
 			output_option(o, c, optarg);

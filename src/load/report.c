@@ -39,21 +39,31 @@ shown(const struct load_options *o)
 	return !o->quiet && !o->json && isatty(STDERR_FILENO);
 }
 
+/* Totals, and the rates since the last look. */
 void
-report_progress(const struct load_options *o, const struct worker *w, const char *what, double seconds)
+report_progress(const struct load_options *o, const struct worker *w, const char *what, struct progress *p)
 {
-	uint64_t sent = 0, got = 0, ready = 0, failed = 0;
+	struct progress now = { .began = p->began, .at = now_ns() };
+	uint64_t failed = 0;
+	double span;
 
 	if (!shown(o))
 		return;
 	for (unsigned i = 0; i < o->threads; i++) {
-		sent += w[i].sent[UP] + w[i].sent[DOWN];
-		got += w[i].got[UP] + w[i].got[DOWN];
-		ready += w[i].ready;
+		now.sent += w[i].sent[UP] + w[i].sent[DOWN];
+		now.got += w[i].got[UP] + w[i].got[DOWN];
+		now.ready += w[i].ready;
 		failed += w[i].failed;
 	}
-	fprintf(stderr, "\r\033[K%s %.1f s: %llu ready, %llu failed, %llu sent, %llu relayed", what, seconds,
-	    (unsigned long long)ready, (unsigned long long)failed, (unsigned long long)sent, (unsigned long long)got);
+	span = (double)(now.at - (p->at != 0 ? p->at : p->began)) / 1e9;
+	fprintf(stderr, "\r\033[K%s %.1f s: %llu ready", what, (double)(now.at - now.began) / 1e9, (unsigned long long)now.ready);
+	if (now.sent == 0)
+		fprintf(stderr, " (%.0f/s)", (double)(now.ready - p->ready) / span);
+	fprintf(stderr, ", %llu failed", (unsigned long long)failed);
+	if (now.sent > 0)
+		fprintf(stderr, ", %llu sent (%.0f/s), %llu relayed (%.0f/s)", (unsigned long long)now.sent,
+		    (double)(now.sent - p->sent) / span, (unsigned long long)now.got, (double)(now.got - p->got) / span);
+	*p = now;
 }
 
 void
@@ -342,7 +352,8 @@ print_setup(const struct report *r, const struct all *a)
 	    (double)hist_at(&a->setup, 0.99) / 1e3);
 	for (unsigned e = 0; e < ERRORS_MAX; e++)
 		if (a->errors[e] > 0)
-			printf("          %llu x %s (%u)\n", (unsigned long long)a->errors[e], error_name(e), e);
+			printf("          %llu x %s (%u)%s\n", (unsigned long long)a->errors[e], error_name(e), e,
+			    e == STUN_E_UNAUTHENTICATED && r->o->user[0] + r->o->secret[0] == '\0' ? ": no --user was given" : "");
 }
 
 static void
@@ -446,7 +457,7 @@ report_print(const struct report *r)
 	int status;
 
 	if (a == NULL)
-		fatal(EX_OSERR, "load: no memory");
+		fatal(EX_OSERR, "no memory");
 	gather(r, a);
 	if (r->o->json)
 		print_json(r, a);

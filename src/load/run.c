@@ -96,7 +96,7 @@ look_for_signals(struct crew *c)
 static void
 crew_do(struct crew *c, enum phase phase, const struct load_options *o, const char *what)
 {
-	uint64_t began = now_ns();
+	struct progress shown = { .began = now_ns() };
 	struct timespec until;
 	unsigned waits = 0;
 
@@ -114,7 +114,7 @@ crew_do(struct crew *c, enum phase phase, const struct load_options *o, const ch
 			pthread_mutex_unlock(&c->lock);
 			look_for_signals(c);
 			if (++waits % PROGRESS_WAITS == 0)
-				report_progress(o, c->workers, what, (double)(now_ns() - began) / 1e9);
+				report_progress(o, c->workers, what, &shown);
 			pthread_mutex_lock(&c->lock);
 		}
 	}
@@ -136,7 +136,7 @@ make_credential(const struct load_options *o, struct worker *w)
 	snprintf(w->user, sizeof w->user, "%lld%s%s", (long long)time(NULL) + CREDENTIAL_LIFE, o->user[0] != '\0' ? ":" : "",
 	    o->user);
 	if (HMAC(EVP_sha1(), o->secret, (int)strlen(o->secret), (const uint8_t *)w->user, strlen(w->user), mac, &n) == NULL)
-		fatal(EX_SOFTWARE, "load: HMAC-SHA1 is not available");
+		fatal(EX_SOFTWARE, "HMAC-SHA1 is not available");
 	EVP_EncodeBlock((uint8_t *)w->password, mac, (int)n);
 }
 
@@ -151,7 +151,7 @@ raise_limits(const struct load_options *o)
 	l.rlim_cur = l.rlim_max;
 	(void)setrlimit(RLIMIT_NOFILE, &l);
 	if (l.rlim_cur < need)
-		fatal(EX_OSERR, "load: %llu descriptors are needed, %llu allowed: raise the limit (ulimit -Hn) or ask for fewer"
+		fatal(EX_OSERR, "%llu descriptors are needed, %llu allowed: raise the limit (ulimit -Hn) or ask for fewer"
 		    " allocations", (unsigned long long)need, (unsigned long long)l.rlim_cur);
 }
 
@@ -161,7 +161,7 @@ crew_start(struct crew *c, const struct load_options *o)
 	uint32_t session, first = 0;
 
 	if (getrandom(&session, sizeof session, 0) != sizeof session)
-		fatal(EX_OSERR, "load: no random bytes");
+		fatal(EX_OSERR, "no random bytes");
 	for (unsigned i = 0; i < c->count; i++) {
 		struct worker *w = &c->workers[i];
 		struct crew_arg *a = calloc(1, sizeof *a);
@@ -182,14 +182,16 @@ crew_start(struct crew *c, const struct load_options *o)
 		w->rounds_max = o->packets / c->count;
 		make_credential(o, w);
 		r = worker_init(w);
-		if (r != 0 || a == NULL)
-			fatal(EX_OSERR, "load: cannot begin: %s", strerror(r != 0 ? -r : ENOMEM));
+		if (r != 0 || a == NULL) {
+			errno = r != 0 ? -r : ENOMEM;
+			fatal(EX_OSERR, "cannot begin");
+		}
 		for (unsigned k = 0; k < w->n; k++)
 			w->flows[k].id = first + k;
 		first += w->n;
 		*a = (struct crew_arg){ c, w };
 		if (pthread_create(&c->threads[i], NULL, thread, a) != 0)
-			fatal(EX_OSERR, "load: cannot start a thread");
+			fatal(EX_OSERR, "cannot start a thread");
 	}
 }
 
@@ -329,7 +331,7 @@ load_run(const struct load_options *o)
 	c.threads = calloc(c.count, sizeof *c.threads);
 	rep.steps = calloc(STEPS_MAX, sizeof *rep.steps);
 	if (c.workers == NULL || c.threads == NULL || rep.steps == NULL)
-		fatal(EX_OSERR, "load: no memory");
+		fatal(EX_OSERR, "no memory");
 	sigemptyset(&c.signals);
 	sigaddset(&c.signals, SIGINT);
 	sigaddset(&c.signals, SIGTERM);

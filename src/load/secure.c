@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 #include "load_int.h"
 
@@ -81,10 +82,10 @@ bio_create(BIO *b)
 static void __attribute__((noreturn))
 no_tls(const char *what)
 {
-	char text[256];
+	const char *why = ERR_reason_error_string(ERR_peek_last_error());
 
-	ERR_error_string_n(ERR_peek_last_error(), text, sizeof text);
-	fatal(EX_UNAVAILABLE, "load: %s: %s", what, text);
+	errno = 0;
+	fatal(EX_UNAVAILABLE, "%s: %s", what, why != NULL ? why : "OpenSSL cannot do it");
 }
 
 struct secure_env *
@@ -93,7 +94,7 @@ secure_env_new(const struct load_options *o)
 	struct secure_env *e = calloc(1, sizeof *e);
 
 	if (e == NULL)
-		fatal(EX_OSERR, "load: no memory");
+		fatal(EX_OSERR, "no memory");
 	e->o = o;
 	e->ctx = SSL_CTX_new(o->transport == LOAD_DTLS ? DTLS_client_method() : TLS_client_method());
 	e->bio = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "turnpike-load");
@@ -107,6 +108,8 @@ secure_env_new(const struct load_options *o)
 	SSL_CTX_set_mode(e->ctx, SSL_MODE_RELEASE_BUFFERS);
 	SSL_CTX_set_options(e->ctx, SSL_OP_NO_QUERY_MTU);
 	if (o->ca[0] != '\0') {
+		if (access(o->ca, R_OK) != 0)
+			fatal(EX_NOINPUT, "--ca %s", o->ca);
 		if (SSL_CTX_load_verify_locations(e->ctx, o->ca, NULL) != 1)
 			no_tls(o->ca);
 		SSL_CTX_set_verify(e->ctx, SSL_VERIFY_PEER, NULL);
@@ -146,7 +149,7 @@ secure_new(struct secure_env *e, secure_out_h *out, void *arg)
 	BIO *b = s != NULL ? BIO_new(e->bio) : NULL;
 
 	if (b == NULL || (s->ssl = SSL_new(e->ctx)) == NULL || !set_name(e->o, s->ssl))
-		fatal(EX_OSERR, "load: no memory for TLS");
+		fatal(EX_OSERR, "no memory for TLS");
 	s->out = out;
 	s->arg = arg;
 	BIO_set_data(b, s);

@@ -23,7 +23,7 @@ append(uint8_t **buf, size_t *len, size_t *cap, const uint8_t *p, size_t n)
 			more *= 2;
 		grown = realloc(*buf, more);
 		if (grown == NULL)
-			fatal(EX_OSERR, "load: no memory");
+			fatal(EX_OSERR, "no memory");
 		*buf = grown;
 		*cap = more;
 	}
@@ -81,66 +81,16 @@ stream_open(struct worker *w, struct flow *f)
 		f->fd = -1;
 		return -e;
 	}
-	c = f->conn = calloc(1, sizeof *c);
-	if (c == NULL)
-		fatal(EX_OSERR, "load: no memory");
-	c->w = w;
-	c->f = f;
+	c = conn_new(w, f, out);
 	c->connecting = c->watching = true;
-	f->life++;
-	if (w->env != NULL)
-		c->secure = secure_new(w->env, out, c);
 	return 1;
-}
-
-static void
-drop(struct flow *f, bool goodbye)
-{
-	if (f->conn != NULL) {
-		secure_free(f->conn->secure, goodbye);
-		free(f->conn->in);
-		free(f->conn->out);
-		free(f->conn);
-		f->conn = NULL;
-	}
-	if (f->fd >= 0)
-		close(f->fd);
-	f->fd = -1;
 }
 
 static void
 stream_close(struct worker *w, struct flow *f)
 {
 	(void)w;
-	drop(f, f->conn != NULL && !f->conn->connecting);
-}
-
-static void
-lost(struct worker *w, struct flow *f, uint16_t error, const char *why, uint64_t now)
-{
-	worker_why(w, why);
-	drop(f, false);
-	ctl_closed(w, f, error, now);
-}
-
-static void
-handshake(struct worker *w, struct flow *f, uint64_t now)
-{
-	struct conn *c = f->conn;
-	char text[128];
-	int r = c->secure != NULL ? secure_handshake(c->secure) : 1;
-
-	if (r == 0)
-		return;
-	if (r < 0) {
-		secure_reason(c->secure, text, sizeof text);
-		lost(w, f, ERROR_HANDSHAKE, text, now);
-		return;
-	}
-	c->secured = true;
-	if (c->secure != NULL && w->cipher[0] == '\0')
-		secure_describe(c->secure, w->cipher, sizeof w->cipher);
-	ctl_connected(w, f, now);
+	conn_drop(f, f->conn != NULL && !f->conn->connecting);
 }
 
 static void
@@ -153,13 +103,11 @@ stream_writable(struct worker *w, struct flow *f, uint64_t now)
 
 	if (c->connecting) {
 		if (getsockopt(f->fd, SOL_SOCKET, SO_ERROR, &e, &len) != 0 || e != 0) {
-			lost(w, f, ERROR_CONNECT, strerror(e), now);
+			conn_lost(w, f, ERROR_CONNECT, strerror(e), now);
 			return;
 		}
 		c->connecting = false;
-		handshake(w, f, now);
-		c = f->conn;
-		if (c == NULL)
+		if (!conn_handshake(w, f, now))
 			return;
 	}
 	if (c->out_at < c->out_len) {
@@ -197,7 +145,7 @@ plain(struct worker *w, struct flow *f, const uint8_t *p, size_t n, uint64_t now
 	}
 	if (len < 0) {
 		f->side[DOWN].damaged++;
-		lost(w, f, ERROR_CLOSED, "the stream is out of step", now);
+		conn_lost(w, f, ERROR_CLOSED, "the stream is out of step", now);
 		return false;
 	}
 	if (kept)
@@ -208,31 +156,6 @@ plain(struct worker *w, struct flow *f, const uint8_t *p, size_t n, uint64_t now
 	return true;
 }
 
-static bool
-decrypt(struct worker *w, struct flow *f, const uint8_t *p, size_t n, uint64_t now, unsigned *count)
-{
-	struct secure *s = f->conn->secure;
-	ssize_t k;
-
-	secure_in(s, p, n);
-	if (!f->conn->secured) {
-		uint32_t life = f->life;
-
-		++*count;
-		handshake(w, f, now);
-		if (f->life != life || f->conn == NULL)
-			return false;
-		if (!f->conn->secured)
-			return true;
-	}
-	while ((k = secure_read(s, w->plain, STREAM_READ)) > 0)
-		if (!plain(w, f, w->plain, (size_t)k, now, count))
-			return false;
-	if (k < 0)
-		lost(w, f, ERROR_CLOSED, k == -EPIPE ? "TLS: closed by the server" : "TLS: damaged record or alert", now);
-	return k == 0;
-}
-
 static unsigned
 stream_receive(struct worker *w, struct flow *f, uint64_t now)
 {
@@ -240,10 +163,10 @@ stream_receive(struct worker *w, struct flow *f, uint64_t now)
 	ssize_t n = recv(f->fd, w->wire, STREAM_READ, MSG_DONTWAIT);
 
 	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
-		lost(w, f, f->conn->connecting ? ERROR_CONNECT : ERROR_CLOSED, n == 0 ? "closed by the server" : strerror(errno),
+		conn_lost(w, f, f->conn->connecting ? ERROR_CONNECT : ERROR_CLOSED, n == 0 ? "closed by the server" : strerror(errno),
 		    now);
 	else if (n > 0 && f->conn->secure != NULL)
-		(void)decrypt(w, f, w->wire, (size_t)n, now, &count);
+		(void)conn_sealed(w, f, w->wire, (size_t)n, now, &count, plain);
 	else if (n > 0)
 		(void)plain(w, f, w->wire, (size_t)n, now, &count);
 	return count;

@@ -37,6 +37,12 @@ udp_socket(struct worker *w, struct flow *f, bool gro)
 	return -e;
 }
 
+unsigned
+udp_reads(const struct worker *w)
+{
+	return w->n <= FEW_FLOWS ? 16 : 1;
+}
+
 static int
 udp_open(struct worker *w, struct flow *f)
 {
@@ -82,7 +88,7 @@ input(struct worker *w, void *arg, const struct addr *from, const uint8_t *p, si
 static unsigned
 udp_receive(struct worker *w, struct flow *f, uint64_t now)
 {
-	return rx_read(w, f->fd, w->n <= FEW_FLOWS ? 16 : 1, false, input, f, now);
+	return rx_read(w, f->fd, udp_reads(w), false, input, f, now);
 }
 
 const struct transport transport_udp = {

@@ -13,7 +13,9 @@
 #define EVENTS 256
 #define TICK_NS 20000000ull
 #define STALL_NS 100000000ull		/* window full and nothing arrives: what is out is lost */
-#define QUIET_NS 200000000ull		/* the end of a step: nothing arrived for this long */
+#define QUIET_NS 200000000ull		/* the end of a step: nothing arrived for this long; see --linger, too */
+#define STOP_LOOK_NS 10000000ull	/* between looks at who was heard since the stop was asked for */
+#define STOP_MORE_NS 500000000ull	/* beyond --stopped-after, so that who is silent has stopped in the report, too */
 #define PENDING_NS 5000000000ull	/* and this long for what a connection would not take yet */
 #define BLOCK 32			/* flows served in one direction before the other's turn */
 #define BURST 256			/* packets sent between two looks at the sockets */
@@ -59,8 +61,7 @@ worker_init(struct worker *w)
 	w->rx = rx_new();
 	w->wire = malloc(STREAM_READ);
 	w->plain = malloc(STREAM_READ);
-	w->run = malloc(STREAM_READ);
-	return w->wire != NULL && w->plain != NULL && w->run != NULL ? 0 : -ENOMEM;
+	return w->wire != NULL && w->plain != NULL ? 0 : -ENOMEM;
 }
 
 void
@@ -75,10 +76,10 @@ worker_fini(struct worker *w)
 		peer_close(w);
 	tx_free(w->tx[UP]);
 	tx_free(w->tx[DOWN]);
+	tx_free(w->records);
 	rx_free(w->rx);
 	free(w->wire);
 	free(w->plain);
-	free(w->run);
 	free(w->flows);
 	free(w->peers);
 	free(w->by_port);
@@ -278,18 +279,32 @@ worker_teardown(struct worker *w)
 	}
 }
 
+/* Set-ups that may have begun by now. */
+static uint64_t
+rounds_due(const struct worker *w, uint64_t began)
+{
+	uint64_t most = w->rounds_max != 0 ? w->rounds_max : UINT64_MAX, earned;
+
+	if (w->o->rate <= 0)
+		return most;
+	earned = 1 + (uint64_t)((double)(now_ns() - began) * w->o->rate / w->o->threads / 1e9);
+	return earned < most ? earned : most;
+}
+
 /* Set-up and connect mode: each flow ends as soon as it is ready and begins anew from another port. */
 void
 worker_rounds(struct worker *w)
 {
-	uint64_t end = now_ns() + (uint64_t)(w->o->seconds * 1e9);
+	uint64_t began = now_ns(), end = began + (uint64_t)(w->o->seconds * 1e9);
 
 	w->recycle = true;
 	while ((now_ns() < end && !stopping(w)) || w->outstanding > 0) {
+		uint64_t due = rounds_due(w, began);
+
 		for (unsigned i = 0; i < w->n && now_ns() < end && !stopping(w); i++) {
 			struct flow *f = &w->flows[i];
 
-			if (ctl_waiting(f) || (w->rounds_max != 0 && w->rounds >= w->rounds_max))
+			if (ctl_waiting(f) || w->rounds >= due)
 				continue;
 			w->transport->close(w, f);
 			w->rounds++;
@@ -413,14 +428,57 @@ pending(const struct worker *w)
 	return false;
 }
 
+static bool
+missing(const struct worker *w)
+{
+	for (unsigned i = 0; i < w->n; i++)
+		if (side_lost(&w->flows[i].side[UP]) + side_lost(&w->flows[i].side[DOWN]) > 0)
+			return true;
+	return false;
+}
+
 static void
 drain(struct worker *w)
 {
-	uint64_t began = now_ns(), quiet = began, now;
+	uint64_t began = now_ns(), quiet = began, linger = (uint64_t)(w->o->linger * 1e9), now;
 
-	while (now = now_ns(), now - quiet < QUIET_NS || (pending(w) && now - began < PENDING_NS))
+	while (now = now_ns(), now - quiet < QUIET_NS || (now - quiet < linger && missing(w)) ||
+	    (pending(w) && now - began < PENDING_NS))
 		if (look(w, 10) > 0)
 			quiet = now_ns();
+}
+
+/* Every flow has been heard in each direction since then: none need be suspected of having stopped. */
+static bool
+heard_since(const struct worker *w, uint64_t then)
+{
+	for (unsigned i = 0; i < w->n; i++) {
+		const struct flow *f = &w->flows[i];
+
+		if (f->step < CTL_READY || f->step > CTL_REBIND || f->closed)
+			continue;
+		for (unsigned d = 0; d < 2; d++)
+			if (f->side[d].sent > 0 && f->side[d].last <= then)
+				return false;
+	}
+	return true;
+}
+
+/* Asked to stop.  A hold that may end at any moment gives each flow time to be heard once more: silence is what it is
+ * there to tell. */
+static bool
+may_stop(struct worker *w, uint64_t now)
+{
+	if (!stopping(w))
+		return false;
+	if (w->o->mode != LOAD_HOLD)
+		return true;
+	if (w->stop_at == 0)
+		w->stop_at = w->stop_look = now;
+	if (now < w->stop_look)
+		return false;
+	w->stop_look = now + STOP_LOOK_NS;
+	return now - w->stop_at > (uint64_t)(w->o->stopped_after * 1e9) + STOP_MORE_NS || heard_since(w, w->stop_at);
 }
 
 void
@@ -438,7 +496,7 @@ worker_step(struct worker *w)
 			w->flows[i].side[d].high = w->flows[i].side[d].next_seq;
 			w->flows[i].side[d].last = began;
 		}
-	while ((now = now_ns()) < end && !stopping(w)) {
+	while ((now = now_ns()) < end && !may_stop(w, now)) {
 		bool busy = send_due(w, began, base, now);
 
 		busy |= look(w, 0) > 0;

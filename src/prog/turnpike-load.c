@@ -9,7 +9,7 @@ main(int argc, char **argv)
 {
 	struct load_options o;
 
-	log_init("turnpike-load", 0, 0, LOG_L_INFO);
+	log_init("load", 0, 0, LOG_L_INFO);
 	load_options_parse(&o, argc, argv);
 	return load_run(&o);
 }

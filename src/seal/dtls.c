@@ -146,6 +146,12 @@ seal_dtls_take(struct seal_dtls *d, uint64_t *seq)
 	return take(&d->tx, SEAL_SEQ_MAX, seq);
 }
 
+bool
+seal_dtls_spent(const struct seal_dtls *d)
+{
+	return d->tx >= SEAL_SEQ_MAX - SEAL_SEQ_LAST;
+}
+
 int
 seal_dtls_seal(const struct seal *k, struct seal_ctx *c, uint64_t seq, uint8_t type,
     const uint8_t *data, size_t len, uint8_t *out, size_t room)

@@ -205,6 +205,8 @@ seal_update(const struct seal *k, const struct seal_pos *pos, struct seal_ctx *c
 enum seal_due
 seal_due(const struct seal *k, const struct seal_pos *pos)
 {
+	if (pos->seq[SEAL_TX] >= tx_limit(k))
+		return SEAL_DUE_END;
 	if (k->proto != SEAL_TLS13 || !is_gcm(k))
 		return SEAL_DUE_NOT;
 	if (pos->seq[SEAL_RX] >= SEAL_UPDATE_AT && !pos->asked)

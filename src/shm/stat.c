@@ -30,6 +30,13 @@ static const uint16_t error_codes[] = {
 };
 _Static_assert(TP_COUNT(error_codes) <= STAT_ERROR_CODES, "more error codes than rows in struct stats");
 
+const struct stat_hist stat_hists[STAT_HISTS] = {
+	{ "receive_batch_size", "Buffers filled per receiving call on listeners", offsetof(struct stats, rx_batch) },
+	{ "send_batch_size", "Messages per sending call", offsetof(struct stats, tx_batch) },
+	{ "receive_segments", "Datagrams per buffer received (GRO)", offsetof(struct stats, gro_batch) },
+	{ "send_segments", "Datagrams per message sent (GSO)", offsetof(struct stats, gso_batch) },
+};
+
 int
 stat_error_row(unsigned code)
 {

@@ -23,19 +23,19 @@ slot_take(struct shard *s)
 	uint32_t free = h->conn_free, bump = conn_high(s);
 
 	if (free != 0 && free <= bump) {
-		h->conn_free = s->conns[free - 1].next;
+		h->conn_free = conn_peek(s, free - 1)->next;
 		CRASH_POINT("conn:popped");
-		return &s->conns[free - 1];
+		return conn_peek(s, free - 1);
 	}
 	if (bump >= s->conn_max)
 		return NULL;
 	atomic_store_explicit(&h->conn_bump, bump + 1, memory_order_release);
 	CRASH_POINT("conn:bumped");
-	return &s->conns[bump];
+	return conn_peek(s, bump);
 }
 
 struct conn *
-conn_new(struct shard *s)
+conn_new(struct shard *s, uint8_t transport)
 {
 	struct conn *c = slot_take(s);
 	uint32_t gen;
@@ -48,6 +48,9 @@ conn_new(struct shard *s)
 	store32(&c->gen, gen);
 	memset((uint8_t *)c + offsetof(struct conn, fd), 0, sizeof *c - offsetof(struct conn, fd));
 	c->fd = -1;
+	c->transport = transport;
+	if (transport != CONN_DTLS)
+		memset(conn_recs(c), 0, 2 * sizeof(struct conn_rec));
 	return c;
 }
 
@@ -59,16 +62,34 @@ conn_publish(struct conn *c, enum conn_state state)
 	CRASH_POINT("conn:published");
 }
 
+/* What must not stay.  Tables that its kind does not use are not touched; of an unknown kind all. */
+void
+conn_wipe(struct shard *s, const struct conn *c)
+{
+	if (c->transport == CONN_TCP)
+		return;
+	sodium_memzero(conn_key(s, c), sizeof(struct conn_key));
+	if (c->transport != CONN_TLS)
+		sodium_memzero(conn_place(s, c), CONN_PLACE_LEN);
+	if (c->transport != CONN_DTLS)
+		sodium_memzero(conn_secrets(s, c), CONN_SECRETS_LEN);
+}
+
 /* The state first: nobody finds it any more, and what comes after is done again by adoption. */
 void
 conn_free(struct shard *s, struct conn *c)
 {
-	const struct conn_rec *r = conn_now(c);
-	uint32_t rings[3] = { r->in.ring, r->plain.ring, r->out.ring };
+	uint32_t rings[3] = { 0 };
 
+	if (c->transport != CONN_DTLS) {
+		const struct conn_rec *r = conn_now(c);
+		rings[0] = r->in.ring;
+		rings[1] = r->plain.ring;
+		rings[2] = r->out.ring;
+	}
 	atomic_store_explicit(&c->state, CONN_FREE, memory_order_release);
 	CRASH_POINT("conn:freed");
-	sodium_memzero(conn_key(s, c), sizeof(struct conn_key));
+	conn_wipe(s, c);
 	memset((uint8_t *)c + offsetof(struct conn, fd), 0, sizeof *c - offsetof(struct conn, fd));
 	CRASH_POINT("conn:wiped");
 	for (unsigned i = 0; i < TP_COUNT(rings); i++)
@@ -83,7 +104,8 @@ conn_at(struct shard *s, uint32_t slot)
 {
 	if (slot >= s->conn_max)
 		return NULL;
-	return atomic_load_explicit(&s->conns[slot].state, memory_order_acquire) >= CONN_SHAKING ? &s->conns[slot] : NULL;
+	struct conn *c = conn_peek(s, slot);
+	return atomic_load_explicit(&c->state, memory_order_acquire) >= CONN_SHAKING ? c : NULL;
 }
 
 struct conn_rec *
@@ -91,8 +113,10 @@ conn_next(struct conn *c)
 {
 	uint32_t which = atomic_load_explicit(&c->which, memory_order_relaxed) & 1;
 
-	c->rec[which ^ 1] = c->rec[which];
-	return &c->rec[which ^ 1];
+	struct conn_rec *rec = conn_recs(c);
+
+	rec[which ^ 1] = rec[which];
+	return &rec[which ^ 1];
 }
 
 void
@@ -159,5 +183,5 @@ cross_conn_recount(struct cross *c, struct shard *s)
 	memset((void *)counts(c, s->index), 0, sizeof(struct conn_counts));
 	for (uint32_t i = 0; i < conn_high(s); i++)
 		if (conn_at(s, i) != NULL)
-			cross_conn_add(c, s->index, s->conns[i].prefix, 1);
+			cross_conn_add(c, s->index, conn_peek(s, i)->prefix, 1);
 }

@@ -27,16 +27,19 @@ is_ring_sane(const struct shard *s, const struct ring_ref *r, uint64_t tail, uin
 static const char *
 check(const struct shard *s, const struct conn *c)
 {
-	const struct conn_rec *r = conn_now(c);
+	const struct conn_rec *r;
 
 	if (c->gen == 0)
 		return "generation";
-	if (c->transport != 2 && c->transport != 4 && c->transport != 8)
+	if (c->transport != CONN_TCP && c->transport != CONN_TLS && c->transport != CONN_DTLS)
 		return "transport";
 	if (c->client.family != ADDR_V4 && c->client.family != ADDR_V6)
 		return "client address";
-	if (c->fd < 0 && c->transport != 8)
+	if ((c->fd < 0) != (c->transport == CONN_DTLS))
 		return "descriptor";
+	if (c->transport == CONN_DTLS)
+		return NULL;
+	r = conn_now(c);
 	if (r->flags >= CONN_FLAGS)
 		return "flags";
 	if (!is_ring_sane(s, &r->in, r->in_parsed, c->in_recv) || !is_ring_sane(s, &r->out, c->out_sent, r->out_head) ||
@@ -57,8 +60,11 @@ claim(struct shard *s, uint32_t ring)
 }
 
 static bool
-claim_all(struct shard *s, const struct conn_rec *r)
+claim_all(struct shard *s, const struct conn *c)
 {
+	if (c->transport == CONN_DTLS)
+		return true;
+	const struct conn_rec *r = conn_now(c);
 	bool in = claim(s, r->in.ring), plain = claim(s, r->plain.ring), out = claim(s, r->out.ring);
 
 	return in && plain && out;	/* what two claim is lost to both: see conn_adopt_all */
@@ -69,10 +75,11 @@ static void
 reset_shaking(struct conn *c)
 {
 	for (unsigned i = 0; i < 2; i++) {
-		uint32_t flags = c->rec[i].flags & ~(uint32_t)CONN_SEALED;
+		struct conn_rec *r = &conn_recs(c)[i];
+		uint32_t flags = r->flags & ~(uint32_t)CONN_SEALED;
 
-		memset(&c->rec[i], 0, sizeof c->rec[i]);
-		c->rec[i].flags = flags;
+		memset(r, 0, sizeof *r);
+		r->flags = flags;
 	}
 	c->in_recv = c->out_sent = 0;
 }
@@ -83,7 +90,7 @@ scrub(struct shard *s, struct conn *c)
 {
 	atomic_store_explicit(&c->state, CONN_FREE, memory_order_release);
 	CRASH_POINT("conn:adopt free");
-	sodium_memzero(conn_key(s, c), sizeof(struct conn_key));
+	conn_wipe(s, c);
 	memset((uint8_t *)c + offsetof(struct conn, fd), 0, sizeof *c - offsetof(struct conn, fd));
 }
 
@@ -97,18 +104,18 @@ conn_adopt_all(struct shard *s)
 	s->head->conn_free = s->head->ring_free = 0;
 	CRASH_POINT("conn:adopt");
 	for (uint32_t i = high; i-- > 0;) {
-		struct conn *c = &s->conns[i];
+		struct conn *c = conn_peek(s, i);
 		uint32_t state = atomic_load_explicit(&c->state, memory_order_acquire);
-		if (state == CONN_SHAKING)
+		if (state == CONN_SHAKING && c->transport != CONN_DTLS)
 			reset_shaking(c);
-		bool kept = (state == CONN_OPEN || state == CONN_SHAKING) && check(s, c) == NULL && claim_all(s, conn_now(c));
+		bool kept = (state == CONN_OPEN || state == CONN_SHAKING) && check(s, c) == NULL && claim_all(s, c);
 
 		if (kept) {
 			c->wait = c->touched = 0;
 			c->armed = 0;
 			continue;
 		}
-		if (state != CONN_FREE || conn_key(s, c)->gen != 0 || c->fd != 0)
+		if (state != CONN_FREE || c->fd != 0)
 			scrub(s, c);
 		c->next = free;
 		free = i + 1;
@@ -149,7 +156,7 @@ audit_conns(struct audit *a, const struct shard *s)
 		return;
 	}
 	for (uint32_t i = 0; i < high; i++) {
-		const struct conn *c = &s->conns[i];
+		const struct conn *c = conn_peek(s, i);
 		uint32_t state = atomic_load_explicit(&((struct conn *)(uintptr_t)c)->state, memory_order_acquire);
 		const char *why = state >= CONN_SHAKING ? check(s, c) : NULL;
 
@@ -158,12 +165,14 @@ audit_conns(struct audit *a, const struct shard *s)
 		if (state < CONN_SHAKING || why != NULL)
 			continue;
 		in_use++;
+		if (c->transport == CONN_DTLS)
+			continue;
 		audit_ring(a, s, seen, conn_now(c)->in.ring, &used);
 		audit_ring(a, s, seen, conn_now(c)->plain.ring, &used);
 		audit_ring(a, s, seen, conn_now(c)->out.ring, &used);
 	}
 	for (link = peek32(&s->head->conn_free); link != 0 && link <= high && n <= high; n++)
-		link = peek32(&s->conns[link - 1].next);
+		link = peek32(&conn_peek(s, link - 1)->next);
 	if (link != 0 || n + in_use != high)
 		audit_breach(a, "shard %u: %u connections, %u in use, %u free", s->index, high, in_use, n);
 	n = 0;

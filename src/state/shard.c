@@ -33,7 +33,7 @@ layout_of(uint32_t slot_max)
 	l.area[1] = l.area[0] + PAGE_UP(k % 2 == 0 ? largest : other);
 	l.blocks = l.area[1] + PAGE_UP(k % 2 == 0 ? other : largest);
 	l.conns = l.blocks + PAGE_UP((size_t)shard_block_max(slot_max) * sizeof(struct block));
-	l.links = l.conns + PAGE_UP((size_t)slot_max * sizeof(struct conn));
+	l.links = l.conns + ((size_t)slot_max + CONN_GROUP - 1) / CONN_GROUP * CONN_GROUP_BYTES;
 	l.rings = l.links + PAGE_UP((size_t)shard_ring_max(slot_max) * sizeof(uint32_t));
 	l.size = l.rings + (size_t)shard_ring_max(slot_max) * RING_BYTES;
 	return l;
@@ -45,29 +45,66 @@ shard_region_size(uint32_t slot_max)
 	return layout_of(slot_max).size;
 }
 
+/* ---- KEYS ------------------------------------------------------------------------------------------------ */
+
+enum keys_table { KEYS_SESSIONS, KEYS_CONNS, KEYS_PLACES, KEYS_SECRETS };
+static const uint16_t keys_row[SHARD_KEYS_TABLES] = { sizeof(struct session_key), sizeof(struct conn_key), CONN_PLACE_LEN,
+	CONN_SECRETS_LEN };
+
+static size_t
+keys_at(uint32_t slot_max, unsigned table)
+{
+	size_t at = PAGE_UP(sizeof(struct keys_head));
+
+	for (unsigned i = 0; i < table; i++)
+		at += PAGE_UP((size_t)slot_max * keys_row[i]);
+	return at;
+}
+
+static void *
+keys_of(const struct shard *s, enum keys_table table, uint32_t slot)
+{
+	return (uint8_t *)s->keys + keys_at(s->slot_max, table) + (size_t)slot * keys_row[table];
+}
+
 size_t
 shard_keys_size(uint32_t slot_max)
 {
-	return PAGE_UP(sizeof(struct keys_head)) + PAGE_UP((size_t)slot_max * sizeof(struct session_key)) +
-	    PAGE_UP((size_t)slot_max * sizeof(struct conn_key));
+	return keys_at(slot_max, SHARD_KEYS_TABLES);
+}
+
+void
+shard_keys_ends(uint32_t slot_max, size_t end[SHARD_KEYS_TABLES])
+{
+	for (unsigned i = 0; i < SHARD_KEYS_TABLES; i++)
+		end[i] = keys_at(slot_max, i + 1);
 }
 
 struct conn_key *
 conn_key(struct shard *s, const struct conn *c)
 {
-	uint8_t *base = (uint8_t *)s->keys + PAGE_UP(sizeof(struct keys_head)) +
-	    PAGE_UP((size_t)s->slot_max * sizeof(struct session_key));
+	return keys_of(s, KEYS_CONNS, conn_slot(s, c));
+}
 
-	return (struct conn_key *)(void *)base + conn_slot(s, c);
+uint8_t *
+conn_place(struct shard *s, const struct conn *c)
+{
+	return keys_of(s, KEYS_PLACES, conn_slot(s, c));
+}
+
+uint8_t *
+conn_secrets(struct shard *s, const struct conn *c)
+{
+	return keys_of(s, KEYS_SECRETS, conn_slot(s, c));
 }
 
 struct session_key *
 slot_key(const struct shard *s, uint32_t slot)
 {
-	uint8_t *base = (uint8_t *)s->keys + PAGE_UP(sizeof(struct keys_head));
-
-	return (struct session_key *)(void *)base + slot;
+	return keys_of(s, KEYS_SESSIONS, slot);
 }
+
+/* ---- SHARD ----------------------------------------------------------------------------------------------- */
 
 /* The magic word last: a writer that dies here starts over. */
 static void
@@ -133,7 +170,8 @@ shard_attach(struct shard *s, unsigned index, void *region, void *keys, uint32_t
 	uint8_t *base = region;
 	int r;
 
-	if (slot_max == 0 || slot_max > SLOT_LIMIT || index >= SHARDS_MAX || (writer && keys == NULL))
+	if (slot_max == 0 || slot_max > SLOT_LIMIT || index >= SHARDS_MAX || (writer && keys == NULL) ||
+	    ((uintptr_t)region & (CONN_PAGE - 1)) != 0)
 		return -EINVAL;
 	l = layout_of(slot_max);
 	*s = (struct shard){
@@ -167,6 +205,20 @@ uint32_t
 shard_live(const struct shard *s)
 {
 	return atomic_load_explicit(&s->head->live, memory_order_relaxed);
+}
+
+void
+shard_packets_add(struct shard *s, uint64_t n)
+{
+	uint64_t sum = atomic_load_explicit(&s->head->packets, memory_order_relaxed) + n;
+
+	atomic_store_explicit(&s->head->packets, sum, memory_order_relaxed);
+}
+
+uint64_t
+shard_packets(const struct shard *s)
+{
+	return atomic_load_explicit(&s->head->packets, memory_order_relaxed);
 }
 
 uint32_t

@@ -15,14 +15,16 @@
  *   +-------------------------------- blocks
  *   | block_max x struct block (64 B)       used below `block_bump`; chained from sessions
  *   +-------------------------------- connections
- *   | slot_max x struct conn (384 B)        used below `conn_bump`; a free one links by `next`
+ *   | groups of 32: a page of struct conn (128 B), two pages of records (2 x 128 B each, streams only)
+ *   |                                       used below `conn_bump`; a free one links by `next`
  *   +-------------------------------- ring links
  *   | ring_max x uint32_t                   of free rings
  *   +-------------------------------- rings
  *   | ring_max x RING_BYTES                 used below `ring_bump`; sparse
  *   +--------------------------------
  *
- * KEYS[i]: one page of struct keys_head, then slot_max x struct session_key, then slot_max x struct conn_key.
+ * KEYS[i]: one page of struct keys_head, then slot_max each of struct session_key, struct conn_key, CONN_PLACE_LEN (DTLS) and
+ * CONN_SECRETS_LEN (TLS 1.3) bytes.
  *
  * CROSS:
  *
@@ -90,6 +92,8 @@ struct shard_head {
 	uint32_t conn_free;		/* first free one + 1 */
 	_Atomic uint32_t ring_bump;
 	uint32_t ring_free;		/* first free ring + 1 */
+	/* Not needed to go on: a shard that began before there was this has 0. */
+	_Alignas(64) _Atomic uint64_t packets;	/* received */
 };
 _Static_assert(sizeof(struct shard_head) <= PAGE, "the header is one page");
 
@@ -200,6 +204,8 @@ static inline void slot_copy(struct session *to, const struct session *from)
 }
 
 /* conn.c, ring.c, conn_adopt.c */
+enum { CONN_TCP = 2, CONN_TLS = 4, CONN_DTLS = 8 };	/* enum conf_transport as numbers */
+void conn_wipe(struct shard *s, const struct conn *c);
 uint32_t ring_high(const struct shard *s);
 void conn_adopt_all(struct shard *s);
 struct audit;

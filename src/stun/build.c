@@ -211,7 +211,7 @@ stun_data_indication(uint8_t *payload, size_t len, const struct addr *peer, cons
 	size_t all = head + padded(len);
 	uint8_t *start = payload - head, *p = start + STUN_HEADER;
 
-	if (all > UINT16_MAX) {
+	if (all > FRAME_STREAM_MAX) {
 		*total = 0;
 		return NULL;
 	}

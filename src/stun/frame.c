@@ -6,8 +6,6 @@
 
 #include "tp/stun.h"
 
-#define STREAM_STUN_MAX 2048	/* no client's request comes near; bounds what one connection can hold */
-
 int
 frame_stream_len(const uint8_t *p, size_t n)
 {
@@ -24,7 +22,7 @@ frame_stream_len(const uint8_t *p, size_t n)
 	len = get_u16(p + 2);
 	if (kind == FRAME_CHANNEL)
 		return CHANNEL_HEADER + ((len + 3) & ~3);
-	if (len % 4 != 0 || STUN_HEADER + len > STREAM_STUN_MAX)
+	if (len % 4 != 0)
 		return STUN_F_LENGTH;
 	return STUN_HEADER + len;
 }

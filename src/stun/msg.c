@@ -60,9 +60,9 @@ take_attr(struct stun_msg *m, const struct stun_attr *a, size_t off)
 	if (is_hidden(m, a->type))
 		return STUN_OK;
 	if (a->type == STUN_A_MESSAGE_INTEGRITY) {
-		m->mi_off = (uint16_t)off;
+		m->mi_off = (uint32_t)off;
 	} else if (a->type == STUN_A_MESSAGE_INTEGRITY_SHA256) {
-		m->mi256_off = (uint16_t)off;
+		m->mi256_off = (uint32_t)off;
 		m->mi256_len = a->len;
 	}
 	m->attr[m->count++] = *a;
@@ -108,8 +108,7 @@ check_header(const uint8_t *p, size_t n)
 	len = (size_t)get_u16(p + 2) + STUN_HEADER;
 	if (len > n)
 		return STUN_F_SHORT;
-	/* Offsets are 16 bits wide; no datagram reaches the last 20 lengths. */
-	if (len % 4 != 0 || len < n || len > UINT16_MAX)
+	if (len % 4 != 0 || len < n)
 		return STUN_F_LENGTH;
 	return STUN_OK;
 }

@@ -7,9 +7,12 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "super_int.h"
+
+#define ORPHANS_MS 5000
 
 int
 super_http(const struct conf *c, int *fd, char *why, size_t len)
@@ -78,20 +81,52 @@ probe_relays(const struct super *s)
 	return 0;
 }
 
+static void
+await_orphan(const struct addr *a, bool tcp, tp_ms end)
+{
+	struct timespec nap = { .tv_nsec = 20000000 };
+	char why[WHY_MAX], holder[128];
+
+	while (listener_probe(a, tcp, "", why, sizeof why) == -EADDRINUSE && clock_ms() < end &&
+	    (!port_holder(a, tcp, holder, sizeof holder) || strncmp(holder, "turnpike-", 9) == 0))
+		(void)nanosleep(&nap, NULL);
+}
+
+/* The children of a supervisor that was killed end as soon as they notice; a service manager that starts it anew may be
+ * faster.  Nobody is waited for who is known to be somebody else. */
+static void
+await_orphans(const struct super *s)
+{
+	tp_ms end = clock_ms() + ORPHANS_MS;
+
+	for (uint32_t row = 0; row < s->conf.listener_count; row++) {
+		const struct conf_listener *l = &s->conf.listeners[row];
+		if ((l->transports & ~CONF_STREAMS) != 0)
+			await_orphan(&l->addr, false, end);
+		if ((l->transports & CONF_STREAMS) != 0)
+			await_orphan(&l->addr, true, end);
+	}
+}
+
 int
 super_bind(struct super *s)
 {
+	struct opened done = { .granted = SIZE_MAX };
 	char why[WHY_MAX];
+	struct addr a;
 	int e;
 
-	struct opened done = { .granted = SIZE_MAX };
-
+	await_orphans(s);
 	for (uint32_t row = 0; row < s->conf.listener_count; row++)
 		if (listener_open(s->ledger, &s->win, &s->conf, row, &done, why, sizeof why) < 0) {
 			log_errx("%s", why);
 			return EXIT_BIND;
 		}
 	s->granted = done.granted;
+	if (s->conf.metrics_address[0] != '\0' && addr_parse(&a, s->conf.metrics_address) == 0) {
+		a.port = (uint16_t)s->conf.metrics_port;
+		await_orphan(&a, true, clock_ms() + ORPHANS_MS);
+	}
 	if (super_http(&s->conf, &s->http_fd, why, sizeof why) < 0) {
 		log_errx("%s", why);
 		return EXIT_BIND;

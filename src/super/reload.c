@@ -208,6 +208,7 @@ set_buffers(struct super *s)
 		if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &out, sizeof out) < 0)
 			(void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &out, sizeof out);
 	}
+	(void)super_buffers(s);
 }
 
 /* A steward with another metrics port is a new steward; it is replaced after it has passed the answer on. */

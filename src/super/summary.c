@@ -87,16 +87,51 @@ user_name(uid_t uid)
 	return pw != NULL ? pw->pw_name : "?";
 }
 
+/* The smallest buffer of the UDP listeners, UINT64_MAX when there is none.  The kernel doubles what it grants. */
+static uint64_t
+smallest(const struct super *s, int option)
+{
+	uint64_t least = UINT64_MAX;
+
+	for (int fd = (int)s->win.first; fd < (int)s->ledger->fd_max; fd++) {
+		int value = 0;
+		socklen_t len = sizeof value;
+
+		if (s->ledger->fd[fd].kind != LEDGER_LISTENER || s->ledger->fd[fd].stream)
+			continue;
+		if (getsockopt(fd, SOL_SOCKET, option, &value, &len) == 0 && (uint64_t)value / 2 < least)
+			least = (uint64_t)value / 2;
+	}
+	return least;
+}
+
+static bool
+granted(const struct super *s, int option, const char *name, uint64_t wanted, const char *limit)
+{
+	uint64_t got = smallest(s, option);
+
+	if (got >= wanted)
+		return true;
+	log_warnx("buffers: %s: %llu of %llu bytes granted per listener: sysctl -w %s=%llu", name, (unsigned long long)got,
+	    (unsigned long long)wanted, limit, (unsigned long long)wanted);
+	return false;
+}
+
+bool
+super_buffers(const struct super *s)
+{
+	bool in = granted(s, SO_RCVBUF, "io.receive_buffer", s->conf.receive_buffer, "net.core.rmem_max");
+	bool out = granted(s, SO_SNDBUF, "io.send_buffer", s->conf.send_buffer, "net.core.wmem_max");
+
+	return in && out;
+}
+
 static void
 buffers(const struct super *s)
 {
-	const struct conf *c = &s->conf;
-
-	if (s->granted < c->receive_buffer)
-		log_warnx("buffers: %zu of %llu bytes granted per listener: sysctl -w net.core.rmem_max=%llu", s->granted,
-		    (unsigned long long)c->receive_buffer, (unsigned long long)c->receive_buffer);
-	else
-		log_info("buffers: %llu bytes per listener, as wanted", (unsigned long long)c->receive_buffer);
+	if (super_buffers(s))
+		log_info("buffers: %llu bytes to receive and %llu to send per listener, as wanted",
+		    (unsigned long long)s->conf.receive_buffer, (unsigned long long)s->conf.send_buffer);
 }
 
 void

@@ -19,6 +19,9 @@
 
 #define TICK_MS 250
 #define SLOTS_MAX (1u << 20)
+/* DTLS associations have no descriptor: however few of those there are, a shard has room for these.  Sparse: what was never
+ * used costs nothing. */
+#define SLOTS_MIN (1u << 18)
 #define PROBE_MS 50
 
 /* ---- timers ------------------------------------------------------------------------------------ */
@@ -217,7 +220,7 @@ make_state(struct super *s, uint64_t files)
 		    (unsigned long long)files, shards);
 		return EXIT_INTERNAL;
 	}
-	slots = s->win.span < SLOTS_MAX ? s->win.span : SLOTS_MAX;
+	slots = s->win.span < SLOTS_MIN ? SLOTS_MIN : s->win.span < SLOTS_MAX ? s->win.span : SLOTS_MAX;
 	e = regions_make(&s->regions, shards, slots);
 	if (e < 0) {
 		log_errx("shared memory: %s", strerror(-e));

@@ -127,7 +127,7 @@ void shards_split(unsigned shards, unsigned workers, unsigned w, uint32_t *first
 
 #define POOL_WAITS    256
 #define POOL_RESERVED 4096
-#define POOL_WAIT_MS  300		/* a RELAY waits this long for recalled sockets */
+#define POOL_WAIT_MS  1000		/* a RELAY waits this long for recalled sockets */
 #define POOL_DRY_MS   1000		/* then the range counts as used up, until something is released */
 #define POOL_GRANT    64
 #define POOL_START    8			/* per shard and row before the first worker starts */
@@ -424,7 +424,9 @@ void super_tick_start(struct super *s);
 void super_rearm(struct super *s);			/* timers follow children_due() */
 void super_check_ready(struct super *s);
 void super_ushers(struct super *s, bool start);	/* rows for them when a listener needs them, and starts those */
-void super_summary(struct super *s);			/* summary.c */
+void super_summary(struct super *s);
+/* Warns of buffers smaller than configured, with the sysctl to set; true: all as wanted. */
+bool super_buffers(const struct super *s);			/* summary.c */
 int  super_bind(struct super *s);			/* exit code, 0: first start */
 int  super_http(const struct conf *c, int *fd, char *why, size_t len);
 

@@ -85,6 +85,7 @@ hs_new(struct usher *u, const struct hs_who *who, bool dtls, int fd)
 	SSL_set_accept_state(h->ssl);
 	while ((oldest = table_beyond(&u->table, h, u->per_prefix, u->total)) != NULL && oldest != h)
 		hs_fail(oldest, HS_R_CROWDED);
+	u->swollen |= u->table.line[HS_HALF].count >= CROWD;
 	usher_hurry(u);
 	hs_gauges(u);
 	return h;

@@ -5,6 +5,7 @@
 #include "config.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <openssl/crypto.h>
 #include <openssl/ssl.h>
 #include <signal.h>
@@ -223,6 +224,10 @@ on_tick(void *arg)
 	sweep_half(u, now);
 	sweep_untaken(u, now);
 	busy = u->table.line[HS_HALF].count + u->table.line[HS_UNTAKEN].count > 0;
+	if (u->swollen && !busy) {
+		u->swollen = false;
+		(void)malloc_trim(0);	/* a crowd took 60 kB each, and the allocator keeps what it was given back */
+	}
 	if (u->stopping && (!busy || now >= u->stop_at))
 		loop_stop(u->loop, 0);
 	atomic_store_explicit(&u->stat->heartbeat_ms, now, memory_order_relaxed);

@@ -16,6 +16,7 @@
 #define RESEND_MS 500			/* HS_DONE that was not acknowledged */
 #define UNTAKEN_MS 60000		/* longer than a worker's back-off */
 #define BUCKETS 8192
+#define CROWD 32			/* handshakes at a time that swell the process */
 
 /* ---- certs.c ---------------------------------------------------------------------------------- */
 
@@ -122,6 +123,7 @@ struct usher {
 	enum conf_tls least;
 	unsigned tick;			/* timer */
 	bool fast, started, serving, stopping;
+	bool swollen;			/* there were many handshakes at a time */
 	tp_ms stop_at;
 	int parent;
 	struct msg_start start;

@@ -217,7 +217,7 @@ stream_supersede(struct worker *w, struct lane *l, const struct conn *c)
 struct conn *
 stream_open(struct worker *w, struct lane *l, int fd, unsigned row, const struct addr *peer)
 {
-	struct conn *c = conn_new(&l->shard);
+	struct conn *c = conn_new(&l->shard, CONF_TCP);
 	bool proxy = is_proxy(w, row, peer);
 
 	if (c == NULL) {
@@ -227,11 +227,10 @@ stream_open(struct worker *w, struct lane *l, int fd, unsigned row, const struct
 	}
 	c->fd = fd;
 	c->listener = (uint16_t)row;
-	c->transport = CONF_TCP;
 	c->peer = c->client = *peer;
 	c->seen = (uint32_t)(w->turn.now / 1000);
 	c->deadline = TP_SEC_UP(w->turn.now) + w->streams.deadline;
-	c->rec[0].flags = (proxy ? CONN_PROXY : 0u) | ((w->rows[row].transports & CONF_TLS) != 0 ? CONN_CHOOSE : 0u);
+	conn_recs(c)->flags = (proxy ? CONN_PROXY : 0u) | ((w->rows[row].transports & CONF_TLS) != 0 ? CONN_CHOOSE : 0u);
 	conn_publish(c, CONN_OPEN);
 	stat_add(w->stat, STAT_STREAMS_OPENED, 1);
 	if (!proxy && !stream_client(w, l, c, peer)) {
@@ -295,7 +294,7 @@ static void
 sweep_one(struct worker *w, struct lane *l, struct conn *c)
 {
 	uint32_t now = (uint32_t)(w->turn.now / 1000);
-	bool valid = (conn_now(c)->flags & CONN_VALID) != 0;
+	bool valid = c->transport == CONF_DTLS ? c->heard != 0 : (conn_now(c)->flags & CONN_VALID) != 0;
 
 	if (!valid && now > c->deadline) {
 		stat_drop(w->stat, DROP_STREAM_DEADLINE);

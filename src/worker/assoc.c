@@ -19,6 +19,8 @@
 /* More numbers than a session uses before its handshake is acknowledged. */
 #define NUMBERS_AHEAD ((uint64_t)1 << 32)
 
+_Static_assert(sizeof(struct seal) == CONN_KEY_LEN && sizeof(struct assoc_place) == CONN_PLACE_LEN, "tables of KEYS");
+
 /* ---- index ---------------------------------------------------------------------------------------------- */
 
 static inline uint64_t entry(uint32_t tag, uint32_t slot) { return (uint64_t)tag << 32 | (slot + 1); }
@@ -106,12 +108,6 @@ assoc_find(struct lane *l, const struct addr *client, unsigned row, uint32_t tag
 	return NULL;
 }
 
-struct seal_session *
-assoc_session(struct lane *l, const struct conn *c)
-{
-	return (struct seal_session *)(void *)conn_key(&l->shard, c)->bytes;
-}
-
 /* ---- what an usher sends ---------------------------------------------------------------------------------- */
 
 void
@@ -129,7 +125,7 @@ assoc_reply(struct worker *w, const struct msg_hs_reply *m)
 static bool
 same_keys(struct lane *l, const struct conn *c, const struct seal_session *s)
 {
-	return sodium_memcmp(assoc_session(l, c)->keys.key, s->keys.key, sizeof s->keys.key) == 0;
+	return sodium_memcmp(conn_seal(l, c)->key, s->keys.key, sizeof s->keys.key) == 0;
 }
 
 static struct conn *
@@ -142,15 +138,14 @@ publish(struct worker *w, struct lane *l, const struct hs_who *who, const struct
 		stat_drop(w->stat, DROP_STREAM_LIMIT);
 		return NULL;
 	}
-	if (!reserve(&l->assoc) || (c = conn_new(&l->shard)) == NULL) {
+	if (!reserve(&l->assoc) || (c = conn_new(&l->shard, CONF_DTLS)) == NULL) {
 		stat_drop(w->stat, DROP_STREAM_ROOM);
 		return NULL;
 	}
-	struct conn_key *key = conn_key(&l->shard, c);
-	memcpy(key->bytes, s, sizeof *s);
-	key->gen = c->gen;
+	*conn_seal(l, c) = s->keys;
+	*assoc_place(l, c) = (struct assoc_place){ s->dtls, s->final };
+	conn_key(&l->shard, c)->gen = c->gen;
 	c->listener = (uint16_t)who->row;
-	c->transport = CONF_DTLS;
 	c->peer = c->client = who->client;
 	c->prefix = prefix;
 	c->seen = (uint32_t)(w->turn.now / 1000);
@@ -188,7 +183,7 @@ assoc_done(struct worker *w, const struct msg_hs_done *m)
 		stat_add(w->stat, STAT_MSG_BAD, 1);
 	} else if (old != NULL && same_keys(l, old, &s)) {
 		/* Published by us or a predecessor, whose flight may not have left. */
-		if ((conn_now(old)->flags & CONN_VALID) == 0)
+		if (old->heard == 0)
 			dtls_final(w, l, old);
 	} else {
 		/* Published perhaps, used and closed, and the acknowledgement lost with its worker: no number comes twice. */
@@ -207,9 +202,9 @@ assoc_done(struct worker *w, const struct msg_hs_done *m)
 bool
 assoc_adopt(struct lane *l, struct conn *c)
 {
-	const struct seal_session *s = assoc_session(l, c);
+	const struct seal *k = conn_seal(l, c);
 
-	if (conn_key(&l->shard, c)->gen != c->gen || !seal_valid(&s->keys) || s->keys.proto != SEAL_DTLS12 ||
+	if (conn_key(&l->shard, c)->gen != c->gen || !seal_valid(k) || k->proto != SEAL_DTLS12 ||
 	    c->listener >= CONF_LISTENERS_MAX || l->listener[c->listener] < 0 || !reserve(&l->assoc))
 		return false;
 	add(l, c);

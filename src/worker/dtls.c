@@ -14,32 +14,36 @@
 #include "worker_int.h"
 
 #define SPARE_MAX 2048
-/* Datagrams to ushers, per second and prefix: a few for each handshake, and many clients may share an address. */
-#define SHAKE_RATE 20000u
 
 /* ---- out ------------------------------------------------------------------------------------------------- */
 
 static void
 put(struct worker *w, struct lane *l, struct conn *c, uint8_t type, const uint8_t *data, size_t len)
 {
-	struct seal_session *s = assoc_session(l, c);
-	size_t room = seal_before(&s->keys) + len + seal_after(&s->keys);
+	const struct seal *k = conn_seal(l, c);
+	struct seal_dtls *d = &assoc_place(l, c)->dtls;
+	size_t room = seal_before(k) + len + seal_after(k);
 	TP_UNSET uint8_t spare[SPARE_MAX];
 	uint64_t seq;
 
-	if (len > seal_plain_max(&s->keys)) {
+	if (len > seal_plain_max(k)) {
 		stat_drop(w->stat, DROP_TOO_LARGE);
+		return;
+	}
+	if (seal_dtls_spent(d)) {
+		stat_drop(w->stat, DROP_KEY_LIMIT);
+		stream_touch(w, l, c);		/* not now: others up the stack still use it */
 		return;
 	}
 	uint8_t *at = udp_arena_take(w->arena, room);
 	if (at == NULL && room <= sizeof spare)
 		at = spare;
-	if (at == NULL || seal_dtls_take(&s->dtls, &seq) < 0) {
+	if (at == NULL || seal_dtls_take(d, &seq) < 0) {
 		stat_drop(w->stat, DROP_STREAM_ROOM);
 		return;
 	}
 	CRASH_POINT("dtls:taken");
-	int n = seal_dtls_seal(&s->keys, &w->seal, seq, type, data, len, at, room);
+	int n = seal_dtls_seal(k, &w->seal, seq, type, data, len, at, room);
 	if (n < 0) {
 		stat_drop(w->stat, DROP_SEND_ERROR);
 		return;
@@ -63,9 +67,9 @@ dtls_data(struct worker *w, struct lane *l, const struct turn_out *o)
 void
 dtls_final(struct worker *w, struct lane *l, struct conn *c)
 {
-	struct seal_session *s = assoc_session(l, c);
+	struct assoc_place *p = assoc_place(l, c);
 	uint8_t flight[SEAL_FINAL_MAX];
-	int n = seal_final_flight(&s->keys, &w->seal, &s->dtls, &s->final, flight, sizeof flight);
+	int n = seal_final_flight(conn_seal(l, c), &w->seal, &p->dtls, &p->final, flight, sizeof flight);
 
 	if (n > 0)
 		path_send(w, l, c->listener, &c->client, flight, (size_t)n, true);
@@ -74,15 +78,23 @@ dtls_final(struct worker *w, struct lane *l, struct conn *c)
 void
 dtls_goodbye(struct worker *w, struct lane *l, struct conn *c)
 {
-	struct seal_session *s = assoc_session(l, c);
 	uint8_t record[SEAL_OVERHEAD_MAX + 2];
 	uint64_t seq;
 
-	if (seal_dtls_take(&s->dtls, &seq) < 0)
+	if (seal_dtls_take(&assoc_place(l, c)->dtls, &seq) < 0)
 		return;
-	int n = seal_dtls_alert(&s->keys, &w->seal, seq, SEAL_A_CLOSE_NOTIFY, record, sizeof record);
+	int n = seal_dtls_alert(conn_seal(l, c), &w->seal, seq, SEAL_A_CLOSE_NOTIFY, record, sizeof record);
 	if (n > 0)
 		path_send(w, l, c->listener, &c->client, record, (size_t)n, true);
+}
+
+void
+dtls_due(struct worker *w, struct lane *l, struct conn *c)
+{
+	if (!seal_dtls_spent(&assoc_place(l, c)->dtls))
+		return;
+	dtls_goodbye(w, l, c);
+	stream_close(w, l, c);
 }
 
 /* ---- to the ushers ------------------------------------------------------------------------------------------- */
@@ -98,7 +110,8 @@ pass_on(struct worker *w, const struct lane *l, unsigned row, const struct addr 
 		return;
 	}
 	if (w->start.usher_count > 0 &&
-	    rate_take(&w->cross, RATE_HANDSHAKE, cross_prefix(&w->cross, from), SHAKE_RATE, SHAKE_RATE, w->turn.now))
+	    rate_take(&w->cross, RATE_HANDSHAKE, cross_prefix(&w->cross, from), w->streams.shakes, w->streams.shakes,
+	    w->turn.now))
 		m = tousher(w, shake_usher(w, from), MSG_HS_DATAGRAM, -1);
 	if (m == NULL) {
 		stat_drop(w->stat, DROP_DTLS_BUSY);
@@ -145,38 +158,37 @@ input(struct worker *w, struct lane *l, struct conn *c, uint32_t tag, uint8_t *p
 	c->seen = (uint32_t)(w->turn.now / 1000);
 	w->out.drop = DROP_NONE;
 	(void)path_input(w, l, &in, NULL);
-	if (w->out.drop == DROP_NONE && (conn_now(c)->flags & CONN_VALID) == 0) {
-		conn_next(c)->flags |= CONN_VALID;
-		conn_commit(c);
-	}
+	if (w->out.drop == DROP_NONE)
+		c->heard = 1;
 }
 
 /* False: the association is over. */
 static bool
 record(struct worker *w, struct lane *l, struct conn *c, uint32_t tag, const struct seal_dhead *h, uint8_t *p)
 {
-	struct seal_session *s = assoc_session(l, c);
-	uint8_t *out = p + seal_before(&s->keys);
-	size_t before = seal_before(&s->keys);
+	const struct seal *k = conn_seal(l, c);
+	struct seal_dtls *d = &assoc_place(l, c)->dtls;
+	size_t before = seal_before(k);
+	uint8_t *out = p + before;
 	struct seal_in in;
 	int rc;
 
-	if (!seal_window_fresh(&s->dtls, h->seq)) {
-		s->dtls.replayed++;
+	if (!seal_window_fresh(d, h->seq)) {
+		d->replayed++;
 		stat_drop(w->stat, DROP_DTLS_REPLAY);
 		return true;
 	}
 	rc = h->len < before ? SEAL_F_DECODE :
-	    seal_dtls_open(&s->keys, &w->seal, p, h->len, out, h->len - before, &in);
+	    seal_dtls_open(k, &w->seal, p, h->len, out, h->len - before, &in);
 	if (rc < 0) {
 		stat_drop(w->stat, rc == SEAL_F_MAC ? DROP_DTLS_MAC : DROP_DTLS_RECORD);
-		if (rc != SEAL_F_MAC || !seal_bad(&s->dtls))
+		if (rc != SEAL_F_MAC || !seal_bad(d))
 			return true;
 		stream_close(w, l, c);
 		return false;
 	}
 	CRASH_POINT("dtls:opened");
-	seal_window_mark(&s->dtls, h->seq);
+	seal_window_mark(d, h->seq);
 	CRASH_POINT("dtls:marked");
 	switch (in.kind) {
 	case SEAL_DATA:

@@ -71,11 +71,18 @@ events_control(struct worker *w, bool want_write)
 	(void)epoll_ctl(w->outer, EPOLL_CTL_MOD, w->control, &ev);
 }
 
+static uint64_t
+received(const struct worker *w)
+{
+	return w->stat->counter[STAT_CLIENT_RX_PACKETS] + w->stat->counter[STAT_PEER_RX_PACKETS];
+}
+
 static void
 shard_ready(struct worker *w, struct lane *l)
 {
 	TP_UNSET struct epoll_event ev[EVENTS_MAX];
 	int n = epoll_wait(l->told.epoll_fd, ev, EVENTS_MAX, 0);
+	uint64_t before = received(w);
 
 	for (int i = 0; i < n; i++)
 		if (tag_kind(ev[i].data.u64) == TAG_RELAY)
@@ -93,6 +100,7 @@ shard_ready(struct worker *w, struct lane *l)
 		else
 			stat_drop(w->stat, DROP_STALE_EVENT);
 	}
+	shard_packets_add(&l->shard, received(w) - before);
 }
 
 /* ---- the tick -------------------------------------------------------------------------------------- */
@@ -123,16 +131,24 @@ sweep(struct worker *w, struct lane *l)
 static void
 look_at_listeners(struct worker *w)
 {
-	uint64_t drops = 0, backlog = 0, d, b;
+	uint64_t drops = 0, backlog = 0, refused = 0, waiting = 0, d, b;
 
 	for (unsigned i = 0; i < w->lane_count; i++)
-		for (unsigned row = 0; row < CONF_LISTENERS_MAX; row++)
-			if (w->lane[i].listener[row] >= 0 && udp_pressure(w->lane[i].listener[row], &d, &b) == 0) {
+		for (unsigned row = 0; row < CONF_LISTENERS_MAX; row++) {
+			const struct lane *l = &w->lane[i];
+			if (l->listener[row] >= 0 && udp_pressure(l->listener[row], &d, &b) == 0) {
 				drops += d;
 				backlog += b;
 			}
+			if (l->stream[row] >= 0 && stream_pressure(l->stream[row], &d, &b) == 0) {
+				refused += d;
+				waiting += b;
+			}
+		}
 	w->stat->counter[STAT_LISTENER_DROPS] = drops;
 	w->stat->counter[STAT_LISTENER_BACKLOG] = backlog;
+	w->stat->counter[STAT_ACCEPT_DROPS] = refused;
+	w->stat->counter[STAT_ACCEPT_BACKLOG] = waiting;
 }
 
 static void

@@ -102,6 +102,7 @@ publish_tx(struct worker *w, const struct udp_counts *now, struct udp_counts *se
 		w->stat->drop[DROP_SEND_FULL] += again;
 	}
 	publish_batches(w->stat->tx_batch, now->tx_batch, seen->tx_batch);
+	publish_batches(w->stat->gso_batch, now->gso_batch, seen->gso_batch);
 	*seen = *now;
 }
 
@@ -121,6 +122,7 @@ publish(struct worker *w)
 	stat_add(w->stat, STAT_RX_MERGED, w->rx.gro_receives - w->seen_rx.gro_receives);
 	stat_add(w->stat, STAT_RX_SEGMENTS, w->rx.gro_segments - w->seen_rx.gro_segments);
 	publish_batches(w->stat->rx_batch, w->rx.rx_batch, w->seen_rx.rx_batch);
+	publish_batches(w->stat->gro_batch, w->rx.gro_batch, w->seen_rx.gro_batch);
 	w->seen_rx = w->rx;
 }
 
@@ -136,6 +138,7 @@ path_flush(struct worker *w)
 	flush_ring(w, w->down, &w->tx_down);
 	flush_ring(w, w->up, &w->tx_up);
 	streams_flush(w);		/* after `up`, which refers to their rings */
+	flush_ring(w, w->down, &w->tx_down);	/* goodbyes of DTLS */
 	udp_arena_reset(w->arena);
 	publish(w);
 }
@@ -524,9 +527,12 @@ path_relay(struct worker *w, struct lane *l, uint64_t tag, uint32_t events)
 		if (rc == 0)
 			break;
 		got += rc > 0 && k.seg > 0 ? 2 : 1;
-		if (rc < 0)
+		if (rc < 0) {
 			in_error = true;	/* a pending ICMP error stands before the datagrams */
-		else if (k.seg > 0)
+			continue;
+		}
+		udp_count_segments(&w->rx, &k);
+		if (k.seg > 0)
 			peer_merged(w, l, ref, which, &k);
 		else
 			peer_input(w, l, ref, which, &k.from, k.p, k.len);

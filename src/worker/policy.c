@@ -14,6 +14,9 @@
 #include "worker_int.h"
 
 #define SHAKE_GRACE 5			/* seconds beyond the usher's own time limit */
+/* DTLS datagrams a second to the ushers for each handshake that a prefix may have in progress: 50 ms for one, and four
+ * datagrams.  No option of its own: it would have to follow the other. */
+#define SHAKES_PER_HALF 80
 
 static void
 rules(struct turn_rules *to, const struct conf_rules *from)
@@ -116,7 +119,8 @@ take(struct worker *w, const struct conf *c)
 	w->policy[0] = p;
 	w->turn.policy = p;
 	w->streams = (struct stream_policy){ .limits = { c->connections_per_prefix, c->connections_total },
-		.queue = c->stream_queue, .deadline = (uint32_t)((c->stream_deadline + 999) / 1000) };
+		.queue = c->stream_queue, .deadline = (uint32_t)((c->stream_deadline + 999) / 1000),
+		.shakes = (uint32_t)c->half_open_per_prefix * SHAKES_PER_HALF };
 	w->shake_seconds = (uint32_t)(c->handshake_timeout / 1000) + SHAKE_GRACE;
 	memcpy(w->rows, c->listeners, sizeof c->listeners);
 	for (unsigned i = 0; i < TURN_RELAYS_MAX; i++)

@@ -11,14 +11,8 @@
 
 #include "worker_int.h"
 
-_Static_assert(sizeof(struct seal_session) <= sizeof ((struct conn_key *)0)->bytes, "a session fits");
+_Static_assert(sizeof(struct seal_secrets) == CONN_SECRETS_LEN, "tables of KEYS");
 _Static_assert(sizeof(struct seal_pos) == sizeof ((struct conn_rec *)0)->seal_pos, "a position fits");
-
-static struct seal_session *
-session_of(struct lane *l, const struct conn *c)
-{
-	return (struct seal_session *)(void *)conn_key(&l->shard, c)->bytes;
-}
 
 static struct seal_pos
 pos_of(const struct conn_rec *r)
@@ -47,7 +41,7 @@ bool
 sealed_append(struct worker *w, struct lane *l, struct conn *c, struct conn_rec *next, const uint8_t *p, size_t len,
     uint32_t *old)
 {
-	const struct seal *k = &session_of(l, c)->keys;
+	const struct seal *k = conn_seal(l, c);
 	struct seal_pos pos = pos_of(next);
 	size_t most = seal_plain_max(k), total = sealed_len(k, len), piece;
 	uint8_t *at;
@@ -73,7 +67,7 @@ sealed_append(struct worker *w, struct lane *l, struct conn *c, struct conn_rec 
 static void
 alert(struct worker *w, struct lane *l, struct conn *c, enum seal_alert what)
 {
-	const struct seal *k = &session_of(l, c)->keys;
+	const struct seal *k = conn_seal(l, c);
 	struct conn_rec *next = conn_next(c);
 	struct seal_pos pos = pos_of(next);
 	size_t room = sealed_len(k, 2);
@@ -106,40 +100,45 @@ static bool
 update(struct worker *w, struct lane *l, struct conn *c, struct conn_rec *next, const struct seal_pos *committed,
     bool request, uint32_t *old)
 {
-	struct seal_session *s = session_of(l, c);
+	struct seal *k = conn_seal(l, c);
 	struct seal_pos pos = pos_of(next);
-	size_t room = sealed_len(&s->keys, 5);
+	size_t room = sealed_len(k, 5);
 	int n;
 
 	if (!ring_reserve(&l->shard, &next->out, c->out_sent, next->out_head, room, old))
 		return false;
-	n = seal_update(&s->keys, &pos, &w->seal, request, ring_at(&l->shard, &next->out, next->out_head), room, &pos);
-	if (n < 0 || seal_rekey(&s->keys, &s->secrets, committed, &pos, SEAL_TX) < 0)
+	n = seal_update(k, &pos, &w->seal, request, ring_at(&l->shard, &next->out, next->out_head), room, &pos);
+	if (n < 0 || seal_rekey(k, conn_traffic(l, c), committed, &pos, SEAL_TX) < 0)
 		return false;
 	next->out_head += (uint64_t)n;
 	pos_set(next, &pos);
 	return true;
 }
 
-void
+bool
 sealed_due(struct worker *w, struct lane *l, struct conn *c)
 {
-	struct seal_session *s = session_of(l, c);
+	struct seal *k = conn_seal(l, c);
 	struct seal_pos committed = pos_of(conn_now(c)), now;
-	enum seal_due due = seal_due(&s->keys, &committed);
+	enum seal_due due = seal_due(k, &committed);
 	struct conn_rec *next;
 	uint32_t old = 0;
 
 	if (due == SEAL_DUE_NOT)
-		return;
+		return true;
+	if (due == SEAL_DUE_END) {
+		stat_drop(w->stat, DROP_KEY_LIMIT);
+		return give_up(w, l, c, SEAL_A_CLOSE_NOTIFY);
+	}
 	next = conn_next(c);
 	if (!update(w, l, c, next, &committed, due == SEAL_DUE_REQUEST, &old))
-		return;
+		return true;			/* no room now; there are millions of records to try again */
 	conn_commit(c);
 	ring_give(&l->shard, old);
 	now = pos_of(conn_now(c));
-	(void)seal_sync(&s->keys, &s->secrets, &now);
+	(void)seal_sync(k, conn_traffic(l, c), &now);
 	stream_touch(w, l, c);
+	return true;
 }
 
 /* ---- in ------------------------------------------------------------------------------------------------ */
@@ -164,7 +163,7 @@ update_allowed(const struct worker *w, struct conn_rec *next)
 static int
 act_on(struct worker *w, struct lane *l, struct conn *c, struct conn_rec *next, const struct seal_in *in, uint32_t *old)
 {
-	struct seal_session *s = session_of(l, c);
+	struct seal *k = conn_seal(l, c);
 	struct seal_pos committed = pos_of(conn_now(c)), pos = pos_of(next);
 
 	switch (in->kind) {
@@ -176,7 +175,7 @@ act_on(struct worker *w, struct lane *l, struct conn *c, struct conn_rec *next, 
 			stat_drop(w->stat, DROP_STREAM_DESYNC);
 			return SEAL_A_UNEXPECTED;
 		}
-		if (seal_rekey(&s->keys, &s->secrets, &committed, &pos, SEAL_RX) < 0)
+		if (seal_rekey(k, conn_traffic(l, c), &committed, &pos, SEAL_RX) < 0)
 			return SEAL_A_INTERNAL;
 		pos_set(next, &pos);
 		return !in->answer || update(w, l, c, next, &committed, false, old) ? -1 : SEAL_A_INTERNAL;
@@ -188,7 +187,7 @@ act_on(struct worker *w, struct lane *l, struct conn *c, struct conn_rec *next, 
 bool
 sealed_open(struct worker *w, struct lane *l, struct conn *c)
 {
-	struct seal_session *s = session_of(l, c);
+	struct seal *k = conn_seal(l, c);
 	const struct conn_rec *r = conn_now(c);
 	size_t n = (size_t)(c->in_recv - r->in_parsed);
 	struct seal_pos pos = pos_of(r), after;
@@ -200,7 +199,7 @@ sealed_open(struct worker *w, struct lane *l, struct conn *c)
 	if (n == 0)
 		return false;
 	const uint8_t *p = ring_at(&l->shard, &r->in, r->in_parsed);
-	len = seal_stream_len(&s->keys, p, n);
+	len = seal_stream_len(k, p, n);
 	if (len < 0)
 		return give_up(w, l, c, (int)seal_fault_alert(len));
 	if (len == 0 || (size_t)len > n)
@@ -210,7 +209,7 @@ sealed_open(struct worker *w, struct lane *l, struct conn *c)
 		stat_drop(w->stat, DROP_STREAM_ROOM);
 		return give_up(w, l, c, SEAL_A_INTERNAL);
 	}
-	rc = seal_open(&s->keys, &pos, &w->seal, p, (size_t)len, ring_at(&l->shard, &next->plain, next->plain_head),
+	rc = seal_open(k, &pos, &w->seal, p, (size_t)len, ring_at(&l->shard, &next->plain, next->plain_head),
 	    (size_t)len, &in, &after);
 	if (rc < 0) {
 		if (next->plain.ring != r->plain.ring)
@@ -227,7 +226,7 @@ sealed_open(struct worker *w, struct lane *l, struct conn *c)
 	ring_give(&l->shard, old);
 	ring_give(&l->shard, old_out);
 	after = pos_of(conn_now(c));
-	if (seal_sync(&s->keys, &s->secrets, &after) < 0)
+	if (seal_sync(k, conn_traffic(l, c), &after) < 0)
 		rc = SEAL_A_INTERNAL;
 	stream_touch(w, l, c);
 	if (rc >= 0 || in.kind == SEAL_CLOSE || in.kind == SEAL_FATAL)
@@ -240,8 +239,8 @@ sealed_open(struct worker *w, struct lane *l, struct conn *c)
 bool
 sealed_adopt(struct lane *l, struct conn *c)
 {
-	struct seal_session *s = session_of(l, c);
+	struct seal *k = conn_seal(l, c);
 	struct seal_pos pos = pos_of(conn_now(c));
 
-	return conn_key(&l->shard, c)->gen == c->gen && seal_valid(&s->keys) && seal_sync(&s->keys, &s->secrets, &pos) == 0;
+	return conn_key(&l->shard, c)->gen == c->gen && seal_valid(k) && seal_sync(k, conn_traffic(l, c), &pos) == 0;
 }

@@ -80,7 +80,6 @@ shake_conn(struct worker *w, const struct hs_who *who, struct lane **l)
 static bool
 publish(struct worker *w, struct lane *l, struct conn *c, const struct msg_hs_done *m)
 {
-	struct conn_key *key = conn_key(&l->shard, c);
 	struct conn_rec *next = conn_next(c);
 	struct seal_session s;
 	uint64_t received, written;
@@ -93,8 +92,10 @@ publish(struct worker *w, struct lane *l, struct conn *c, const struct msg_hs_do
 	memcpy(&s, m->session, sizeof s);
 	ok = seal_valid(&s.keys) && s.keys.proto != SEAL_DTLS12;
 	if (ok) {
-		memcpy(key->bytes, &s, sizeof s);
-		key->gen = c->gen;
+		*conn_seal(l, c) = s.keys;
+		if (s.keys.proto == SEAL_TLS13)
+			*conn_traffic(l, c) = s.secrets;
+		conn_key(&l->shard, c)->gen = c->gen;
 		c->in_recv = received;
 		c->out_sent = written;
 		*next = (struct conn_rec){ .flags = (next->flags & ~(uint32_t)CONN_CHOOSE) | CONN_SEALED, .in_parsed = received,

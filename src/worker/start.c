@@ -225,6 +225,24 @@ locked(struct worker *w, size_t size)
 	return p;
 }
 
+/*
+ * Keys stay out of swap, where that is permitted.  The limit counts what may be touched one day, which is far more than a
+ * host without the unit's LimitMEMLOCK allows: then the beginning of each table, which fills up from there.
+ */
+static void
+lock_keys(const struct worker *w, uint8_t *keys, size_t size)
+{
+	size_t end[SHARD_KEYS_TABLES], at = 0, share;
+	struct rlimit r;
+
+	if (mlock2(keys, size, MLOCK_ONFAULT) == 0 || getrlimit(RLIMIT_MEMLOCK, &r) < 0)
+		return;
+	share = (size_t)r.rlim_cur / 2 / (SHARD_KEYS_TABLES * w->lane_count) / PAGE * PAGE;
+	shard_keys_ends(w->start.slot_max, end);
+	for (unsigned i = 0; i < SHARD_KEYS_TABLES; at = end[i++])
+		(void)mlock2(keys + at, end[i] - at < share ? end[i] - at : share, MLOCK_ONFAULT);
+}
+
 static void
 map_shard(struct worker *w, struct lane *l)
 {
@@ -234,7 +252,7 @@ map_shard(struct worker *w, struct lane *l)
 	void *keys = map(w, l->told.keys_fd, keys_size, true, true, "key region");
 	uint8_t seed[16];
 
-	(void)mlock2(keys, keys_size, MLOCK_ONFAULT);	/* where permitted */
+	lock_keys(w, keys, keys_size);
 	randombytes_buf(seed, sizeof seed);
 	w->stat->busy.shard = l->told.shard;
 	w->stat->busy.phase = BUSY_ADOPT;

@@ -19,6 +19,7 @@
 #define RECV_MAX   65536u
 #define RECV_ROOM  4096u		/* below that the ring is changed */
 #define RECV_CALLS 4			/* per wake-up: others have their turn */
+#define SMALL_MAX  MSG_STUN_MAX		/* no client's request comes near */
 
 struct at { uint32_t slot, gen; };
 
@@ -103,6 +104,13 @@ may_begin(const uint8_t *p, size_t n)
 	return frame_kind(p[0]) == FRAME_STUN && (have <= 4 || memcmp(p + 4, cookie, have - 4) == 0);
 }
 
+/* What is large carries data, which nobody sends without an allocation: a stranger shall not have 64 KiB kept for him. */
+static bool
+may_be_large(struct lane *l, const struct conn *c)
+{
+	return session_find(&l->shard, &c->client, c->transport, c->listener) != NULL;
+}
+
 static bool
 is_desync(enum drop d)
 {
@@ -122,7 +130,7 @@ parse_one(struct worker *w, struct lane *l, struct conn *c)
 		return false;
 	uint8_t *p = sealed ? ring_at(&l->shard, &r->plain, r->plain_parsed) : ring_at(&l->shard, &r->in, r->in_parsed);
 	int len = frame_stream_len(p, n);
-	if (len < 0 || ((r->flags & CONN_VALID) == 0 && !may_begin(p, n))) {
+	if (len < 0 || ((r->flags & CONN_VALID) == 0 && !may_begin(p, n)) || (len > SMALL_MAX && !may_be_large(l, c))) {
 		fail(w, l, c, DROP_STREAM_DESYNC);
 		return false;
 	}

@@ -28,6 +28,15 @@ stream_append(struct worker *w, struct lane *l, struct conn *c, struct conn_rec 
 	return true;
 }
 
+/* A datagram of 64 KiB with its header is longer than a short queue: into an empty one it always goes. */
+static bool
+is_over(const struct worker *w, const struct conn *c, size_t len)
+{
+	uint64_t waits = conn_now(c)->out_head - c->out_sent;
+
+	return waits > 0 && waits + len > w->streams.queue;
+}
+
 void
 stream_data(struct worker *w, struct lane *l, const struct turn_out *o)
 {
@@ -39,15 +48,16 @@ stream_data(struct worker *w, struct lane *l, const struct turn_out *o)
 		stat_drop(w->stat, DROP_STALE_EVENT);
 		return;
 	}
-	if (conn_now(c)->out_head - c->out_sent + o->len > w->streams.queue && (c->armed & ARMED_OUT) == 0)
+	if (is_over(w, c, o->len) && (c->armed & ARMED_OUT) == 0)
 		stream_write(w, l, c);
-	if (conn_now(c)->out_head - c->out_sent + o->len > w->streams.queue) {
+	if (is_over(w, c, o->len)) {
 		stat_drop(w->stat, DROP_STREAM_FULL);
 		return;
 	}
 	next = conn_next(c);
 	if (!stream_append(w, l, c, next, o->p, o->len, &old)) {
 		stat_drop(w->stat, DROP_STREAM_ROOM);
+		stream_touch(w, l, c);		/* its keys may be used up: streams_flush() looks */
 		return;
 	}
 	conn_commit(c);
@@ -166,8 +176,12 @@ streams_flush(struct worker *w)
 		if (c == NULL || c->gen != w->touched[i].gen)
 			continue;
 		c->touched = 0;
-		if ((conn_now(c)->flags & CONN_SEALED) != 0)
-			sealed_due(w, l, c);
+		if (c->transport == CONF_DTLS) {
+			dtls_due(w, l, c);
+			continue;
+		}
+		if ((conn_now(c)->flags & CONN_SEALED) != 0 && !sealed_due(w, l, c))
+			continue;
 		stream_write(w, l, c);
 		give_in(l, c);
 		stream_arm(w, l, c);

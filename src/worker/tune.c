@@ -42,46 +42,24 @@ tune_engine(struct worker *w, uint32_t wanted)
 	(void)text_copy(w->stat->engine, sizeof w->stat->engine, w->engine->name);
 }
 
-/* The n-th processor of a set, counted round. */
-static int
-nth(const cpu_set_t *set, unsigned n)
-{
-	unsigned count = (unsigned)CPU_COUNT(set);
-
-	if (count == 0)
-		return -1;
-	n %= count;
-	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
-		if (CPU_ISSET(cpu, set) && n-- == 0)
-			return cpu;
-	return -1;
-}
-
 void
 tune_cpu(struct worker *w, const char *affinity, uint64_t workers)
 {
-	cpu_set_t allowed, one;
-	uint16_t list[CONF_CPUS_MAX];
-	unsigned n = 0;
-	int cpu = -1;
+	struct conf_node node[CONF_NODES_MAX];
+	struct conf_place place;
+	cpu_set_t allowed;
 
 	w->stat->cpu = -1;
+	w->stat->node = 0;
 	if (sched_getaffinity(0, sizeof allowed, &allowed) < 0)
 		return;
-	if (strcmp(affinity, "auto") == 0) {
-		/* With fewer workers than processors the scheduler knows better which of them are idle. */
-		if (workers == 0 || workers >= (uint64_t)CPU_COUNT(&allowed))
-			cpu = nth(&allowed, w->index);
-	} else if (strcmp(affinity, "none") != 0 && conf_cpus(affinity, list, &n)) {
-		cpu = list[w->index % n];
-	}
-	if (cpu < 0 || cpu >= CPU_SETSIZE)
+	conf_place(&place, affinity, workers, w->index, &allowed, node, conf_nodes("", node));
+	if (!place.pinned)
 		return;
-	CPU_ZERO(&one);
-	CPU_SET(cpu, &one);
-	if (sched_setaffinity(0, sizeof one, &one) < 0) {
-		log_warn("io.cpu_affinity: processor %d", cpu);
+	if (sched_setaffinity(0, sizeof place.cpus, &place.cpus) < 0) {
+		log_warn("io.cpu_affinity: processor %d", place.cpu >= 0 ? place.cpu : place.node);
 		return;
 	}
-	w->stat->cpu = cpu;
+	w->stat->cpu = place.cpu;
+	w->stat->node = (uint32_t)(place.node + 1);
 }

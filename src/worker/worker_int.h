@@ -115,7 +115,11 @@ struct touched { uint32_t lane, slot, gen; };
 #define TOUSHER_STEP ((sizeof(struct msg_hs_datagram) + 15) & ~(size_t)15)
 struct usher_box { uint8_t *bytes; int fd[IPC_MANY]; unsigned count, weight; };
 
-struct stream_policy { struct conn_limits limits; uint64_t queue; uint32_t deadline /* seconds */; };
+struct stream_policy {
+	struct conn_limits limits;
+	uint64_t queue;
+	uint32_t deadline /* seconds */, shakes /* datagrams to ushers, per second and prefix */;
+};
 
 struct pending;
 struct pending_entry;
@@ -244,8 +248,23 @@ bool sealed_append(struct worker *w, struct lane *l, struct conn *c, struct conn
     uint32_t *old);
 /* Opens the record at in_parsed into `plain`.  False: none is whole, or the connection was closed. */
 bool sealed_open(struct worker *w, struct lane *l, struct conn *c);
-void sealed_due(struct worker *w, struct lane *l, struct conn *c);	/* a KeyUpdate of ours */
+/* A KeyUpdate of ours, or the end of what has used its keys up: false, closed. */
+bool sealed_due(struct worker *w, struct lane *l, struct conn *c);
 bool sealed_adopt(struct lane *l, struct conn *c);
+
+/* Keys of a connection over TLS or DTLS. */
+static inline struct seal *
+conn_seal(struct lane *l, const struct conn *c)
+{
+	return (struct seal *)(void *)conn_key(&l->shard, c)->bytes;
+}
+
+/* TLS 1.3 only. */
+static inline struct seal_secrets *
+conn_traffic(struct lane *l, const struct conn *c)
+{
+	return (struct seal_secrets *)(void *)conn_secrets(&l->shard, c);
+}
 
 /* ---- shake.c ----------------------------------------------------------------------------------------- */
 
@@ -270,7 +289,13 @@ void tousher_flush(struct worker *w, bool all);		/* all: what could wait, too */
 struct conn *assoc_find(struct lane *l, const struct addr *client, unsigned row, uint32_t tag);
 void assoc_forget(struct lane *l, const struct conn *c);	/* out of the index */
 bool assoc_adopt(struct lane *l, struct conn *c);
-struct seal_session *assoc_session(struct lane *l, const struct conn *c);
+/* What is kept of a DTLS session beside its keys. */
+struct assoc_place { struct seal_dtls dtls; struct seal_final final; };
+static inline struct assoc_place *
+assoc_place(struct lane *l, const struct conn *c)
+{
+	return (struct assoc_place *)(void *)conn_place(&l->shard, c);
+}
 void assoc_reply(struct worker *w, const struct msg_hs_reply *m);
 void assoc_done(struct worker *w, const struct msg_hs_done *m);	/* to be acknowledged afterwards */
 
@@ -281,6 +306,7 @@ void dtls_datagram(struct worker *w, struct lane *l, unsigned row, const struct 
 void dtls_data(struct worker *w, struct lane *l, const struct turn_out *o);	/* answers and relayed data to a client */
 void dtls_final(struct worker *w, struct lane *l, struct conn *c);	/* the handshake's last flight once more */
 void dtls_goodbye(struct worker *w, struct lane *l, struct conn *c);	/* close_notify */
+void dtls_due(struct worker *w, struct lane *l, struct conn *c);	/* the end of what has used its numbers up */
 void dtls_again(struct worker *w, struct lane *l, struct pending_entry *e);	/* as path_again() */
 
 /* ---- settle.c -------------------------------------------------------------------------------------------- */

@@ -3,14 +3,15 @@
 """make bench: Turnpike against a bare forwarder and coturn, alternated, CPU time per relayed packet.
 
   bench.py [--quick] [--pairs N] [--seconds S] [--servers NAME,...] [--nets lo,veth] [--only TEXT] [--out FILE.md]
-           [--plots DIR] [--skip-packets] [--skip-setup] [--skip-memory] [--skip-workers]
+           [--plots DIR] [--plots-from FILE.md ...] [--skip-packets] [--skip-setup] [--skip-memory] [--skip-workers]
 
 Servers: turnpike (io.engine: auto), turnpike-plain, turnpike-mmsg, turnpike-gso, forwarder, forwarder-gso,
 forwarder-connected, forwarder-raw, coturn.  Every server runs on one core (--server-cpu), the load on another
 (--load-cpu).  For each row of the matrix the servers take turns (A B C A B C ...); the first turn is thrown away; the table
 has medians.  With `veth` (root) the server and the load have a network namespace each.  coturn is looked for in TP_COTURN: a
 directory with Debian's package unpacked (apt-get download coturn; dpkg -x coturn_*.deb DIR), never installed.  Load and
-servers come from the build tree (top_builddir).  The whole matrix takes hours: 144 rows, by servers, turns and nets."""
+servers come from the build tree (top_builddir).  The whole matrix is 144 rows, by servers, turns and nets: 45 minutes with --nets lo
+--pairs 3 --seconds 0.25, and hours with more.  --plots-from draws tables that earlier runs wrote, and measures nothing."""
 import argparse
 import datetime
 import glob
@@ -18,6 +19,7 @@ import json
 import os
 import platform
 import random
+import re
 import shutil
 import signal
 import socket
@@ -27,6 +29,8 @@ import subprocess
 import sys
 import tempfile
 import time
+
+import record
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SRC = os.path.abspath(os.environ.get("top_srcdir", os.path.join(HERE, "..", "..")))
@@ -181,16 +185,16 @@ listeners:
   addresses: [ {address} ]
 peers:
   allow_private: [ 127.0.0.0/8, 10.255.83.0/30 ]
-io: {{ engine: {engine} }}
+io: {{ engine: {engine}, cpu_affinity: "{affinity}" }}
 process: {{ workers: {workers} }}
 log: {{ level: warn, target: stderr }}
 # the load is one address: its requests are not to be counted
-limits: {{ challenges_per_prefix: 0, bindings_per_prefix: 0 }}
+limits: {{ challenges_per_prefix: 0, bindings_per_prefix: 0, connections_per_prefix: 0, half_open_per_prefix: 10000 }}
 """
 
 
 class Turnpike(Server):
-    workers, more = 1, ""
+    workers, more, affinity = 1, "", "auto"
 
     def __init__(self, name, cpu, net):
         super().__init__(name, cpu, net)
@@ -201,7 +205,7 @@ class Turnpike(Server):
         config = os.path.join(self.dir, "turnpike.yaml")
         with open(config, "w") as f:
             f.write(CONFIG.format(port=self.port, password=PASSWORD, address=self.net.address, workers=self.workers, more=self.more,
-                                  engine=self.engine))
+                                  engine=self.engine, affinity=self.affinity))
         os.chmod(self.dir, 0o755)
         user = ["--set", "process.user=nobody"] if os.geteuid() == 0 else []
         self.spawn([os.path.join(prog, "turnpiked"), "-f", "--config", config, "--runtime-dir",
@@ -290,70 +294,12 @@ def data_table(servers, rows, title, o, out):
     out("|---|---|---|---|---|" + "---|" * len(servers))
     found = {}
     for row in rows:
-        if o.only and o.only not in " ".join(map(str, row)):
+        if o.only and not re.search(o.only, " ".join(map(str, row))):
             continue
         r = measure_row(servers, row, o)
         out("| " + " | ".join(map(str, row)) + " | " + " | ".join(cell(r[s.name]) for s in servers) + " |")
         found[row] = {name: statistics.median(x["server_cpu_us"] for x in steps) for name, steps in r.items() if steps}
     return found
-
-
-PLOT = """set terminal svg size 800,500 dynamic font "sans,13"
-set output "{name}.svg"
-set title "{title}"
-set xlabel "{xlabel}"
-set ylabel "packets per second and core of the server"
-set logscale xy
-set grid
-set key outside right
-set datafile missing "?"
-plot {lines}
-"""
-
-
-def plot(found, net, folder):
-    """Packets per core over flows (a line for each server and R) and over R (server and flows): data, script, and the SVG
-    where gnuplot is there."""
-    os.makedirs(folder, exist_ok=True)
-    groups = {}
-    for (payload, flows, run, direction, mode), values in found.items():
-        for name, us in values.items():
-            if us > 0:
-                key = "%s-%d-%s-%s" % (net, payload, direction, mode)
-                groups.setdefault((key, "flows"), {}).setdefault("%s R=%d" % (name, run), []).append((flows, 1e6 / us))
-                groups.setdefault((key, "run"), {}).setdefault("%s %d flows" % (name, flows), []).append((run, 1e6 / us))
-    for (key, axis), lines in sorted(groups.items()):
-        base = "%s-over-%s" % (key, axis)
-        with open(os.path.join(folder, base + ".dat"), "w") as f:
-            for title, points in lines.items():
-                f.write('"%s"\n%s\n\n\n' % (title, "\n".join("%d %.0f" % p for p in sorted(points))))
-        script = PLOT.format(name=base, title=key.replace("-", ", "), xlabel="flows" if axis == "flows" else
-                             "packets that one flow sends in a row (R)", lines=", ".join(
-                                 '"%s.dat" index %d with linespoints title columnheader(1)' % (base, i) for i in range(len(lines))))
-        with open(os.path.join(folder, base + ".gp"), "w") as f:
-            f.write(script)
-        if shutil.which("gnuplot"):
-            subprocess.run(["gnuplot", base + ".gp"], cwd=folder, check=True)
-    if groups and not shutil.which("gnuplot"):
-        print("no gnuplot: %s has the data and the scripts, no SVG" % folder, file=sys.stderr)
-
-
-def workers_table(o, net, out):
-    """One worker and two on the same processors: what the second costs per packet."""
-    cpus = o.workers_cpus
-    servers = []
-    for n in (1, 2):
-        one = make("turnpike", cpus, net)
-        one.workers, one.name = n, "%d worker%s" % (n, "s" if n > 1 else "")
-        servers.append(one)
-    try:
-        for one in servers:
-            one.start()
-        rows = [(120, flows, run, "both", "channels") for flows in (200, 1000) for run in (1, 16)]
-        data_table(servers, rows, "One worker and two, both on processors %s, %s" % (cpus, net.name), o, out)
-    finally:
-        for one in servers:
-            one.stop()
 
 
 def setup_table(servers, o, out):
@@ -472,14 +418,15 @@ def options():
     p.add_argument("--servers", help="turnpike-plain,turnpike-mmsg,turnpike-gso,forwarder,forwarder-gso,coturn; quick: "
                    "turnpike,forwarder,forwarder-gso,coturn")
     p.add_argument("--nets", help="lo,veth (quick, or not root: lo)")
-    p.add_argument("--only", help="rows that contain this text, e.g. '120 200 1 both'")
+    p.add_argument("--only", help="rows that match this expression, e.g. '^120 (200|1000) 1 both'")
     for part in ("packets", "setup", "memory", "workers"):
         p.add_argument("--skip-" + part, action="store_true")
     p.add_argument("--server-cpu", default="0")
     p.add_argument("--load-cpu", default="1")
-    p.add_argument("--workers-cpus", default="0,1", help="processors of one and of two workers")
+    p.add_argument("--workers-cpus", default="0,1", help="of the two workers of workers.py")
     p.add_argument("--out", help="Markdown is written here too")
-    p.add_argument("--plots", help="directory for plots")
+    p.add_argument("--plots", help="directory for the charts of record.py")
+    p.add_argument("--plots-from", nargs="+", metavar="FILE", help="draw the tables of these files into --plots, measure nothing")
     o = p.parse_args()
     o.pairs = o.pairs or (2 if o.quick else 5)
     o.seconds = o.seconds or (0.8 if o.quick else 1)
@@ -497,7 +444,7 @@ def one_net(net, names, o, out):
         if not o.skip_packets:
             found = data_table(servers, matrix(o.quick), "Relayed packets, " + net.name, o, out)
             if o.plots:
-                plot(found, net.name, o.plots)
+                record.draw({net.name: found}, o.plots)
         turn = [s for s in servers if not s.name.startswith("forwarder")]
         if not o.skip_setup and turn and net.name == "lo":
             setup_table(turn, o, out)
@@ -508,6 +455,9 @@ def one_net(net, names, o, out):
 
 def main():
     o = options()
+    if o.plots_from:
+        record.draw(record.read(o.plots_from), o.plots or ".")
+        return
     lines, nets, extra, loopback = [], [], [], Net("lo")
 
     def out(text):
@@ -525,7 +475,8 @@ def main():
             one_net(nets[-1], names, o, out)
         tp = [n for n in names if n.startswith("turnpike")]
         if tp and not o.skip_workers:
-            workers_table(o, nets[0], out)
+            import workers      # it stands on this file
+            workers.table(argparse.Namespace(pairs=o.pairs, seconds=max(o.seconds, 2), cpus=o.workers_cpus), out)
         if not o.skip_memory:
             memory_table(fresh, tp[:1] + [n for n in names if n == "coturn"], o, out)
             if tp:

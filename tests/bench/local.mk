@@ -20,13 +20,30 @@ EXTRA_DIST += %D%/bench.py
 BENCH_FLAGS = --quick
 bench: all
 	$(AM_TESTS_ENVIRONMENT) $(PYTHON3) $(srcdir)/%D%/bench.py $(BENCH_FLAGS)
+# what its runs found (--out FILE.md), into doc/performance.md and doc/plots
+EXTRA_DIST += %D%/record.py %D%/workers.py
+bench-record:
+	$(AM_TESTS_ENVIRONMENT) $(PYTHON3) $(srcdir)/%D%/record.py $(RUNS)
+bench-workers: all
+	$(AM_TESTS_ENVIRONMENT) $(PYTHON3) $(srcdir)/%D%/workers.py $(WORKERS_FLAGS)
 EXTRA_DIST += %D%/survival.py
 bench-survival: all
 	$(AM_TESTS_ENVIRONMENT) $(PYTHON3) $(srcdir)/%D%/survival.py $(SURVIVAL_FLAGS)
 EXTRA_DIST += %D%/secure.py
 bench-secure: all
 	$(AM_TESTS_ENVIRONMENT) $(PYTHON3) $(srcdir)/%D%/secure.py $(SECURE_FLAGS)
-.PHONY: bench bench-survival bench-secure
+.PHONY: bench bench-record bench-workers bench-survival bench-secure
+EXTRA_DIST += %D%/dtls.py
+bench-dtls: all
+	$(AM_TESTS_ENVIRONMENT) $(PYTHON3) $(srcdir)/%D%/dtls.py $(DTLS_FLAGS)
+.PHONY: bench bench-survival bench-secure bench-dtls
+
+# also a client of live tests
+noinst_PROGRAMS += %D%/dtls_crowd
+%C%_dtls_crowd_SOURCES = %D%/dtls_crowd.c
+%C%_dtls_crowd_CFLAGS = $(AM_CFLAGS) $(SSL_CFLAGS) $(SODIUM_CFLAGS)
+%C%_dtls_crowd_LDADD = src/usher/libtp_usher.a src/seal/libtp_seal.a src/stun/libtp_stun.a src/base/libtp_base.a \
+	$(SSL_LIBS) $(SODIUM_LIBS) $(CRYPTO_LIBS)
 
 noinst_PROGRAMS += %D%/bench_usher
 %C%_bench_usher_SOURCES = %D%/bench_usher.c tests/lib/usher_rig.c tests/lib/usher_rig.h

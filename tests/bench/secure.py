@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """make bench-secure: TCP, TLS and DTLS to the client, beside coturn (TP_COTURN), alternated.
 
-  secure.py [--turns N] [--seconds S] [--sessions N] [--tables relay,handshakes,memory] [--out FILE.md]
+  secure.py [--turns N] [--seconds S] [--sessions N] [--hold S] [--only relay|handshake|memory] [--out FILE.md]
 
 CPU of all server processes per relayed packet; of a handshake, beside libssl alone in memory; memory of a session with an
 allocation.  The server runs on one core, the load on another.  turnpike-load is the client of both."""
@@ -20,6 +20,7 @@ sys.path.insert(0, os.path.join(bench.HERE, "..", "lib"))
 import daemon                    # noqa: E402  (the certificate)
 
 KINDS = ("udp", "tcp", "tls", "dtls")
+FEW = 20
 
 
 class Turnpike(bench.Turnpike):
@@ -134,23 +135,35 @@ def handshake_table(servers, o, out):
                                                        "; ".join(what)))
 
 
-def memory_table(servers, o, out):
-    out("\n## PSS per session with an allocation, %d sessions, fresh server\n\n| transport | " % o.sessions
+def settled(pid):
+    """PSS, when it has stopped changing for a second."""
+    seen = []
+    for _ in range(60):
+        seen.append(bench.pss_kib(pid))
+        if len(seen) >= 6 and max(seen[-6:]) - min(seen[-6:]) < 40:
+            break
+        time.sleep(0.2)
+    return seen[-1]
+
+
+def memory_table(o, servers, out):
+    out("\n## PSS per session with an allocation, %d sessions more than %d\n\n| transport | " % (o.sessions - FEW, FEW)
         + " | ".join(s.name for s in servers) + " |\n|---|" + "---|" * len(servers))
     for kind in KINDS:
         cells = []
         for s in servers:
             one = type(s)(s.name, o.server_cpu, s.net).start()
-            run(one, kind, ["relay", "-n", "20", "-s", "0.3", "--warmup", "0"], o.load_cpu)
-            time.sleep(2)
-            before = bench.pss_kib(one.process.pid)
-            port = one.secure if kind in ("tls", "dtls") else one.port
-            hold = subprocess.Popen(["taskset", "-c", o.load_cpu, bench.LOAD, "hold", "-S", "127.0.0.1:%d" % port, "-T", kind,
-                                     *one.args, "-n", str(o.sessions), "-r", "100", "-s", "8", "-q"],
-                                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            time.sleep(6)
-            cells.append("%.0f" % ((bench.pss_kib(one.process.pid) - before) * 1024 / o.sessions))
-            hold.wait()
+            port, pss, ready = one.secure if kind in ("tls", "dtls") else one.port, [], []
+            for count in (FEW, o.sessions):
+                hold = subprocess.Popen(["taskset", "-c", o.load_cpu, bench.LOAD, "hold", "-S", "127.0.0.1:%d" % port, "-T", kind,
+                                         *one.args, "-n", str(count), "-r", "200", "-s", "%d" % o.hold, "--json"],
+                                        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+                time.sleep(o.hold * 0.6)
+                pss.append(settled(one.process.pid))
+                ready.append(json.loads(hold.communicate(timeout=120)[0])["setup"]["ready"])
+                time.sleep(1)
+            cells.append("%.0f" % ((pss[1] - pss[0]) * 1024 / max(1, ready[1] - ready[0])) +
+                         ("" if ready[1] == o.sessions else " (only %d ready)" % ready[1]))
             one.stop()
         out("| %s | %s |" % (kind, " | ".join(cells)))
 
@@ -160,7 +173,8 @@ def main():
     p.add_argument("--turns", type=int, default=3)
     p.add_argument("--seconds", type=float, default=1.0)
     p.add_argument("--sessions", type=int, default=1000)
-    p.add_argument("--tables", default="relay,handshakes,memory", help="only these")
+    p.add_argument("--hold", type=float, default=8.0, help="seconds that sessions are held, most of it to set them up")
+    p.add_argument("--only", choices=("relay", "handshake", "memory"))
     p.add_argument("--out")
     p.add_argument("--server-cpu", default="0")
     p.add_argument("--load-cpu", default="1")
@@ -177,9 +191,12 @@ def main():
     try:
         for s in servers:
             s.start()
-        for name, table in (("relay", relay_table), ("handshakes", handshake_table), ("memory", memory_table)):
-            if name in o.tables.split(","):
-                table(servers, o, out)
+        if o.only in (None, "relay"):
+            relay_table(servers, o, out)
+        if o.only in (None, "handshake"):
+            handshake_table(servers, o, out)
+        if o.only in (None, "memory"):
+            memory_table(o, servers, out)
     finally:
         for s in servers:
             s.stop()

@@ -129,7 +129,7 @@ the_conn(void)
 static void
 conn_begin(void)
 {
-	struct conn *c = conn_new(&world.shard[0]);
+	struct conn *c = conn_new(&world.shard[0], 2);
 
 	must(c != NULL, "script: connection");
 	c->client = c->peer = client_addr(2000);

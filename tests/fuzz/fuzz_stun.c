@@ -66,7 +66,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct channel_data c;
 	int len = frame_stream_len(data, size);
 
-	FUZZ_ASSERT(len <= CHANNEL_HEADER + 65536);
+	FUZZ_ASSERT(len <= FRAME_STREAM_MAX);
 	FUZZ_ASSERT(len <= 0 || size >= 4);
 	if (channel_parse(&c, data, size) == STUN_OK) {
 		FUZZ_ASSERT(c.data + c.len <= data + size);

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Starts the real daemon (installed or from the build tree) for a test and ends exactly what it started."""
+import contextlib
+import faulthandler
 import json
 import os
 import random
@@ -27,12 +29,22 @@ def isolate():
     if os.environ.get("TP_NETNS") or os.environ.get("TP_NO_NETNS"):
         if os.environ.get("TP_NETNS"):
             subprocess.run(["ip", "link", "set", "lo", "up"], check=False)
+            keep_ports_apart()
+        if not os.environ.get("TP_SOAK"):       # a test that hangs says where, and ends
+            faulthandler.dump_traceback_later(1800, exit=True)
         return
     env = dict(os.environ, TP_NETNS="1")
     flags = ["-n"] if os.geteuid() == 0 else ["-rn"]
     if shutil.which("unshare") and shutil.which("ip") and \
             subprocess.run(["unshare", *flags, "true"], stderr=subprocess.DEVNULL).returncode == 0:
         os.execvpe("unshare", ["unshare", *flags, sys.executable, *sys.argv], env)
+
+
+def keep_ports_apart():
+    """The kernel gives clients no port of a relay range (49152 on, or of a test's own): a test that needs every port of
+    such a range would fail by chance.  Nor one that free_port() gives."""
+    with contextlib.suppress(OSError), open("/proc/sys/net/ipv4/ip_local_port_range", "w") as f:
+        f.write("12000 32767")
 
 
 SANITIZER = ("ERROR: AddressSanitizer", "ERROR: LeakSanitizer", "runtime error: ")
@@ -60,7 +72,7 @@ def free_port(host="127.0.0.1", kind=socket.SOCK_DGRAM):
     while True:
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind) as s:
             try:
-                s.bind((host, random.randrange(10000, 32768)))
+                s.bind((host, random.randrange(10000, 12000)))
             except OSError:
                 continue
             port = s.getsockname()[1]
@@ -105,14 +117,48 @@ def certificate(directory):
     os.chmod(key, 0o600)
 
 
-def until(condition, within=30.0):
-    """The last value of condition(): true as soon as it is, asked once a look."""
+def until(condition, within=60.0):
+    """The last value of condition(): true as soon as it is, asked once a look.  For what must come: a slow machine is
+    no failure, and on none is it waited for longer than it takes."""
     end = time.monotonic() + within
     while time.monotonic() < end:
         if condition():
             return True
         time.sleep(0.02)
     return condition()
+
+
+def reach(read, value, within=60.0):
+    """What read() says once it is `value` or more, or at last: assertEqual(reach(...), value) waits for what is on its
+    way and then finds what came too often, too."""
+    until(lambda: read() >= value, within)
+    return read()
+
+
+def memory(pids):
+    """Bytes that the processes hold, shared ones counted once.  Not of files: what of a library counts as whose changes
+    with every other process that maps it."""
+    total = 0
+    for pid in pids:
+        with contextlib.suppress(OSError), open("/proc/%d/smaps_rollup" % pid) as f:
+            total += sum(int(x.split()[1]) << 10 for x in f if x.startswith(("Pss_Anon:", "Pss_Shmem:")))
+    return total
+
+
+def is_sanitized(pid):
+    """By AddressSanitizer, which keeps what was freed, and calls what it likes."""
+    with open("/proc/%d/maps" % pid) as f:
+        return "libasan" in f.read()
+
+
+def kill_all(pids, sig=signal.SIGKILL):
+    """Those that were still there."""
+    hit = []
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, sig)
+            hit.append(pid)
+    return hit
 
 
 def tls_context(version=None):
@@ -162,7 +208,7 @@ class Daemon:
         return [self.turnpiked, "-f", "--config", self.config, "--runtime-dir", self.runtime,
                 "--libexec-dir", self.libexec, *self.args]
 
-    def start(self, wait=60):
+    def start(self, wait=120):
         self.log = open(self.logfile, "ab")
         self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
         end = time.monotonic() + wait
@@ -182,7 +228,7 @@ class Daemon:
 
     def ctl(self, *args, as_json=False, check=True):
         r = subprocess.run([self.turnpikectl, "--runtime-dir", self.runtime, *(["--json"] if as_json else []), *args],
-                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=30)
+                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=120)
         if check and r.returncode != 0:
             raise RuntimeError("turnpikectl %s: %d: %s%s" % (" ".join(args), r.returncode, r.stdout, r.stderr))
         return r.returncode, r.stdout if as_json or r.returncode == 0 else r.stdout + r.stderr
@@ -192,7 +238,7 @@ class Daemon:
 
     def http(self, path):
         try:
-            with urllib.request.urlopen("http://127.0.0.1:%d%s" % (self.metrics, path), timeout=5) as r:
+            with urllib.request.urlopen("http://127.0.0.1:%d%s" % (self.metrics, path), timeout=60) as r:
                 return r.status, r.read().decode()
         except urllib.error.HTTPError as e:
             return e.code, e.read().decode()
@@ -214,16 +260,23 @@ class Daemon:
     def drops(self, reason):
         return self.counter("drops", reason=reason)
 
+    def kids(self):
+        """The kernel leaves one out when another ends while it makes this list: read until two say the same."""
+        pid, last = self.process.pid, None
+        while True:
+            try:
+                with open("/proc/%d/task/%d/children" % (pid, pid)) as f:
+                    now = f.read().split()
+            except OSError:
+                return []
+            if now == last:
+                return now
+            last = now
+
     def children(self, role=None):
         """{pid: (role, index)} of living children, by command line; turnpike-conf, which comes and goes, only by name."""
         found = {}
-        pid = self.process.pid
-        try:
-            with open("/proc/%d/task/%d/children" % (pid, pid)) as f:
-                kids = f.read().split()
-        except OSError:
-            kids = []
-        for kid in kids:
+        for kid in self.kids():
             try:
                 with open("/proc/%s/cmdline" % kid) as f:
                     argv = f.read().split("\0")
@@ -245,7 +298,7 @@ class Daemon:
         except OSError:
             return ""
 
-    def stop(self, sig=signal.SIGTERM, wait=30):
+    def stop(self, sig=signal.SIGTERM, wait=60):
         if self.process and self.process.poll() is None:
             self.process.send_signal(sig)
             try:
@@ -286,10 +339,11 @@ class Peer:
 
     def __init__(self, host="127.0.0.1"):
         self.sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
         self.sock.bind((host, 0))
         self.addr = self.sock.getsockname()[:2]
 
-    def recv(self, timeout=2.0):
+    def recv(self, timeout=20.0):
         self.sock.settimeout(timeout)
         try:
             data, src = self.sock.recvfrom(65536)

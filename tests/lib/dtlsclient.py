@@ -124,13 +124,13 @@ class Dtls:
 
 
 class DtlsClient(tc.Client):
-    def __init__(self, server, user=None, password=None, local=None, timeout=2.0, within=30.0, ciphers=None, handshake=True):
+    def __init__(self, server, user=None, password=None, local=None, timeout=20.0, within=60.0, ciphers=None, handshake=True):
         super().__init__(server, user, password, local, timeout)
         self.dtls = Dtls(ciphers)
         if handshake:
             self.handshake(within)
 
-    def handshake(self, within=30.0, lose=lambda n: False):
+    def handshake(self, within=60.0, lose=lambda n: False):
         """`lose`: of the n-th datagram sent or received, whether it is lost."""
         end, count = time.monotonic() + within, 0
 
@@ -155,6 +155,9 @@ class DtlsClient(tc.Client):
             count += 1
             if not lose(count):
                 send(self.dtls.step(got))
+
+    def over(self):
+        return self.dtls.closed()
 
     def raw(self, data):
         self.sock.send(self.dtls.seal(data))

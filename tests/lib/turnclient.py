@@ -144,9 +144,10 @@ class TurnError(Exception):
 
 
 class Client:
-    """One 5-tuple over UDP."""
+    """One 5-tuple over UDP.  `timeout` is for what must come: long, because a slow machine is no failure."""
+    RESEND = 2.0                 # seconds between retransmissions: rather too long, each may show in a counter
 
-    def __init__(self, server, user=None, password=None, local=None, timeout=2.0, sha256=False):
+    def __init__(self, server, user=None, password=None, local=None, timeout=20.0, sha256=False):
         family = socket.AF_INET6 if ":" in server[0] else socket.AF_INET
         self.sock = socket.socket(family, socket.SOCK_DGRAM)
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
@@ -166,7 +167,7 @@ class Client:
         """Frees the allocation, too: the kernel may soon give this port, and so this 5-tuple, to another client (437)."""
         if self.sock.fileno() >= 0 and self.relayed and self.nonce:
             try:
-                self.once(REFRESH, attr("LIFETIME", b"\0\0\0\0"), timeout=0.3, resend=1)
+                self.once(REFRESH, attr("LIFETIME", b"\0\0\0\0"), timeout=3.0)
             except OSError:
                 pass
         self.sock.close()
@@ -231,7 +232,11 @@ class Client:
             a += attr("PASSWORD_ALGORITHMS", self.algorithms) + attr("PASSWORD_ALGORITHM", b"\0\2\0\0")
         return a
 
-    def once(self, method, attrs=b"", txid=None, signed=True, fp=False, timeout=None, resend=3):
+    def over(self):
+        """Nothing will come any more."""
+        return False
+
+    def once(self, method, attrs=b"", txid=None, signed=True, fp=False, timeout=None):
         """One request as it stands; with retransmissions; the response or None."""
         txid = txid or os.urandom(12)
         attrs = attrs(txid) if callable(attrs) else attrs
@@ -239,12 +244,14 @@ class Client:
             raw = build(method, REQUEST, txid, attrs + self.auth_attrs(), self.key, self.sha256, fp)
         else:
             raw = build(method, REQUEST, txid, attrs, fp=fp)
-        for _ in range(resend):
+        end, self.sends = time.monotonic() + (self.timeout if timeout is None else timeout), 0
+        while True:
             self.raw(raw)
-            m = self.wait(txid, timeout)
-            if m is not None:
+            self.sends += 1
+            left = end - time.monotonic()
+            m = self.wait(txid, min(left, self.RESEND))
+            if m is not None or left <= self.RESEND or self.over():
                 return m
-        return None
 
     def request(self, method, attrs=b"", **kw):
         """Goes through 401 and 438; returns the final response whatever it is."""
@@ -283,7 +290,12 @@ class Client:
         return m
 
     def refresh(self, lifetime=None, **kw):
-        return self.must(REFRESH, b"" if lifetime is None else attr("LIFETIME", struct.pack("!I", lifetime)), **kw)
+        try:
+            return self.must(REFRESH, b"" if lifetime is None else attr("LIFETIME", struct.pack("!I", lifetime)), **kw)
+        except TurnError as e:
+            if lifetime == 0 and e.code == 437 and self.sends > 1:
+                return e.message        # the first one was heard, its answer lost: RFC 8656 8.3
+            raise
 
     def permit(self, *peers, **kw):
         return self.must(CREATE_PERMISSION,
@@ -303,9 +315,10 @@ class Client:
 
 class StreamClient(Client):
     """One connection: TCP, or TLS when a context is given.  Nothing is retransmitted."""
+    RESEND = float("inf")
 
-    def __init__(self, server, user=None, password=None, local=None, timeout=5.0, sha256=False, tls=None, name=None,
-                 header=b"", connect_timeout=5.0):
+    def __init__(self, server, user=None, password=None, local=None, timeout=30.0, sha256=False, tls=None, name=None,
+                 header=b"", connect_timeout=30.0):
         sock = socket.create_connection(server, timeout=connect_timeout, source_address=local)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if header:
@@ -362,10 +375,7 @@ class StreamClient(Client):
                 self.ended = True
             self.buffer += got
 
-    def once(self, method, attrs=b"", txid=None, signed=True, fp=False, timeout=None, resend=1):
-        return super().once(method, attrs, txid, signed, fp, timeout, 1)
-
-    def is_closed(self, within=3.0):
+    def is_closed(self, within=30.0):
         """Waits for the other end to close; True when it did, without a byte before."""
         got = self.recv_raw(within)
         return got is None and self.ended and not self.buffer

@@ -51,6 +51,13 @@ key_of(bool rsa)
 	return keys[rsa];
 }
 
+void
+rig_keys(void)
+{
+	(void)key_of(false);
+	(void)key_of(true);
+}
+
 static char *
 pem_of(X509 *x, EVP_PKEY *key, size_t *len)
 {
@@ -271,7 +278,7 @@ rig_count(const struct rig *r, enum stat_counter c)
 bool
 rig_until(const struct rig *r, enum stat_counter c, uint64_t value)
 {
-	for (unsigned i = 0; i < 500 && rig_count(r, c) != value; i++)
+	for (unsigned i = 0; i < 6000 && rig_count(r, c) != value; i++)
 		usleep(10000);
 	return rig_count(r, c) == value;
 }
@@ -466,8 +473,8 @@ party_run(struct party *p, int ms)
 			party_handle(p, &m);
 		if (p->who.dtls)
 			DTLSv1_handle_timeout(p->client);
-		if (rc == 1 && p->done)
-			return;
+		if ((rc == 1 && p->done) || (p->hold_replies && p->replies > 0))
+			break;
 	}
 	ERR_clear_error();
 }

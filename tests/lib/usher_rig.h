@@ -23,6 +23,7 @@ struct rig {
 	struct seal_ctx seal;
 	struct seal_cookie_keys cookies;
 };
+void rig_keys(void);				/* before tests fork, lest each makes its own: a second or more */
 void rig_init(struct rig *r);			/* defaults; nothing runs */
 void rig_start(struct rig *r);			/* again after rig_kill(): same queues */
 void rig_kill(struct rig *r);
@@ -30,7 +31,7 @@ void rig_fini(struct rig *r);			/* STOP; the exit code must be 0 */
 void rig_certs(struct rig *r, const char *tag);	/* new ones at run time, or before the start */
 void rig_say(struct rig *r);			/* what it logged, to stderr */
 uint64_t rig_count(const struct rig *r, enum stat_counter c);
-/* Waits until the counter has this value; false after 5 s. */
+/* Waits until the counter has this value; false after a minute. */
 bool rig_until(const struct rig *r, enum stat_counter c, uint64_t value);
 void rig_send(struct rig *r, const void *msg, int fd);
 /* The next message of the usher; false when none comes in time. */
@@ -57,7 +58,7 @@ struct party {
 /* version: TLS1_2_VERSION ...; suites NULL: all; sni NULL: none. */
 void party_init(struct party *p, struct rig *r, int version, const char *suites, const char *sni, uint64_t request);
 void party_start(struct party *p);		/* HS_STREAM; DTLS: nothing */
-/* Moves everything both ways until the client and the usher are done, or one failed. */
+/* Moves everything both ways until the client and the usher are done, one failed, or a reply is held back. */
 void party_run(struct party *p, int ms);
 void party_pump(struct party *p);		/* one round, DTLS: datagrams to where they belong */
 void party_handle(struct party *p, const union msg *m);

@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Every I/O engine relays the same bytes, also of clients and peers whose datagrams arrive merged; and a reload changes
 the engine without losing a session."""
+import json
 import os
 import re
 import socket
 import struct
 import sys
-import time
 import unittest
 
 sys.path.insert(0, os.path.join(os.environ.get("top_srcdir", "."), "tests", "lib"))
@@ -89,15 +89,56 @@ class Engine(unittest.TestCase):
             with open(d.config, "w") as f:
                 f.write(re.sub("engine: [a-z]+", "engine: " + engine, text))
             d.ctl("reload")
-            end = time.monotonic() + 10
-            while time.monotonic() < end:
-                worker = [x for x in d.status()["processes"] if x["process"] == "worker"][0]
-                if worker.get("engine") == engine.replace("auto", "gso") and d.status()["ready"]:
-                    break
-                time.sleep(0.02)
-            self.assertEqual(worker["engine"], engine.replace("auto", "gso"))
+
+            def in_use():
+                s = d.status()
+                return s["ready"] and [x.get("engine") for x in s["processes"] if x["process"] == "worker"]
+            want = [engine.replace("auto", "gso")]
+            self.assertTrue(daemon.until(lambda: in_use() == want), (in_use(), want))
             self.bursts(d, c, p)
         self.assertEqual(d.status()["sessions"], 1)
+
+    def test_buffers(self):
+        """What may not be had is said, with the sysctl; at a reload too."""
+        class Limited(daemon.Daemon):
+            def command(self):
+                drop = ["setpriv", "--bounding-set", "-net_admin"] if os.geteuid() == 0 else []
+                return [*drop, *super().command()]
+        config = CONFIG.replace("io: {{", "io: {{ receive_buffer: {receive}, send_buffer: {send},")
+        d = Limited(config, engine="auto", affinity="none", receive="1GiB", send="128KiB")
+        self.addCleanup(d.stop)
+        said = r"io\.%s: \d+ of %d bytes granted per listener: sysctl -w net\.core\.%s=%d"
+        self.assertRegex(d.text(), said % ("receive_buffer", 1 << 30, "rmem_max", 1 << 30))
+        self.assertNotIn("io.send_buffer", d.text())
+        with open(d.config) as f:
+            text = f.read()
+        with open(d.config, "w") as f:
+            f.write(text.replace("send_buffer: 128KiB", "send_buffer: 512MiB"))
+        d.ctl("reload")
+        wanted = said % ("send_buffer", 1 << 29, "wmem_max", 1 << 29)
+        self.assertTrue(daemon.until(lambda: re.search(wanted, d.text())), d.text()[-2000:])
+
+    def test_occupancy(self):
+        """The histograms: one look at a burst, in the metrics and in `turnpikectl counters`."""
+        d = self.start("gso")
+        c, p = self.call(d)
+        frames = [struct.pack(">HH", 0x4001, 100) + bytes([i]) * 100 for i in range(20)]
+        burst(c.sock, d.server, frames)
+        for _ in frames:
+            self.assertIsNotNone(p.recv())
+        burst(p.sock, c.relayed, [bytes([i]) * 100 for i in range(12)])
+        for _ in range(12):
+            self.assertIsNotNone(c.data())
+        counters = json.loads(d.ctl("counters", as_json=True)[1])
+        for name, to in (("receive_segments", 32), ("receive_segments", 16), ("send_segments", 32), ("send_segments", 16)):
+            self.assertGreaterEqual(counters.get('%s{to="%d"}' % (name, to), 0), 1, (name, to, counters))
+        self.assertGreaterEqual(sum(n for k, n in counters.items() if k.startswith("shard_packets")), 32)
+        self.assertGreaterEqual(d.counter("shard_packets"), 32)
+        self.assertGreaterEqual(d.counter("host_udp_received"), 32)
+        metrics = d.http("/metrics")[1]
+        for line in ('turnpike_send_segments_bucket{worker="0",le="+Inf"} ', "turnpike_host_udp_receive_buffer_errors_total ",
+                     'turnpike_accept_backlog{worker="0"} ', 'turnpike_send_no_buffer_total{worker="0"} '):
+            self.assertIn("\n" + line, metrics)
 
     def test_pinned(self):
         cpu = min(os.sched_getaffinity(0))

@@ -48,7 +48,7 @@ class Init(unittest.TestCase):
     def init(self, action):
         # Pipes, as from ssh: the script must end them.
         return subprocess.run([self.script, action], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                              timeout=30).returncode
+                              timeout=120).returncode
 
     def pid(self):
         with open(self.run_dir + "/turnpiked.pid") as f:
@@ -90,7 +90,7 @@ class Init(unittest.TestCase):
         self.assertEqual(os.listdir(self.run_dir), [])
 
     def test_pid_file_that_lies(self):
-        victim = subprocess.Popen(["sleep", "60"])
+        victim = subprocess.Popen(["sleep", "600"])
         try:
             self.write("run/turnpiked.pid", "%d\n" % victim.pid)
             self.assertEqual((self.init("status"), self.init("stop")), (1, 0))

@@ -30,8 +30,7 @@ class Ports(unittest.TestCase):
                 for c in clients:
                     c.refresh(0)
                     c.close()
-                time.sleep(0.3)
-            self.assertEqual(d.status()["sessions"], 0)
+            self.assertTrue(daemon.until(lambda: d.status()["sessions"] == 0))
 
     def test_even_ports_to_the_last(self):
         with daemon.Daemon(CONFIG.replace("50000-50019", "50000-50007")) as d:
@@ -54,10 +53,18 @@ class Ports(unittest.TestCase):
                     with self.assertRaises(tc.TurnError) as e:
                         other.allocate()
                     self.assertEqual(e.exception.code, 508)
-                time.sleep(31.5)
-                with tc.Client(d.server, "alice", "wonderland") as other:
-                    other.allocate()
-                    self.assertEqual(other.relayed[1], 50001)
+                time.sleep(30)
+
+                def there():
+                    with tc.Client(d.server, "alice", "wonderland") as other:
+                        try:
+                            other.allocate()
+                        except tc.TurnError as e:
+                            self.assertEqual(e.code, 508)
+                            return False
+                        self.assertEqual(other.relayed[1], 50001)
+                        return True
+                self.assertTrue(daemon.until(there))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@
 lost 0, damaged 0, misdelivered 0; lost packets and the longest gap are printed.
 
 TP_SOAK=1: the long versions (make soak).  TP_SEED: repeats a run.  Figures: doc/survival.md."""
+import atexit
 import json
 import os
 import random
@@ -21,6 +22,7 @@ import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import daemon                    # noqa: E402
+from daemon import kill_all, until    # noqa: E402
 import turnclient as tc          # noqa: E402
 
 SOAK = bool(os.environ.get("TP_SOAK"))
@@ -37,43 +39,33 @@ CONFIG = daemon.DEFAULT.replace("process: {{ workers: 2 }}", "process: {{ worker
 
 
 class Load:
-    """turnpike-load hold beside what the test does; finish() returns its report."""
+    """turnpike-load hold beside what the test does; finish() returns its report, in which each flow was heard once more
+    or has stopped."""
 
-    def __init__(self, d, seconds, flows=FLOWS, rate=RATE):
+    def __init__(self, d, flows=FLOWS, rate=RATE, linger=5):
         self.p = subprocess.Popen(
             [LOAD, "hold", "--server", "127.0.0.1:%d" % d.port, "--secret", daemon.SECRET, "-n", str(flows), "--rate", str(rate),
-             "--setup-window", "32", "-s", str(seconds), "--stopped-after", "1", "--json", "-q"],
+             "--setup-window", "32", "-s", "3600", "--stopped-after", "30", "--linger", str(linger), "--json", "-q"],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        end = time.monotonic() + 60
-        while d.status()["sessions"] < flows:
-            if self.p.poll() is not None or time.monotonic() > end:
-                self.p.kill()
-                raise RuntimeError("load: %s sessions: %s" % (d.status()["sessions"], self.p.communicate()[1]))
-            time.sleep(0.1)
-        time.sleep(0.3)
+        atexit.register(self.p.kill)
+        until(lambda: d.status()["sessions"] >= flows or self.p.poll() is not None, 180)
+        if self.p.poll() is not None or d.status()["sessions"] < flows:
+            self.p.kill()
+            raise RuntimeError("load: %s sessions: %s" % (d.status()["sessions"], self.p.communicate()[1]))
+        relayed = d.counter("relayed_packets")
+        until(lambda: d.counter("relayed_packets") > relayed + flows)
 
     def finish(self):
+        self.p.terminate()
         out, err = self.p.communicate(timeout=600)
         if not out:
             raise RuntimeError("turnpike-load: %d: %s" % (self.p.returncode, err))
         return json.loads(out)
 
 
-def wait_for(what, condition, seconds=10):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return
-        time.sleep(0.01)
-    raise AssertionError(what)
-
-
-def kill_all(pids, sig=signal.SIGKILL):
-    for pid in pids:
-        try:
-            os.kill(pid, sig)
-        except ProcessLookupError:
-            pass
+def wait_for(what, condition):
+    if not until(condition):
+        raise AssertionError(what)
 
 
 def private_copy(where):
@@ -105,7 +97,7 @@ def full_queues():
 class Survival(unittest.TestCase):
     def check(self, d, report, flows=FLOWS, lossless=False, name=""):
         up, down = report["up"], report["down"]
-        lost = up["lost"] + down["lost"]
+        lost, full = up["lost"] + down["lost"], 0
         if lost > 0:		# explained: no room, a drop with a name, or the batches in hand of those who died
             full, drops, deaths = full_queues() - self.full, int(d.counter("drops")), int(d.counter("child_deaths"))
             print("%d lost: at most %d in full queues, %d drops with a name, the batches of %d dead" % (lost, full, drops, deaths))
@@ -117,8 +109,8 @@ class Survival(unittest.TestCase):
         for side in (up, down):
             self.assertGreater(side["delivered"], 0)
             self.assertEqual((side["damaged"], side["misdelivered"]), (0, 0))
-        if lossless:
-            self.assertEqual(lost, 0)
+        if lossless:		# but for what the kernel dropped because nobody was given a processor in time
+            self.assertLessEqual(lost - full, 0)
         code, text = d.ctl("verify")
         self.assertEqual(code, 0, text)
 
@@ -133,22 +125,21 @@ class Survival(unittest.TestCase):
         kills = int(os.environ.get("TP_LIVE_KILLS", "10000" if SOAK else "60"))	# run-tests: 200
         rnd = random.Random(SEED)
         print("seed %d" % SEED, flush=True)
-        left = kills
+        killed = set()
         with self.daemon() as d:
-            while left > 0:
-                n = min(left, 200)
-                load = Load(d, n * 0.16 + 3)
-                for _ in range(n):
+            while len(killed) < kills:
+                n = min(len(killed) + 200, kills)
+                load = Load(d, linger=0.5)
+                while len(killed) < n:
                     workers = list(d.children("worker"))
-                    kill_all(workers if rnd.random() < 0.2 else rnd.sample(workers, min(1, len(workers))))
+                    killed.update(kill_all(workers if rnd.random() < 0.2 else rnd.sample(workers, min(1, len(workers)))))
                     time.sleep(rnd.uniform(0.06, 0.25))
-                self.check(d, load.finish(), name="%d kills" % n)
-                left -= n
-            self.assertGreaterEqual(d.counter("child_deaths"), kills * 0.8)
+                self.check(d, load.finish(), name="%d kills" % len(killed))
+            self.assertGreaterEqual(daemon.reach(lambda: d.counter("child_deaths"), len(killed)), len(killed))
 
     def test_keeper_and_steward(self):
         with self.daemon() as d:
-            load = Load(d, 5)
+            load = Load(d)
             for _ in range(5):
                 kill_all(d.children("keeper"))
                 kill_all(d.children("steward"))
@@ -162,7 +153,8 @@ class Survival(unittest.TestCase):
 
     def test_reload_resize_and_rolling_restart(self):
         with self.daemon() as d:
-            load = Load(d, 8)
+            load = Load(d)
+            wait_for("all sessions", lambda: sum(self.owners(d).values()) == FLOWS)
             shards = self.owners(d)
             for workers in (4, 1, 3, 2):
                 d.values["workers"] = workers
@@ -171,13 +163,13 @@ class Survival(unittest.TestCase):
                 self.assertIn("process.workers: was", text)
                 self.assertIn("applied by new workers", text)
                 wait_for("%d workers" % workers, lambda: d.ready() and len(d.children("worker")) == workers)
-                self.assertEqual(sum(self.owners(d).values()), sum(shards.values()), "sessions moved")
+                # A look passes over a session that is being changed at that moment.
+                wait_for("no session moved", lambda: self.owners(d) == shards)
             for _ in range(3):
                 d.ctl("restart-workers")
             for _ in range(1000):
                 d.process.send_signal(signal.SIGHUP)
-            time.sleep(0.3)
-            d.ctl("reload")
+            wait_for("a reload among many", lambda: d.ctl("reload", check=False)[0] == 0)
             self.check(d, load.finish(), lossless=True)
             self.assertLess(d.status().get("reloads", 0), 100)
 
@@ -199,7 +191,7 @@ class Survival(unittest.TestCase):
 
     def test_upgrade(self):
         with self.daemon() as d:
-            load = Load(d, 4)
+            load = Load(d)
             before = d.children()
             for i in range(3):
                 if i == 2:
@@ -223,7 +215,7 @@ class Survival(unittest.TestCase):
         print("seed %d" % SEED, flush=True)
         rounds = 100 if SOAK else 8
         with self.daemon() as d:
-            load = Load(d, rounds * 0.5 + 4, flows=200, rate=2000)
+            load = Load(d, flows=200, rate=2000, linger=0.5)
             stop = threading.Event()
 
             def killer():
@@ -240,9 +232,9 @@ class Survival(unittest.TestCase):
             finally:
                 stop.set()
                 t.join()
-            wait_for("ready", d.ready, 20)
-            wait_for("the last upgrade ends", lambda: "upgraded" in d.ctl("upgrade", check=False)[1], 20)
-            wait_for("ready", d.ready, 20)
+            wait_for("ready", d.ready)
+            wait_for("the last upgrade ends", lambda: "upgraded" in d.ctl("upgrade", check=False)[1])
+            wait_for("ready", d.ready)
             print("%d upgrades" % d.text().count("has taken over"), flush=True)
             self.check(d, load.finish(), flows=200)
 
@@ -256,7 +248,7 @@ class Survival(unittest.TestCase):
             private_copy(d.dir + "/bin")
             d.turnpiked, d.libexec = d.dir + "/bin/turnpiked", d.dir + "/bin"
             d.start()
-            load = Load(d, 6)
+            load = Load(d)
             with daemon.Peer() as p, tc.Client(d.server, "alice", "wonderland") as c:
                 c.allocate()
                 c.bind(0x4000, p.addr)
@@ -309,7 +301,7 @@ class Survival(unittest.TestCase):
             private_copy(d.dir + "/bin")
             d.turnpiked, d.libexec = d.dir + "/bin/turnpiked", d.dir + "/bin"
             d.start()
-            load = Load(d, 4, flows=200, rate=2000)
+            load = Load(d, flows=200, rate=2000)
             for name in ("worker", "keeper"):
                 put_program(d.dir + "/bin/turnpike-" + name, "/bin/false")
                 code, text = d.ctl("upgrade", check=False)
@@ -330,7 +322,7 @@ class Survival(unittest.TestCase):
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
 
         def connect():
-            return tc.StreamClient(("127.0.0.1", tls), "alice", "wonderland", tls=context, timeout=15)
+            return tc.StreamClient(("127.0.0.1", tls), "alice", "wonderland", tls=context)
         with daemon.Daemon(text, start=False, workers=2, tls=tls) as d:
             daemon.certificate(d.dir)
             private_copy(d.dir + "/bin")
@@ -357,11 +349,11 @@ class Survival(unittest.TestCase):
 
     def test_hung_worker(self):
         with self.daemon() as d:
-            load = Load(d, 7, flows=200, rate=2000)
+            load = Load(d, flows=200, rate=2000, linger=0.5)
             pid = random.choice(list(d.children("worker")))
             os.kill(pid, signal.SIGSTOP)
             wait_for("the hung worker is replaced", lambda: pid not in d.children("worker") and
-                     len(d.children("worker")) == 2 and d.ready(), 15)
+                     len(d.children("worker")) == 2 and d.ready())
             self.check(d, load.finish(), flows=200)
             self.assertIn("no heartbeat", d.text())
             self.assertNotIn("poison", d.text())
@@ -384,8 +376,8 @@ class Survival(unittest.TestCase):
                 kids = list(d.children())
                 d.process.kill()
                 d.process.wait()
-                wait_for("children end", lambda: not any(alive(k) for k in kids), 2)
-                d.start()
+                d.start()		# at once: it waits for what is left of the first one
+                wait_for("children end", lambda: not any(alive(k) for k in kids))
                 c.relayed = None
             with tc.Client(d.server, "alice", "wonderland") as c:
                 c.allocate()
@@ -416,7 +408,6 @@ class Drain(unittest.TestCase):
             self.assertEqual(d.http("/healthz")[0], 200)
             kill_all(d.children("worker"))		# the successor drains, too
             wait_for("workers", lambda: len(d.children("worker")) == 2)
-            time.sleep(0.1)
             self.assertEqual(self.refused(d, 300).get("ALTERNATE_SERVER"), b"\0\1" + struct.pack("!H", 3479) + bytes([192, 0, 2, 9]))
             c.refresh(600)
             d.ctl("upgrade")				# and so does another image
@@ -428,7 +419,7 @@ class Drain(unittest.TestCase):
             wait_for("ready", lambda: d.http("/readyz")[0] == 200)
             d.ctl("drain")
             c.refresh(0)
-            self.assertEqual(d.process.wait(5), 0)	# empty: it ends
+            self.assertEqual(d.process.wait(60), 0)	# empty: it ends
 
     def test_deadline(self):
         with daemon.Daemon() as d:
@@ -436,7 +427,7 @@ class Drain(unittest.TestCase):
                 c.allocate()
                 d.ctl("drain", "--deadline", "1s")
                 self.refused(d, 508)
-                self.assertEqual(d.process.wait(5), 0)
+                self.assertEqual(d.process.wait(60), 0)
                 c.relayed = None
 
     def test_grace_and_second_signal(self):
@@ -449,8 +440,16 @@ class Drain(unittest.TestCase):
             c.refresh(600)
             self.assertIsNone(d.process.poll())
             d.process.send_signal(signal.SIGTERM)
-            self.assertEqual(d.process.wait(5), 0)
+            self.assertEqual(d.process.wait(60), 0)
             c.relayed = None
+
+    def denied(self, c, peer):
+        try:
+            c.permit(peer)
+        except tc.TurnError as e:
+            self.assertEqual(e.code, 403)
+            return True
+        return False
 
     def test_denied_peer_is_cut_at_its_next_packet(self):
         with daemon.Daemon() as d, daemon.Peer() as p:
@@ -461,7 +460,7 @@ class Drain(unittest.TestCase):
                 self.assertEqual(p.recv()[0], b"before")
                 d.write(daemon.DEFAULT.replace("peers:", "peers:\n  deny: [ 127.0.0.1/32 ]"))
                 self.assertIn("peers.deny: was", d.ctl("reload")[1])
-                time.sleep(0.1)
+                wait_for("the worker knows it", lambda: self.denied(c, p.addr))
                 c.channel_data(0x4000, b"after")
                 self.assertIsNone(p.recv(0.5))
                 p.send(b"back", c.relayed)
@@ -493,8 +492,8 @@ class Poison(unittest.TestCase):
         for _ in range(times):
             before = d.counter("child_deaths")
             send()
-            wait_for("a death", lambda: d.counter("child_deaths") > before, 15)
-            wait_for("ready", d.ready, 15)
+            wait_for("a death", lambda: d.counter("child_deaths") > before)
+            wait_for("ready", d.ready)
 
     def test_session(self):
         if not self.built:
@@ -551,7 +550,7 @@ class Poison(unittest.TestCase):
                     except OSError:
                         continue
             kill_all(d.children("worker"))
-            wait_for("shard 0 starts cold", lambda: "starts cold" in d.text() and d.ready(), 20)
+            wait_for("shard 0 starts cold", lambda: "starts cold" in d.text() and d.ready())
             for c, p in flows:
                 port = str(c.sock.getsockname()[1])
                 if mine[port] == "01":

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """kill -9 of any child while calls are up: sessions go on, nothing is delivered to the wrong one."""
 import os
-import signal
 import struct
 import sys
 import threading
@@ -65,11 +64,11 @@ class Survive(unittest.TestCase):
 
     def finish(self, d, flows):
         marks = [f.echoed for f in flows]
-        time.sleep(1.0)
+        daemon.until(lambda: all(f.echoed > mark for f, mark in zip(flows, marks)))
         self.stop.set()
-        for f in flows:
-            f.join(5)
         for f, mark in zip(flows, marks):
+            f.join(60)
+            self.assertFalse(f.is_alive())
             self.assertGreater(f.echoed, mark, "flow %d stopped relaying" % f.number)
             self.assertEqual(f.wrong, 0, "flow %d got foreign data" % f.number)
             f.c.refresh(600)
@@ -80,16 +79,9 @@ class Survive(unittest.TestCase):
     def kill(self, d, role, times, every=0.2):
         for _ in range(times):
             before = d.children(role)
-            for pid in before:
-                os.kill(pid, signal.SIGKILL)
-            end = time.monotonic() + 30
-            while time.monotonic() < end:
-                now = d.children(role)
-                if len(now) == len(before) and not set(now) & set(before):
-                    break
-                time.sleep(0.01)
-            else:
-                self.fail("%s was not replaced" % role)
+            daemon.kill_all(before)
+            self.assertTrue(daemon.until(lambda: len(d.children(role)) >= len(before) and
+                                         not set(d.children(role)) & set(before)), "%s was not replaced" % role)
             time.sleep(every)
 
     def test_workers(self):
@@ -128,7 +120,7 @@ class Survive(unittest.TestCase):
                 clients[-1].allocate()
             for c in clients:
                 c.refresh(0)
-            self.assertEqual(d.status()["sessions"], 0)
+            self.assertTrue(daemon.until(lambda: d.status()["sessions"] == 0))
             self.assertEqual(d.ctl("verify")[0], 0)
 
     def test_retransmission_answered_alike_by_the_successor(self):

@@ -18,13 +18,15 @@ TP_LIVE += %D%/live_tls.py
 TP_LIVE += %D%/live_doctor.py
 TP_LIVE += %D%/live_floods.py
 TP_LIVE += %D%/live_dtls.py
+TP_LIVE += %D%/live_soak.py
 TESTS += $(TP_LIVE)
 # The long versions: a death at each marked point 100 times and 10,000 at random, thousands of kills of the daemon's
-# workers, as many allocations as the descriptor limit allows, the model.
+# workers, as many allocations as the descriptor limit allows, the model, ten minutes of load with churn
+# (TP_SOAK_SECONDS).
 .PHONY: soak
 soak: all spin
 	TP_SCRIPTS=100 TP_KILLS=10000 $(MAKE) check TESTS='tests/crash/crash_state'
-	TP_SOAK=1 $(MAKE) check TESTS='%D%/live_survival.py %D%/live_streams.py %D%/live_dtls.py'
+	TP_SOAK=1 $(MAKE) check TESTS='%D%/live_survival.py %D%/live_streams.py %D%/live_dtls.py %D%/live_soak.py'
 # All live tests on the engines that `auto` does not take where the kernel merges.
 .PHONY: check-engines
 check-engines: all

@@ -92,8 +92,8 @@ class FaultyRelay(threading.Thread):
         if stream:
             self.sock.listen(64)
         self.port = self.sock.getsockname()[1]
-        self.freeze = threading.Event()		# while set, flows in `frozen` relay nothing
-        self.frozen = set()
+        self.frozen = set()			# flows that relay nothing any more once the relay had
+        self.freeze_after = 0			# so many packets
         self.ended = set()			# flows whose connection ends with their fourth packet up
         self.ending = False
 
@@ -178,7 +178,8 @@ class FaultyRelay(threading.Thread):
     def packet(self, flow, direction, data):
         books = self.books[direction]
         books["received"] += 1
-        if self.freeze.is_set() and self.order.index(flow) in self.frozen:
+        if self.frozen and self.order.index(flow) in self.frozen and \
+                sum(b["received"] for b in self.books.values()) > self.freeze_after:
             books["drop"] += 1
             return
         if direction == UP and self.order.index(flow) in self.ended and flow.number[UP] == 3:

@@ -14,7 +14,7 @@
 
 static char dir[] = "/tmp/check_conf_certs.XXXXXX";
 static char reports[8192];
-static EVP_PKEY *key[2];
+static EVP_PKEY *key[2], *weak;
 static struct certs *certs;
 static size_t certs_len;
 
@@ -57,15 +57,30 @@ put_cert(const char *name, EVP_PKEY *k, long from, long to, const char *behind)
 	X509_free(x);
 }
 
+/* Once, before tests fork: they cost a second or more. */
+static void
+make_keys(void)
+{
+	key[0] = EVP_EC_gen("P-256");
+	key[1] = EVP_RSA_gen(2048);
+	weak = EVP_RSA_gen(1024);
+	ck_assert(key[0] != NULL && key[1] != NULL && weak != NULL);
+}
+
+static void
+free_keys(void)
+{
+	EVP_PKEY_free(key[0]);
+	EVP_PKEY_free(key[1]);
+	EVP_PKEY_free(weak);
+}
+
 static void
 setup(void)
 {
-	EVP_PKEY *weak = EVP_RSA_gen(1024);
 	FILE *f;
 
 	ck_assert_ptr_nonnull(mkdtemp(dir));
-	key[0] = EVP_EC_gen("P-256");
-	key[1] = EVP_RSA_gen(2048);
 	put_key("ec.key", key[0], NULL, 0600);
 	put_key("rsa.key", key[1], "s3same", 0640);
 	put_key("open.key", key[0], NULL, 0644);
@@ -85,7 +100,6 @@ setup(void)
 	fclose(f);
 	f = create("empty.pem", 0600);
 	fclose(f);
-	EVP_PKEY_free(weak);
 }
 
 static void
@@ -98,8 +112,6 @@ teardown(void)
 	strcpy(dir + strlen(dir) - 6, "XXXXXX");
 	free(certs);
 	certs = NULL;
-	EVP_PKEY_free(key[0]);
-	EVP_PKEY_free(key[1]);
 }
 
 static void
@@ -195,6 +207,7 @@ suite_certs(void)
 	Suite *s = suite_create("certs");
 	TCase *t = tcase_create("certs");
 
+	tcase_add_unchecked_fixture(t, make_keys, free_keys);
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, good);
 	tcase_add_loop_test(t, reported, 0, TP_COUNT(rows));

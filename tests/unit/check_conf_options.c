@@ -3,6 +3,7 @@
 #include "config.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "check_conf.h"
 
@@ -133,6 +134,76 @@ START_TEST(cpu_lists)
 }
 END_TEST
 
+/* Two nodes of four processors, 0-3 and 8-11, and one of memory alone, below a root made here. */
+static unsigned
+make_nodes(struct conf_node node[CONF_NODES_MAX])
+{
+	static const char *const lists[] = { "0-3\n", "\n", "8-11\n" };
+	char root[] = "/tmp/check_conf.XXXXXX", path[128], command[64];
+	unsigned n;
+	FILE *f;
+
+	ck_assert_ptr_nonnull(mkdtemp(root));
+	for (unsigned i = 0; i < TP_COUNT(lists); i++) {
+		snprintf(path, sizeof path, "mkdir -p %s/sys/devices/system/node/node%u", root, i);
+		ck_assert_int_eq(system(path), 0);
+		snprintf(path, sizeof path, "%s/sys/devices/system/node/node%u/cpulist", root, i);
+		f = fopen(path, "w");
+		ck_assert_ptr_nonnull(f);
+		fputs(lists[i], f);
+		fclose(f);
+	}
+	n = conf_nodes(root, node);
+	snprintf(command, sizeof command, "rm -rf %s", root);
+	ck_assert_int_eq(system(command), 0);
+	return n;
+}
+
+START_TEST(places)
+{
+	struct conf_node node[CONF_NODES_MAX], none[CONF_NODES_MAX];
+	unsigned nodes = make_nodes(node), count[2] = { 0, 0 };
+	struct conf_place p;
+	cpu_set_t all;
+
+	ck_assert_uint_eq(conf_nodes("/nonexistent", none), 0);
+	ck_assert_uint_eq(nodes, 2);
+	ck_assert(node[0].id == 0 && node[1].id == 2 && CPU_COUNT(&node[1].cpus) == 4 && CPU_ISSET(8, &node[1].cpus));
+	CPU_OR(&all, &node[0].cpus, &node[1].cpus);
+	/* As many workers as processors: one each. */
+	conf_place(&p, "auto", 0, 5, &all, node, nodes);
+	ck_assert(p.pinned && p.cpu == 9 && p.node == 2 && CPU_COUNT(&p.cpus) == 1 && CPU_ISSET(9, &p.cpus));
+	conf_place(&p, "auto", 9, 8, &all, node, nodes);
+	ck_assert(p.pinned && p.cpu == 0 && p.node == 0);
+	/* Fewer: a node each, by turns. */
+	for (unsigned i = 0; i < 3; i++) {
+		conf_place(&p, "auto", 3, i, &all, node, nodes);
+		ck_assert(p.pinned && p.cpu == -1 && p.node == (i == 1 ? 2 : 0) && CPU_EQUAL(&p.cpus, &node[i & 1].cpus));
+	}
+	/* Only one processor of the first node is allowed: it gets one worker. */
+	for (int cpu = 1; cpu < 4; cpu++)
+		CPU_CLR(cpu, &all);
+	for (unsigned i = 0; i < 4; i++) {
+		conf_place(&p, "auto", 4, i, &all, node, nodes);
+		ck_assert(p.pinned && p.cpu == -1);
+		count[p.node / 2]++;
+		ck_assert_int_eq(CPU_COUNT(&p.cpus), p.node == 0 ? 1 : 4);
+	}
+	ck_assert(count[0] == 1 && count[1] == 3);
+	/* One node, or none known: the scheduler's choice. */
+	conf_place(&p, "auto", 2, 0, &node[1].cpus, node, nodes);
+	ck_assert(!p.pinned);
+	conf_place(&p, "auto", 2, 0, &all, node, 0);
+	ck_assert(!p.pinned && p.node == -1);
+	conf_place(&p, "none", 0, 0, &all, node, nodes);
+	ck_assert(!p.pinned);
+	conf_place(&p, "10,2", 0, 2, &all, node, nodes);
+	ck_assert(p.pinned && p.cpu == 10 && p.node == 2);
+	conf_place(&p, "10,2", 0, 1, &all, node, 1);
+	ck_assert(p.pinned && p.cpu == 2 && p.node == -1);
+}
+END_TEST
+
 Suite *
 suite_options(void)
 {
@@ -144,6 +215,7 @@ suite_options(void)
 	tcase_add_test(t, bandwidth_is_bytes);
 	tcase_add_test(t, find);
 	tcase_add_test(t, cpu_lists);
+	tcase_add_test(t, places);
 	suite_add_tcase(s, t);
 	return s;
 }

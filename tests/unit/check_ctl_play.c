@@ -95,7 +95,7 @@ conf_fd(uint64_t generation)
 	strcpy(c.realm, "example.org");
 	c.listener_count = 1;
 	c.listeners[0].addr = address("127.0.0.1:3478");
-	c.listeners[0].transports = CONF_UDP;
+	c.listeners[0].transports = CONF_UDP | CONF_TCP | CONF_TLS | CONF_DTLS;
 	c.relay_count = 1;
 	c.relays[0] = (struct conf_relay){ .addr = address("127.0.0.1"), .port_min = 49152, .port_max = 65535 };
 	snprintf(c.log_target, sizeof c.log_target, "%s/log", p.dir);
@@ -129,6 +129,7 @@ make_state(void)
 	stat_drop(p.worker_stat, DROP_JUNK);
 	stat_error(p.worker_stat, 401);
 	p.worker_stat->rx_batch[2] = 5;
+	p.worker_stat->gso_batch[7] = 6;
 	p.ledger = region(&p.ledger_fd, ledger_size);
 	ck_assert_int_eq(cross_attach(&p.c, region(&p.cross, cross_region_size()), 0, seed), 0);
 	ck_assert_int_eq(shard_attach(&p.s, 0, region(&p.shard, shard_region_size(SLOTS)), region(&keys,
@@ -206,7 +207,7 @@ spawn(const char *program, int control, int log_end)
 	return pid;
 }
 
-/* A message of the type, within 10 s. */
+/* A message of the type, within a minute. */
 static union msg
 expect(int sock, unsigned from, unsigned to, uint32_t type)
 {
@@ -214,7 +215,7 @@ expect(int sock, unsigned from, unsigned to, uint32_t type)
 	static union msg m;
 	int fd;
 
-	ck_assert_msg(poll(&pf, 1, 10000) == 1, "no %s came", msg_name(type));
+	ck_assert_msg(poll(&pf, 1, 60000) == 1, "no %s came", msg_name(type));
 	ck_assert_int_eq(ipc_recv(sock, from, to, &m, &fd), 1);
 	ck_assert_str_eq(msg_name(m.h.type), msg_name(type));
 	return m;
@@ -362,7 +363,7 @@ ctl(const char *words, int *code)
 	char command[512], *text;
 	FILE *f;
 
-	snprintf(command, sizeof command, "timeout 20 %s/src/prog/turnpikectl --runtime-dir %s %s 2>&1",
+	snprintf(command, sizeof command, "timeout 120 %s/src/prog/turnpikectl --runtime-dir %s %s 2>&1",
 	    top != NULL ? top : ".", p.dir, words);
 	f = popen(command, "r");
 	text = slurp(f);
@@ -509,7 +510,7 @@ START_TEST(steward_verifies_connections)
 	struct conn *c;
 
 	start_steward();
-	ck_assert_ptr_nonnull(c = conn_new(&p.s));
+	ck_assert_ptr_nonnull(c = conn_new(&p.s, CONF_TCP));
 	c->fd = CONN_FD;
 	c->listener = 3;
 	conn_publish(c, CONN_OPEN);
@@ -524,7 +525,7 @@ START_TEST(steward_verifies_connections)
 	expect_text("verify", 1, "connection 703, which no shard has");
 	p.ledger->fd[CONN_FD + 1].kind = LEDGER_FREE;
 	expect_text("verify", 0, "ok: 1 sessions");
-	ck_assert_ptr_nonnull(c = conn_new(&p.s));
+	ck_assert_ptr_nonnull(c = conn_new(&p.s, CONF_TCP));
 	c->fd = CONN_FD;
 	c->listener = 3;
 	conn_publish(c, CONN_OPEN);
@@ -551,7 +552,8 @@ START_TEST(steward_credentials)
 	o = json_loads(at, 0, NULL);
 	ck_assert_ptr_nonnull(o);
 	json_decref(o);
-	ck_assert_ptr_nonnull(strstr(text, "turn:127.0.0.1:3478?transport=udp"));
+	ck_assert_ptr_nonnull(strstr(text, "\"turn:127.0.0.1:3478?transport=udp\", \"turn:127.0.0.1:3478?transport=tcp\", "
+	    "\"turns:127.0.0.1:3478?transport=tcp\", \"turns:127.0.0.1:3478?transport=udp\""));
 	free(text);
 	o = expect_json("--json credentials dave --ice-servers turn:a.example turns:b.example", 0);
 	ck_assert_uint_eq(json_array_size(json_object_get(json_array_get(json_object_get(o, "iceServers"), 0), "urls")), 2);
@@ -698,6 +700,10 @@ START_TEST(steward_metrics)
 	expect_metric("\nturnpike_error_responses_total{worker=\"0\",code=\"401\"} 1\n");
 	expect_metric("\nturnpike_sessions{transport=\"udp\",family=\"ipv4\"} 1\n");
 	expect_metric("\nturnpike_receive_batch_size_bucket{worker=\"0\",le=\"4.0\"} 5\n");
+	expect_metric("\nturnpike_send_segments_bucket{worker=\"0\",le=\"64.0\"} 0\n");
+	expect_metric("\nturnpike_send_segments_bucket{worker=\"0\",le=\"+Inf\"} 6\n");
+	expect_metric("\nturnpike_host_udp_receive_buffer_errors_total ");
+	expect_metric("\nturnpike_shard_packets_total{shard=\"0\"} ");
 	stat_add(p.worker_stat, STAT_CLIENT_RX_PACKETS, 1);
 	expect_metric("\nturnpike_received_packets_total{worker=\"0\",side=\"client\"} 43\n");
 	ck_assert_uint_eq(http_status("/healthz"), 200);

@@ -190,7 +190,26 @@ START_TEST(limits)
 	pos = (struct seal_pos){ .seq = { SEAL_SEQ_MAX, 0 } };
 	ck_assert_int_eq(seal_seal(&us, &pos, &ctx, 23, text, 1, out, sizeof out, &next), SEAL_F_LIMIT);
 	ck_assert_int_eq(seal_update(&us, &pos, &ctx, false, out, sizeof out, &next), SEAL_F_STATE);
+	/* No data under this key any more, and nothing to renew it with: close. */
+	ck_assert_int_eq(seal_due(&us, &pos), SEAL_DUE_END);
+	ck_assert_int_gt(seal_alert(&us, &pos, &ctx, SEAL_A_CLOSE_NOTIFY, out, sizeof out, &next), 0);
+	pos.seq[SEAL_TX]--;
 	ck_assert_int_eq(seal_due(&us, &pos), SEAL_DUE_NOT);
+	pair(SEAL_TLS13, SEAL_CHACHA_SHA256);
+	ck_assert_int_eq(seal_due(&us, &pos), SEAL_DUE_NOT);
+	pos.seq[SEAL_TX]++;
+	ck_assert_int_eq(seal_due(&us, &pos), SEAL_DUE_END);
+	/* A KeyUpdate was due 7 million records ago and did not get out. */
+	pair(SEAL_TLS13, SEAL_AES128_SHA256);
+	pos.seq[SEAL_TX] = SEAL_GCM13_MAX - 1;
+	ck_assert_int_eq(seal_due(&us, &pos), SEAL_DUE_UPDATE);
+	pos.seq[SEAL_TX] = SEAL_GCM13_MAX;
+	ck_assert_int_eq(seal_due(&us, &pos), SEAL_DUE_END);
+	ck_assert_int_gt(seal_alert(&us, &pos, &ctx, SEAL_A_CLOSE_NOTIFY, out, sizeof out, &next), 0);
+	/* What the peer seals is refused at the limit that it should have kept. */
+	pos = (struct seal_pos){ .seq = { 0, SEAL_SEQ_MAX } };
+	struct seal_in in;
+	ck_assert_int_eq(seal_open(&us, &pos, &ctx, raw, sizeof raw, out, sizeof out, &in, &next) < 0, 1);
 }
 END_TEST
 

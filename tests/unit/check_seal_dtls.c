@@ -449,6 +449,10 @@ START_TEST(numbers)
 	ck_assert_uint_eq(seq, SEAL_SEQ_MAX - 1);
 	ck_assert_uint_eq(d.tx, SEAL_SEQ_MAX);
 	ck_assert_int_eq(seal_dtls_take(&d, &seq), SEAL_F_LIMIT);
+	d.tx = SEAL_SEQ_MAX - SEAL_SEQ_LAST - 1;
+	ck_assert(!seal_dtls_spent(&d));
+	ck_assert_int_eq(seal_dtls_take(&d, &seq), 0);
+	ck_assert(seal_dtls_spent(&d));
 	ck_assert(!seal_bad(&d));
 	ck_assert(seal_bad(&d));
 	ck_assert(seal_bad(&d));

@@ -32,6 +32,7 @@ struct shared {
 	_Atomic uint32_t which;
 	_Atomic uint64_t arrived;	/* in[]: written by the client */
 	_Atomic uint64_t taken;		/* DTLS: what the "kernel" handed to a worker */
+	_Atomic uint64_t idle_at;	/* DTLS: a worker found no more than this, with nothing in its hands */
 	_Atomic uint64_t sent;		/* out[]: given to the "kernel" */
 	uint8_t in[WIRE], out[WIRE];
 };
@@ -120,8 +121,10 @@ dtls_step(struct commit *c)
 	struct seal_in in;
 	uint64_t seq;
 
-	if (at == atomic_load(&sh->arrived))
+	if (at == atomic_load(&sh->arrived)) {
+		atomic_store(&sh->idle_at, at);
 		return false;
+	}
 	size_t n = get_u16(sh->in + at);
 	memcpy(rec, sh->in + at + 2, n);
 	atomic_store(&sh->taken, at + 2 + n);
@@ -249,17 +252,18 @@ START_TEST(streams)
 }
 END_TEST
 
-/* Reads echoes until all `want` came or the worker has been idle for long; returns how many came.  No number comes
+/* Reads echoes until all `want` came or the worker has none to send any more; returns how many came.  No number comes
  * twice, no content comes twice. */
 static unsigned
 dtls_echoes(uint64_t *fed, uint64_t *last, unsigned want, pid_t pid)
 {
 	static uint8_t got[2048];
 	bool seen[BATCH] = { false };
-	unsigned found = 0, quiet = 0;
+	unsigned found = 0;
+	bool idle = false;
 
-	while (found < want && quiet < 2000) {
-		quiet = atomic_load(&sh->taken) == atomic_load(&sh->arrived) ? quiet + 1 : 0;
+	while (found < want && !idle) {
+		idle = atomic_load(&sh->idle_at) == atomic_load(&sh->arrived);	/* before the last look */
 		while (*fed < atomic_load(&sh->sent)) {
 			size_t len = get_u16(sh->out + *fed);
 			uint64_t number = get_u64(sh->out + *fed + 2 + 3);

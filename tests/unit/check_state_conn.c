@@ -4,16 +4,17 @@
  */
 #include "config.h"
 
+#include <sys/mman.h>
+
 #include "check_state.h"
 
 static struct conn *
 open_conn(unsigned n)
 {
-	struct conn *c = conn_new(&shard);
+	struct conn *c = conn_new(&shard, 2);
 
 	ck_assert_ptr_nonnull(c);
 	c->fd = (int32_t)(100 + n);
-	c->transport = 2;
 	c->listener = 1;
 	c->client = c->peer = addr4(0xcb007100u + n, (uint16_t)(1000 + n));
 	c->prefix = 77;
@@ -50,19 +51,76 @@ START_TEST(slots)
 
 	for (unsigned i = 0; i < 64; i++)
 		c[i] = open_conn(i);
-	ck_assert_ptr_null(conn_new(&shard));
+	ck_assert_ptr_null(conn_new(&shard, 2));
 	audit_clean();
 	uint32_t gen = c[7]->gen, slot = conn_slot(&shard, c[7]);
-	conn_key(&shard, c[7])->bytes[3] = 9;
+	c[7]->transport = 4;		/* it became TLS */
+	conn_key(&shard, c[7])->bytes[3] = conn_secrets(&shard, c[7])[191] = 9;
 	conn_free(&shard, c[7]);
 	ck_assert_ptr_null(conn_at(&shard, slot));
 	ck_assert_uint_eq(conn_key(&shard, c[7])->bytes[3], 0);
+	ck_assert_uint_eq(conn_secrets(&shard, c[7])[191], 0);
 	audit_clean();
 	again = open_conn(99);
 	ck_assert_ptr_eq(again, c[7]);
 	ck_assert_uint_ne(again->gen, gen);
 	ck_assert_ptr_null(conn_at(&shard, 64));
 	ck_assert_ptr_null(conn_at(&shard, UINT32_MAX));
+}
+END_TEST
+
+/* Pages of [from, to) that memory was spent on. */
+static unsigned
+resident(const void *from, const void *to)
+{
+	static unsigned char in[4096];
+	uintptr_t a = (uintptr_t)from & ~(uintptr_t)4095, b = ((uintptr_t)to + 4095) & ~(uintptr_t)4095;
+	size_t pages = (b - a) / 4096;
+	unsigned n = 0;
+
+	ck_assert_uint_le(pages, sizeof in);
+	ck_assert_int_eq(mincore((void *)a, b - a, in), 0);
+	for (size_t i = 0; i < pages; i++)
+		n += in[i] & 1;
+	return n;
+}
+
+/* An association is its head and what it needs of KEYS: whatever is done to it, the pages of streams stay untouched. */
+START_TEST(datagrams_need_no_records)
+{
+	struct conn *c[64];
+
+	for (unsigned i = 0; i < 64; i++) {
+		c[i] = conn_new(&shard, 8);
+		ck_assert_ptr_nonnull(c[i]);
+		c[i]->client = c[i]->peer = addr4(0xcb007100u + i, (uint16_t)(1000 + i));
+		memset(conn_key(&shard, c[i]), 1, sizeof(struct conn_key));
+		memset(conn_place(&shard, c[i]), 1, CONN_PLACE_LEN);
+		conn_publish(c[i], CONN_OPEN);
+		ck_assert_ptr_eq(conn_peek(&shard, i), c[i]);
+		ck_assert_uint_eq(conn_slot(&shard, c[i]), i);
+	}
+	adopt();
+	for (unsigned i = 0; i < 64; i++) {
+		ck_assert_ptr_eq(conn_at(&shard, i), c[i]);
+		ck_assert_uint_eq(conn_place(&shard, c[i])[CONN_PLACE_LEN - 1], 1);
+	}
+	for (unsigned i = 0; i < 64; i += 2)
+		conn_free(&shard, c[i]);
+	ck_assert_uint_eq(conn_place(&shard, c[2])[CONN_PLACE_LEN - 1], 0);
+	ck_assert_uint_eq(conn_key(&shard, c[2])->bytes[0], 0);
+	adopt();
+	for (unsigned i = 0; i < 64; i += CONN_GROUP) {
+		ck_assert_uint_eq(resident(c[i], c[i] + CONN_GROUP), 1);
+		ck_assert_uint_eq(resident(conn_recs(c[i]), conn_recs(c[i]) + 2 * CONN_GROUP), 0);
+	}
+	ck_assert_uint_eq(resident(conn_secrets(&shard, c[0]), conn_secrets(&shard, c[63]) + CONN_SECRETS_LEN), 0);
+	/* A stream in a slot that had none finds its records, all zero. */
+	struct conn *s = open_conn(1);
+	ck_assert_uint_eq(conn_now(s)->out_head, 0);
+	append(s, "one");
+	adopt();
+	ck_assert_uint_eq(conn_now(s)->out_head, 3);
 }
 END_TEST
 
@@ -125,7 +183,7 @@ END_TEST
 
 START_TEST(adoption)
 {
-	struct conn *good = open_conn(1), *half = conn_new(&shard), *bad[5];
+	struct conn *good = open_conn(1), *half = conn_new(&shard, 2), *bad[5];
 	struct session *x = fill(1, 1);
 	struct cross_limits none = { 0 };
 
@@ -136,7 +194,7 @@ START_TEST(adoption)
 	bad[0]->fd = -1;
 	bad[1]->in_recv = 5;			/* and no ring */
 	bad[2]->out_sent = 1;			/* more than there was */
-	bad[3]->rec[0].flags = CONN_FLAGS;
+	conn_recs(bad[3])->flags = CONN_FLAGS;
 	bad[4]->transport = 1;
 	(void)half;
 	x->conn = conn_slot(&shard, bad[4]) + 1;
@@ -214,6 +272,7 @@ suite_conn(void)
 
 	tcase_add_checked_fixture(t, setup_small, teardown_shard);
 	tcase_add_test(t, slots);
+	tcase_add_test(t, datagrams_need_no_records);
 	tcase_add_test(t, record);
 	tcase_add_test(t, ring_changes);
 	tcase_add_test(t, rings_run_out);

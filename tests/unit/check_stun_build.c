@@ -206,11 +206,12 @@ START_TEST(data_indication_too_long)
 	struct addr v4 = addr_of("192.0.2.1:1"), v6 = addr_of("[::1]:1");
 	size_t n = 1;
 
-	ck_assert_ptr_nonnull(stun_data_indication(buf + STUN_DATA_HEADROOM, 65496, &v4, txid, &n));
-	ck_assert_uint_eq(n, 65532);
-	ck_assert_ptr_null(stun_data_indication(buf + STUN_DATA_HEADROOM, 65497, &v4, txid, &n));
+	ck_assert_ptr_nonnull(stun_data_indication(buf + STUN_DATA_HEADROOM, 65516, &v4, txid, &n));
+	ck_assert_uint_eq(n, FRAME_STREAM_MAX);
+	ck_assert_uint_eq(get_u16(buf + STUN_DATA_HEADROOM - 36 + 2), 65532);
+	ck_assert_ptr_null(stun_data_indication(buf + STUN_DATA_HEADROOM, 65517, &v4, txid, &n));
 	ck_assert_uint_eq(n, 0);
-	ck_assert_ptr_nonnull(stun_data_indication(buf + STUN_DATA_HEADROOM, 65484, &v6, txid, &n));
+	ck_assert_ptr_nonnull(stun_data_indication(buf + STUN_DATA_HEADROOM, 65504, &v6, txid, &n));
 	ck_assert_ptr_null(stun_data_indication(buf + STUN_DATA_HEADROOM, 65535, &v6, txid, &n));
 }
 END_TEST

@@ -142,11 +142,19 @@ START_TEST(too_long)
 	put_u16(big + 22, 65508);
 	ck_assert_int_eq(stun_parse(&m, at_the_edge(big, 65532), 65532), STUN_OK);
 	ck_assert_uint_eq(stun_find(&m, STUN_A_DATA)->len, 65508);
-	put_u16(big + 2, 65516);	/* offsets would not fit 16 bits */
+	/* Longer than a datagram, as a stream may carry it: up to what the length can say. */
+	put_u16(big + 2, 65516);
 	put_u16(big + 22, 65512);
-	ck_assert_int_eq(stun_parse(&m, at_the_edge(big, 65536), 65536), STUN_F_LENGTH);
+	ck_assert_int_eq(stun_parse(&m, at_the_edge(big, 65536), 65536), STUN_OK);
 	put_u16(big + 2, 65532);
-	ck_assert_int_eq(stun_parse(&m, at_the_edge(big, 65552), 65552), STUN_F_LENGTH);
+	put_u16(big + 22, 65504);	/* and MESSAGE-INTEGRITY at its end, beyond 16 bits of offset */
+	put_u16(big + 24 + 65504, STUN_A_MESSAGE_INTEGRITY);
+	put_u16(big + 26 + 65504, 20);
+	ck_assert_int_eq(stun_parse(&m, at_the_edge(big, FRAME_STREAM_MAX), FRAME_STREAM_MAX), STUN_OK);
+	ck_assert_uint_eq(m.mi_off, 24 + 65504);
+	ck_assert(!stun_check_mi(&m, (const uint8_t *)"key", 3));
+	put_u16(big + 2, 65535);
+	ck_assert_int_eq(stun_parse(&m, at_the_edge(big, FRAME_STREAM_MAX), FRAME_STREAM_MAX), STUN_F_SHORT);
 }
 END_TEST
 

@@ -230,6 +230,7 @@ suite_children(void)
 	Suite *s = suite_create("children");
 	TCase *t = tcase_create("table");
 
+	tcase_set_timeout(t, 60);	/* hundreds of thousands of assertions, and the machine may be busy */
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, test_split);
 	tcase_add_test(t, test_life);

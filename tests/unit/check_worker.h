@@ -9,6 +9,8 @@
 #include "tp/auth.h"
 #include "tp/conf.h"
 #include "tp/io.h"
+#include "tp/msg.h"
+#include "tp/seal.h"
 #include "tp/shm.h"
 #include "tp/state.h"
 #include "tp/stun.h"
@@ -26,7 +28,9 @@ struct world {
 	struct addr server;
 	uint32_t generation;
 	pid_t pid;
-	int control, keeper, keeper_child, log, log_child;
+	int control, keeper, keeper_child, log, log_child, usher, usher_child;
+	unsigned acks, strays;		/* what the usher got: HS_ACK, datagrams */
+	uint64_t acked;			/* number of the last */
 	struct stats *stats;
 	bool kept[SPAN];		/* relay sockets that exist */
 	uint16_t port[SPAN];
@@ -63,7 +67,12 @@ struct client {
 	size_t in_len;
 	struct stun_msg msg;		/* of `in`, when it is STUN */
 	unsigned code;			/* of an error answer */
+	struct seal_ctx *seal;		/* over DTLS, with these */
+	struct seal keys;
+	struct seal_dtls pos;
 };
+TCase *tcase_assoc(void);		/* check_worker_assoc.c */
+void client_seal(struct client *c, uint8_t type, const void *p, size_t len);
 void client_open(struct client *c);
 void client_close(struct client *c);
 /* Sends a signed request with one more attribute of each kind that is given; waits for the answer: its class. */

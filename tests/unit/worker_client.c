@@ -7,7 +7,7 @@
 
 #include "check_worker.h"
 
-#define WAIT_MS 4000
+#define WAIT_MS 30000
 
 int
 peer_open(struct addr *a)
@@ -62,8 +62,24 @@ client_close(struct client *c)
 }
 
 void
+client_seal(struct client *c, uint8_t type, const void *p, size_t len)
+{
+	uint8_t out[800];
+	uint64_t seq;
+
+	ck_assert_int_eq(seal_dtls_take(&c->pos, &seq), 0);
+	int n = seal_dtls_seal(&c->keys, c->seal, seq, type, p, len, out, sizeof out);
+	ck_assert_int_gt(n, 0);
+	peer_send(c->fd, &world.server, out, (size_t)n);
+}
+
+void
 client_send(struct client *c, const void *p, size_t len)
 {
+	if (c->seal != NULL) {
+		client_seal(c, SEAL_T_DATA, p, len);
+		return;
+	}
 	peer_send(c->fd, &world.server, p, len);
 }
 
@@ -77,6 +93,15 @@ client_recv(struct client *c)
 		return false;
 	ck_assert(addr_eq(&from, &world.server));
 	c->in_len = (size_t)n;
+	if (c->seal != NULL) {
+		struct seal_in in;
+		uint8_t *out = c->in + seal_before(&c->keys);
+		ck_assert_int_eq(seal_dtls_open(&c->keys, c->seal, c->in, (size_t)n, out, sizeof c->in - seal_before(&c->keys),
+		    &in), 0);
+		ck_assert_int_eq(in.kind, SEAL_DATA);
+		memmove(c->in, in.data, in.len);
+		c->in_len = in.len;
+	}
 	c->code = 0;
 	if (n > 0 && frame_kind(c->in[0]) == FRAME_STUN) {
 		ck_assert_int_eq(stun_parse(&c->msg, c->in, c->in_len), STUN_OK);

@@ -73,7 +73,7 @@ make_conf(void)
 	text_copy(c.realm, sizeof c.realm, REALM);
 	c.listener_count = 1;
 	c.listeners[0].addr = world.server;
-	c.listeners[0].transports = CONF_UDP;
+	c.listeners[0].transports = CONF_UDP | CONF_DTLS;
 	c.relay_count = 1;
 	c.relays[0].addr = loopback();
 	c.relays[0].port_min = 20000;
@@ -124,6 +124,9 @@ world_make(void)
 	ck_assert_int_eq(ipc_pair(pair), 0);
 	world.keeper = pair[0];
 	world.keeper_child = pair[1];
+	ck_assert_int_eq(ipc_pair(pair), 0);
+	world.usher = pair[0];
+	world.usher_child = pair[1];
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
 	world.log = pair[0];
 	world.log_child = pair[1];
@@ -146,7 +149,7 @@ exec_child(int control)
 	if (dup2(control, CHILD_FD_CONTROL) < 0 || dup2(world.log_child, CHILD_FD_LOG) < 0)
 		_exit(90);
 	for (int fd = 0; fd < BASE + SPAN; fd++)
-		if (fd != world.keeper && fd != world.log && fd != world.control)
+		if (fd != world.keeper && fd != world.log && fd != world.control && fd != world.usher)
 			(void)fcntl(fd, F_SETFD, 0);
 	char *argv[] = { (char[]){ "turnpike-worker" }, (char[]){ "0" }, NULL };
 	execv(path, argv);
@@ -171,7 +174,8 @@ tell_start(void)
 	struct msg_go g = { .h = { MSG_GO, 0 } };
 
 	memset(&s, 0xff, sizeof s);
-	s.usher_count = 0;
+	s.usher_count = 1;
+	s.usher_fd[0] = world.usher_child;
 	s.h.type = MSG_START;
 	s.role = world.wrong_role ? ROLE_KEEPER : ROLE_WORKER;
 	s.index = 0;
@@ -209,7 +213,7 @@ world_spawn(void)
 		exec_child(pair[1]);
 	close(pair[1]);
 	tell_start();
-	for (unsigned i = 0; i < 500 && !world.is_ready && !world.wrong_role; i++)
+	for (unsigned i = 0; i < 3000 && !world.is_ready && !world.wrong_role; i++)
 		world_pump(20);
 	ck_assert_msg(world.is_ready || world.wrong_role, "not ready: %s; %s", world.stats->words, world.lines);
 }
@@ -219,7 +223,7 @@ world_wait(void)
 {
 	int status = -1;
 
-	for (unsigned i = 0; i < 500; i++) {
+	for (unsigned i = 0; i < 6000; i++) {
 		pid_t pid = waitpid(world.pid, &status, WNOHANG);
 		if (pid == world.pid) {
 			world.pid = 0;
@@ -355,6 +359,12 @@ read_all(void)
 		if (!world.mute_keeper)
 			answer_key(&m.msg_key_ask);
 	}
+	while (ipc_recv(world.usher, ROLE_WORKER, ROLE_USHER, &m, &fd) == 1) {
+		world.acks += m.h.type == MSG_HS_ACK;
+		world.strays += m.h.type == MSG_HS_DATAGRAM;
+		if (m.h.type == MSG_HS_ACK)
+			world.acked = m.msg_hs_ack.who.number;
+	}
 	read_log();
 }
 
@@ -365,11 +375,12 @@ world_pump_until(int fd, int ms)
 
 	for (;;) {
 		struct pollfd p[] = { { .fd = fd, .events = POLLIN }, { .fd = world.control, .events = POLLIN },
-			{ .fd = world.keeper, .events = POLLIN }, { .fd = world.log, .events = POLLIN } };
+			{ .fd = world.keeper, .events = POLLIN }, { .fd = world.log, .events = POLLIN },
+			{ .fd = world.usher, .events = POLLIN } };
 		tp_ms now = clock_ms();
 		if (now >= end)
 			return false;
-		if (poll(p, 4, (int)(end - now)) <= 0)
+		if (poll(p, TP_COUNT(p), (int)(end - now)) <= 0)
 			continue;
 		read_all();
 		if ((p[0].revents & POLLIN) != 0)
