@@ -5,6 +5,7 @@ dist_noinst_HEADERS += %D%/tp/conf.h %D%/tp/tbl/options.def
 dist_noinst_HEADERS += %D%/tp/shm.h %D%/tp/state.h %D%/tp/tbl/drops.def %D%/tp/tbl/counters.def
 dist_noinst_HEADERS += %D%/tp/auth.h %D%/tp/turn.h
 dist_noinst_HEADERS += %D%/tp/msg.h %D%/tp/io.h %D%/tp/super.h %D%/tp/tbl/msgs.def
+dist_noinst_HEADERS += %D%/tp/child.h
 dist_noinst_HEADERS += %D%/tp/keep.h
 dist_noinst_HEADERS += %D%/tp/seal.h %D%/tp/usher.h
 dist_noinst_HEADERS += %D%/tp/worker.h

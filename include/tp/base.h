@@ -237,6 +237,8 @@ void log_debug(const char *fmt, ...) TP_PRINTF(1, 2);
 /* For what a stranger can cause: at most `burst` records a second per class object (static storage,
  * zeroed); the next record that passes says how many were suppressed. */
 struct log_class { uint64_t second; uint32_t used, suppressed; };
+/* Would log_limited() swallow it now?  If so it is counted as swallowed: for texts that cost something to make. */
+bool log_silent(struct log_class *c, uint32_t per_second, enum log_level level);
 void log_limited(struct log_class *c, uint32_t per_second, enum log_level level, const char *fmt, ...) TP_PRINTF(4, 5);
 /* log_err() and exit(code). */
 void fatal(int code, const char *fmt, ...) TP_PRINTF(2, 3) __attribute__((noreturn));

@@ -21,6 +21,8 @@
 #define CONF_RULES_MAX     1024		/* per list */
 #define CONF_OWN_MAX       64
 #define CONF_HOST_ADDRS_MAX 256
+#define CONF_WARNINGS_MAX   8
+#define CONF_WARNING_LEN    256
 #define CONF_SHARDS_MAX    128
 #define CONF_CERTS_MAX     32
 #define CONF_PATH_MAX      256
@@ -66,7 +68,7 @@ struct conf_certificate {
 struct conf_rules { uint32_t count; struct cidr rule[CONF_RULES_MAX]; };
 
 #define CONF_MAGIC   0x54504346u	/* "TPCF" */
-#define CONF_LAYOUT  3			/* raised when the struct changes */
+#define CONF_LAYOUT  4			/* raised when the struct changes */
 
 /* The compiled configuration.  Times in ms, rates in bytes per second, sizes in bytes. */
 struct conf {
@@ -92,7 +94,7 @@ struct conf {
 	struct conf_rules peer_deny, peer_allow, peer_private;
 	uint32_t peer_own_count;
 	struct conf_own peer_own[CONF_OWN_MAX];
-	/* Every address of this host when the configuration was compiled (getifaddrs), port 0. */
+	/* Every address of this host (getifaddrs), port 0; the supervisor keeps it up to date. */
 	uint32_t host_addr_count;
 	struct addr host_addr[CONF_HOST_ADDRS_MAX];
 
@@ -123,6 +125,9 @@ struct conf {
 	struct conf_certificate certificates[CONF_CERTS_MAX];
 	uint64_t half_open_per_prefix, half_open_total, handshake_timeout;
 	uint64_t ushers;
+
+	uint32_t warning_count;		/* what turnpike-conf warned of, for `turnpikectl status`; the first ones */
+	char     warning[CONF_WARNINGS_MAX][CONF_WARNING_LEN];
 };
 
 /* ---- cpus.c ---------------------------------------------------------------------------------- */
@@ -244,6 +249,9 @@ void conf_dump_sample(FILE *f);		/* etc/turnpike.yaml */
 void conf_dump_man(FILE *f);		/* the options section of turnpike.yaml(5), roff */
 void conf_dump_help(FILE *f);		/* for turnpiked --help: paths, defaults, one line each */
 
+/* hostaddr.c: every address that this host has now, port 0; *more: and others beyond CONF_HOST_ADDRS_MAX.  0 or -errno. */
+int  conf_host_addrs(struct addr out[CONF_HOST_ADDRS_MAX], uint32_t *count, bool *more);
+
 /* ---- load.c and others (libtp_conf_yaml.a) ---------------------------------------------------- */
 
 /* Where errors and warnings go: "file:line:col: what: what instead". */
@@ -252,6 +260,7 @@ typedef void conf_report_h(void *arg, enum log_level level, const char *text);
 struct conf_host {
 	uint32_t addr_count;		/* every address of the host, port 0 */
 	struct addr addr[CONF_HOST_ADDRS_MAX];
+	bool addr_more;			/* there are more than that */
 	struct addr route[2];		/* own address towards the default route, IPv4 and IPv6; ADDR_NONE: none */
 };
 struct conf_request {

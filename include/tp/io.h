@@ -66,8 +66,17 @@ int  sock_listener_udp(const struct addr *a, const struct sock_options *o, size_
 int  sock_relay_udp(const struct addr *a, size_t receive_buffer);
 int  sock_filter_attach(int fd);		/* drop all */
 int  sock_filter_detach(int fd);		/* 0 also when there is none */
-/* 1 with, 0 without a filter, -errno. */
+/*
+ * The same by a program that is made once and shared: attaching it costs a twentieth, and it tells a socket that has had a
+ * session from a fresh one.  sock_filter_program() needs CAP_BPF (or kernel.unprivileged_bpf_disabled=0), attaching nothing.
+ */
+int  sock_filter_program(void);			/* its descriptor, -errno */
+int  sock_filter_share(int fd, int program);
+/* Which filter a socket has, or -errno. */
+enum sock_filter_kind { SOCK_FILTER_NONE, SOCK_FILTER_OWN, SOCK_FILTER_SHARED };
 int  sock_filter_has(int fd);
+/* Throws away what waits at a socket.  False: it does not end. */
+bool sock_empty(int fd);
 /* TCP listener for clients: SO_REUSEPORT, V6ONLY; no delay, keepalive and time-outs as its connections inherit them. */
 int  sock_listener_stream(const struct addr *a, int backlog);
 /* How many bytes of a connection were received by some process, and written by some: the kernel's own counters, for a
@@ -165,9 +174,9 @@ int  sandbox_become(uint32_t uid, uint32_t gid);
 /* No core, no ptrace, no new privileges, and no life after `parent` (getppid() at the start of main); -ESRCH when the
  * parent is gone already. */
 int  sandbox_harden(int parent);
-/* No file, no TCP port, no signal or abstract socket outside.  Best effort: 0, or -errno where the kernel has none and in
- * a build with a sanitizer. */
-int  sandbox_landlock(void);
+/* No file, no TCP port, no signal or abstract socket outside; but in and below the directory `log_dir` (-1: none) files may
+ * be made and written.  Best effort: 0, or -errno where the kernel has none and in a build with a sanitizer. */
+int  sandbox_landlock(int log_dir);
 /*
  * One allowed system call; several rows for one number mean "any of them".  Of the arguments with a check the low 32
  * bits count.
@@ -180,5 +189,8 @@ struct sandbox_rule {
 /* Everything else kills the process.  Rows of the common list (memory without PROT_EXEC, futex, clocks, exit, reading,
  * writing and waiting on descriptors that exist) are there already.  Does nothing in a build with a sanitizer. */
 int  sandbox_seccomp(const struct sandbox_rule *more, unsigned n);
+/* The same, but what is not allowed fails with EPERM: for a process whose libraries' calls are not ours to list (an HTTP
+ * server of another version). */
+int  sandbox_seccomp_refuse(const struct sandbox_rule *more, unsigned n);
 
 #endif

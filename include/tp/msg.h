@@ -66,6 +66,7 @@ struct msg_start {
 	int32_t  usher_fd[MSG_USHERS_MAX];	/* worker: SEQPACKET to each usher.  An usher has its ends in peer_fd[] */
 	int32_t  certs_fd;			/* usher: struct certs of tp/conf.h */
 	int32_t  usher_stat_fd[MSG_USHERS_MAX];	/* steward: read-only */
+	int32_t  filter_fd;			/* worker: program for sock_filter_share(), -1 none */
 };
 /* A shard the child owns (worker) or may look at (steward: keys_fd and epoll_fd are -1). */
 struct msg_shard {
@@ -106,7 +107,7 @@ struct msg_relay_none { struct msg_head h; uint32_t shard, request; };
  * on (the receiver moves its own there, then reads), -1 when there is none. */
 struct msg_stream { struct msg_head h; uint32_t shard, row, request; };
 struct msg_stream_at { struct msg_head h; uint32_t shard, request; int32_t fd; };
-/* The worker has closed its copy: close yours, too.  unused: never left its filter, may be given to another shard. */
+/* The worker has closed its copy: close yours, too.  unused: never left its filter. */
 struct msg_release { struct msg_head h; uint32_t shard; int32_t fd; uint32_t unused; };
 /* Give back idle pool sockets of this row: another shard needs ports. */
 struct msg_recall { struct msg_head h; uint32_t row, keep; };

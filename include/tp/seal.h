@@ -208,6 +208,9 @@ struct seal_ctx {
 };
 /* 0 or SEAL_F_CRYPTO (nothing to fini then). */
 int  seal_ctx_init(struct seal_ctx *c);
+/* What libcrypto makes once, a millisecond or two: done with the first record that needs it, or now.  A worker that takes over
+ * has packets to relay first. */
+int  seal_ctx_warm(struct seal_ctx *c);
 /* Forgets the keys that are kept, for instance after a session ended. */
 void seal_ctx_wipe(struct seal_ctx *c);
 void seal_ctx_fini(struct seal_ctx *c);

@@ -51,12 +51,17 @@ void lock_recover(lock_word *words, unsigned n, size_t stride, uint32_t owner);
 /*
  * CRASH_POINT(name) marks a place between two stores of shared state.  Compiled to nothing unless
  * --enable-crash-points; then crash_arm() makes the process kill itself with SIGKILL at the n-th passage
- * of the named point.  crash_count() counts passages of all points (tests kill at each in turn).
+ * of the named point.  crash_count() counts passages of all points (tests kill at each in turn).  Processes of a
+ * daemon are told by a file, see crash.c.
  */
 #ifdef TP_CRASH_POINTS
 void crash_point(const char *name);
 void crash_arm(const char *name, unsigned long passage);	/* name NULL: the n-th passage of any point */
 unsigned long crash_count(void);
+/* Which points were passed since crash_arm() or crash_collect(true), and how often each: how many. */
+struct crash_name { const char *name; unsigned long passed; };
+void crash_collect(bool on);
+unsigned crash_names(struct crash_name *out, unsigned max);
 #define CRASH_POINT(name) crash_point(name)
 #else
 #define CRASH_POINT(name) ((void)0)
@@ -100,6 +105,7 @@ struct stat_busy {
  * One region per process (not "struct stat": <fcntl.h> has that one).  Single writer, relaxed stores;
  * readers tolerate a value that is a moment old.
  */
+enum { STAT_READY = 1, STAT_READY_RENEW /* it serves, but with the next configuration another had better take its place */ };
 struct stats {
 	uint32_t magic, layout;
 	uint32_t role, index, generation;
@@ -108,7 +114,7 @@ struct stats {
 	_Atomic uint64_t heartbeat_ms;	/* a worker stores the time of each tick */
 	_Atomic uint64_t ticks;
 	uint32_t state;			/* enum child_state for the supervisor's table; else 0 */
-	uint32_t ready;
+	uint32_t ready;			/* 0, STAT_READY or STAT_READY_RENEW */
 	char     words[STAT_WORDS];	/* last words: why it is about to end; terminated */
 	_Alignas(64) struct stat_busy busy;
 	_Alignas(64) uint64_t counter[STAT_COUNTERS];

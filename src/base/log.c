@@ -169,29 +169,38 @@ log_debug(const char *fmt, ...)
 }
 
 /* The first record that passes after a suppression carries the count and clears it. */
-void
-log_limited(struct log_class *c, uint32_t per_second, enum log_level level, const char *fmt, ...)
+bool
+log_silent(struct log_class *c, uint32_t per_second, enum log_level level)
 {
-	int saved = errno;
 	struct timespec now;
-	va_list ap;
 
 	if (level > logger.level)
-		return;
+		return true;
 	/* Coarse: the limit is for floods, and a flood must not cost a precise clock per record. */
 	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
 	if (c->second != (uint64_t)now.tv_sec) {
 		c->second = (uint64_t)now.tv_sec;
 		c->used = 0;
 	}
-	if (c->used < per_second) {
+	if (c->used < per_second)
+		return false;
+	if (c->suppressed < UINT32_MAX)
+		c->suppressed++;
+	return true;
+}
+
+void
+log_limited(struct log_class *c, uint32_t per_second, enum log_level level, const char *fmt, ...)
+{
+	int saved = errno;
+	va_list ap;
+
+	if (!log_silent(c, per_second, level)) {
 		c->used++;
 		va_start(ap, fmt);
 		record(level, c->suppressed, 0, fmt, ap);
 		va_end(ap);
 		c->suppressed = 0;
-	} else if (c->suppressed < UINT32_MAX) {
-		c->suppressed++;
 	}
 	errno = saved;
 }

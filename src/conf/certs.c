@@ -281,7 +281,7 @@ certs_check(struct load *l)
 		return;		/* perhaps one was there and is not readable: said already */
 	for (uint32_t i = 0; i < c->listener_count; i++)
 		if (c->listeners[i].transports & (CONF_TLS | CONF_DTLS)) {
-			load_error(l, NULL, "tls.certificates: the listener at %s needs a certificate and its key",
+			load_error(l, l->seen[OPTION_listeners], "tls.certificates: the listener at %s needs a certificate and its key",
 			    c->listeners[i].where);
 			return;
 		}

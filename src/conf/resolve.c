@@ -5,9 +5,6 @@
  */
 #include "config.h"
 
-#include <errno.h>
-#include <ifaddrs.h>
-#include <net/if.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -76,20 +73,8 @@ host_has(const struct conf_host *h, const struct addr *a)
 void
 host_ask(struct conf_host *h)
 {
-	struct ifaddrs *all = NULL;
-	struct addr a;
-
 	memset(h, 0, sizeof *h);
-	if (getifaddrs(&all) == 0) {
-		for (struct ifaddrs *i = all; i != NULL && h->addr_count < CONF_HOST_ADDRS_MAX; i = i->ifa_next) {
-			if (i->ifa_addr == NULL || addr_from_sockaddr(&a, i->ifa_addr) < 0)
-				continue;
-			a.port = 0;
-			if (!host_has(h, &a))
-				h->addr[h->addr_count++] = a;
-		}
-		freeifaddrs(all);
-	}
+	(void)conf_host_addrs(h->addr, &h->addr_count, &h->addr_more);
 	/* Two root name servers; any address that only a default route leads to would do. */
 	ask_route("198.41.0.4", &h->route[0]);
 	ask_route("2001:503:ba3e::2:30", &h->route[1]);
@@ -316,6 +301,9 @@ resolve(struct load *l)
 {
 	struct conf *c = l->conf;
 
+	if (l->host->addr_more)
+		load_warn(l, NULL, "this host has more than %u addresses: of the others peers.deny has to keep the peers away",
+		    CONF_HOST_ADDRS_MAX);
 	resolve_listeners(l);
 	resolve_relays(l);
 	check_user(l);

@@ -107,6 +107,8 @@ warnings_data(const struct view *v, const struct ledger *l)
 		json_array_append_new(list, json_string("no configuration was read"));
 	else if (v->conf->metrics_address[0] != '\0' && v->start.http_fd < 0)
 		json_array_append_new(list, json_string("metrics are configured but not served"));
+	for (uint32_t i = 0; v->conf != NULL && i < v->conf->warning_count; i++)
+		json_array_append_new(list, json_string(v->conf->warning[i]));
 	if (v->log_trouble[0] != '\0')
 		json_array_append_new(list, json_string(v->log_trouble));
 	if (v->target != NULL && v->target->lost > 0)

@@ -53,7 +53,7 @@ struct view {
 	char     log_trouble[160];		/* why the target is not the configured one */
 };
 /* Maps what START and SHARD name. */
-int  view_start(struct view *v, const struct msg_start *s);
+int  view_start(struct view *v, const struct msg_start *s, struct stats *own);	/* own: the steward's, to be written */
 int  view_shard(struct view *v, const struct msg_shard *m);
 int  view_conf(struct view *v, int fd);			/* closes fd; on failure the old one stays */
 bool view_has_cross(struct view *v);			/* attached as soon as a worker made it */

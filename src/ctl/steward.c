@@ -5,40 +5,30 @@
 #include "config.h"
 
 #include <errno.h>
-#include <signal.h>
-#include <sodium.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "ctl_int.h"
+#include "tp/child.h"
 
 #define TICK_MS 1000
 #define RECORDS 256			/* per wake-up, so that commands get their turn in a flood of records */
 #define EXIT_INTERNAL 70
 
 struct steward {
-	struct loop *loop;
+	struct child_proc proc;
 	struct view view;
 	struct target target;
 	struct control *control;
 	struct control_ops ops;
 	struct http *http;
-	bool started, serving;
-	int parent;
+	char log_target[256];		/* of the configuration that it was started with */
 	uint32_t last_request;
 };
-
-/* Before the log target is open nobody but stderr and the last words hears us. */
-static void __attribute__((noreturn))
-give_up(struct steward *s, int err, const char *what)
-{
-	if (s->view.steward != NULL)
-		stat_words(s->view.steward, "%s: %s", what, strerror(err));
-	log_sink_fd(-1);
-	errno = err;
-	fatal(EXIT_INTERNAL, "%s", what);
-}
 
 /* ---- logs ------------------------------------------------------------------------------------------ */
 
@@ -88,14 +78,14 @@ open_as_root(struct steward *s, const char *name, bool json)
 	int err;
 
 	if (setegid(m->gid) < 0 || seteuid(m->uid) < 0)
-		give_up(s, errno, "privileges: cannot change user");
+		child_give_up(&s->proc, errno, "privileges: cannot change user");
 	err = target_open(&s->target, name, json, false);
 	if (seteuid(0) < 0)
-		give_up(s, errno, "privileges: cannot change user");
+		child_give_up(&s->proc, errno, "privileges: cannot change user");
 	if (err == -EACCES)
 		err = target_open(&s->target, name, json, true);
 	if (setegid(getgid()) < 0)
-		give_up(s, errno, "privileges: cannot change group");
+		child_give_up(&s->proc, errno, "privileges: cannot change group");
 	return err;
 }
 
@@ -109,11 +99,13 @@ open_target(struct steward *s, bool as_root)
 	int err = as_root ? open_as_root(s, name, json) : target_open(&s->target, name, json, false);
 
 	s->view.log_trouble[0] = '\0';
+	s->view.steward->ready = STAT_READY;
 	if (err == 0)
 		return;
+	s->view.steward->ready = STAT_READY_RENEW;	/* where it may write is settled at its start */
 	snprintf(s->view.log_trouble, sizeof s->view.log_trouble, "log target %.80s: %s", name, strerror(-err));
 	if (s->target.fd < 0 && target_open(&s->target, "stderr", false, false) < 0)
-		give_up(s, -err, "log: no target can be opened");
+		child_give_up(&s->proc, -err, "log: no target can be opened");
 	log_errx("log: cannot open %s: %s: going on with %s", name, strerror(-err), s->target.name);
 }
 
@@ -162,7 +154,7 @@ on_keeper(void *arg, int sock, uint32_t events)
 	if (n == -EPROTO)
 		stat_add(s->view.steward, STAT_MSG_BAD, 1);
 	else if (n < 0)
-		loop_del(s->loop, sock);
+		loop_del(s->proc.loop, sock);
 }
 
 /* ---- life ------------------------------------------------------------------------------------------------ */
@@ -171,76 +163,92 @@ static void
 on_tick(void *arg)
 {
 	struct steward *s = arg;
-	struct stats *st = s->view.steward;
-	tp_ms now = clock_ms();
 
-	atomic_store_explicit(&st->heartbeat_ms, now, memory_order_relaxed);
-	atomic_fetch_add_explicit(&st->ticks, 1, memory_order_relaxed);
-	stat_add(st, STAT_LOG_LOST, log_lost() - st->counter[STAT_LOG_LOST]);
-	view_tick(&s->view, now);
-	loop_after(s->loop, TICK_MS, on_tick, s);
+	child_beat(&s->proc);
+	view_tick(&s->view, clock_ms());
+	loop_after(s->proc.loop, TICK_MS, on_tick, s);
 }
 
-static void
-confine(struct steward *s)
-{
-	const struct msg_start *m = &s->view.start;
-	int err = m->drop_privileges ? sandbox_become(m->uid, m->gid) : 0;
+#define ANY(nr) { nr, { { 0, SANDBOX_ANY, 0 }, { 0, SANDBOX_ANY, 0 } } }
+#define EQ(nr, n, v) { nr, { { n, SANDBOX_EQ, v }, { 0, SANDBOX_ANY, 0 } } }
 
-	if (err == 0)
-		err = sandbox_harden(s->parent);
-	if (err < 0)
-		give_up(s, -err, "privileges: cannot give them up");
+/* The directory of the log file, which a reload makes anew there after a rotation; -1: there is none. */
+static int
+log_directory(const struct steward *s)
+{
+	char dir[sizeof s->log_target];
+	char *slash;
+
+	if (s->log_target[0] != '/')
+		return -1;
+	text_copy(dir, sizeof dir, s->log_target);
+	slash = strrchr(dir, '/');
+	slash[slash == dir] = '\0';
+	return open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+}
+
+/* With another log target the supervisor makes another steward. */
+static void
+confine(struct steward *s, int log_dir)
+{
+	static const struct sandbox_rule more[] = {
+		/* clients of the control socket and of HTTP */
+		ANY(SYS_accept4), ANY(SYS_shutdown), ANY(SYS_getsockopt), ANY(SYS_setsockopt), ANY(SYS_getsockname),
+		ANY(SYS_epoll_create1), EQ(SYS_fcntl, 1, F_SETFL), EQ(SYS_fcntl, 1, F_SETFD),
+		/* regions, and a log that is opened anew: stderr, a socket to syslog, a file (Landlock says where) */
+		EQ(SYS_fcntl, 1, 1034 /* F_GET_SEALS */), EQ(SYS_fcntl, 1, F_DUPFD_CLOEXEC), ANY(SYS_dup3),
+#ifdef SYS_dup2
+		ANY(SYS_dup2),
+#endif
+		EQ(SYS_socket, 0, AF_UNIX), ANY(SYS_openat), ANY(SYS_fchmod),
+	};
+
+	child_confine(&s->proc, log_dir, more, TP_COUNT(more), true);
+	if (log_dir >= 0)
+		close(log_dir);
 }
 
 /* The log file is opened while we may; every map is made before we become somebody else. */
 static void
-on_start(struct steward *s, const struct msg_start *m)
+on_start(void *arg, const struct msg_start *m)
 {
+	struct steward *s = arg;
 	int err;
 
-	if (s->started || m->role != ROLE_STEWARD)
-		give_up(s, EPROTO, "start: told to be another process");
-	s->started = true;
-	if ((err = view_start(&s->view, m)) < 0)
-		give_up(s, -err, "start: cannot map what is to be shown");
-	stat_init(s->view.steward, ROLE_STEWARD, m->index, m->h.generation, clock_ms());
+	if ((err = view_start(&s->view, m, s->proc.stat)) < 0)
+		child_give_up(&s->proc, -err, "start: cannot map what is to be shown");
 	if (m->conf_fd >= 0 && (err = view_conf(&s->view, m->conf_fd)) < 0)
-		give_up(s, -err, "start: configuration refused");
+		child_give_up(&s->proc, -err, "start: configuration refused");
 	if (s->view.conf != NULL)
 		log_level_set((enum log_level)s->view.conf->log_level);
 	if (m->log_fd >= 0)
 		log_sink_fd(CHILD_FD_LOG);
+	text_copy(s->log_target, sizeof s->log_target, s->view.conf != NULL ? s->view.conf->log_target : "stderr");
 	open_target(s, m->drop_privileges);
 	host_counts_open(s->view.host_fd);
 	s->view.target = &s->target;
 	if (m->http_fd >= 0 && !http_is_built)
-		give_up(s, ENOSYS, "metrics: this build has no HTTP (it was made without libmicrohttpd); leave metrics.address empty");
-	confine(s);
+		child_give_up(&s->proc, ENOSYS, "metrics: this build has no HTTP (it was made without libmicrohttpd); leave "
+		    "metrics.address empty");
+	confine(s, log_directory(s));
 }
 
 static void
-on_go(struct steward *s)
+on_go(void *arg)
 {
+	struct steward *s = arg;
 	const struct msg_start *m = &s->view.start;
-	struct msg_ready ready = { .h = { .type = MSG_READY, .generation = m->h.generation } };
 
-	if (!s->started || s->serving)
-		give_up(s, EPROTO, "start: GO out of turn");
-	s->serving = true;
 	s->ops = (struct control_ops){ .ask_super = ask_super, .ask_keeper = ask_keeper, .arg = s };
-	if (m->log_fd >= 0 && loop_add(s->loop, m->log_fd, EPOLLIN, on_log, s) < 0)
-		give_up(s, errno, "start: cannot watch the log");
+	if (m->log_fd >= 0 && loop_add(s->proc.loop, m->log_fd, EPOLLIN, on_log, s) < 0)
+		child_give_up(&s->proc, errno, "start: cannot watch the log");
 	if (m->keeper_fd >= 0)
-		loop_add(s->loop, m->keeper_fd, EPOLLIN, on_keeper, s);
-	if (m->control_fd >= 0 && (s->control = control_new(s->loop, &s->view, &s->ops, m->control_fd)) == NULL)
-		give_up(s, errno, "start: cannot serve the control socket");
-	if (m->http_fd >= 0 && http_start(&s->http, s->loop, &s->view, m->http_fd) < 0)
+		loop_add(s->proc.loop, m->keeper_fd, EPOLLIN, on_keeper, s);
+	if (m->control_fd >= 0 && (s->control = control_new(s->proc.loop, &s->view, &s->ops, m->control_fd)) == NULL)
+		child_give_up(&s->proc, errno, "start: cannot serve the control socket");
+	if (m->http_fd >= 0 && http_start(&s->http, s->proc.loop, &s->view, m->http_fd) < 0)
 		log_errx("metrics: cannot serve HTTP");
 	on_tick(s);
-	s->view.steward->ready = 1;
-	if (ipc_send(CHILD_FD_CONTROL, &ready, -1) < 0)
-		give_up(s, errno, "start: cannot answer READY");
 	if (!m->foreground)
 		(void)dup2(STDOUT_FILENO, STDERR_FILENO);	/* whoever started us waits for the end of that pipe */
 }
@@ -255,24 +263,19 @@ on_conf(struct steward *s, int fd)
 		return;
 	}
 	log_level_set((enum log_level)s->view.conf->log_level);
-	open_target(s, false);
+	if (strcmp(s->view.conf->log_target, s->log_target) == 0)	/* else the supervisor replaces this process */
+		open_target(s, false);
 }
 
 static void
-handle_control(struct steward *s, const union msg *m, int fd)
+on_message(void *arg, const union msg *m, int fd)
 {
-	if (m->h.type != MSG_START && m->h.type != MSG_STOP && !s->started)
-		give_up(s, EPROTO, "control: a message before START");
+	struct steward *s = arg;
+
 	switch (m->h.type) {
-	case MSG_START:
-		on_start(s, &m->msg_start);
-		break;
 	case MSG_SHARD:
 		if (view_shard(&s->view, &m->msg_shard) < 0)
 			log_warnx("start: shard %u cannot be shown", m->msg_shard.shard);
-		break;
-	case MSG_GO:
-		on_go(s);
 		break;
 	case MSG_CONF:
 		on_conf(s, fd);
@@ -281,9 +284,6 @@ handle_control(struct steward *s, const union msg *m, int fd)
 		if (s->control != NULL)
 			control_reply(s->control, &m->msg_reply);
 		break;
-	case MSG_STOP:
-		loop_stop(s->loop, 0);
-		break;
 	default:
 		log_warnx("control: unexpected %s", msg_name(m->h.type));
 		if (fd >= 0)
@@ -291,45 +291,25 @@ handle_control(struct steward *s, const union msg *m, int fd)
 	}
 }
 
-static void
-on_control(void *arg, int sock, uint32_t events)
-{
-	struct steward *s = arg;
-	union msg m;
-	int fd, n;
-
-	(void)events;
-	while ((n = ipc_recv(sock, ROLE_SUPER, ROLE_STEWARD, &m, &fd)) == 1)
-		handle_control(s, &m, fd);
-	if (n == -EPIPE)
-		loop_stop(s->loop, 0);
-	else if (n < 0)
-		give_up(s, -n, "control: bad message of the supervisor");
-}
-
 int
 steward_main(int argc, char **argv)
 {
+	static const struct child_role role = { .role = ROLE_STEWARD, .writes_log = true, .start = on_start, .go = on_go,
+		.message = on_message };
 	struct steward *s = calloc(1, sizeof *s);
 	int code;
 
-	if (s == NULL || argc != 2 || sodium_init() < 0)
+	if (s == NULL)
 		return EXIT_INTERNAL;
-	s->parent = getppid();
 	s->target.fd = -1;
-	log_init("steward", ROLE_STEWARD, (unsigned)strtoul(argv[1], NULL, 10), LOG_L_INFO);
-	signal(SIGINT, SIG_IGN);
-	signal(SIGHUP, SIG_IGN);
-	signal(SIGPIPE, SIG_IGN);
-	s->loop = loop_new();
-	if (s->loop == NULL || loop_add(s->loop, CHILD_FD_CONTROL, EPOLLIN, on_control, s) < 0)
-		fatal(EXIT_INTERNAL, "start: no control socket (turnpike-steward is started by turnpiked)");
-	code = loop_run(s->loop);
+	if ((code = child_begin(&s->proc, &role, s, argc, argv)) != 0)
+		return code;
+	code = child_run(&s->proc);
 	drain_log(s);
 	control_free(s->control);
 	http_stop(s->http);
 	target_close(&s->target);
-	loop_free(s->loop);
+	child_end(&s->proc);
 	free(s);
 	return code;
 }

@@ -26,13 +26,13 @@ map_stat(int fd)
 }
 
 int
-view_start(struct view *v, const struct msg_start *s)
+view_start(struct view *v, const struct msg_start *s, struct stats *own)
 {
 	v->start = *s;
-	v->steward = region_map(s->stat_fd, STAT_SIZE, true, false);
+	v->steward = own;
 	v->ledger = s->ledger_fd < 0 ? NULL : region_map(s->ledger_fd, LEDGER_SIZE, false, false);
 	v->cross_region = s->cross_fd < 0 ? NULL : region_map(s->cross_fd, cross_region_size(), false, false);
-	if (v->steward == NULL || v->ledger == NULL || v->cross_region == NULL)
+	if (v->ledger == NULL || v->cross_region == NULL)
 		return errno != 0 ? -errno : -EINVAL;
 	v->super = map_stat(s->super_stat_fd);
 	v->keeper = map_stat(s->keeper_stat_fd);

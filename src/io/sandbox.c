@@ -77,13 +77,30 @@ sandbox_harden(int parent)
 
 #ifndef SYS_landlock_create_ruleset
 #define SYS_landlock_create_ruleset 444
+#define SYS_landlock_add_rule 445
 #define SYS_landlock_restrict_self 446
 #endif
+#define FS_WRITE_FILE (1u << 1)
+#define FS_MAKE_REG   (1u << 8)
+
+/* The kernel's struct landlock_path_beneath_attr and LANDLOCK_RULE_PATH_BENEATH. */
+struct beneath { uint64_t access; int32_t fd; } __attribute__((packed));
+#define RULE_BENEATH 1
+
+static int
+allow_log(int ruleset, int dir)
+{
+	struct beneath b = { FS_WRITE_FILE | FS_MAKE_REG, dir };
+
+	return dir < 0 || syscall(SYS_landlock_add_rule, ruleset, RULE_BENEATH, &b, 0) == 0 ? 0 : -errno;
+}
 
 int
-sandbox_landlock(void)
+sandbox_landlock(int log_dir)
 {
 #ifdef TP_SANITIZER
+	(void)log_dir;
+	(void)allow_log;
 	return -ENOSYS;			/* the leak checker reads /proc */
 #endif
 	/* The kernel's struct, as far as it is known today; an older kernel takes the shorter form. */
@@ -111,7 +128,9 @@ sandbox_landlock(void)
 	int fd = (int)syscall(SYS_landlock_create_ruleset, &attr, size, 0);
 	if (fd < 0)
 		return -errno;
-	int rc = syscall(SYS_landlock_restrict_self, fd, 0) < 0 ? -errno : 0;
+	int rc = allow_log(fd, log_dir);
+	if (rc == 0 && syscall(SYS_landlock_restrict_self, fd, 0) < 0)
+		rc = -errno;
 	close(fd);
 	return rc;
 }
@@ -206,7 +225,7 @@ emit_rule(struct program *p, const struct sandbox_rule *r)
 }
 
 static int
-install(const struct sandbox_rule *more, unsigned n)
+install(const struct sandbox_rule *more, unsigned n, uint32_t otherwise)
 {
 	/* abort() must be able to end this process, and no call may signal another one. */
 	struct sandbox_rule own = EQ(SYS_tgkill, 0, (uint32_t)getpid());
@@ -230,7 +249,7 @@ install(const struct sandbox_rule *more, unsigned n)
 	for (unsigned i = 0; i < TP_COUNT(common); i++)
 		emit_rule(&p, &common[i]);
 	emit_rule(&p, &own);
-	emit(&p, (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS));
+	emit(&p, (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, otherwise));
 	struct sock_fprog prog = { .len = (unsigned short)(p.at - code), .filter = code };
 	int rc = prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog) < 0 ? -errno : 0;
 	free(code);
@@ -238,15 +257,28 @@ install(const struct sandbox_rule *more, unsigned n)
 }
 #endif
 
-int
-sandbox_seccomp(const struct sandbox_rule *more, unsigned n)
+static int
+filter(const struct sandbox_rule *more, unsigned n, uint32_t otherwise)
 {
 #if defined(TP_SANITIZER) || !defined(SANDBOX_ARCH)
 	/* A sanitizer's runtime makes calls of its own; an unknown machine has other numbers. */
 	(void)more;
 	(void)n;
+	(void)otherwise;
 	return 0;
 #else
-	return install(more, n);
+	return install(more, n, otherwise);
 #endif
+}
+
+int
+sandbox_seccomp(const struct sandbox_rule *more, unsigned n)
+{
+	return filter(more, n, SECCOMP_RET_KILL_PROCESS);
+}
+
+int
+sandbox_seccomp_refuse(const struct sandbox_rule *more, unsigned n)
+{
+	return filter(more, n, SECCOMP_RET_ERRNO | EPERM);
 }

@@ -5,6 +5,7 @@
 #include "config.h"
 
 #include <errno.h>
+#include <linux/bpf.h>
 #include <linux/filter.h>
 #include <netinet/in.h>
 #include <linux/sockios.h>
@@ -12,6 +13,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -20,6 +22,7 @@
 #define STREAM_SEND_BUFFER (256 << 10)	/* what a client that does not read costs in the kernel; it doubles it */
 #define STREAM_SILENCE_MS  60000	/* a peer that acknowledges nothing for so long is gone */
 #define COUNT_TRIES        1000
+#define EMPTY_TRIES        65536	/* more than any queue holds */
 /* <netinet/tcp.h> has these states, but a tcp_info without the counters of bytes. */
 enum { TCP_ESTABLISHED = 1, TCP_CLOSE_WAIT = 8, TCP_LAST_ACK = 9, TCP_CLOSING = 11 };
 
@@ -137,14 +140,50 @@ sock_filter_detach(int fd)
 }
 
 int
+sock_filter_program(void)
+{
+	/* r0 = 0; exit */
+	struct bpf_insn none[] = { { .code = BPF_ALU64 | BPF_MOV | BPF_K }, { .code = BPF_JMP | BPF_EXIT } };
+	union bpf_attr a;
+	long fd;
+
+	memset(&a, 0, sizeof a);
+	a.prog_type = BPF_PROG_TYPE_SOCKET_FILTER;
+	a.insns = (uint64_t)(uintptr_t)none;
+	a.insn_cnt = TP_COUNT(none);
+	a.license = (uint64_t)(uintptr_t)"BSD";
+	fd = syscall(SYS_bpf, BPF_PROG_LOAD, &a, sizeof a);	/* close-on-exec by itself */
+	return fd < 0 ? -errno : (int)fd;
+}
+
+int
+sock_filter_share(int fd, int program)
+{
+	return set_int(fd, SOL_SOCKET, SO_ATTACH_BPF, program);
+}
+
+int
 sock_filter_has(int fd)
 {
-	/* Asked with no room the kernel tells the number of instructions; it returns 0 when there is no filter. */
+	/* Asked with no room the kernel tells the number of instructions, 0 when there is no filter; it has none to tell of
+	 * a program that was made by bpf(2). */
 	socklen_t len = 0;
 
 	if (getsockopt(fd, SOL_SOCKET, SO_GET_FILTER, NULL, &len) < 0)
-		return -errno;
-	return len > 0;
+		return errno == EACCES ? SOCK_FILTER_SHARED : -errno;
+	return len > 0 ? SOCK_FILTER_OWN : SOCK_FILTER_NONE;
+}
+
+bool
+sock_empty(int fd)
+{
+	char byte;
+
+	/* An error that was pending comes as a failure, once. */
+	for (unsigned i = 0; i < EMPTY_TRIES; i++)
+		if (recv(fd, &byte, sizeof byte, MSG_DONTWAIT | MSG_TRUNC) < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+			return true;
+	return false;
 }
 
 int

@@ -5,18 +5,15 @@
 #include "config.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <sodium.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "keep_int.h"
-#include "tp/io.h"
-#include "tp/shm.h"
+#include "tp/child.h"
 
 #define TICK_MS 1000
 #define PEER_BURST 32			/* messages of one peer before the others get their turn */
@@ -32,39 +29,19 @@ struct peer {
 	union msg answer;
 };
 struct keeper {
-	struct loop *loop;
+	struct child_proc proc;
 	struct keep_db *db;
-	struct stats *stat;
-	struct msg_start start;
-	bool started, serving;
-	int parent;
 	struct peer peer[MSG_SHARDS_MAX + 1];
 	struct log_class bad, dropped;
 };
 
 /* ---- what is held ------------------------------------------------------------------------------ */
 
-/* A read-only mapping of a memfd, closed by this; NULL with errno. */
-static void *
-map_whole(int fd, size_t least, size_t most, size_t *size)
-{
-	void *map = MAP_FAILED;
-	struct stat st;
-
-	*size = fstat(fd, &st) == 0 ? (size_t)st.st_size : 0;
-	if (*size < least || *size > most)
-		errno = EINVAL;
-	else
-		map = mmap(NULL, *size, PROT_READ, MAP_SHARED, fd, 0);
-	close(fd);
-	return map == MAP_FAILED ? NULL : map;
-}
-
 static int
 db_from_fd(struct keep_db **db, int fd, uint64_t generation)
 {
 	size_t size;
-	void *map = map_whole(fd, sizeof(struct users), USERS_BYTES_MAX, &size);
+	void *map = child_map(fd, sizeof(struct users), USERS_BYTES_MAX, &size);
 	int err;
 
 	if (map == NULL)
@@ -74,23 +51,11 @@ db_from_fd(struct keep_db **db, int fd, uint64_t generation)
 	return err;
 }
 
-/* Of the configuration the keeper wants the generation, which workers compare, and the log level. */
-static int
-take_conf(int fd, uint64_t *generation)
+/* Of the configuration the keeper wants the generation, which workers compare. */
+static void
+take_generation(void *arg, const struct conf *c)
 {
-	size_t size;
-	struct conf *c = map_whole(fd, sizeof *c, sizeof *c + 65536, &size);
-	int err;
-
-	if (c == NULL)
-		return -errno;
-	err = conf_validate(c, size);
-	if (err == 0) {
-		*generation = c->generation;
-		log_level_set((enum log_level)c->log_level);
-	}
-	munmap(c, size);
-	return err;
+	*(uint64_t *)arg = c->generation;
 }
 
 static void
@@ -120,7 +85,7 @@ answer(struct peer *p, int fd, const void *msg)
 	if (err == -EAGAIN) {
 		memcpy(&p->answer, msg, msg_size(((const struct msg_head *)msg)->type));
 		p->held = true;
-		(void)loop_mod(p->k->loop, fd, EPOLLOUT);
+		(void)loop_mod(p->k->proc.loop, fd, EPOLLOUT);
 	} else if (err < 0) {
 		log_limited(&p->k->dropped, 1, LOG_L_WARN, "answer to peer %u: %s", p->worker, strerror(-err));
 	}
@@ -133,7 +98,7 @@ answer_held(struct peer *p, int fd)
 		return;
 	sodium_memzero(&p->answer, sizeof p->answer);
 	p->held = false;
-	(void)loop_mod(p->k->loop, fd, EPOLLIN);
+	(void)loop_mod(p->k->proc.loop, fd, EPOLLIN);
 }
 
 static void
@@ -144,7 +109,7 @@ answer_key(struct peer *p, int fd, const struct msg_key_ask *ask)
 	struct auth_grant g;
 
 	keep_judge(k->db, ask->message, ask->len, clock_unix(), &g, NULL);
-	stat_add(k->stat, g.verdict == GRANT_OK ? STAT_KEEPER_ANSWERS : STAT_KEEPER_UNKNOWN, 1);
+	stat_add(k->proc.stat, g.verdict == GRANT_OK ? STAT_KEEPER_ANSWERS : STAT_KEEPER_UNKNOWN, 1);
 	a.request = ask->request;
 	a.verdict = g.verdict;
 	a.alg = g.alg;
@@ -175,7 +140,7 @@ answer_credential(struct peer *p, int fd, const struct msg_cred_ask *ask)
 static void
 refuse(struct peer *p, const char *why)
 {
-	stat_add(p->k->stat, STAT_MSG_BAD, 1);
+	stat_add(p->k->proc.stat, STAT_MSG_BAD, 1);
 	log_limited(&p->k->bad, 1, LOG_L_WARN, "message of %s %u refused: %s",
 	    p->steward ? "steward" : "worker", p->worker, why);
 }
@@ -211,7 +176,7 @@ on_peer(void *arg, int fd, uint32_t events)
 		} else if (n == 0) {
 			break;
 		} else {
-			loop_del(p->k->loop, fd);
+			loop_del(p->k->proc.loop, fd);
 			break;
 		}
 	}
@@ -220,36 +185,18 @@ on_peer(void *arg, int fd, uint32_t events)
 /* ---- life -------------------------------------------------------------------------------------- */
 
 static void
-fatal_with(int err, const char *what)
-{
-	errno = err;
-	fatal(EXIT_INTERNAL, "%s", what);
-}
-
-static void
-confine(const struct keeper *k)
+confine(struct keeper *k)
 {
 	/* A reload brings new guarded memory and gives the old back. */
 	static const struct sandbox_rule more[] = {
 		{ .nr = SYS_mlock }, { .nr = SYS_munlock }, { .nr = SYS_prlimit64 },
 	};
-	const struct msg_start *s = &k->start;
 	char warm[REST_PASSWORD_MAX];
-	int err;
 
 	/* libcrypto reads its configuration with the first digest, and no file can be opened later. */
 	rest_password(false, "", 0, "", 0, warm);
 	rest_password(true, "", 0, "", 0, warm);
-	err = s->drop_privileges ? sandbox_become(s->uid, s->gid) : 0;
-
-	if (err == 0)
-		err = sandbox_harden(k->parent);
-	if (err < 0)
-		fatal_with(-err, "privileges: cannot give them up");
-	if ((err = sandbox_landlock()) < 0)
-		log_debug("landlock: not available: %s", strerror(-err));
-	if ((err = sandbox_seccomp(more, TP_COUNT(more))) < 0)
-		log_warnx("seccomp: not available: %s", strerror(-err));
+	child_confine(&k->proc, -1, more, TP_COUNT(more), false);
 }
 
 static void
@@ -257,61 +204,47 @@ on_tick(void *arg)
 {
 	struct keeper *k = arg;
 
-	atomic_store_explicit(&k->stat->heartbeat_ms, clock_ms(), memory_order_relaxed);
-	atomic_fetch_add_explicit(&k->stat->ticks, 1, memory_order_relaxed);
-	stat_add(k->stat, STAT_LOG_LOST, log_lost() - k->stat->counter[STAT_LOG_LOST]);
-	loop_after(k->loop, TICK_MS, on_tick, k);
+	child_beat(&k->proc);
+	loop_after(k->proc.loop, TICK_MS, on_tick, k);
 }
 
 static void
-on_start(struct keeper *k, const struct msg_start *s)
+on_start(void *arg, const struct msg_start *s)
 {
+	struct keeper *k = arg;
 	uint64_t generation = 0;
 	int err;
 
-	if (k->started || s->role != ROLE_KEEPER)
-		fatal(EXIT_INTERNAL, "start: told to be another process");
-	k->started = true;
-	k->start = *s;
-	k->stat = region_map(s->stat_fd, STAT_SIZE, true, false);
-	if (k->stat == NULL)
-		fatal(EXIT_INTERNAL, "start: cannot map the counters");
-	stat_init(k->stat, ROLE_KEEPER, s->index, s->h.generation, clock_ms());
-	if (s->conf_fd >= 0 && (err = take_conf(s->conf_fd, &generation)) < 0)
-		fatal_with(-err, "start: configuration refused");
+	if (s->conf_fd >= 0 && (err = child_conf(s->conf_fd, take_generation, &generation)) < 0)
+		child_give_up(&k->proc, -err, "start: configuration refused");
 	if ((err = db_from_fd(&k->db, s->users_fd, generation)) < 0)
-		fatal_with(-err, "start: users refused");
+		child_give_up(&k->proc, -err, "start: users refused");
 	if (s->secret_fd >= 0)
 		close(s->secret_fd);
 	confine(k);
 }
 
 static void
-on_go(struct keeper *k)
+on_go(void *arg)
 {
-	struct msg_ready ready = { .h = { .type = MSG_READY, .generation = k->start.h.generation } };
+	struct keeper *k = arg;
 
-	if (!k->started || k->serving)
-		fatal(EXIT_INTERNAL, "start: GO out of turn");
-	k->serving = true;
 	for (unsigned i = 0; i <= MSG_SHARDS_MAX; i++) {
 		struct peer *p = &k->peer[i];
+		int fd = k->proc.start.peer_fd[i];
 
 		*p = (struct peer){ .k = k, .worker = i, .steward = i == MSG_SHARDS_MAX };
-		if (k->start.peer_fd[i] >= 0 && loop_add(k->loop, k->start.peer_fd[i], EPOLLIN, on_peer, p) < 0)
+		if (fd >= 0 && loop_add(k->proc.loop, fd, EPOLLIN, on_peer, p) < 0)
 			log_warnx("start: cannot watch peer %u", i);
 	}
 	on_tick(k);
-	k->stat->ready = 1;
-	if (ipc_send(CHILD_FD_CONTROL, &ready, -1) < 0)
-		fatal(EXIT_INTERNAL, "start: cannot answer READY");
 }
 
 static void
 on_conf(struct keeper *k, int fd)
 {
-	uint64_t generation;
-	int err = take_conf(fd, &generation);
+	uint64_t generation = 0;
+	int err = child_conf(fd, take_generation, &generation);
 
 	if (err < 0)
 		log_errx("configuration: refused, the old one stays: %s", strerror(-err));
@@ -320,25 +253,14 @@ on_conf(struct keeper *k, int fd)
 }
 
 static void
-handle_control(struct keeper *k, const union msg *m, int fd)
+on_message(void *arg, const union msg *m, int fd)
 {
-	if (m->h.type != MSG_START && m->h.type != MSG_STOP && !k->started)
-		fatal(EXIT_INTERNAL, "control: %s before START", msg_name(m->h.type));
 	switch (m->h.type) {
-	case MSG_START:
-		on_start(k, &m->msg_start);
-		break;
-	case MSG_GO:
-		on_go(k);
-		break;
 	case MSG_USERS:
-		replace_users(k, fd, m->msg_users.generation);
+		replace_users(arg, fd, m->msg_users.generation);
 		break;
 	case MSG_CONF:
-		on_conf(k, fd);
-		break;
-	case MSG_STOP:
-		loop_stop(k->loop, 0);
+		on_conf(arg, fd);
 		break;
 	default:
 		log_warnx("control: unexpected %s", msg_name(m->h.type));
@@ -347,43 +269,18 @@ handle_control(struct keeper *k, const union msg *m, int fd)
 	}
 }
 
-static void
-on_control(void *arg, int sock, uint32_t events)
-{
-	struct keeper *k = arg;
-	union msg m;
-	int fd, n;
-
-	(void)events;
-	while ((n = ipc_recv(sock, ROLE_SUPER, ROLE_KEEPER, &m, &fd)) == 1)
-		handle_control(k, &m, fd);
-	if (n == -EPIPE)
-		loop_stop(k->loop, 0);		/* the supervisor is gone: so is our purpose */
-	else if (n < 0)
-		fatal(EXIT_INTERNAL, "control: bad message of the supervisor");
-}
-
 int
 keeper_main(int argc, char **argv)
 {
+	static const struct child_role role = { .role = ROLE_KEEPER, .start = on_start, .go = on_go, .message = on_message };
 	struct keeper *k = calloc(1, sizeof *k);
-	int code;
+	int code = k == NULL ? EXIT_INTERNAL : child_begin(&k->proc, &role, k, argc, argv);
 
-	if (k == NULL || argc != 2 || sodium_init() < 0)
-		return EXIT_INTERNAL;
-	k->parent = getppid();
-	log_init("keeper", ROLE_KEEPER, (unsigned)strtoul(argv[1], NULL, 10), LOG_L_INFO);
-	log_sink_fd(CHILD_FD_LOG);
-	/* The terminal's ^C and the service manager's signal are for the supervisor, which then sends STOP. */
-	signal(SIGINT, SIG_IGN);
-	signal(SIGHUP, SIG_IGN);
-	signal(SIGPIPE, SIG_IGN);
-	k->loop = loop_new();
-	if (k->loop == NULL || loop_add(k->loop, CHILD_FD_CONTROL, EPOLLIN, on_control, k) < 0)
-		fatal(EXIT_INTERNAL, "start: no control socket (turnpike-keeper is started by turnpiked)");
-	code = loop_run(k->loop);
+	if (code != 0)
+		return code;
+	code = child_run(&k->proc);
 	keep_db_free(k->db);
-	loop_free(k->loop);
+	child_end(&k->proc);
 	free(k);
 	return code;
 }

@@ -1,7 +1,7 @@
 # prog
 pkglibexec_PROGRAMS += %D%/turnpike-keeper
 %C%_turnpike_keeper_SOURCES = %D%/turnpike-keeper.c
-%C%_turnpike_keeper_LDADD = src/keep/libtp_keep.a src/auth/libtp_auth.a src/stun/libtp_stun.a src/conf/libtp_conf.a \
+%C%_turnpike_keeper_LDADD = src/keep/libtp_keep.a src/child/libtp_child.a src/auth/libtp_auth.a src/stun/libtp_stun.a src/conf/libtp_conf.a \
 	src/shm/libtp_shm.a src/io/libtp_io.a src/base/libtp_base.a $(SODIUM_LIBS) $(CRYPTO_LIBS)
 pkglibexec_PROGRAMS += %D%/turnpike-conf
 %C%_turnpike_conf_SOURCES = %D%/turnpike-conf.c
@@ -19,7 +19,7 @@ pkglibexec_PROGRAMS += %D%/turnpike-worker
 	src/base/libtp_base.a $(SODIUM_LIBS) $(CRYPTO_LIBS)
 pkglibexec_PROGRAMS += %D%/turnpike-steward
 %C%_turnpike_steward_SOURCES = %D%/turnpike-steward.c
-%C%_turnpike_steward_LDADD = src/ctl/libtp_ctl.a src/super/libtp_super.a src/auth/libtp_auth.a \
+%C%_turnpike_steward_LDADD = src/ctl/libtp_ctl.a src/child/libtp_child.a src/super/libtp_super.a src/auth/libtp_auth.a \
 	src/state/libtp_state.a src/stun/libtp_stun.a src/conf/libtp_conf.a src/shm/libtp_shm.a src/io/libtp_io.a \
 	src/base/libtp_base.a $(JANSSON_LIBS) $(MHD_LIBS) $(SODIUM_LIBS) $(CRYPTO_LIBS)
 bin_PROGRAMS += %D%/turnpikectl
@@ -34,5 +34,5 @@ bin_PROGRAMS += %D%/turnpike-load
 	$(JANSSON_LIBS) $(SSL_LIBS) $(SODIUM_LIBS) $(CRYPTO_LIBS)
 pkglibexec_PROGRAMS += %D%/turnpike-usher
 %C%_turnpike_usher_SOURCES = %D%/turnpike-usher.c
-%C%_turnpike_usher_LDADD = src/usher/libtp_usher.a src/seal/libtp_seal.a src/conf/libtp_conf.a src/shm/libtp_shm.a \
+%C%_turnpike_usher_LDADD = src/usher/libtp_usher.a src/child/libtp_child.a src/seal/libtp_seal.a src/conf/libtp_conf.a src/shm/libtp_shm.a \
 	src/io/libtp_io.a src/base/libtp_base.a $(SSL_LIBS) $(SODIUM_LIBS) $(CRYPTO_LIBS)

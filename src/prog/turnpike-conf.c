@@ -35,6 +35,7 @@ struct args {
 	uint64_t generation;
 	int fd;
 	uint32_t errors, warnings;
+	char warning[CONF_WARNINGS_MAX][CONF_WARNING_LEN];
 };
 
 static void __attribute__((noreturn))
@@ -128,6 +129,8 @@ on_report(void *arg, enum log_level level, const char *text)
 	struct msg_conf_text m = { .h.type = MSG_CONF_TEXT, .h.generation = (uint32_t)a->generation, .level = level };
 
 	a->errors += level == LOG_L_ERROR;
+	if (level == LOG_L_WARN && a->warnings < CONF_WARNINGS_MAX)
+		text_copy(a->warning[a->warnings], CONF_WARNING_LEN, text);
 	a->warnings += level == LOG_L_WARN;
 	if (a->mode != MODE_FD) {
 		fprintf(stderr, "%s%s\n", level == LOG_L_ERROR ? "" : "warning: ", text);
@@ -186,6 +189,8 @@ send_result(struct args *a, struct conf *conf, const struct users *users, size_t
 	struct msg_conf_done m = { .h.type = MSG_CONF_DONE, .h.generation = (uint32_t)a->generation };
 
 	conf->generation = a->generation;
+	conf->warning_count = a->warnings < CONF_WARNINGS_MAX ? a->warnings : CONF_WARNINGS_MAX;
+	memcpy(conf->warning, a->warning, sizeof conf->warning);
 	ok = ok && send_blob(a, BLOB_CONF, "turnpike-conf", conf, sizeof *conf)
 	    && send_blob(a, BLOB_USERS, "turnpike-users", users, users_len)
 	    && send_blob(a, BLOB_CERTS, "turnpike-certs", certs, certs_len);

@@ -18,6 +18,17 @@ static const char *const cipher_names[] = { NULL, "AES-128-GCM", "AES-256-GCM", 
 #define CHACHA_EVP_FROM 256
 #define AES256_EVP_FROM 900
 
+static void
+ctx_free(struct seal_ctx *c)
+{
+	for (unsigned i = 0; i < SEAL_CTX_SLOTS; i++)
+		EVP_CIPHER_CTX_free(c->slot[i]);
+	for (unsigned i = 0; i < TP_COUNT(c->cipher); i++)
+		EVP_CIPHER_free(c->cipher[i]);
+	memset(c->slot, 0, sizeof c->slot);
+	memset(c->cipher, 0, sizeof c->cipher);
+}
+
 int
 seal_ctx_init(struct seal_ctx *c)
 {
@@ -25,7 +36,17 @@ seal_ctx_init(struct seal_ctx *c)
 	if (sodium_init() < 0)
 		return SEAL_F_CRYPTO;
 	c->sodium_aes = crypto_aead_aes256gcm_is_available() != 0;
+	/* The host's openssl.cnf is out of reach once a process has given up its files. */
+	return OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, NULL) == 1 ? SEAL_OK : SEAL_F_CRYPTO;
+}
+
+int
+seal_ctx_warm(struct seal_ctx *c)
+{
 	bool ok = true;
+
+	if (c->slot[0] != NULL)
+		return SEAL_OK;
 	for (unsigned i = SEAL_AES128_SHA256; i <= SEAL_CHACHA_SHA256; i++) {
 		c->cipher[i] = EVP_CIPHER_fetch(NULL, cipher_names[i], NULL);
 		ok = ok && c->cipher[i] != NULL;
@@ -36,7 +57,7 @@ seal_ctx_init(struct seal_ctx *c)
 	}
 	if (ok)
 		return SEAL_OK;
-	seal_ctx_fini(c);
+	ctx_free(c);
 	return SEAL_F_CRYPTO;
 }
 
@@ -53,10 +74,7 @@ seal_ctx_wipe(struct seal_ctx *c)
 void
 seal_ctx_fini(struct seal_ctx *c)
 {
-	for (unsigned i = 0; i < SEAL_CTX_SLOTS; i++)
-		EVP_CIPHER_CTX_free(c->slot[i]);
-	for (unsigned i = 0; i < TP_COUNT(c->cipher); i++)
-		EVP_CIPHER_free(c->cipher[i]);
+	ctx_free(c);
 	sodium_memzero(c, sizeof *c);
 }
 
@@ -88,6 +106,8 @@ keyed(const struct aead *a, int enc)
 	struct seal_ctx *c = a->ctx;
 	unsigned i = (a->key[0] % (SEAL_CTX_SLOTS / 2)) + (enc ? 0 : SEAL_CTX_SLOTS / 2);
 
+	if (seal_ctx_warm(c) != SEAL_OK)
+		return NULL;
 	if (c->suite[i] == a->suite && sodium_memcmp(c->key[i], a->key, sizeof c->key[i]) == 0)
 		return EVP_CipherInit_ex2(c->slot[i], NULL, NULL, a->nonce, enc, NULL) == 1 ? c->slot[i] : NULL;
 	c->suite[i] = 0;

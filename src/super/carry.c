@@ -128,6 +128,7 @@ put_head(struct out *o, const struct super *s)
 	h.super_stat_ro = fd_out(r->stat_super.ro);
 	h.steward_pair = fd_out(s->keeper_pair[SHARDS_MAX][0]);
 	h.certs_fd = fd_out(s->certs_fd);
+	h.filter_fd = fd_out(s->filter_fd);
 	h.certs_size = s->certs_size;
 	h.usher_count = s->usher_count;
 	h.keeper_pair = fd_out(s->keeper_pair[SHARDS_MAX][1]);
@@ -320,7 +321,7 @@ each_of_region(const struct region *r, void (*cb)(int fd))
 }
 
 void
-carry_each_fd(struct super *s, void (*cb)(int fd))
+carry_each_own_fd(struct super *s, void (*cb)(int fd))
 {
 	const struct regions *r = &s->regions;
 	int one[] = { s->conf_fd, s->users_fd, s->log_read, s->log_write, s->control_fd, s->http_fd, s->pid_fd, s->exe_fd,
@@ -338,6 +339,7 @@ carry_each_fd(struct super *s, void (*cb)(int fd))
 	each_of_region(&r->stat_steward, cb);
 	each_of_region(&r->stat_super, cb);
 	cb(s->certs_fd);
+	cb(s->filter_fd);
 	for (unsigned k = 0; k < MSG_USHERS_MAX; k++)
 		each_of_region(&r->stat_usher[k], cb);
 	for (unsigned i = 0; i < r->shards; i++) {
@@ -354,7 +356,4 @@ carry_each_fd(struct super *s, void (*cb)(int fd))
 	}
 	for (unsigned i = 0; i < s->ledger->child_count; i++)
 		cb(s->children.c[i].control);
-	for (int fd = (int)s->win.first; fd < (int)s->ledger->fd_max; fd++)
-		if (s->ledger->fd[fd].kind != LEDGER_FREE)
-			cb(fd);
 }

@@ -40,6 +40,8 @@ struct carry_head {
 	int32_t  certs_fd;
 	uint32_t usher_count;
 	uint64_t certs_size;
+	int32_t  filter_fd;
+	uint32_t zero;
 };
 struct carry_shard {
 	uint32_t index;
@@ -77,8 +79,8 @@ int  carry_load(struct super *s, int fd, char *why, size_t len);
 /* Of the bytes alone: 0, or -EPROTO and a sentence. */
 typedef int carry_h(void *arg, const struct carry_record *r, const void *body);
 int  carry_walk(const void *bytes, size_t len, carry_h *cb, void *arg, char *why, size_t why_len);
-/* Every descriptor that stays open across exec. */
-void carry_each_fd(struct super *s, void (*cb)(int fd));
+/* Every descriptor that stays open across exec, but for the sockets in windows, which always do (spawn.c). */
+void carry_each_own_fd(struct super *s, void (*cb)(int fd));
 uint32_t carry_messages(void);
 uint32_t carry_stat_rows(void);
 

@@ -113,6 +113,7 @@ head(struct loading *l, const struct carry_head *h)
 	s->http_fd = fd_in(h->http_fd);
 	s->pid_fd = fd_in(h->pid_fd);
 	s->certs_fd = fd_in(h->certs_fd);
+	s->filter_fd = fd_in(h->filter_fd);
 	s->certs_size = h->certs_size;
 	s->usher_count = h->usher_count < MSG_USHERS_MAX ? h->usher_count : MSG_USHERS_MAX;
 	for (unsigned k = 0; k < MSG_USHERS_MAX; k++)

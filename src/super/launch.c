@@ -24,6 +24,7 @@ keep_worker(const struct super *s, const struct ledger_child *c, int *keep, unsi
 	keep[n++] = r->secret.ro;
 	keep[n++] = r->cross.rw;
 	keep[n++] = s->keeper_pair[c->index][0];
+	keep[n++] = s->filter_fd;
 	for (unsigned k = 0; k < s->usher_count; k++)
 		keep[n++] = s->usher_pair[c->index][k][0];
 	for (unsigned k = c->first_shard; k < c->first_shard + c->shard_count; k++) {

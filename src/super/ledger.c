@@ -108,7 +108,8 @@ ledger_set(struct ledger *l, int fd, struct ledger_fd entry)
 int
 ledger_move(struct ledger *l, const struct windows *w, unsigned shard, int fd, struct ledger_fd entry)
 {
-	int base = window_base(w, shard), n = fcntl(fd, F_DUPFD_CLOEXEC, base), r = errno;
+	/* Not close-on-exec: see spawn.c. */
+	int base = window_base(w, shard), n = fcntl(fd, F_DUPFD, base), r = errno;
 
 	close(fd);
 	if (n < 0)

@@ -249,6 +249,36 @@ open_datagram(struct ledger *l, const struct windows *w, const struct conf *c, u
 	return 0;
 }
 
+/* A row of the same address that has TCP sockets and serves no TCP any more; -1. */
+static int
+donor(const struct ledger *l, const struct windows *w, const struct conf *c, unsigned row)
+{
+	for (unsigned k = 0; k < c->listener_count; k++) {
+		const struct conf_listener *x = &c->listeners[k];
+		if (k != row && addr_eq(&x->addr, &c->listeners[row].addr) &&
+		    (x->retired || (x->transports & CONF_STREAMS) == 0) && has_sockets(l, w, k, true))
+			return (int)k;
+	}
+	return -1;
+}
+
+void
+listeners_inherit(struct ledger *l, const struct windows *w, const struct conf *c)
+{
+	for (unsigned row = 0; row < c->listener_count; row++) {
+		int from = -1;
+		if (!c->listeners[row].retired && (c->listeners[row].transports & CONF_STREAMS) != 0 && !has_sockets(l, w, row, true))
+			from = donor(l, w, c, row);
+		for (uint32_t fd = w->first; from >= 0 && fd < l->fd_max; fd++) {
+			struct ledger_fd e = l->fd[fd];
+			if (e.kind != LEDGER_LISTENER || e.row != from || !e.stream)
+				continue;
+			e.row = (uint8_t)row;
+			ledger_set(l, (int)fd, e);
+		}
+	}
+}
+
 int
 listener_open(struct ledger *l, const struct windows *w, const struct conf *c, unsigned row, struct opened *done,
     char *why, size_t why_len)
@@ -263,7 +293,7 @@ listener_open(struct ledger *l, const struct windows *w, const struct conf *c, u
 		if ((r = open_datagram(l, w, c, row, &done->granted, why, why_len)) < 0)
 			return r;
 	}
-	if ((transports & CONF_STREAMS) != 0 && !has_sockets(l, w, row, true)) {
+	if ((transports & CONF_STREAMS) != 0 && !has_sockets(l, w, row, true) && donor(l, w, c, row) < 0) {
 		done->stream |= UINT64_C(1) << row;
 		return open_stream(l, w, c, row, why, why_len);
 	}

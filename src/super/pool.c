@@ -327,6 +327,13 @@ redeem(struct pool *p, const struct msg_relay *m)
 		(void)hand_over(p, fd, m->request, 0, 0);
 }
 
+/* Of ports or of descriptors, which resting sockets have as well. */
+static bool
+is_used_up(int fd)
+{
+	return fd == -EADDRINUSE || fd == -EMFILE;
+}
+
 /* Done with the request, one way or the other?  False: used up, recalling may help. */
 static bool
 answer(struct pool *p, const struct msg_relay *m, bool last, tp_ms now)
@@ -339,7 +346,7 @@ answer(struct pool *p, const struct msg_relay *m, bool last, tp_ms now)
 	if (m->v6)
 		fd[1] = take(p, m, ADDR_V6, &id[1], now);
 	have_n = (fd[0] >= 0) + (fd[1] >= 0);
-	if (!last && (fd[0] == -EADDRINUSE || fd[1] == -EADDRINUSE)) {
+	if (!last && (is_used_up(fd[0]) || is_used_up(fd[1]))) {
 		for (int i = 0; i < 2; i++) {
 			struct pool_reserved *r = id[i] != 0 ? reserved_find(p, id[i]) : NULL;
 			if (r != NULL) {

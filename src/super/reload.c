@@ -58,15 +58,15 @@ super_conf_first(struct super *s)
 
 	if (e == 0)
 		e = conf_run_wait(r);
+	if (e == 0)
+		e = conf_run_conf(r, c);
 	for (unsigned i = 0; i < r->line_count; i++) {
 		if (r->line[i].level == LOG_L_ERROR)
 			log_errx("%s", r->line[i].text);
-		else
-			log_warnx("%s", r->line[i].text);
+		else if (e != 0 || strcmp(c->log_target, "stderr") != 0)
+			log_warnx("%s", r->line[i].text);	/* else the log says it: super_conf_warnings() */
 		s->warnings += r->line[i].level == LOG_L_WARN;
 	}
-	if (e == 0)
-		e = conf_run_conf(r, c);
 	if (e == 0) {
 		c->generation = 1;
 		e = super_conf_publish(s, c);
@@ -78,6 +78,14 @@ super_conf_first(struct super *s)
 	conf_run_end(r);
 	free(c);
 	return e < 0 ? EXIT_CONF : 0;
+}
+
+/* To the log, in its own format, once there is one: the steward writes what waits in the queue. */
+void
+super_conf_warnings(const struct super *s)
+{
+	for (uint32_t i = 0; i < s->conf.warning_count; i++)
+		log_warnx("%s", s->conf.warning[i]);
 }
 
 /* ---- a reload ---------------------------------------------------------------------------------- */
@@ -178,8 +186,10 @@ super_conf_again(struct super *s, char *why, size_t len)
 	if (e == 0) {
 		c->generation = s->conf.generation + 1;
 		e = super_conf_publish(s, c);
-		if (e >= 0)
+		if (e >= 0) {
 			take_users(s, r);
+			listeners_inherit(s->ledger, &s->win, &s->conf);
+		}
 	}
 	conf_run_end(r);
 	free(c);
@@ -211,16 +221,16 @@ set_buffers(struct super *s)
 	(void)super_buffers(s);
 }
 
-/* A steward with another metrics port is a new steward; it is replaced after it has passed the answer on. */
+/*
+ * A steward with another metrics port, or that may write elsewhere, is a new steward; it is replaced after it has passed the
+ * answer on.
+ */
 static void
-move_http(struct super *s, int fd)
+renew_steward(struct super *s)
 {
 	int i = children_find(&s->children, ROLE_STEWARD, 0);
 	struct msg_stop stop = { .h.type = MSG_STOP };
 
-	if (s->http_fd >= 0)
-		close(s->http_fd);
-	s->http_fd = fd;
 	if (i >= 0 && super_send(s, (unsigned)i, &stop, -1) == 0)
 		children_stopping(&s->children, (unsigned)i, clock_ms(), CHILD_STOP_MS, true);
 }
@@ -239,6 +249,8 @@ apply(struct super *s, struct conf *c, struct change *ch, int http)
 {
 	unsigned workers = workers_of(s, c);
 	bool moved = http_moved(&s->conf, c), resize = workers != super_roll_workers(s);
+	bool renew = moved || strcmp(s->conf.log_target, c->log_target) != 0 ||
+	    s->regions.steward_map->ready == STAT_READY_RENEW;
 
 	keep_restart_options(&s->conf, c);
 	if (super_conf_publish(s, c) < 0) {
@@ -251,6 +263,7 @@ apply(struct super *s, struct conf *c, struct change *ch, int http)
 	conf_run_end(&s->conf_run);
 	log_level_set((enum log_level)s->conf.log_level);
 	pool_rows(&s->pool, &s->conf);
+	listeners_inherit(s->ledger, &s->win, &s->conf);
 	close_old(s);
 	set_buffers(s);
 	super_tell_conf(s);
@@ -267,8 +280,13 @@ apply(struct super *s, struct conf *c, struct change *ch, int http)
 		super_roll(s, ROLL_ONE_BY_ONE, workers, ch->who);
 	else
 		super_reply(s, ch->who, 0, false, "reloaded: %u changed now, %u wait for a restart", ch->now, ch->restart);
-	if (moved)
-		move_http(s, http);
+	if (moved) {
+		if (s->http_fd >= 0)
+			close(s->http_fd);
+		s->http_fd = http;
+	}
+	if (renew)
+		renew_steward(s);
 }
 
 /* Everything that can fail, before anything is applied. */

@@ -130,6 +130,8 @@ go_on(struct super *s)
 	s->ledger->pid = (int32_t)getpid();
 	stat_init(s->regions.super_map, ROLE_SUPER, 0, 1, clock_ms());
 	take_children(s);
+	if (s->filter_fd < 0)
+		s->filter_fd = sock_filter_program();	/* of an image that had none */
 	super_ushers(s, true);
 	super_tick_start(s);
 	if (s->upgrade.failed != NULL)
@@ -155,7 +157,7 @@ super_resume(struct super *s, int state_fd, const char *failed)
 		pool_init(&s->pool, s->ledger, &s->win, super_pool_send, s);
 		e = carry_load(s, state_fd, why, sizeof why);
 		s->pool.win = s->win;
-		carry_each_fd(s, close_on_exec);
+		carry_each_own_fd(s, close_on_exec);
 		close_on_exec(state_fd);
 	}
 	if (e == 0) {

@@ -10,14 +10,11 @@
 
 #include "super_int.h"
 
+/* TCP and TLS share one socket, UDP and DTLS another. */
 static bool
-same_listener(const struct conf_listener *a, const struct conf_listener *b)
+same_listener(const struct conf_listener *a, const struct conf_listener *b, unsigned of)
 {
-	bool streams = (a->transports & CONF_STREAMS) != 0 && (b->transports & CONF_STREAMS) != 0;
-	bool datagrams = (a->transports & ~CONF_STREAMS) != 0 && (b->transports & ~CONF_STREAMS) != 0;
-
-	/* TCP and TLS share one socket, UDP and DTLS another. */
-	return addr_eq(&a->addr, &b->addr) && (streams || datagrams);
+	return addr_eq(&a->addr, &b->addr) && (a->transports & of) != 0 && (b->transports & of) != 0;
 }
 
 static bool
@@ -26,6 +23,28 @@ same_relay(const struct conf_relay *a, const struct conf_relay *b)
 	return addr_eq(&a->addr, &b->addr) && a->port_min == b->port_min && a->port_max == b->port_max;
 }
 
+/* Gives row k of `out` to a listener that has no row yet. */
+static void
+assign(struct conf_listener *out, uint32_t k, struct conf_listener *l)
+{
+	out[k] = *l;
+	out[k].retired = 0;
+	l->retired = 1;			/* of the new ones: it has its row */
+}
+
+static void
+keep_those_of(struct conf_listener *out, uint32_t n, struct conf *is, unsigned of)
+{
+	for (uint32_t i = 0; i < is->listener_count; i++)
+		for (uint32_t k = 0; k < n && !is->listeners[i].retired; k++)
+			if (out[k].retired && same_listener(&out[k], &is->listeners[i], of))
+				assign(out, k, &is->listeners[i]);
+}
+
+/*
+ * Datagrams first: sessions send by the socket of their row.  A connection has a socket of its own, so that the row
+ * which serves a TCP port may be another one from now on (two rows that are written as one, or one as two).
+ */
 static int
 keep_listeners(const struct conf *was, struct conf *is)
 {
@@ -35,16 +54,16 @@ keep_listeners(const struct conf *was, struct conf *is)
 	memcpy(out, was->listeners, sizeof out);
 	for (uint32_t i = 0; i < n; i++)
 		out[i].retired = 1;
+	for (uint32_t i = 0; i < is->listener_count; i++)
+		is->listeners[i].retired = 0;
+	keep_those_of(out, n, is, ~(unsigned)CONF_STREAMS);
+	keep_those_of(out, n, is, CONF_STREAMS);
 	for (uint32_t i = 0; i < is->listener_count; i++) {
-		uint32_t k = 0;
-		while (k < n && !(out[k].retired && same_listener(&out[k], &is->listeners[i])))
-			k++;
-		if (k == CONF_LISTENERS_MAX)
+		if (is->listeners[i].retired)
+			continue;
+		if (n == CONF_LISTENERS_MAX)
 			return -ENOSPC;
-		if (k == n)
-			n++;
-		out[k] = is->listeners[i];
-		out[k].retired = 0;
+		assign(out, n++, &is->listeners[i]);
 	}
 	memcpy(is->listeners, out, sizeof out);
 	is->listener_count = n;

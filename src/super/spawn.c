@@ -2,8 +2,10 @@
 /*
  * spawn.c: fork + exec with an exact list of descriptors and an empty environment.
  *
- * Everything that the supervisor has is close-on-exec; between fork and exec the child takes the flag off what it is
- * to keep.  Only async-signal-safe calls there.
+ * Everything that the supervisor has is close-on-exec, and between fork and exec the child takes the flag off what it is
+ * to keep; but not the sockets in the shards' windows: a worker with ten thousand of them would make as many calls while its
+ * packets wait.  Of these the child closes all windows that are not its own, each with one call.  Only async-signal-safe
+ * calls here.
  */
 #include "config.h"
 
@@ -49,19 +51,37 @@ keep(int fd)
 		(void)fcntl(fd, F_SETFD, 0);
 }
 
+/* Closes [from, to).  Whatever happens, nobody gets what is not his. */
 static void
-keep_windows(const struct spawn *s)
+close_all(unsigned from, unsigned to)
 {
-	for (unsigned i = 0; i < s->shard_count; i++) {
-		int base = window_base(s->win, s->first_shard + i), end = base + (int)s->win->span;
-		if (end > (int)s->ledger->fd_max)
-			end = (int)s->ledger->fd_max;
-		for (int fd = base; fd < end; fd++) {
-			unsigned kind = s->ledger->fd[fd].kind;
-			if (kind == LEDGER_LISTENER || kind == LEDGER_POOL || kind == LEDGER_STREAM)
-				keep(fd);
-		}
-	}
+	if (from >= to || syscall(SYS_close_range, from, to - 1, 0) == 0)
+		return;
+	for (unsigned fd = from; fd < to; fd++)
+		(void)close((int)fd);
+}
+
+/* Before anything is kept: all but the windows goes with exec, also what somebody forgot to mark. */
+static void
+mark_all(unsigned to)
+{
+	if (syscall(SYS_close_range, CHILD_FD_LOG + 1, to - 1, CLOSE_RANGE_CLOEXEC) == 0)
+		return;			/* without it (Linux 5.10) there is the flag that each was opened with */
+}
+
+static void
+leave_windows(const struct spawn *s)
+{
+	unsigned first = s->win->first, base = first + s->first_shard * s->win->span, end = base + s->shard_count * s->win->span;
+
+	if (s->shard_count == 0)
+		base = end = first;
+	close_all(first, base);
+	close_all(end, s->ledger->fd_max > end ? s->ledger->fd_max : end);
+	/* Reserved siblings are the supervisor's until somebody has the token. */
+	for (unsigned fd = base; fd < end && fd < s->ledger->fd_max && s->ledger->reserved_sockets > 0; fd++)
+		if (s->ledger->fd[fd].kind == LEDGER_RESERVED)
+			(void)close((int)fd);
 }
 
 static void
@@ -105,9 +125,11 @@ child(const struct spawn *s, char *const env[], pid_t parent)
 		say(err, s->argv[0], "dup2");
 		_exit(127);
 	}
+	mark_all(s->win != NULL ? s->win->first : UINT32_MAX);
 	for (unsigned i = 0; i < s->keep_count; i++)
 		keep(s->keep[i]);
-	keep_windows(s);
+	if (s->win != NULL)
+		leave_windows(s);
 	/* 0 and 1 are /dev/null in the supervisor.  A failing exec is still told to whoever started us. */
 	if (!s->keep_stderr) {
 		err = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, CHILD_FD_LOG + 1);

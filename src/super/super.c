@@ -72,6 +72,7 @@ on_tick(void *arg)
 	super_closings(s, now);
 	super_drain_step(s, now);
 	super_watch_step(s, now);
+	super_addresses_step(s, now);
 	super_stop_step(s);
 	super_upgrade_step(s);
 	gauge(s, STAT_POOL_SOCKETS, s->ledger->pool_sockets);
@@ -273,7 +274,10 @@ super_watch(struct super *s)
 
 	(void)signal(SIGPIPE, SIG_IGN);
 	s->loop = loop_new();
-	return s->loop == NULL ? -ENOMEM : loop_signals(s->loop, signos, TP_COUNT(signos), on_signal, s);
+	if (s->loop == NULL)
+		return -ENOMEM;
+	super_addresses_watch(s);
+	return loop_signals(s->loop, signos, TP_COUNT(signos), on_signal, s);
 }
 
 void
@@ -307,6 +311,8 @@ start_children(struct super *s)
 		log_errx("cannot start: no memory or descriptors");
 		return EXIT_INTERNAL;
 	}
+	log_sink_fd(s->log_write);	/* what is said from now on waits for the steward */
+	super_conf_warnings(s);
 	(void)children_row(&s->children, ROLE_STEWARD, 0);
 	(void)children_row(&s->children, ROLE_KEEPER, 0);
 	super_ushers(s, false);
@@ -340,6 +346,7 @@ prepare(struct super *s)
 	pool_init(&s->pool, s->ledger, &s->win, super_pool_send, s);
 	if ((code = super_bind(s)) != 0)
 		return code;
+	s->filter_fd = sock_filter_program();
 	if (caps_reduce() < 0) {
 		log_err("cannot give up capabilities");
 		return EXIT_INTERNAL;
@@ -381,6 +388,7 @@ super_new(const struct super_options *o, const struct super_program *programs, u
 	s->program_count = n;
 	s->foreground = o->foreground || getpid() == 1 || notify_wanted();
 	s->conf_fd = s->users_fd = s->certs_fd = s->control_fd = s->http_fd = s->daemon_fd = s->pid_fd = -1;
+	s->filter_fd = -1;
 	s->upgrade.back_exe = s->upgrade.report = s->upgrade.state_fd = -1;
 	for (unsigned i = 0; i < ROLES; i++)
 		s->binary[i] = s->upgrade.back_binary[i] = -1;
@@ -392,6 +400,8 @@ static int
 finish(struct super *s, int code)
 {
 	log_sink_fd(-1);
+	if (s->phase == SUPER_STARTING && s->log_read > 0)
+		super_print_log(s);
 	if (s->pid_fd >= 0)
 		super_cleanup(s);
 	if (s->daemon_fd >= 0)

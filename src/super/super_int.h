@@ -51,7 +51,7 @@ struct spawn {
 	const int *keep;		/* these keep their numbers */
 	unsigned keep_count;
 	const struct ledger *ledger;	/* and the sockets of shards [first, first + count) */
-	const struct windows *win;
+	const struct windows *win;	/* NULL: none of them */
 	unsigned first_shard, shard_count;
 	bool keep_stderr;		/* else /dev/null */
 	int  binary;			/* descriptor of the program, -1: by path */
@@ -209,6 +209,9 @@ struct opened { uint64_t datagram, stream; size_t granted /* smallest receive bu
 int  listener_open(struct ledger *l, const struct windows *w, const struct conf *c, unsigned row, struct opened *done,
     char *why, size_t why_len);
 void listener_close(struct ledger *l, const struct windows *w, unsigned row, bool stream);
+/* TCP sockets whose address is another row's now become that row's: after every row could be opened.  (Its workers learn it as
+ * new ones; those that there are accept under the old number, which the kernel's event names.) */
+void listeners_inherit(struct ledger *l, const struct windows *w, const struct conf *c);
 /* "turnserver (pid 123)" into out; false when it cannot be found. */
 bool port_holder(const struct addr *a, bool tcp, char *out, size_t len);
 
@@ -341,8 +344,10 @@ struct super {
 	struct requester reload_next;	/* of the reload that comes after the running one */
 	bool reloading, reload_again;
 	struct watch watch;
+	tp_ms addresses_due;		/* the host's own are looked at; 0 at the next tick */
 
 	int  log_read, log_write, control_fd, http_fd;
+	int  filter_fd;			/* the program that silences relay sockets between two sessions; -1 none */
 	int  keeper_pair[SHARDS_MAX + 1][2];	/* [i][0] worker i's (last: the steward's), [i][1] the keeper's */
 	uint32_t usher_count;		/* there shall be, once something needs them */
 	int  usher_pair[SHARDS_MAX][MSG_USHERS_MAX][2];	/* [worker][usher]: [0] the worker's, [1] the usher's */
@@ -375,6 +380,7 @@ void super_control_event(void *arg, int fd, uint32_t events);
 void super_drain_control(struct super *s, unsigned i, bool dead);
 /* recover.c */
 void super_reap(struct super *s);
+void super_print_log(const struct super *s);		/* what nobody has written: warnings and errors, to stderr */
 void super_heartbeats(struct super *s, tp_ms now);
 void super_punctual(struct super *s, tp_ms now);	/* before anything is judged by its time */
 /* poison.c */
@@ -384,11 +390,15 @@ void super_poison_tell(struct super *s, unsigned i);
 /* reload.c */
 void super_reload(struct super *s, struct requester who);
 int  super_conf_first(struct super *s);			/* exit code, 0 */
+void super_conf_warnings(const struct super *s);
 int  super_conf_again(struct super *s, char *why, size_t len);	/* for an image that cannot read the old one's: 0 or -errno */
 int  super_conf_publish(struct super *s, const struct conf *c);	/* its descriptor */
 /* watch.c */
 void super_watch_step(struct super *s, tp_ms now);	/* certificates: files that changed, ends that come near */
 unsigned expiry_stage(int64_t left, int64_t first);	/* grows with each warning that is due; 0 none */
+/* addresses.c */
+void super_addresses_watch(struct super *s);		/* once there is a loop */
+void super_addresses_step(struct super *s, tp_ms now);
 /* roll.c */
 void super_roll(struct super *s, enum roll_mode mode, unsigned workers, struct requester who);
 void super_roll_step(struct super *s);

@@ -193,6 +193,7 @@ start_message(const struct super *s, unsigned i, struct msg_start *m)
 	if (c->role == ROLE_WORKER) {
 		m->cross_fd = s->regions.cross.rw;
 		m->keeper_fd = s->keeper_pair[c->index][0];
+		m->filter_fd = s->filter_fd < 0 ? -1 : s->filter_fd;
 		for (unsigned k = 0; k < s->usher_count; k++)
 			m->usher_fd[k] = s->usher_pair[c->index][k][0];
 	}

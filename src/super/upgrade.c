@@ -127,14 +127,14 @@ become(struct super *s, int exe, int state_fd, const char *failed)
 		argv[n++] = failed;
 	}
 	argv[n] = NULL;
-	carry_each_fd(s, stay_open);
+	carry_each_own_fd(s, stay_open);
 	stay_open(state_fd);
 	if (exe >= 0)
 		(void)syscall(SYS_execveat, exe, "", argv, environ, AT_EMPTY_PATH);
 	else
 		(void)execve(s->exe_path, (char *const *)(uintptr_t)argv, environ);
 	e = -errno;
-	carry_each_fd(s, close_on_exec);
+	carry_each_own_fd(s, close_on_exec);
 	close_on_exec(state_fd);
 	return e;
 }

@@ -112,7 +112,7 @@ void
 dgram_reply(struct hs *h)
 {
 	struct flight *f = &h->u->out;
-	struct msg_hs_reply m = { .h = { .type = MSG_HS_REPLY, .generation = h->u->start.h.generation }, .who = h->who };
+	struct msg_hs_reply m = { .h = { .type = MSG_HS_REPLY, .generation = h->u->proc.start.h.generation }, .who = h->who };
 	uint32_t at = 0;
 
 	for (uint32_t i = 0; i < f->pieces; at += f->piece[i++]) {
@@ -142,6 +142,7 @@ feed(struct hs *h, const uint8_t *p, size_t n)
 	ERR_clear_error();
 	if (hs_judge(h, SSL_do_handshake(h->ssl)))
 		return;
+	CRASH_POINT("usher:fed");
 	h->in = NULL;
 	dgram_reply(h);
 	set_timer(h);
@@ -208,12 +209,12 @@ dgram_take(struct usher *u, const struct msg_hs_datagram *m)
 		if (h != NULL && h->state == HS_HALF)
 			feed(h, m->datagram, m->len);
 		else
-			stat_add(u->stat, STAT_HS_STRAY, 1);
+			stat_add(u->proc.stat, STAT_HS_STRAY, 1);
 		return;
 	}
 	if (seal_hello_parse(&hello, m->datagram, m->len) != SEAL_OK || hello.cookie_len != SEAL_COOKIE_LEN ||
 	    hello.record_seq == 0 || (h != NULL && h->state == HS_UNTAKEN)) {
-		stat_add(u->stat, STAT_HS_STRAY, 1);
+		stat_add(u->proc.stat, STAT_HS_STRAY, 1);
 		return;
 	}
 	if (h != NULL && memcmp(h->random, hello.random, sizeof h->random) == 0) {

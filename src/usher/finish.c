@@ -36,8 +36,8 @@ gauge(struct stats *s, enum stat_counter c, uint64_t v)
 void
 hs_gauges(struct usher *u)
 {
-	gauge(u->stat, STAT_HS_HALF_OPEN, u->table.line[HS_HALF].count);
-	gauge(u->stat, STAT_HS_UNTAKEN, u->table.line[HS_UNTAKEN].count);
+	gauge(u->proc.stat, STAT_HS_HALF_OPEN, u->table.line[HS_HALF].count);
+	gauge(u->proc.stat, STAT_HS_UNTAKEN, u->table.line[HS_UNTAKEN].count);
 }
 
 /* ---- beginning --------------------------------------------------------------------------------- */
@@ -45,11 +45,11 @@ hs_gauges(struct usher *u)
 static void
 tell_failed(struct usher *u, const struct hs_who *who, enum hs_reason why)
 {
-	struct msg_hs_fail m = { .h = { .type = MSG_HS_FAIL, .generation = u->start.h.generation }, .who = *who,
+	struct msg_hs_fail m = { .h = { .type = MSG_HS_FAIL, .generation = u->proc.start.h.generation }, .who = *who,
 		.reason = (uint8_t)why };
 
-	stat_add(u->stat, who->dtls != 0 ? STAT_HS_FAILED_DTLS : STAT_HS_FAILED_TLS, 1);
-	stat_add(u->stat, fail_row[why], 1);
+	stat_add(u->proc.stat, who->dtls != 0 ? STAT_HS_FAILED_DTLS : STAT_HS_FAILED_TLS, 1);
+	stat_add(u->proc.stat, fail_row[why], 1);
 	/* When the worker's queue is full its own deadline closes the connection. */
 	if (why != HS_R_CANCELED)
 		toworker(u, who->worker, &m);
@@ -88,6 +88,7 @@ hs_new(struct usher *u, const struct hs_who *who, bool dtls, int fd)
 	u->swollen |= u->table.line[HS_HALF].count >= CROWD;
 	usher_hurry(u);
 	hs_gauges(u);
+	CRASH_POINT("usher:begun");
 	return h;
 }
 
@@ -106,7 +107,7 @@ let_go(struct hs *h)
 	cert_set_give(h->certs);
 	h->certs = NULL;
 	if (h->fd >= 0) {
-		loop_del(h->u->loop, h->fd);
+		loop_del(h->u->proc.loop, h->fd);
 		close(h->fd);
 		h->fd = -1;
 	}
@@ -227,7 +228,7 @@ put_flight(struct msg_hs_done *m, const struct hs *h)
 static void
 count_done(struct usher *u, int version)
 {
-	stat_add(u->stat, version == TLS1_3_VERSION ? STAT_HS_OK_TLS13 : version == TLS1_2_VERSION ? STAT_HS_OK_TLS12 :
+	stat_add(u->proc.stat, version == TLS1_3_VERSION ? STAT_HS_OK_TLS13 : version == TLS1_2_VERSION ? STAT_HS_OK_TLS12 :
 	    STAT_HS_OK_DTLS12, 1);
 }
 
@@ -247,7 +248,7 @@ hs_finish(struct hs *h)
 		hs_fail(h, HS_R_INTERNAL);
 		return;
 	}
-	m->h = (struct msg_head){ .type = MSG_HS_DONE, .generation = u->start.h.generation };
+	m->h = (struct msg_head){ .type = MSG_HS_DONE, .generation = u->proc.start.h.generation };
 	m->who = h->who;
 	m->version = (uint16_t)SSL_version(h->ssl);
 	m->cipher = SSL_CIPHER_get_protocol_id(SSL_get_current_cipher(h->ssl));
@@ -261,6 +262,7 @@ hs_finish(struct hs *h)
 	table_untaken(&u->table, h);
 	h->until = clock_ms() + UNTAKEN_MS;
 	hs_gauges(u);
+	CRASH_POINT("usher:finished");
 	hs_offer(h);
 }
 
@@ -277,6 +279,7 @@ hs_ack(struct usher *u, const struct hs_who *who)
 {
 	struct hs *h = table_find(&u->table, who);
 
+	CRASH_POINT("usher:acked");
 	if (h != NULL && h->state == HS_UNTAKEN && h->who.number == who->number)
 		hs_free(h);
 }

@@ -192,12 +192,13 @@ step(struct hs *h)
 	(void)take(h);			/* also of one that fails: what it read is no reset's reason */
 	if (hs_judge(h, ret))
 		return;
+	CRASH_POINT("usher:stepped");
 	if (stream_flush(h) < 0) {
 		hs_fail(h, HS_R_CLOSED);
 		return;
 	}
 	events = h->out.len > 0 ? EPOLLIN | EPOLLOUT : EPOLLIN;
-	if (events != h->events && loop_mod(u->loop, h->fd, events) == 0)
+	if (events != h->events && loop_mod(u->proc.loop, h->fd, events) == 0)
 		h->events = events;
 }
 
@@ -226,7 +227,7 @@ stream_start(struct usher *u, const struct hs_who *who, int fd)
 		return;
 	h->events = EPOLLIN;
 	bio = BIO_new(u->stream_bio);
-	if (bio == NULL || loop_add(u->loop, fd, EPOLLIN, on_socket, h) < 0) {
+	if (bio == NULL || loop_add(u->proc.loop, fd, EPOLLIN, on_socket, h) < 0) {
 		BIO_free(bio);
 		hs_fail(h, HS_R_INTERNAL);
 		return;

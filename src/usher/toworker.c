@@ -21,16 +21,20 @@ flush_one(struct peer *p)
 	struct msgs_out *o = &p->out;
 	const void *msg[GATHER];
 	int none[GATHER], rc = 0;
+	bool offers = false;
 	size_t at = 0;
 
 	for (unsigned i = 0; i < o->count; i++) {
 		const struct msg_head *h = (const void *)(o->bytes + at);
+		offers |= h->type == MSG_HS_DONE;
 		msg[i] = h;
 		none[i] = -1;
 		at += o->step[i];
 	}
 	for (unsigned i = 0; i < o->count && rc >= 0; i += (unsigned)rc)
-		rc = ipc_send_many(p->u->start.peer_fd[p->worker], msg + i, none, o->count - i);
+		rc = ipc_send_many(p->u->proc.start.peer_fd[p->worker], msg + i, none, o->count - i);
+	if (offers)
+		CRASH_POINT("usher:offered");
 	sodium_memzero(o->bytes, o->len);		/* keys */
 	o->len = o->count = 0;
 }
@@ -62,13 +66,13 @@ toworker(struct usher *u, unsigned worker, const void *msg)
 	if (o->bytes == NULL)
 		o->bytes = calloc(GATHER, MSG_OUT_STEP);
 	if (o->bytes == NULL) {
-		(void)ipc_send(u->start.peer_fd[worker], msg, -1);
+		(void)ipc_send(u->proc.start.peer_fd[worker], msg, -1);
 		return;
 	}
 	memcpy(o->bytes + o->len, msg, len);
 	o->step[o->count++] = (uint16_t)step;
 	o->len += (uint32_t)step;
-	if (u->gathered++ == 0 && loop_after(u->loop, 0, on_round, u) == 0)
+	if (u->gathered++ == 0 && loop_after(u->proc.loop, 0, on_round, u) == 0)
 		toworker_flush(u);		/* no memory for a timer */
 	else if (o->count == GATHER)
 		flush_one(p);

@@ -8,8 +8,6 @@
 #include <malloc.h>
 #include <openssl/crypto.h>
 #include <openssl/ssl.h>
-#include <signal.h>
-#include <sodium.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
@@ -27,41 +25,15 @@
 
 /* ---- what is held ------------------------------------------------------------------------------ */
 
-/* A read-only mapping of a memfd, closed by this; NULL with errno. */
-static void *
-map_whole(int fd, size_t least, size_t *size)
+static void
+take_conf(void *arg, const struct conf *c)
 {
-	off_t end = lseek(fd, 0, SEEK_END);
-	void *map = MAP_FAILED;
+	struct usher *u = arg;
 
-	if (end < 0 || (size_t)end < least || (size_t)end > REGION_MAX)
-		errno = EINVAL;
-	else
-		map = mmap(NULL, (size_t)end, PROT_READ, MAP_SHARED, fd, 0);
-	*size = (size_t)end;
-	close(fd);
-	return map == MAP_FAILED ? NULL : map;
-}
-
-static int
-take_conf(struct usher *u, int fd)
-{
-	size_t size;
-	struct conf *c = map_whole(fd, sizeof *c, &size);
-	int err;
-
-	if (c == NULL)
-		return -errno;
-	err = conf_validate(c, size);
-	if (err == 0) {
-		u->per_prefix = c->half_open_per_prefix;
-		u->total = c->half_open_total;
-		u->timeout = c->handshake_timeout;
-		u->least = (enum conf_tls)c->tls_min_version;
-		log_level_set((enum log_level)c->log_level);
-	}
-	munmap(c, size);
-	return err;
+	u->per_prefix = c->half_open_per_prefix;
+	u->total = c->half_open_total;
+	u->timeout = c->handshake_timeout;
+	u->least = (enum conf_tls)c->tls_min_version;
 }
 
 static int
@@ -69,7 +41,7 @@ take_certs(struct usher *u, int fd)
 {
 	struct cert_set *set;
 	size_t size;
-	struct certs *c = map_whole(fd, sizeof *c, &size);
+	struct certs *c = child_map(fd, sizeof *c, REGION_MAX, &size);
 	int err;
 
 	if (c == NULL)
@@ -92,7 +64,7 @@ refuse(struct peer *p, const char *why, int fd)
 {
 	if (fd >= 0)
 		close(fd);
-	stat_add(p->u->stat, STAT_MSG_BAD, 1);
+	stat_add(p->u->proc.stat, STAT_MSG_BAD, 1);
 	log_limited(&p->u->bad, 1, LOG_L_WARN, "message of worker %u refused: %s", p->worker, why);
 }
 
@@ -175,7 +147,7 @@ on_peer(void *arg, int sock, uint32_t events)
 			break;
 		} else {
 			log_errx("queue of worker %u: %s", p->worker, strerror(-n));
-			loop_del(p->u->loop, sock);
+			loop_del(p->u->proc.loop, sock);
 			break;
 		}
 	}
@@ -205,10 +177,10 @@ sweep_untaken(struct usher *u, tp_ms now)
 	for (struct hs *h = u->table.line[HS_UNTAKEN].oldest; h != NULL; h = next) {
 		next = h->age.newer;
 		if (now >= h->until || u->table.line[HS_UNTAKEN].count > u->total) {
-			stat_add(u->stat, STAT_HS_LOST, 1);
+			stat_add(u->proc.stat, STAT_HS_LOST, 1);
 			hs_free(h);
 		} else if (now >= h->wake) {
-			stat_add(u->stat, STAT_HS_RESENT, 1);
+			stat_add(u->proc.stat, STAT_HS_RESENT, 1);
 			hs_offer(h);
 		}
 	}
@@ -229,12 +201,10 @@ on_tick(void *arg)
 		(void)malloc_trim(0);	/* a crowd took 60 kB each, and the allocator keeps what it was given back */
 	}
 	if (u->stopping && (!busy || now >= u->stop_at))
-		loop_stop(u->loop, 0);
-	atomic_store_explicit(&u->stat->heartbeat_ms, now, memory_order_relaxed);
-	atomic_fetch_add_explicit(&u->stat->ticks, 1, memory_order_relaxed);
-	stat_add(u->stat, STAT_LOG_LOST, log_lost() - u->stat->counter[STAT_LOG_LOST]);
+		loop_stop(u->proc.loop, 0);
+	child_beat(&u->proc);
 	u->fast = busy || u->stopping;
-	u->tick = loop_after(u->loop, u->fast ? TICK_BUSY_MS : TICK_IDLE_MS, on_tick, u);
+	u->tick = loop_after(u->proc.loop, u->fast ? TICK_BUSY_MS : TICK_IDLE_MS, on_tick, u);
 }
 
 void
@@ -243,20 +213,13 @@ usher_hurry(struct usher *u)
 	if (u->fast)
 		return;
 	u->fast = true;
-	loop_cancel(u->loop, u->tick);
-	u->tick = loop_after(u->loop, TICK_BUSY_MS, on_tick, u);
+	loop_cancel(u->proc.loop, u->tick);
+	u->tick = loop_after(u->proc.loop, TICK_BUSY_MS, on_tick, u);
 }
 
 /* ---- life -------------------------------------------------------------------------------------- */
 
-static void
-fatal_with(int err, const char *what)
-{
-	errno = err;
-	fatal(EXIT_INTERNAL, "%s", what);
-}
-
-/* Beyond the common list: messages to workers, mappings of new certificates, and what libc asks for when it sorts and when it ends. */
+/* Beyond the common list: messages to workers, and what libc asks for when it sorts and when it ends. */
 static const struct sandbox_rule rules[] = {
 	{ SYS_sendmmsg, { { 0, SANDBOX_ANY, 0 }, { 0, SANDBOX_ANY, 0 } } },
 	{ SYS_lseek, { { 0, SANDBOX_ANY, 0 }, { 0, SANDBOX_ANY, 0 } } },
@@ -264,60 +227,33 @@ static const struct sandbox_rule rules[] = {
 };
 
 static void
-confine(const struct usher *u)
+on_start(void *arg, const struct msg_start *s)
 {
-	const struct msg_start *s = &u->start;
-	int err = s->drop_privileges ? sandbox_become(s->uid, s->gid) : 0;
-
-	if (err == 0)
-		err = sandbox_harden(u->parent);
-	if (err < 0)
-		fatal_with(-err, "privileges: cannot give them up");
-	if ((err = sandbox_landlock()) < 0)
-		log_debug("landlock: not available: %s", strerror(-err));
-	if ((err = sandbox_seccomp(rules, TP_COUNT(rules))) < 0)
-		fatal_with(-err, "system calls: cannot give them up");
-}
-
-static void
-on_start(struct usher *u, const struct msg_start *s)
-{
+	struct usher *u = arg;
 	int err;
 
-	if (u->started || s->role != ROLE_USHER)
-		fatal(EXIT_INTERNAL, "start: told to be another process");
-	u->started = true;
-	u->start = *s;
 	/* No two ushers of one index have the same generation, so no number comes twice. */
 	u->numbers = (uint64_t)s->h.generation << 32 | 1;
-	u->stat = region_map(s->stat_fd, STAT_SIZE, true, false);
-	if (u->stat == NULL)
-		fatal(EXIT_INTERNAL, "start: cannot map the counters");
-	stat_init(u->stat, ROLE_USHER, s->index, s->h.generation, clock_ms());
-	if ((err = take_conf(u, s->conf_fd)) < 0)
-		fatal_with(-err, "start: configuration refused");
-	confine(u);
+	if ((err = child_conf(s->conf_fd, take_conf, u)) < 0)
+		child_give_up(&u->proc, -err, "start: configuration refused");
+	child_confine(&u->proc, -1, rules, TP_COUNT(rules), false);
 	if ((err = take_certs(u, s->certs_fd)) < 0)
-		fatal_with(-err, "start: certificates refused");
+		child_give_up(&u->proc, -err, "start: certificates refused");
 }
 
 static void
-on_go(struct usher *u)
+on_go(void *arg)
 {
-	struct msg_ready ready = { .h = { .type = MSG_READY, .generation = u->start.h.generation } };
+	struct usher *u = arg;
 
-	if (!u->started || u->serving)
-		fatal(EXIT_INTERNAL, "start: GO out of turn");
-	u->serving = true;
 	for (unsigned i = 0; i < MSG_SHARDS_MAX; i++) {
+		int fd = u->proc.start.peer_fd[i];
+
 		u->peer[i] = (struct peer){ .u = u, .worker = i };
-		if (u->start.peer_fd[i] >= 0 && loop_add(u->loop, u->start.peer_fd[i], EPOLLIN, on_peer, &u->peer[i]) < 0)
+		if (fd >= 0 && loop_add(u->proc.loop, fd, EPOLLIN, on_peer, &u->peer[i]) < 0)
 			log_warnx("start: cannot watch worker %u", i);
 	}
 	on_tick(u);
-	u->stat->ready = 1;
-	if (ipc_send(CHILD_FD_CONTROL, &ready, -1) < 0)
-		fatal(EXIT_INTERNAL, "start: cannot answer READY");
 }
 
 static void
@@ -332,63 +268,34 @@ on_certs(struct usher *u, int fd)
 }
 
 static void
-on_stop(struct usher *u)
+on_stop(void *arg)
 {
-	if (!u->serving) {
-		loop_stop(u->loop, 0);
-		return;
-	}
+	struct usher *u = arg;
+
 	u->stopping = true;
 	u->stop_at = clock_ms() + STOP_MS;
-	loop_cancel(u->loop, u->tick);
+	loop_cancel(u->proc.loop, u->tick);
 	on_tick(u);
 }
 
 static void
-handle_control(struct usher *u, const union msg *m, int fd)
+on_message(void *arg, const union msg *m, int fd)
 {
 	int err;
 
-	if (m->h.type != MSG_START && m->h.type != MSG_STOP && !u->started)
-		fatal(EXIT_INTERNAL, "control: %s before START", msg_name(m->h.type));
 	switch (m->h.type) {
-	case MSG_START:
-		on_start(u, &m->msg_start);
-		break;
-	case MSG_GO:
-		on_go(u);
-		break;
 	case MSG_CERTS:
-		on_certs(u, fd);
+		on_certs(arg, fd);
 		break;
 	case MSG_CONF:
-		if ((err = take_conf(u, fd)) < 0)
+		if ((err = child_conf(fd, take_conf, arg)) < 0)
 			log_errx("configuration: refused, the old one stays: %s", strerror(-err));
-		break;
-	case MSG_STOP:
-		on_stop(u);
 		break;
 	default:
 		log_warnx("control: unexpected %s", msg_name(m->h.type));
 		if (fd >= 0)
 			close(fd);
 	}
-}
-
-static void
-on_control(void *arg, int sock, uint32_t events)
-{
-	struct usher *u = arg;
-	union msg m;
-	int fd, n;
-
-	(void)events;
-	while ((n = ipc_recv(sock, ROLE_SUPER, ROLE_USHER, &m, &fd)) == 1)
-		handle_control(u, &m, fd);
-	if (n == -EPIPE)
-		loop_stop(u->loop, 0);		/* the supervisor is gone: so is our purpose */
-	else if (n < 0)
-		fatal(EXIT_INTERNAL, "control: bad message of the supervisor");
 }
 
 static void
@@ -403,35 +310,29 @@ usher_free(struct usher *u)
 	flight_fini(&u->out);
 	BIO_meth_free(u->stream_bio);
 	BIO_meth_free(u->dgram_bio);
-	loop_free(u->loop);
+	child_end(&u->proc);
 	free(u);
 }
 
 int
 usher_main(int argc, char **argv)
 {
+	static const struct child_role role = { .role = ROLE_USHER, .start = on_start, .go = on_go, .message = on_message,
+		.stop = on_stop };
 	struct usher *u = calloc(1, sizeof *u);
 	int code;
 
 	/* Not the host's openssl.cnf: what is offered is ours to say, and the file is out of reach later. */
-	if (u == NULL || argc != 2 || sodium_init() < 0 || OPENSSL_init_ssl(OPENSSL_INIT_NO_LOAD_CONFIG, NULL) != 1)
+	if (u == NULL || OPENSSL_init_ssl(OPENSSL_INIT_NO_LOAD_CONFIG, NULL) != 1)
 		return EXIT_INTERNAL;
-	u->parent = getppid();
-	log_init("usher", ROLE_USHER, (unsigned)strtoul(argv[1], NULL, 10), LOG_L_INFO);
-	log_sink_fd(CHILD_FD_LOG);
-	/* The terminal's ^C and the service manager's signal are for the supervisor, which then sends STOP. */
-	signal(SIGINT, SIG_IGN);
-	signal(SIGHUP, SIG_IGN);
-	signal(SIGPIPE, SIG_IGN);
+	if ((code = child_begin(&u->proc, &role, u, argc, argv)) != 0)
+		return code;
 	table_init(&u->table);
-	u->loop = loop_new();
 	u->stream_bio = stream_bio_method();
 	u->dgram_bio = dgram_bio_method();
 	if (u->stream_bio == NULL || u->dgram_bio == NULL)
 		return EXIT_INTERNAL;
-	if (u->loop == NULL || loop_add(u->loop, CHILD_FD_CONTROL, EPOLLIN, on_control, u) < 0)
-		fatal(EXIT_INTERNAL, "start: no control socket (turnpike-usher is started by turnpiked)");
-	code = loop_run(u->loop);
+	code = child_run(&u->proc);
 	toworker_flush(u);
 	usher_free(u);
 	return code;

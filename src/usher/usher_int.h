@@ -7,9 +7,7 @@
 
 #include <openssl/ssl.h>
 
-#include "tp/conf.h"
-#include "tp/io.h"
-#include "tp/shm.h"
+#include "tp/child.h"
 #include "tp/usher.h"
 
 #define MTU 1200			/* of a datagram's content; safe on every path that carries QUIC */
@@ -108,9 +106,8 @@ struct hs *table_beyond(const struct table *t, const struct hs *h, uint64_t per_
 struct msgs_out { uint8_t *bytes; uint32_t len, count; uint16_t step[16]; };
 struct peer { struct usher *u; unsigned worker; struct msgs_out out; };
 struct usher {
-	struct loop *loop;
+	struct child_proc proc;
 	struct table table;
-	struct stats *stat;
 	struct cert_set *certs;
 	BIO_METHOD *stream_bio, *dgram_bio;
 	struct flight out;		/* of the DTLS handshake at hand */
@@ -122,11 +119,9 @@ struct usher {
 	tp_ms timeout;
 	enum conf_tls least;
 	unsigned tick;			/* timer */
-	bool fast, started, serving, stopping;
+	bool fast, stopping;
 	bool swollen;			/* there were many handshakes at a time */
 	tp_ms stop_at;
-	int parent;
-	struct msg_start start;
 	struct peer peer[MSG_SHARDS_MAX];
 	struct log_class bad, dropped, internal;
 };

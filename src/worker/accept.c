@@ -129,7 +129,9 @@ accept_one(struct worker *w, struct lane *l, unsigned row)
 		w->accept_id = 1;
 	*a = (struct accepting){ .fd = fd, .lane = (uint32_t)(l - w->lane), .row = row, .id = w->accept_id, .used = true,
 		.peer = peer };
+	CRASH_POINT("accept:taken");
 	tell(w, a);
+	CRASH_POINT("accept:told");
 	return true;
 }
 
@@ -176,6 +178,7 @@ accept_at(struct worker *w, const struct msg_stream_at *m)
 	} else {
 		close(was.fd);
 		*lane_use(l, m->fd) = FD_STREAM;
+		CRASH_POINT("accept:at");
 		struct conn *c = stream_open(w, l, m->fd, was.row, &was.peer);
 		if (c != NULL)
 			stream_first(w, l, c);

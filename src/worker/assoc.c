@@ -145,6 +145,7 @@ publish(struct worker *w, struct lane *l, const struct hs_who *who, const struct
 	*conn_seal(l, c) = s->keys;
 	*assoc_place(l, c) = (struct assoc_place){ s->dtls, s->final };
 	conn_key(&l->shard, c)->gen = c->gen;
+	CRASH_POINT("assoc:keys");
 	c->listener = (uint16_t)who->row;
 	c->peer = c->client = who->client;
 	c->prefix = prefix;
@@ -154,6 +155,7 @@ publish(struct worker *w, struct lane *l, const struct hs_who *who, const struct
 	cross_conn_add(&w->cross, l->shard.index, prefix, 1);
 	stat_add(w->stat, STAT_STREAMS_OPENED, 1);
 	add(l, c);
+	CRASH_POINT("assoc:published");
 	return c;
 }
 
@@ -166,6 +168,7 @@ send_flight(struct worker *w, struct lane *l, const struct msg_hs_done *m)
 		path_send(w, l, m->who.row, &m->who.client, m->flight + at, m->piece[i], true);
 		at += m->piece[i];
 	}
+	CRASH_POINT("assoc:flight");
 }
 
 void
@@ -208,5 +211,6 @@ assoc_adopt(struct lane *l, struct conn *c)
 	    c->listener >= CONF_LISTENERS_MAX || l->listener[c->listener] < 0 || !reserve(&l->assoc))
 		return false;
 	add(l, c);
+	CRASH_POINT("assoc:adopted");
 	return true;
 }

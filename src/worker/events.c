@@ -97,6 +97,8 @@ shard_ready(struct worker *w, struct lane *l)
 			stream_event(w, l, tag, ev[i].events);
 		else if (tag_kind(tag) == TAG_ACCEPT)
 			accept_ready(w, l, tag_which(tag));
+		else if (tag_kind(tag) == TAG_REST)
+			rest_event(w, l, tag, ev[i].events);
 		else
 			stat_drop(w->stat, DROP_STALE_EVENT);
 	}
@@ -151,6 +153,16 @@ look_at_listeners(struct worker *w)
 	w->stat->counter[STAT_ACCEPT_BACKLOG] = waiting;
 }
 
+/* Are there listeners whose records this worker seals? */
+static bool
+worker_seals(const struct worker *w)
+{
+	for (unsigned row = 0; row < CONF_LISTENERS_MAX; row++)
+		if ((w->rows[row].transports & (CONF_TLS | CONF_DTLS)) != 0)
+			return true;
+	return false;
+}
+
 static void
 tick(struct worker *w)
 {
@@ -164,12 +176,15 @@ tick(struct worker *w)
 	for (unsigned i = 0; i < w->lane_count; i++) {
 		sweep(w, &w->lane[i]);
 		stream_sweep(w, &w->lane[i]);
+		rest_expire(w, &w->lane[i]);
 	}
 	w->stat->busy.phase = BUSY_IDLE;
 	pending_expire(w);
 	pending_ask_waiting(w);
 	accept_again(w);
 	worker_keys(w);
+	if (w->tick_count == 0 && worker_seals(w))
+		(void)seal_ctx_warm(&w->seal);
 	if (++w->tick_count % TICKS_PER_SEC == 0)
 		look_at_listeners(w);
 	w->stat->counter[STAT_LOG_LOST] += log_lost() - w->log_lost;

@@ -372,8 +372,8 @@ client_input(struct worker *w, struct lane *l, unsigned row, const struct addr *
 
 /* ---- from clients ------------------------------------------------------------------------------------ */
 
-static void
-drain_errors(struct worker *w, int fd)
+void
+path_drain_errors(struct worker *w, int fd)
 {
 	struct udp_icmp icmp;
 
@@ -426,7 +426,7 @@ path_listener(struct worker *w, struct lane *l, unsigned row, uint32_t events)
 	}
 	int fd = l->listener[row];
 	if ((events & EPOLLERR) != 0)
-		drain_errors(w, fd);
+		path_drain_errors(w, fd);
 	int n = w->engine->rx(fd, w->arena, w->pkt, UDP_BATCH, &w->rx);
 	if (n == -ENOBUFS) {
 		path_flush(w);

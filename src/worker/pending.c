@@ -22,8 +22,9 @@ struct pending {
 	uint64_t seed;
 	uint32_t chain[CHAINS];		/* index + 1 */
 	uint32_t free_list, oldest, newest;	/* index + 1 */
+	uint32_t made;			/* entries that have been in use: the others' pages are untouched */
 	uint32_t wanting;		/* entries with wants_key */
-	struct pending_entry e[PENDING_MAX];	/* untouched pages cost nothing */
+	struct pending_entry e[PENDING_MAX];
 };
 
 struct pending *
@@ -34,19 +35,13 @@ pending_new(uint64_t seed)
 	if (p == NULL)
 		return NULL;
 	p->seed = seed;
-	for (uint32_t i = PENDING_MAX; i > 0; i--) {
-		p->e[i - 1].next_age = p->free_list;
-		/* Not from 1: an answer to this worker's predecessor must not fit by chance. */
-		p->e[i - 1].gen = (uint32_t)(seed >> 20) + i;
-		p->free_list = i;
-	}
 	return p;
 }
 
 void
 pending_end(struct pending *p)
 {
-	for (unsigned i = 0; i < PENDING_MAX; i++)
+	for (unsigned i = 0; i < p->made; i++)
 		if (p->e[i].live)
 			explicit_bzero(&p->e[i].grant, sizeof p->e[i].grant);
 	free(p);
@@ -109,6 +104,11 @@ pending_free(struct worker *w, struct pending_entry *e)
 static struct pending_entry *
 take(struct pending *p, tp_ms now)
 {
+	if (p->free_list == 0 && p->made < PENDING_MAX) {
+		/* Not from 1: an answer to this worker's predecessor must not fit by chance. */
+		p->free_list = ++p->made;
+		p->e[p->free_list - 1].gen = (uint32_t)(p->seed >> 20) + p->free_list;
+	}
 	if (p->free_list == 0)
 		return NULL;
 	struct pending_entry *e = &p->e[p->free_list - 1];

@@ -4,7 +4,8 @@
  *
  * A socket has the supervisor's number in every process.  It comes with a filter that drops everything and is in no epoll;
  * a session that takes it adds it to the shard's epoll and then takes the filter off, so its first event finds a
- * published session.  The end is DEL (the supervisor's copy would keep the registration alive), close, RELEASE.
+ * published session.  When the session ends it rests for others (rest.c), or it is given back: DEL (the supervisor's copy
+ * would keep the registration alive), close, RELEASE.
  */
 #include "config.h"
 
@@ -20,6 +21,32 @@
 #define ASKED_MS 2000u			/* a WANT that brought nothing may be repeated after this */
 #define QUIET_MS 5000u			/* after a RECALL */
 
+/*
+ * Into the epoll, and off with the filter.  What has rested is in the epoll already, and may have something left in its
+ * queue from its last session, as may what a predecessor was about to open.  0 or -errno.
+ */
+static int
+open_one(const struct worker *w, struct lane *l, int fd, uint64_t tag)
+{
+	struct epoll_event ev = { .events = EPOLLIN, .data.u64 = tag };
+	uint8_t *state = &lane_sock(l, fd)->state;
+	bool listed = (*state & SOCK_SILENCED) != 0;
+
+	if ((listed || (!w->serving && sock_filter_has(fd) == SOCK_FILTER_SHARED)) && !sock_empty(fd))
+		return -EBUSY;
+	int rc = epoll_ctl(l->told.epoll_fd, listed ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &ev);
+	if (rc < 0 && errno == EEXIST)
+		rc = epoll_ctl(l->told.epoll_fd, EPOLL_CTL_MOD, fd, &ev);
+	if (rc < 0)
+		return -errno;
+	if (listed)
+		stat_add(w->stat, STAT_SOCKETS_AGAIN, 1);
+	if ((*state & SOCK_PREPARED) == 0)
+		(void)w->engine->relay(fd);	/* before its first datagram; without it, it only costs more */
+	*state = SOCK_PREPARED;
+	return sock_filter_detach(fd);
+}
+
 bool
 relays_open(struct worker *w, struct lane *l, struct session_ref ref)
 {
@@ -33,15 +60,10 @@ relays_open(struct worker *w, struct lane *l, struct session_ref ref)
 			continue;
 		if (!lane_window(l, fd))
 			return false;
-		struct epoll_event ev = { .events = EPOLLIN, .data.u64 = tag_make(TAG_RELAY, i, ref.slot, ref.gen) };
-		int rc = epoll_ctl(l->told.epoll_fd, EPOLL_CTL_ADD, fd, &ev);
-		if (rc < 0 && errno == EEXIST)
-			rc = epoll_ctl(l->told.epoll_fd, EPOLL_CTL_MOD, fd, &ev);
-		if (rc == 0)
-			(void)w->engine->relay(fd);	/* before its first datagram; without it, it only costs more */
-		if (rc < 0 || (rc = sock_filter_detach(fd)) < 0) {
+		int rc = open_one(w, l, fd, tag_make(TAG_RELAY, i, ref.slot, ref.gen));
+		if (rc < 0) {
 			log_limited(&w->log[WL_OTHER], 10, LOG_L_ERROR, "shard %u: relay port %u cannot be opened: %s",
-			    l->shard.index, x->relay[i].port, strerror(rc == -1 ? errno : -rc));
+			    l->shard.index, x->relay[i].port, strerror(-rc));
 			return false;
 		}
 		*lane_use(l, fd) = FD_RELAY;
@@ -53,8 +75,8 @@ relays_open(struct worker *w, struct lane *l, struct session_ref ref)
 	return true;
 }
 
-static void
-give_back(struct worker *w, struct lane *l, int fd, bool unused)
+void
+relays_give_back(struct worker *w, struct lane *l, int fd, bool unused)
 {
 	if (!lane_window(l, fd) || *lane_use(l, fd) != FD_RELAY)
 		return;
@@ -63,13 +85,17 @@ give_back(struct worker *w, struct lane *l, int fd, bool unused)
 	(void)epoll_ctl(l->told.epoll_fd, EPOLL_CTL_DEL, fd, NULL);
 	close(fd);
 	*lane_use(l, fd) = FD_NONE;
+	lane_sock(l, fd)->state = 0;
 	control_send(w, &m);
 }
 
 void
 relays_close(struct worker *w, struct lane *l, int fd)
 {
-	give_back(w, l, fd, false);
+	if (!lane_window(l, fd) || *lane_use(l, fd) != FD_RELAY || (lane_sock(l, fd)->state & SOCK_RESTS) != 0)
+		return;
+	if (!rest_put(w, l, fd))
+		relays_give_back(w, l, fd, false);
 }
 
 /* ---- what the supervisor sends ---------------------------------------------------------------- */
@@ -114,6 +140,7 @@ relays_socket(struct worker *w, const struct msg_socket *m, int fd)
 		return;
 	}
 	*lane_use(l, m->fd) = FD_RELAY;
+	*lane_sock(l, m->fd) = (struct lane_sock){ .port = m->port, .row = m->row, .family = m->family };
 	if (m->request != 0 && pending_socket(w, m))
 		return;
 	if (m->request == 0 && l->asked[m->row] > 0)
@@ -122,7 +149,7 @@ relays_socket(struct worker *w, const struct msg_socket *m, int fd)
 	/* The even one of a reserved pair is given back: its sibling waits for a token that nobody got.  So is what was
 	 * wanted before a RECALL and granted after it. */
 	if (m->reservation != 0 || w->turn.now < l->quiet_until[m->row] || !pool_put(l, &r))
-		give_back(w, l, m->fd, true);
+		relays_give_back(w, l, m->fd, true);
 }
 
 void
@@ -131,7 +158,8 @@ relays_recall(struct worker *w, unsigned row, unsigned keep)
 	for (unsigned i = 0; i < w->lane_count; i++) {
 		struct lane *l = &w->lane[i];
 		while (l->pool.row[row].count > keep)
-			give_back(w, l, l->pool.row[row].sock[--l->pool.row[row].count].fd, true);
+			relays_give_back(w, l, l->pool.row[row].sock[--l->pool.row[row].count].fd, true);
+		rest_clear(w, l, row);
 		/* Whoever needs them shall have them before we ask again. */
 		l->quiet_until[row] = w->turn.now + QUIET_MS;
 	}
@@ -155,8 +183,11 @@ wish(struct worker *w, struct lane *l, unsigned row)
 void
 relays_wish(struct worker *w)
 {
-	uint64_t held = 0;
+	uint64_t held = 0, resting = 0;
 
+	for (unsigned i = 0; i < w->lane_count; i++)
+		for (unsigned row = 0; row < w->policy[0]->relay_count; row++)
+			rest_draw(w, &w->lane[i], row);
 	if (w->unsettled || w->turn.now < w->last_wish + WISH_MS)
 		return;
 	bool forget = w->turn.now / ASKED_MS != w->last_wish / ASKED_MS;
@@ -167,9 +198,11 @@ relays_wish(struct worker *w)
 				w->lane[i].asked[row] = 0;
 			wish(w, &w->lane[i], row);
 			held += w->lane[i].pool.row[row].count;
+			resting += w->lane[i].rest[row].count;
 		}
 	}
 	w->stat->counter[STAT_POOL_SOCKETS] = held;
+	w->stat->counter[STAT_RESTING_SOCKETS] = resting;
 }
 
 /* ---- what a predecessor left -------------------------------------------------------------------- */
@@ -182,8 +215,9 @@ adopt_fds(struct lane *l, const struct session *x)
 		int fd = x->relay[i].fd;
 		if (x->relay[i].family == ADDR_NONE || fd < 0)
 			continue;
+		/* What the supervisor told is there: exec kept it.  It is asked of what it did not tell. */
 		if (!lane_window(l, fd) || (*lane_use(l, fd) != FD_NONE && *lane_use(l, fd) != FD_UNSETTLED) ||
-		    fcntl(fd, F_GETFD) < 0)
+		    (*lane_use(l, fd) == FD_NONE && fcntl(fd, F_GETFD) < 0))
 			return false;
 	}
 	for (unsigned i = 0; i < 2; i++)
@@ -217,11 +251,14 @@ settle_one(struct worker *w, struct lane *l, const struct msg_pool_sock *s)
 		return;			/* a session's, or closed since */
 	*lane_use(l, s->fd) = FD_RELAY;
 	struct relay_ref r = { .fd = s->fd, .port = s->port, .row = s->row, .family = s->family };
-	/* Once its filter is off it has had a session: strangers may know it, so nobody gets it again.  And a RECALL that
-	 * came first meant this one, too. */
-	if (w->turn.now < l->quiet_until[s->row] || sock_filter_has(s->fd) != 1 ||
+	int filter = sock_filter_has(s->fd);
+	if (filter == SOCK_FILTER_SHARED && rest_adopt(w, l, s->fd))
+		return;
+	/* Without its first filter it has had a session: strangers may know it, so it is not for the next one.  And a RECALL
+	 * that came first meant this one, too. */
+	if (w->turn.now < l->quiet_until[s->row] || filter != SOCK_FILTER_OWN ||
 	    l->pool.row[s->row].count >= w->depth[s->row] || !pool_put(l, &r))
-		relays_close(w, l, s->fd);
+		relays_give_back(w, l, s->fd, false);
 }
 
 bool

@@ -58,6 +58,7 @@ sealed_append(struct worker *w, struct lane *l, struct conn *c, struct conn_rec 
 		total -= (size_t)n;
 		next->out_head += (uint64_t)n;
 	}
+	CRASH_POINT("sealed:sealed");
 	pos_set(next, &pos);
 	return true;
 }
@@ -110,6 +111,7 @@ update(struct worker *w, struct lane *l, struct conn *c, struct conn_rec *next, 
 	n = seal_update(k, &pos, &w->seal, request, ring_at(&l->shard, &next->out, next->out_head), room, &pos);
 	if (n < 0 || seal_rekey(k, conn_traffic(l, c), committed, &pos, SEAL_TX) < 0)
 		return false;
+	CRASH_POINT("sealed:updated");
 	next->out_head += (uint64_t)n;
 	pos_set(next, &pos);
 	return true;
@@ -177,6 +179,7 @@ act_on(struct worker *w, struct lane *l, struct conn *c, struct conn_rec *next, 
 		}
 		if (seal_rekey(k, conn_traffic(l, c), &committed, &pos, SEAL_RX) < 0)
 			return SEAL_A_INTERNAL;
+		CRASH_POINT("sealed:rekeyed");
 		pos_set(next, &pos);
 		return !in->answer || update(w, l, c, next, &committed, false, old) ? -1 : SEAL_A_INTERNAL;
 	default:
@@ -217,6 +220,7 @@ sealed_open(struct worker *w, struct lane *l, struct conn *c)
 		stat_drop(w->stat, DROP_STREAM_DESYNC);
 		return give_up(w, l, c, (int)seal_fault_alert(rc));
 	}
+	CRASH_POINT("sealed:opened");
 	next->in_parsed += (uint64_t)len;
 	pos_set(next, &after);
 	rc = act_on(w, l, c, next, &in, &old_out);
@@ -226,6 +230,8 @@ sealed_open(struct worker *w, struct lane *l, struct conn *c)
 	ring_give(&l->shard, old);
 	ring_give(&l->shard, old_out);
 	after = pos_of(conn_now(c));
+	if (in.kind == SEAL_KEY_UPDATE)
+		CRASH_POINT("sealed:turned");
 	if (seal_sync(k, conn_traffic(l, c), &after) < 0)
 		rc = SEAL_A_INTERNAL;
 	stream_touch(w, l, c);

@@ -30,6 +30,7 @@ settle(struct lane *l, struct conn *c)
 
 	if (rc < 0)
 		return rc;
+	CRASH_POINT("settle:counted");
 	if (received < c->in_recv || written < c->out_sent || written > r->out_head)
 		return -EPROTO;
 	if (received > c->in_recv && (r->in.ring == 0 || received - r->in.base > RING_BYTES))
@@ -37,7 +38,9 @@ settle(struct lane *l, struct conn *c)
 	if ((r->flags & CONN_SEALED) != 0 && !sealed_adopt(l, c))
 		return -EPROTO;
 	atomic_store_explicit((_Atomic uint64_t *)&c->in_recv, received, memory_order_release);
+	CRASH_POINT("settle:received");
 	atomic_store_explicit((_Atomic uint64_t *)&c->out_sent, written, memory_order_release);
+	CRASH_POINT("settle:written");
 	return 0;
 }
 
@@ -98,6 +101,7 @@ streams_adopt(struct worker *w, struct lane *l)
 		if (c != NULL)
 			adopt_one(w, l, c);
 	}
+	CRASH_POINT("settle:all");
 	for (size_t i = 0; i < l->stream_count; i++)
 		adopt_left(w, l, &l->streams[i]);
 	free(l->streams);

@@ -96,6 +96,7 @@ publish(struct worker *w, struct lane *l, struct conn *c, const struct msg_hs_do
 		if (s.keys.proto == SEAL_TLS13)
 			*conn_traffic(l, c) = s.secrets;
 		conn_key(&l->shard, c)->gen = c->gen;
+		CRASH_POINT("shake:keys");
 		c->in_recv = received;
 		c->out_sent = written;
 		*next = (struct conn_rec){ .flags = (next->flags & ~(uint32_t)CONN_CHOOSE) | CONN_SEALED, .in_parsed = received,
@@ -124,6 +125,7 @@ done(struct worker *w, unsigned usher, const struct msg_hs_done *m)
 	struct lane *l;
 	struct conn *c = shake_conn(w, &m->who, &l);
 
+	CRASH_POINT("shake:done");
 	if (m->who.dtls != 0)
 		assoc_done(w, m);
 	if (c != NULL && atomic_load_explicit(&c->state, memory_order_relaxed) == CONN_SHAKING) {
@@ -134,6 +136,7 @@ done(struct worker *w, unsigned usher, const struct msg_hs_done *m)
 			stream_close(w, l, c);
 		}
 	}
+	CRASH_POINT("shake:published");
 	/* Lost in a full queue it is asked for again. */
 	if ((ack = tousher(w, usher, MSG_HS_ACK, -1)) != NULL)
 		ack->who = m->who;

@@ -87,7 +87,8 @@ told_shard(struct worker *w, const struct msg_shard *m)
 	l->told = *m;
 	l->use = calloc((size_t)m->fd_span, 1);
 	l->habit = calloc((size_t)m->fd_span, 1);
-	if (l->use == NULL || l->habit == NULL)
+	l->sock = calloc((size_t)m->fd_span, sizeof *l->sock);
+	if (l->use == NULL || l->habit == NULL || l->sock == NULL)
 		refuse(w, "memory", -ENOMEM);
 	for (unsigned i = 0; i < CONF_LISTENERS_MAX; i++)
 		l->listener[i] = l->stream[i] = -1;
@@ -136,6 +137,7 @@ told_pool(struct worker *w, const struct msg_pool *m)
 		    (s->family != ADDR_V4 && s->family != ADDR_V6))
 			refuse(w, "POOL names a wrong socket", -EPROTO);
 		*lane_use(l, s->fd) = FD_UNSETTLED;
+		*lane_sock(l, s->fd) = (struct lane_sock){ .port = s->port, .row = s->row, .family = s->family };
 		l->inherited[l->inherited_count++] = *s;
 	}
 }
@@ -330,6 +332,8 @@ make_core(struct worker *w)
 		refuse(w, "ciphers", -ENOMEM);
 	secret_derive(t->token_key, w->secret, "tptoken0", 0);
 	randombytes_buf(t->rnd, sizeof t->rnd);
+	randombytes_buf(&w->dice, sizeof w->dice);
+	w->dice |= 1;
 	worker_keys(w);
 }
 
@@ -346,7 +350,7 @@ give_up(struct worker *w, int parent)
 		ANY(SYS_accept4), ANY(SYS_shutdown), ANY(SYS_getpeername),
 		{ SYS_ioctl, { { 1, SANDBOX_EQ, 0x541b /* SIOCINQ */ }, { 0, SANDBOX_ANY, 0 } } },
 		{ SYS_ioctl, { { 1, SANDBOX_EQ, 0x5411 /* SIOCOUTQ */ }, { 0, SANDBOX_ANY, 0 } } },
-		OPTION(SOL_SOCKET, SO_DETACH_FILTER), OPTION(IPPROTO_IP, IP_MTU_DISCOVER),
+		OPTION(SOL_SOCKET, SO_DETACH_FILTER), OPTION(SOL_SOCKET, SO_ATTACH_BPF), OPTION(IPPROTO_IP, IP_MTU_DISCOVER),
 		OPTION(IPPROTO_IPV6, IPV6_MTU_DISCOVER), OPTION(IPPROTO_UDP, UDP_GRO),
 		{ SYS_fcntl, { { 1, SANDBOX_EQ, F_DUPFD_CLOEXEC }, { 0, SANDBOX_ANY, 0 } } },
 		{ SYS_fcntl, { { 1, SANDBOX_EQ, 1034 /* F_GET_SEALS */ }, { 0, SANDBOX_ANY, 0 } } },
@@ -357,7 +361,7 @@ give_up(struct worker *w, int parent)
 		refuse(w, "giving up the user", rc);
 	if ((rc = sandbox_harden(parent)) < 0)
 		refuse(w, "giving up rights", rc);
-	if ((rc = sandbox_landlock()) < 0)
+	if ((rc = sandbox_landlock(-1)) < 0)
 		log_debug("landlock: not available: %s", strerror(-rc));
 	if ((rc = sandbox_seccomp(calls, TP_COUNT(calls))) < 0)
 		refuse(w, "system call filter", rc);

@@ -45,6 +45,22 @@ lost(struct worker *w, const union msg *m, struct hs_who *close, unsigned *count
 		close[(*count)++] = m->msg_hs_stream.who;
 }
 
+/* Tests let a worker die when messages of a kind are on their way. */
+static void
+gone(const struct usher_box *b, unsigned type)
+{
+	bool any = false;
+
+	for (unsigned i = 0; i < b->count; i++)
+		any |= ((const struct msg_head *)(const void *)(b->bytes + i * TOUSHER_STEP))->type == type;
+	if (any && type == MSG_HS_STREAM)
+		CRASH_POINT("shake:handed");
+	if (any && type == MSG_HS_DATAGRAM)
+		CRASH_POINT("dtls:passed");
+	if (any && type == MSG_HS_ACK)
+		CRASH_POINT("shake:acked");
+}
+
 static void
 flush_one(struct worker *w, unsigned usher)
 {
@@ -67,6 +83,9 @@ flush_one(struct worker *w, unsigned usher)
 		else
 			lost(w, msg[i++], close, &closes);
 	}
+	gone(b, MSG_HS_STREAM);
+	gone(b, MSG_HS_DATAGRAM);
+	gone(b, MSG_HS_ACK);
 	b->count = b->weight = 0;
 	for (unsigned i = 0; i < closes; i++) {
 		struct lane *l;

@@ -32,6 +32,10 @@ worker_free(struct worker *w)
 {
 	for (unsigned i = 0; i < w->lane_count; i++) {
 		free(w->lane[i].use);
+		free(w->lane[i].habit);
+		free(w->lane[i].sock);
+		for (unsigned row = 0; row < TURN_RELAYS_MAX; row++)
+			free(w->lane[i].rest[row].ring);
 		free(w->lane[i].inherited);
 		free(w->lane[i].streams);
 		free(w->lane[i].assoc.at);

@@ -11,7 +11,8 @@
  *	proxy.c    PROXY protocol headers		settle.c   connections of a predecessor
  *	tune.c     engine, processor			shake.c    handshakes, with the ushers
  *	sealed.c   TLS records				assoc.c    DTLS associations
- *	dtls.c     DTLS records				tousher.c  messages to the ushers
+ *	dtls.c     DTLS records			rest.c     relay sockets between two sessions
+ *	tousher.c  messages to the ushers
  */
 #ifndef TP_WORKER_INT_H
 #define TP_WORKER_INT_H
@@ -41,7 +42,8 @@
  *
  *	63..60 kind   59..52 listener row, or which relay socket   51..28 slot   27..0 low bits of the generation
  */
-enum tag_kind { TAG_LISTENER = 1, TAG_RELAY = 2, TAG_ACCEPT = 3, TAG_STREAM = 4 };
+enum tag_kind { TAG_LISTENER = 1, TAG_RELAY = 2, TAG_ACCEPT = 3, TAG_STREAM = 4,
+	TAG_REST = 5 /* a relay socket without a session; its number for a slot */ };
 #define TAG_GEN_MASK 0x0fffffffu
 static inline uint64_t
 tag_make(enum tag_kind kind, unsigned which, uint32_t slot, uint32_t gen)
@@ -58,6 +60,16 @@ static inline uint32_t tag_gen(uint64_t tag) { return (uint32_t)tag & TAG_GEN_MA
 enum fd_use { FD_NONE, FD_LISTENER, FD_RELAY, FD_UNSETTLED /* inherited, not yet looked at */, FD_STREAM,
 	FD_STREAM_LEFT /* inherited, of no connection yet */ };
 
+/* What a relay socket is, by number - fd_base. */
+struct lane_sock { uint16_t port; uint8_t row, family, state; };
+#define SOCK_PREPARED 1u		/* by this process's engine */
+#define SOCK_SILENCED 2u		/* it is in the epoll under TAG_REST: it rests, or waits in the pool */
+#define SOCK_RESTS    4u		/* it is in the ring */
+
+/* Relay sockets of one row that rest, oldest first. */
+struct rested { struct relay_ref sock; tp_ms since; };
+struct rest { struct rested *ring; uint32_t head, count; };
+
 /* DTLS associations by who sends: {tag of session_prefetch(), slot + 1}, open addressing. */
 struct assoc_table { uint64_t *at; uint32_t mask, count; };
 
@@ -67,6 +79,8 @@ struct lane {
 	struct msg_shard told;
 	uint8_t *use;			/* enum fd_use by number - fd_base */
 	uint8_t *habit;			/* by number - fd_base: wake-ups of a relay socket that brought one datagram */
+	struct lane_sock *sock;		/* by number - fd_base */
+	struct rest rest[TURN_RELAYS_MAX];
 	int listener[CONF_LISTENERS_MAX];	/* by row, -1 */
 	uint8_t transport[CONF_LISTENERS_MAX];
 	uint32_t cursor;		/* of the sweep */
@@ -94,6 +108,7 @@ lane_window(const struct lane *l, int fd)
 #define HABIT_END    20
 static inline uint8_t *lane_habit(struct lane *l, int fd) { return &l->habit[fd - l->told.fd_base]; }
 static inline uint8_t *lane_use(struct lane *l, int fd) { return &l->use[fd - l->told.fd_base]; }
+static inline struct lane_sock *lane_sock(struct lane *l, int fd) { return &l->sock[fd - l->told.fd_base]; }
 
 /* Messages of this round, and what did not fit into the socket before, in order.  full: EPOLLOUT is waited for. */
 struct outbox { uint8_t *bytes; size_t head, tail, max; bool full; };
@@ -137,6 +152,7 @@ struct worker {
 	struct turn turn;
 	struct turn_policy *policy[2];	/* the one in use, and room for the next */
 	uint32_t depth[TURN_RELAYS_MAX];	/* of the pools, by row */
+	uint32_t rest_max[TURN_RELAYS_MAX];	/* so many sockets rest at most, by row; 0 none */
 	struct stream_policy streams;
 	struct conf_listener *rows;	/* of the configuration */
 	struct accepting accepting[ACCEPTS_MAX];
@@ -162,6 +178,7 @@ struct worker {
 	unsigned poisons;
 	struct log_class log[WL_KINDS];
 	tp_ms last_wish;		/* when pools were topped up */
+	uint64_t dice;			/* which resting socket is next; never 0 */
 	uint64_t log_lost;
 	unsigned tick_count;
 };
@@ -191,6 +208,7 @@ void path_effects(struct worker *w, struct lane *l);
 /* One datagram to a client; brief: the bytes are overwritten soon, so they are copied. */
 void path_send(struct worker *w, struct lane *l, unsigned row, const struct addr *to, const uint8_t *p, size_t len,
     bool brief);
+void path_drain_errors(struct worker *w, int fd);	/* of a socket's error queue: counted, and forgotten */
 void path_flush_up(struct worker *w);		/* what refers to the rings of connections */
 void path_flush(struct worker *w);		/* both rings, then the arena is empty; counters are published */
 
@@ -323,13 +341,26 @@ int  proxy_parse(const uint8_t *p, size_t n, struct addr *source);
 
 /* Into the epoll, then off with the filter, then SESSION_RELAY_OPEN.  False: it could not be done. */
 bool relays_open(struct worker *w, struct lane *l, struct session_ref ref);
-/* Out of the epoll, closed, and the supervisor told. */
+/* Its session has ended: it rests, or it is given back. */
 void relays_close(struct worker *w, struct lane *l, int fd);
+/* Out of the epoll, closed, and the supervisor told. */
+void relays_give_back(struct worker *w, struct lane *l, int fd, bool unused);
 void relays_socket(struct worker *w, const struct msg_socket *m, int fd);	/* owns fd */
 void relays_recall(struct worker *w, unsigned row, unsigned keep);
 void relays_adopt(struct worker *w, struct lane *l);	/* marks and opens what live sessions have */
 bool relays_settle(struct worker *w, unsigned n);	/* looks at n inherited sockets; false: all done */
 void relays_wish(struct worker *w);			/* WANT for pools below their mark */
+
+/* ---- rest.c ------------------------------------------------------------------------------------------- */
+
+/* Silences a socket whose session has ended and keeps it.  False: it cannot. */
+bool rest_put(struct worker *w, struct lane *l, int fd);
+bool rest_adopt(struct worker *w, struct lane *l, int fd);	/* the same for one that a predecessor has silenced */
+void rest_draw(struct worker *w, struct lane *l, unsigned row);	/* fills the pool with what has rested enough */
+void rest_expire(struct worker *w, struct lane *l);		/* once a tick */
+void rest_clear(struct worker *w, struct lane *l, unsigned row);	/* gives back all */
+void rest_event(struct worker *w, struct lane *l, uint64_t tag, uint32_t events);
+uint32_t rest_depth(const struct turn_relay_row *r, uint32_t shards, int32_t span);	/* rest_max of a row */
 
 /* ---- pending.c ------------------------------------------------------------------------------------------ */
 

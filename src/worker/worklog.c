@@ -42,7 +42,7 @@ allocated(struct worker *w, const struct lane *l, const struct turn_out *o)
 	const struct session *x = session_get((struct shard *)(uintptr_t)&l->shard, o->ref);
 	char text[300];
 
-	if (x != NULL)
+	if (x != NULL && !log_silent(&w->log[WL_ALLOCATED], LINES_PER_SEC, LOG_L_INFO))
 		log_limited(&w->log[WL_ALLOCATED], LINES_PER_SEC, LOG_L_INFO, SESSION_FMT ": allocated: %s lifetime %u%s",
 		    l->shard.index, o->ref.slot, x->gen, who(w, x, text), x->lifetime,
 		    o->event == EV_REPLACED ? ", in place of an idle one" : "");
@@ -56,6 +56,8 @@ ended(struct worker *w, const struct lane *l, const struct turn_out *o, const ch
 	uint32_t slot = o->event == EV_REPLACED ? SLOT_NONE : o->ref.slot;
 	char text[300];
 
+	if (log_silent(&w->log[WL_ENDED], LINES_PER_SEC, LOG_L_INFO))
+		return;
 	log_limited(&w->log[WL_ENDED], LINES_PER_SEC, LOG_L_INFO, SESSION_FMT ": ended: %s: %s, %u s, up %llu bytes in %u, "
 	    "down %llu bytes in %u", l->shard.index, slot, x->gen, why, who(w, x, text),
 	    now > x->created ? now - x->created : 0, (unsigned long long)x->up_bytes, x->up_packets,
@@ -97,7 +99,7 @@ denied(struct worker *w, const struct lane *l, const struct turn_out *o)
 	const struct session *x = session_get((struct shard *)(uintptr_t)&l->shard, o->ref);
 	char peer[ADDR_STRLEN], what[160], text[300];
 
-	if (x != NULL)
+	if (x != NULL && !log_silent(&w->log[WL_DENIED], STRANGER_LINES_PER_SEC, LOG_L_INFO))
 		log_limited(&w->log[WL_DENIED], STRANGER_LINES_PER_SEC, LOG_L_INFO, SESSION_FMT ": peer denied: %s: %s: %s%s",
 		    l->shard.index, o->ref.slot, o->ref.gen, addr_print(&o->peer, peer), peer_verdict_text(o->verdict),
 		    who(w, x, text), remedy(o, what));
@@ -106,9 +108,12 @@ denied(struct worker *w, const struct lane *l, const struct turn_out *o)
 static void
 refused(struct worker *w, const struct lane *l, const struct turn_out *o, enum log_kind kind, const char *what)
 {
+	enum log_level level = kind == WL_REFUSED ? LOG_L_DEBUG : LOG_L_INFO;
 	char client[ADDR_STRLEN], user[4 * SESSION_NAME + 4];
 
-	log_limited(&w->log[kind], STRANGER_LINES_PER_SEC, kind == WL_REFUSED ? LOG_L_DEBUG : LOG_L_INFO,
+	if (log_silent(&w->log[kind], STRANGER_LINES_PER_SEC, level))
+		return;
+	log_limited(&w->log[kind], STRANGER_LINES_PER_SEC, level,
 	    "shard %u: %s: %u %s: user %s client %s", l->shard.index, what, o->code, stun_error_phrase(o->code),
 	    text_escape(user, sizeof user, o->user, o->user_len), addr_print(&o->to, client));
 }

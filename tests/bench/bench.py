@@ -4,6 +4,7 @@
 
   bench.py [--quick] [--pairs N] [--seconds S] [--servers NAME,...] [--nets lo,veth] [--only TEXT] [--out FILE.md]
            [--plots DIR] [--plots-from FILE.md ...] [--skip-packets] [--skip-setup] [--skip-memory] [--skip-workers]
+           [--skip-start]
 
 Servers: turnpike (io.engine: auto), turnpike-plain, turnpike-mmsg, turnpike-gso, forwarder, forwarder-gso,
 forwarder-connected, forwarder-raw, coturn.  Every server runs on one core (--server-cpu), the load on another
@@ -75,6 +76,17 @@ def slab_kib():
         return sum(int(line.split()[1]) for line in f if line.startswith("Slab:"))
 
 
+def slab_objects():
+    """Bytes of the kernel's objects in use: unlike the pages of slabs it goes down when half of them are freed.  None: not
+    readable (root only)."""
+    try:
+        with open("/proc/slabinfo") as f:
+            rows = [line.split() for line in f.readlines()[2:]]
+    except OSError:
+        return None
+    return sum(int(r[1]) * int(r[3]) for r in rows)
+
+
 def free_port():
     """Below the relay ports of all of them."""
     while True:
@@ -126,6 +138,14 @@ class Server:
             self.process = subprocess.Popen([*self.net.server_side, "taskset", "-c", self.cpu, *command], stdin=subprocess.DEVNULL, stdout=log,
                                             stderr=log, env=env, cwd=self.dir)
 
+    def start(self):
+        self.launch()
+        return self.ready()
+
+    def allocations(self):
+        """How many there are, None when it does not tell."""
+        return None
+
     def where(self):
         return "%s:%d" % (self.net.address, self.port)
 
@@ -156,15 +176,14 @@ class Server:
 
 
 class Forwarder(Server):
-    def start(self):
+    def launch(self):
         self.args = ["--bare"]
         way = ["--" + self.name.split("-")[1]] if "-" in self.name else []
         self.spawn([os.path.join(BUILD, "tests", "bench", "forwarder"), *way, self.where()])
-        return self.ready()
 
 
 class Coturn(Server):
-    def start(self):
+    def launch(self):
         root = os.environ["TP_COTURN"]
         libs = glob.glob(root + "/usr/lib/*-linux-gnu")
         env = dict(os.environ, LD_LIBRARY_PATH=":".join(libs))
@@ -172,7 +191,6 @@ class Coturn(Server):
                     "-E", self.net.address, "-p", str(self.port), "--allow-loopback-peers", "--cli-password=x", "--no-tls",
                     "--no-dtls", "--no-cli", "--log-file=" + self.dir + "/log", "--simple-log",
                     "--pidfile=" + self.dir + "/pid", "--db=" + self.dir + "/db"], env)
-        return self.ready()
 
 
 CONFIG = """
@@ -200,7 +218,7 @@ class Turnpike(Server):
         super().__init__(name, cpu, net)
         self.engine = name.split("-")[1] if "-" in name else "auto"
 
-    def start(self):
+    def launch(self):
         prog = os.path.join(BUILD, "src", "prog")
         config = os.path.join(self.dir, "turnpike.yaml")
         with open(config, "w") as f:
@@ -210,7 +228,15 @@ class Turnpike(Server):
         user = ["--set", "process.user=nobody"] if os.geteuid() == 0 else []
         self.spawn([os.path.join(prog, "turnpiked"), "-f", "--config", config, "--runtime-dir",
                     os.path.join(self.dir, "run"), "--libexec-dir", prog, *user])
-        return self.ready()
+
+
+    def allocations(self):
+        prog = os.path.join(BUILD, "src", "prog", "turnpikectl")
+        r = subprocess.run([prog, "--runtime-dir", os.path.join(self.dir, "run"), "--json", "status"], stdout=subprocess.PIPE, check=False)
+        try:
+            return json.loads(r.stdout)["sessions"]
+        except (ValueError, KeyError):
+            return None
 
 
 def make(name, cpu, net):
@@ -319,24 +345,61 @@ def setup_table(servers, o, out):
 
 
 def memory_table(make_server, names, o, out):
+    """The load is killed at the end: its sockets go, the allocations stay, and what is left is the server's own."""
     n = 1000 if o.quick else 5000
     out("\n## Memory of %d allocations, fresh server\n" % n)
     out("| server | idle PSS KiB | with allocations | bytes each, server | bytes each, kernel slab (the load's sockets "
-        "included) |\n|---|---|---|---|---|")
+        "included) | bytes each, kernel objects of the server alone |\n|---|---|---|---|---|---|")
     for name in names:
         s = make_server(name).start()
         time.sleep(1)
-        before, slab = pss_kib(s.process.pid), slab_kib()
+        before, slab, objects = pss_kib(s.process.pid), slab_kib(), slab_objects()
         p = subprocess.Popen([*s.net.load_side, "taskset", "-c", o.load_cpu, LOAD, "hold", "-n", str(n), "-S", s.where(), *s.args,
-                              "--rate", str(n), "-s", "6", "--json"], stdout=subprocess.PIPE, text=True)
+                              "--rate", str(n), "-s", "60", "-q"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(5)
         after, slab_after = pss_kib(s.process.pid), slab_kib()
-        j = json.loads(p.communicate(timeout=60)[0])
-        ready = j["setup"]["ready"]
-        out("| %s | %d | %d | %.0f | %.0f |%s" % (name, before, after, (after - before) * 1024 / max(ready, 1),
-                                                 (slab_after - slab) * 1024 / max(ready, 1),
-                                                 "" if ready == n else " only %d ready" % ready))
+        p.kill()
+        p.wait()
+        time.sleep(2)
+        alone = "%.0f" % ((slab_objects() - objects) / n) if objects else "-"
+        ready = s.allocations()
+        out("| %s | %d | %d | %.0f | %.0f | %s |%s" % (name, before, after, (after - before) * 1024 / n,
+                                                      (slab_after - slab) * 1024 / n, alone,
+                                                      "" if ready in (n, None) else " only %d ready" % ready))
         s.stop()
+
+
+def first_answer(s):
+    """Milliseconds from the start of the program to its first answer to a Binding request."""
+    request = bytes.fromhex("000100002112a442") + b"start-to-here"[:12]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as c:
+        c.connect((s.net.address, s.port))
+        c.settimeout(0.001)
+        began = time.monotonic()
+        s.launch()
+        while time.monotonic() < began + 15:
+            try:
+                c.send(request)
+                if c.recv(500):
+                    return (time.monotonic() - began) * 1000
+            except OSError:             # nobody is there yet, or it takes its time
+                time.sleep(0.0005)
+    sys.exit("%s does not answer" % s.name)
+
+
+def start_table(make_server, names, o, out):
+    out("\n## Start to first answer (a Binding request each millisecond), milliseconds\n\n| server | median | worst | of |\n"
+        "|---|---|---|---|")
+    times = {name: [] for name in names}
+    for turn in range(2 * o.pairs + 1):
+        for name in names:
+            s = make_server(name)
+            ms = first_answer(s)
+            s.stop()
+            if turn:
+                times[name].append(ms)
+    for name in names:
+        out("| %s | %.0f | %.0f | %d |" % (name, statistics.median(times[name]), max(times[name]), len(times[name])))
 
 
 def idle_table(o, net, out):
@@ -419,7 +482,7 @@ def options():
                    "turnpike,forwarder,forwarder-gso,coturn")
     p.add_argument("--nets", help="lo,veth (quick, or not root: lo)")
     p.add_argument("--only", help="rows that match this expression, e.g. '^120 (200|1000) 1 both'")
-    for part in ("packets", "setup", "memory", "workers"):
+    for part in ("packets", "setup", "memory", "workers", "start"):
         p.add_argument("--skip-" + part, action="store_true")
     p.add_argument("--server-cpu", default="0")
     p.add_argument("--load-cpu", default="1")
@@ -474,11 +537,14 @@ def main():
             nets.append(Net(name))
             one_net(nets[-1], names, o, out)
         tp = [n for n in names if n.startswith("turnpike")]
+        whole = tp[:1] + [n for n in names if n == "coturn"]
+        if whole and not o.skip_start:
+            start_table(fresh, whole, o, out)
         if tp and not o.skip_workers:
             import workers      # it stands on this file
             workers.table(argparse.Namespace(pairs=o.pairs, seconds=max(o.seconds, 2), cpus=o.workers_cpus), out)
         if not o.skip_memory:
-            memory_table(fresh, tp[:1] + [n for n in names if n == "coturn"], o, out)
+            memory_table(fresh, whole, o, out)
             if tp:
                 idle_table(o, loopback, out)
                 stream_memory_table(o, loopback, out)

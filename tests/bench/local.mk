@@ -56,3 +56,6 @@ noinst_PROGRAMS += %D%/bench_path
 %C%_bench_path_CFLAGS = $(AM_CFLAGS) $(SODIUM_CFLAGS)
 %C%_bench_path_LDADD = src/turn/libtp_turn.a src/auth/libtp_auth.a src/state/libtp_state.a src/shm/libtp_shm.a \
 	src/stun/libtp_stun.a src/base/libtp_base.a $(SODIUM_LIBS) $(CRYPTO_LIBS)
+noinst_PROGRAMS += %D%/bench_raw
+%C%_bench_raw_SOURCES = %D%/bench_raw.c
+%C%_bench_raw_LDADD = src/io/libtp_io.a src/base/libtp_base.a $(SODIUM_LIBS)

@@ -19,9 +19,11 @@ struct world {
 	struct cross cross[WORLD_SHARDS], super;
 };
 
+extern uint8_t world_seed[16];	/* of the hash tables that are made next */
 extern bool crash_control;	/* leave out the replay: the audit must notice */
 
 void world_make(struct world *w, uint32_t slot_max);
+void world_wipe(struct world *w);		/* all zero again */
 void world_clear(struct world *w);		/* all zero again, attached again */
 void world_attach(struct world *w);
 void world_end(struct world *w);
@@ -42,7 +44,17 @@ void die_with_parent(void);
 /* Ends the test with a message unless ok. */
 void must(bool ok, const char *fmt, ...) TP_PRINTF(2, 3);
 
-void script_run(void);
+/* ---- crash_script.c ---- */
+
+#define SCRIPT_OPS 46
+#define SCRIPT_NOW 10000000u
+extern struct world script_world;
+void script_setup(uint64_t seed);	/* what is there before; 0: always the same */
+void script_op(unsigned i);
+uint64_t script_look(unsigned ops);	/* a sum of what can be seen after so many of them */
+
+void script_run(void);			/* a death at each passage of a marked point */
+void points_run(unsigned times, uint64_t seed);	/* so many deaths at each marked point, each in another state */
 void kills_run(unsigned kills, uint64_t seed);
 void evil_run(unsigned rounds, uint64_t seed);
 

@@ -1,51 +1,42 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * crash_script.c: a fixed script of operations; the worker dies at each crash point passage in turn.
- *
- * Afterwards the audit finds nothing and the operation it died in has happened as a whole, or not at all:
- * what can be seen from outside equals what was seen before or after it in an undisturbed run.
+ * crash_script.c: a script of operations that passes every marked point, and what can be seen of them from outside.
  */
 #include "config.h"
 
 #include <errno.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
-#include <unistd.h>
+#include <string.h>
 
 #include "crash.h"
 
-#define SETUP 250		/* sessions; the index grows at the 257th */
-#define NOW 100000u
-#define ADOPT_AT (NOW + 5000)	/* not before anything that happened */
+#define SETUP 250		/* sessions, and up to 5 more; the index grows at the 257th */
+#define SETUP_MAX 256
+#define NOW SCRIPT_NOW
 
-static struct world world;
-static _Atomic unsigned *done;	/* shared: operations that returned */
+struct world script_world;
 
 static struct session *
 of_client(unsigned client)
 {
 	struct addr a = client_addr(client);
 
-	return session_find(&world.shard[0], &a, 1, 0);
+	return session_find(&script_world.shard[0], &a, 1, 0);
 }
 
 static void
 open_one(unsigned client, uint64_t user, uint64_t token)
 {
 	struct cross_limits none = { 0 };
-	struct session *x = session_fill(&world, 0, client, user, NOW);
+	struct session *x = session_fill(&script_world, 0, client, user, NOW);
 
-	must(x != NULL && cross_open(&world.cross[0], &world.shard[0], x, &none, token) == 0,
+	must(x != NULL && cross_open(&script_world.cross[0], &script_world.shard[0], x, &none, token) == 0,
 	    "script: open");
 }
 
 static void
 close_one(unsigned client)
 {
-	must(cross_close(&world.cross[0], &world.shard[0], of_client(client)) == 0, "script: close");
+	must(cross_close(&script_world.cross[0], &script_world.shard[0], of_client(client)) == 0, "script: close");
 }
 
 static void
@@ -54,7 +45,7 @@ perms(unsigned client, unsigned from, unsigned n, tp_ms now)
 	for (unsigned i = 0; i < n; i++) {
 		struct addr a = peer_addr(from + i);
 
-		must(perm_set(&world.shard[0], of_client(client), &a, now, 256) == 0, "script: perm");
+		must(perm_set(&script_world.shard[0], of_client(client), &a, now, 256) == 0, "script: perm");
 	}
 }
 
@@ -64,10 +55,18 @@ chans(unsigned client, unsigned from, unsigned n, tp_ms now)
 	for (unsigned i = 0; i < n; i++) {
 		struct addr a = peer_addr(from + i);
 
-		must(chan_bind(&world.shard[0], of_client(client), (uint16_t)(0x4000 + from + i), &a, now,
+		must(chan_bind(&script_world.shard[0], of_client(client), (uint16_t)(0x4000 + from + i), &a, now,
 			 256) == 0,
 		    "script: chan");
 	}
+}
+
+static void
+rebind(unsigned client, uint16_t number, unsigned peer)
+{
+	struct addr a = peer_addr(peer);
+
+	must(chan_bind(&script_world.shard[0], of_client(client), number, &a, NOW, 256) == 0, "script: rebind");
 }
 
 static void
@@ -75,7 +74,7 @@ put_token(uint64_t token, uint64_t user)
 {
 	struct reservation r = { .token = token, .user = user, .id = 7, .expiry = NOW / 1000 + 30 };
 
-	must(token_put(&world.cross[0], &r, NOW) == 0, "script: token");
+	must(token_put(&script_world.cross[0], &r, NOW) == 0, "script: token");
 }
 
 static void
@@ -83,7 +82,7 @@ drop_peer(unsigned client, unsigned peer)
 {
 	struct addr a = peer_addr(peer);
 
-	perm_drop(&world.shard[0], of_client(client), &a);
+	perm_drop(&script_world.shard[0], of_client(client), &a);
 }
 
 static void
@@ -97,10 +96,10 @@ static void
 refuse_one(unsigned client)
 {
 	struct cross_limits one = { .per_user = 1 };
-	struct session *x = session_fill(&world, 0, client, 5, NOW);
+	struct session *x = session_fill(&script_world, 0, client, 5, NOW);
 
-	must(cross_open(&world.cross[0], &world.shard[0], x, &one, 0) == -EDQUOT, "script: quota");
-	session_abandon(&world.shard[0], x);
+	must(cross_open(&script_world.cross[0], &script_world.shard[0], x, &one, 0) == -EDQUOT, "script: quota");
+	session_abandon(&script_world.shard[0], x);
 }
 
 static void
@@ -108,7 +107,7 @@ lease_one(unsigned client)
 {
 	struct bandwidth b = { .per_allocation = 1000000, .per_user = 1000000, .total = 1000000 };
 
-	must(bandwidth_take(&world.cross[0], &world.shard[0], of_client(client), &b, true, 1000, NOW),
+	must(bandwidth_take(&script_world.cross[0], &script_world.shard[0], of_client(client), &b, true, 1000, NOW),
 	    "script: bandwidth");
 }
 
@@ -118,8 +117,8 @@ the_conn(void)
 {
 	struct addr a = client_addr(2000);
 
-	for (uint32_t i = 0; i < conn_high(&world.shard[0]); i++) {
-		struct conn *c = conn_at(&world.shard[0], i);
+	for (uint32_t i = 0; i < conn_high(&script_world.shard[0]); i++) {
+		struct conn *c = conn_at(&script_world.shard[0], i);
 		if (c != NULL && addr_eq(&c->client, &a))
 			return c;
 	}
@@ -129,7 +128,7 @@ the_conn(void)
 static void
 conn_begin(void)
 {
-	struct conn *c = conn_new(&world.shard[0], 2);
+	struct conn *c = conn_new(&script_world.shard[0], 2);
 
 	must(c != NULL, "script: connection");
 	c->client = c->peer = client_addr(2000);
@@ -141,7 +140,7 @@ conn_begin(void)
 static void
 conn_put(size_t len, uint64_t sent)
 {
-	struct shard *s = &world.shard[0];
+	struct shard *s = &script_world.shard[0];
 	struct conn *c = the_conn();
 	struct conn_rec *next;
 	uint32_t old;
@@ -167,12 +166,22 @@ conn_drain(void)
 	next = conn_next(c);
 	next->out.ring = 0;
 	conn_commit(c);
-	ring_give(&world.shard[0], ring);
+	ring_give(&script_world.shard[0], ring);
 }
 
-#define OPS 40
-static void
-op(unsigned i)
+/* A user whose account takes the place that user 900 has left. */
+static uint64_t
+next_user(void)
+{
+	uint64_t user = 901;
+
+	while (account_stripe(user) != account_stripe(900))
+		user++;
+	return user;
+}
+
+void
+script_op(unsigned i)
 {
 	switch (i) {
 	case 0: open_one(1000, 900, 0); break;		/* a new user and a new prefix */
@@ -180,7 +189,7 @@ op(unsigned i)
 	case 2: put_token(77, 5); break;
 	case 3: open_one(1002, 5, 77); break;		/* redeems */
 	case 4: close_one(1000); break;			/* the user's last */
-	case 5: open_one(1003, 901, 0); break;		/* re-uses slot and account */
+	case 5: open_one(1003, next_user(), 0); break;		/* re-uses slot and account */
 	case 6: refuse_one(1004); break;
 	case 7: close_one(3); break;
 	case 8: open_one(1005, 5, 0); break;
@@ -196,7 +205,7 @@ op(unsigned i)
 	case 30: lease_one(1001); break;
 	case 31: drop_peer(1001, 8); break;		/* a permission without channel: one store */
 	case 32:
-		session_sweep(&world.shard[0], 0, 2000, NOW + 400000, not_over, NULL);
+		session_sweep(&script_world.shard[0], 0, 2000, NOW + 400000, not_over, NULL);
 		break;                                  /* permissions over */
 	case 33: close_one(1001); break;		/* with blocks and bucket */
 	case 34: conn_begin(); break;
@@ -204,16 +213,43 @@ op(unsigned i)
 	case 36: conn_put(RING_BYTES - 1000, 999); break;	/* the rest moves to another ring */
 	case 37: conn_drain(); break;
 	case 38: conn_put(10, 0); break;
-	case 39: conn_free(&world.shard[0], the_conn()); break;
+	case 39: conn_free(&script_world.shard[0], the_conn()); break;
+	case 40: chans(1005, 0, 1, NOW - 700000); break;	/* bound long ago, and over */
+	case 41: rebind(1005, 0x4000, 1); break;
+	case 42: chans(1006, 3, 2, NOW - 700000); break;
+	case 43: session_sweep(&script_world.shard[0], 0, 2000, NOW, not_over, NULL); break;
+	case 44: conn_begin(); break;			/* in the slot of the first */
+	case 45: conn_free(&script_world.shard[0], the_conn()); break;
 	}
 }
 
-static void
-setup(void)
+/* Other keys of the hash tables, other users, other free lists with each seed but 0. */
+void
+script_setup(uint64_t seed)
 {
-	world_clear(&world);
-	for (unsigned i = 0; i < SETUP; i++)
-		open_one(i, 1 + i % 8, 0);
+	unsigned n = SETUP, step = 1;
+
+	memcpy(world_seed, "turnpike-crash!", sizeof world_seed);
+	if (seed != 0) {
+		for (unsigned i = 0; i < sizeof world_seed; i++)
+			world_seed[i] = (uint8_t)rnd(&seed);
+		n += (unsigned)(rnd(&seed) % 6);
+		step = 1 + 2 * (unsigned)(rnd(&seed) % 4);
+	}
+	world_clear(&script_world);
+	for (unsigned i = 0; i < n; i++)
+		open_one(i, 1 + i * step % 8, 0);
+	if (seed == 0)
+		return;
+	perms(220, 0, 14, NOW);		/* one that has blocks for the sweep */
+	for (unsigned k = (unsigned)(rnd(&seed) % 12); k > 0; k--) {
+		unsigned client = 10 + (unsigned)(rnd(&seed) % 200);
+		perms(client, (unsigned)(rnd(&seed) % 8), 1 + (unsigned)(rnd(&seed) % 9), NOW);
+		if (rnd(&seed) % 2 == 0) {
+			close_one(client);
+			open_one(client, 1 + rnd(&seed) % 8, 0);
+		}
+	}
 }
 
 /* ---- what can be seen ---------------------------------------------------------------------------- */
@@ -241,14 +277,14 @@ sum_peer(void *arg, const struct addr *peer, uint16_t channel, uint32_t expiry)
 
 /* Of all clients and users that the script knows.  The sweep may have done its work or not: what is over at
  * that time is left out once it could have run. */
-static uint64_t
-look(unsigned ops)
+uint64_t
+script_look(unsigned ops)
 {
 	tp_ms now = ops >= 32 ? NOW + 400000 : NOW;
 	struct reservation r;
 	uint64_t h = 1;
 
-	for (unsigned i = 0; i < 1011; i = i + 1 < SETUP || i >= 1000 ? i + 1 : 1000) {
+	for (unsigned i = 0; i < 1011; i = i + 1 < SETUP_MAX || i >= 1000 ? i + 1 : 1000) {
 		struct session *x = of_client(i);
 		struct sum peers = { 0 };
 
@@ -256,171 +292,16 @@ look(unsigned ops)
 		if (x == NULL)
 			continue;
 		mix(&h, x->user);
-		session_each_peer(&world.shard[0], x, now, sum_peer, &peers);
+		session_each_peer(&script_world.shard[0], x, now, sum_peer, &peers);
 		mix(&h, peers.sum);
 	}
 	for (uint64_t user = 0; user < 10; user++)
-		mix(&h, cross_user_count(&world.super, user));
-	mix(&h, cross_user_count(&world.super, 900));
-	mix(&h, cross_user_count(&world.super, 901));
-	mix(&h, cross_total(&world.super));
-	mix(&h, shard_live(&world.shard[0]));
+		mix(&h, cross_user_count(&script_world.super, user));
+	mix(&h, cross_user_count(&script_world.super, 900));
+	mix(&h, cross_user_count(&script_world.super, next_user()));
+	mix(&h, cross_total(&script_world.super));
+	mix(&h, shard_live(&script_world.shard[0]));
 	mix(&h, the_conn() != NULL ? 1 + conn_now(the_conn())->out_head : 0);
-	mix(&h, token_look(&world.super, 77, 5, NOW, &r) == 0);
+	mix(&h, token_look(&script_world.super, 77, 5, NOW, &r) == 0);
 	return h;
-}
-
-/* ---- deaths --------------------------------------------------------------------------------------- */
-
-static unsigned
-die_at(void (*work)(void), const char *name, unsigned long passage)
-{
-	pid_t pid;
-	int status;
-
-	fflush(NULL);
-	pid = fork();
-	must(pid >= 0, "fork");
-	if (pid == 0) {
-		die_with_parent();
-		crash_arm(name, passage);
-		work();
-		_exit(0);
-	}
-	must(waitpid(pid, &status, 0) == pid, "waitpid");
-	must(WIFEXITED(status) ? WEXITSTATUS(status) == 0 : WTERMSIG(status) == SIGKILL, "script: child %x",
-	    status);
-	return WIFSIGNALED(status);
-}
-
-static void
-work_ops(void)
-{
-	for (unsigned i = *done; i < OPS; i++) {
-		op(i);
-		atomic_store(done, i + 1);
-	}
-}
-
-static void
-work_adopt(void)
-{
-	world_adopt(&world, 0, ADOPT_AT);
-}
-
-/* What an undisturbed run shows before the first operation and after each. */
-static void
-undisturbed(uint64_t seen[OPS + 1])
-{
-	setup();
-	seen[0] = look(0);
-	crash_arm(NULL, 0);
-	for (unsigned i = 0; i < OPS; i++) {
-		op(i);
-		seen[i + 1] = look(i + 1);
-	}
-	must(world_audit(&world, true, NOW, false) == 0, "script: the undisturbed run fails the audit");
-}
-
-static void
-check_after(const uint64_t seen[OPS + 1], unsigned long k, const char *what)
-{
-	unsigned i = *done;
-
-	must(world_audit(&world, true, NOW, false) == 0, "%s %lu (operation %u): audit", what, k, i);
-	world_finish(&world, 0, ADOPT_AT);
-	must(world_audit(&world, true, NOW, false) == 0, "%s %lu (operation %u): audit after finishing",
-	    what, k, i);
-	must(look(i) == seen[i] || (i < OPS && look(i + 1) == seen[i + 1]),
-	    "%s %lu: operation %u happened in part", what, k, i);
-}
-
-static unsigned long
-each_passage(const uint64_t seen[OPS + 1])
-{
-	unsigned long k = 1;
-
-	for (;; k++) {
-		setup();
-		atomic_store(done, 0);
-		if (!die_at(work_ops, NULL, k))
-			return k - 1;
-		world_recover(&world, 0);
-		world_adopt(&world, 0, ADOPT_AT);
-		check_after(seen, k, "passage");
-	}
-}
-
-/* The successor dies too, while it adopts what a death left. */
-static unsigned
-adoption_dies(const uint64_t seen[OPS + 1], unsigned long passages)
-{
-	unsigned n = 0;
-
-	for (unsigned long k = 1; k <= passages; k += passages / 12 + 1)
-		for (unsigned long j = 1;; j = j < 8 ? j + 1 : j + j / 4) {
-			setup();
-			atomic_store(done, 0);
-			die_at(work_ops, NULL, k);
-			world_recover(&world, 0);
-			if (!die_at(work_adopt, NULL, j))
-				break;
-			world_recover(&world, 0);
-			world_adopt(&world, 0, ADOPT_AT);
-			check_after(seen, k, "adoption after passage");
-			n++;
-		}
-	return n;
-}
-
-/* Without the replay the audit must notice deaths in the middle of a transaction. */
-static unsigned
-control(void)
-{
-	/* "token:cleared" is passed by token_put() first. */
-	static const struct { const char *name; unsigned passage;
-	} points[] = {
-	    {"account:counted", 1},
-	    {"account:discounted", 1},
-	    {"tx:total", 1},
-	    {"token:cleared", 2},
-	    {"open:applied", 1},
-	    {"close:applied", 1},
-	};
-	unsigned noticed = 0;
-
-	crash_control = true;
-	for (unsigned i = 0; i < TP_COUNT(points); i++) {
-		setup();
-		atomic_store(done, 0);
-		must(die_at(work_ops, points[i].name, points[i].passage), "control: %s is never passed",
-		    points[i].name);
-		world_recover(&world, 0);
-		world_adopt(&world, 0, ADOPT_AT);
-		noticed += world_audit(&world, true, NOW, true) > 0;
-	}
-	crash_control = false;
-	return noticed;
-}
-
-void
-script_run(void)
-{
-	static uint64_t seen[OPS + 1];
-	unsigned long passages;
-	unsigned adoptions, noticed;
-
-	done = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	must(done != MAP_FAILED, "mmap");
-	world_make(&world, 1024);
-	undisturbed(seen);
-	passages = each_passage(seen);
-	must(passages > 300, "only %lu passages: are crash points compiled in?", passages);
-	adoptions = adoption_dies(seen, passages);
-	noticed = control();
-	must(noticed == 6, "control: of 6 deaths without replay the audit noticed %u", noticed);
-	printf("script: %lu deaths of a worker, %u of its successor; control noticed %u of 6\n", passages,
-	    adoptions, noticed);
-	world_end(&world);
-	munmap((void *)done, 4096);
 }

@@ -15,7 +15,7 @@
 
 bool crash_control;
 
-static const uint8_t seed16[16] = "turnpike-crash!";
+uint8_t world_seed[16] = "turnpike-crash!";
 
 void
 must(bool ok, const char *fmt, ...)
@@ -70,11 +70,11 @@ make(const char *name, size_t size, int *fd, void **read_only)
 void
 world_attach(struct world *w)
 {
-	must(cross_attach(&w->super, w->cross_region, UINT32_MAX, seed16) == 0, "cross_attach");
+	must(cross_attach(&w->super, w->cross_region, UINT32_MAX, world_seed) == 0, "cross_attach");
 	for (unsigned i = 0; i < WORLD_SHARDS; i++) {
 		must(cross_attach(&w->cross[i], w->cross_region, i, NULL) == 0, "cross_attach");
 		must(
-		    shard_attach(&w->shard[i], i, w->region[i], w->keys[i], w->slot_max, true, seed16) == 0,
+		    shard_attach(&w->shard[i], i, w->region[i], w->keys[i], w->slot_max, true, world_seed) == 0,
 		    "shard_attach");
 		must(shard_attach(&w->reader[i], i, w->read_only[i], NULL, w->slot_max, false, NULL) == 0,
 		    "reader");
@@ -96,13 +96,19 @@ world_make(struct world *w, uint32_t slot_max)
 }
 
 void
-world_clear(struct world *w)
+world_wipe(struct world *w)
 {
 	must(madvise(w->cross_region, cross_region_size(), MADV_REMOVE) == 0, "madvise");
 	for (unsigned i = 0; i < WORLD_SHARDS; i++) {
 		must(madvise(w->region[i], shard_region_size(w->slot_max), MADV_REMOVE) == 0, "madvise");
 		must(madvise(w->keys[i], shard_keys_size(w->slot_max), MADV_REMOVE) == 0, "madvise");
 	}
+}
+
+void
+world_clear(struct world *w)
+{
+	world_wipe(w);
 	world_attach(w);
 }
 
@@ -143,7 +149,7 @@ world_adopt(struct world *w, uint32_t owner, tp_ms now)
 {
 	struct shard *s = &w->shard[owner];
 
-	must(shard_attach(s, owner, w->region[owner], w->keys[owner], w->slot_max, true, seed16) == 0,
+	must(shard_attach(s, owner, w->region[owner], w->keys[owner], w->slot_max, true, world_seed) == 0,
 	    "shard_attach");
 	shard_adopt(s, now, NULL, NULL);
 }

@@ -1,7 +1,7 @@
 # crash: programs with their own compilation of the rooms, crash points always in
 check_PROGRAMS += %D%/crash_state
 TESTS += %D%/crash_state
-%C%_crash_state_SOURCES = %D%/crash_state.c %D%/crash_world.c %D%/crash_script.c %D%/crash_kills.c %D%/crash_evil.c \
+%C%_crash_state_SOURCES = %D%/crash_state.c %D%/crash_world.c %D%/crash_script.c %D%/crash_deaths.c %D%/crash_kills.c %D%/crash_evil.c \
 	%D%/crash.h src/state/state_int.h \
 	src/shm/region.c src/shm/lock.c src/shm/crash.c \
 	src/state/shard.c src/state/adopt.c src/state/index.c src/state/session.c src/state/block.c \

@@ -130,8 +130,8 @@ class DtlsClient(tc.Client):
         if handshake:
             self.handshake(within)
 
-    def handshake(self, within=60.0, lose=lambda n: False):
-        """`lose`: of the n-th datagram sent or received, whether it is lost."""
+    def handshake(self, within=60.0, lose=lambda n: False, vain=lambda: False):
+        """`lose`: of the n-th datagram sent or received, whether it is lost.  `vain`: true when it is to be given up."""
         end, count = time.monotonic() + within, 0
 
         def send(records):
@@ -143,7 +143,7 @@ class DtlsClient(tc.Client):
         send(self.dtls.step())
         while not self.dtls.done:
             left = end - time.monotonic()
-            if left <= 0:
+            if left <= 0 or vain():
                 raise TimeoutError("DTLS handshake")
             due = self.dtls.timeout()
             got = super().recv_raw(max(0.001, min(left, due if due is not None else 0.2)))

@@ -1,5 +1,5 @@
 # lint
-lints = %D%/layers.sh %D%/sansio.sh %D%/size.sh %D%/spdx.sh %D%/docs.sh
+lints = %D%/layers.sh %D%/sansio.sh %D%/size.sh %D%/spdx.sh %D%/docs.sh %D%/hotpath.sh
 TESTS += $(lints)
 EXTRA_DIST += $(lints) %D%/size.allow
 TESTS += %D%/ctl_man.sh

@@ -142,6 +142,8 @@ class CommandLine(Base):
                 r = self.turnpiked(*mode, "-c", path)
                 self.assertEqual(r.returncode, CONF, (text, r.stderr))
                 self.assertIn("t.yaml:" + place, r.stderr, text)
+        path = self.write("t.yaml", head.replace("udp", "tls"))
+        self.assertIn("t.yaml:1:12: tls.certificates: the listener at", self.turnpiked("-t", "-c", path).stderr)
         r = self.turnpiked("-t", "-c", self.dir + "/none.yaml")
         self.assertEqual(r.returncode, CONF)
         self.assertIn("none.yaml", r.stderr)
@@ -391,6 +393,46 @@ class Signals(Base):
             c.channel_data(0x4000, b"and now")
             self.assertEqual(p.recv(), (b"and now", c.relayed))
             taken.close()
+
+    def test_rows_become_one_and_two(self):
+        """UDP and TCP of one address as two listeners, then as one, then as two: nobody is cut off, everybody may come."""
+        two = daemon.DEFAULT.replace("transport: udp }}", "transport: udp }}\n  - {{ address: 127.0.0.1, port: {port}, transport: tcp }}")
+        one = daemon.DEFAULT.replace("transport: udp }}", "transport: [ tcp, udp ] }}")
+        with daemon.Daemon(two) as d, daemon.Peer() as p, tc.Client(d.server, "alice", "wonderland") as u, \
+                tc.StreamClient(d.server, "bob", "builder", timeout=20) as t:
+            for c in (u, t):
+                c.allocate()
+                c.bind(0x4000, p.addr)
+            for text in (one, two, one.replace("[ tcp, udp ]", "[ udp, tcp ]"), two):
+                d.write(text)
+                self.assertEqual(said(d, "reload")[0], 0)
+                self.assertTrue(wait_for(d.ready, 20))
+                with tc.Client(d.server, "alice", "wonderland") as nu, tc.StreamClient(d.server, "bob", "builder", timeout=20) as nt:
+                    for c in (u, t, nu, nt):
+                        if c in (nu, nt):
+                            c.allocate()
+                            c.bind(0x4000, p.addr)
+                        c.channel_data(0x4000, b"here")
+                        self.assertEqual(p.recv(20), (b"here", c.relayed))
+                        p.send(b"back", c.relayed)
+                        self.assertEqual(c.data(20), (0x4000, b"back"))
+            self.assertEqual(d.ctl("verify")[0], 0)
+
+    def test_warnings_stay_in_status_and_come_as_json(self):
+        """What turnpike-conf warned of is in the log in its own format, from the first line on, and in `status`."""
+        text = daemon.DEFAULT.replace("target: stderr", "target: stderr, format: json").replace(
+            "secrets: [", "secrets: [ {{ value: \"another-secret-of-the-test-suite-0123\", until: \"2001-01-01T00:00:00Z\" }},")
+        with daemon.Daemon(text) as d:
+            said = [json.loads(x) for x in d.text().splitlines()]
+            self.assertEqual(len([x for x in said if "has ended" in json.dumps(x)]), 1)
+            self.assertTrue([x for x in d.status()["warnings"] if "has ended" in x and "turnpike.yaml:" in x])
+            self.assertIn("warning: " + d.config, d.ctl("status")[1])
+            d.ctl("upgrade")
+            self.assertTrue(wait_for(lambda: "every process is of version" in d.text() and d.ready(), 20))
+            self.assertTrue([x for x in d.status()["warnings"] if "has ended" in x])
+            d.write(daemon.DEFAULT)
+            d.ctl("reload")
+            self.assertEqual([x for x in d.status()["warnings"] if "has ended" in x], [])
 
     def test_hangup_reads_credential_files_again(self):
         """Rotation: the YAML names files and stays as it is; what the files hold has changed."""

@@ -316,6 +316,44 @@ peers:
             self.assertEqual(self.code(c.bind, 0x4002, (HOST4, 15000)), 403)
 
 
+class NewAddresses(Base):
+    """An address that the host gets later is its own from then on; one that it loses is anybody's."""
+
+    def test_later(self):
+        c = self.client()
+        other = bound("45.0.0.88")
+        self.addCleanup(other.close)
+        other.settimeout(5)
+        c.bind(0x4000, other.getsockname())
+        c.channel_data(0x4000, b"somebody else's")
+        data, relay = other.recvfrom(100)
+        self.assertEqual(data, b"somebody else's")
+        ip("addr", "add", "45.0.0.88/32", "dev", "lo")
+        try:
+            self.assertTrue(daemon.until(lambda: "45.0.0.88 is this host's now" in self.d.text()))
+            self.assertTrue(daemon.until(lambda: self.code(c.permit, ("45.0.0.88", 80)) == 403))
+            self.assertEqual(self.code(c.bind, 0x4001, ("45.0.0.88", 80)), 403)
+            other.settimeout(0.3)
+            c.channel_data(0x4000, b"cut")		# the channel that there was, at its next packet
+            self.assertRaises(socket.timeout, other.recvfrom, 100)
+            self.assertGreater(self.d.status()["sessions"], 0)
+        finally:
+            ip("addr", "del", "45.0.0.88/32", "dev", "lo")
+        self.assertTrue(daemon.until(lambda: self.code(c.permit, ("45.0.0.88", 80)) == 200))
+        self.assertEqual(self.d.ctl("reload")[0], 0)
+        self.assertEqual(self.code(c.permit, (SECOND4, 80)), 403)
+
+    def test_after_an_upgrade(self):
+        c = self.client()
+        self.assertEqual(self.d.ctl("upgrade")[0], 0)
+        self.assertTrue(daemon.until(lambda: "every process is of version" in self.d.text()))
+        ip("addr", "add", "45.0.0.99/32", "dev", "lo")
+        try:
+            self.assertTrue(daemon.until(lambda: self.code(c.permit, ("45.0.0.99", 80)) == 403))
+        finally:
+            ip("addr", "del", "45.0.0.99/32", "dev", "lo")
+
+
 class External(Base):
     """Behind 1:1 NAT two clients of one server meet by their external addresses; no NAT here would turn them back."""
     config = CONFIG.replace("addresses: [ %s, \"%s\" ]" % (HOST4, HOST6),

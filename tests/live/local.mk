@@ -6,6 +6,7 @@ TP_LIVE += %D%/live_survive.py
 TP_LIVE += %D%/live_ports.py
 TP_LIVE += %D%/live_conf.py
 TP_LIVE += %D%/live_engine.py
+TP_LIVE += %D%/live_path.py
 TP_LIVE += %D%/live_cli.py
 TP_LIVE += %D%/live_policy.py
 TP_LIVE += %D%/live_abuse.py
@@ -19,6 +20,7 @@ TP_LIVE += %D%/live_doctor.py
 TP_LIVE += %D%/live_floods.py
 TP_LIVE += %D%/live_dtls.py
 TP_LIVE += %D%/live_soak.py
+TP_LIVE += %D%/live_kills.py
 TESTS += $(TP_LIVE)
 # The long versions: a death at each marked point 100 times and 10,000 at random, thousands of kills of the daemon's
 # workers, as many allocations as the descriptor limit allows, the model, ten minutes of load with churn
@@ -27,9 +29,13 @@ TESTS += $(TP_LIVE)
 soak: all spin
 	TP_SCRIPTS=100 TP_KILLS=10000 $(MAKE) check TESTS='tests/crash/crash_state'
 	TP_SOAK=1 $(MAKE) check TESTS='%D%/live_survival.py %D%/live_streams.py %D%/live_dtls.py %D%/live_soak.py'
+	TP_SCRIPTS=100 TP_POINTS=1000 TP_KILLS=10000 $(MAKE) check TESTS='tests/crash/crash_state'
+	TP_SOAK=1 $(MAKE) check TESTS='%D%/live_survival.py %D%/live_streams.py %D%/live_dtls.py'
+	TP_SOAK=1 $(MAKE) check TESTS='%D%/live_survival.py %D%/live_streams.py %D%/live_dtls.py %D%/live_kills.py'
 # All live tests on the engines that `auto` does not take where the kernel merges.
 .PHONY: check-engines
 check-engines: all
 	TP_ENGINE=plain $(MAKE) check TESTS='$(TP_LIVE)'
 	TP_ENGINE=mmsg $(MAKE) check TESTS='$(TP_LIVE)'
-EXTRA_DIST += $(TP_LIVE) tests/lib/turnclient.py tests/lib/daemon.py tests/lib/dtlsclient.py
+EXTRA_DIST += $(TP_LIVE) tests/lib/turnclient.py tests/lib/daemon.py tests/lib/dtlsclient.py \
+	tests/lib/tlsclient.py tests/lib/flows.py tests/lib/marked.py

@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -86,13 +88,65 @@ START_TEST(test_landlock)
 	if (pid == 0) {
 		if (sandbox_harden(getppid()) < 0)
 			_exit(99);
-		int rc = sandbox_landlock();
+		int rc = sandbox_landlock(-1);
 		if (rc == -ENOSYS || rc == -EOPNOTSUPP)
 			_exit(0);		/* a kernel without it */
 		_exit(rc == 0 && open("/etc/passwd", O_RDONLY) < 0 && errno == EACCES ? 0 : 1);
 	}
 	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
 	ck_assert_int_eq(status, 0);
+}
+END_TEST
+
+/* What the steward keeps: its log file may be made anew beside the old one, and no other file anywhere. */
+START_TEST(test_landlock_log)
+{
+	char dir[] = "/tmp/check-io-XXXXXX", file[64];
+	int status, fd;
+	pid_t pid;
+
+	ck_assert_ptr_nonnull(mkdtemp(dir));
+	snprintf(file, sizeof file, "%s/log", dir);
+	pid = fork();
+	ck_assert_int_ge(pid, 0);
+	if (pid == 0) {
+		fd = open(dir, O_PATH | O_DIRECTORY);
+		if (sandbox_harden(getppid()) < 0)
+			_exit(99);
+		int rc = sandbox_landlock(fd);
+		if (rc == -ENOSYS || rc == -EOPNOTSUPP)
+			_exit(0);
+		if (rc < 0 || open(file, O_WRONLY | O_CREAT | O_EXCL, 0600) < 0 || open(file, O_WRONLY | O_APPEND) < 0)
+			_exit(1);
+		_exit(open(file, O_RDONLY) < 0 && unlink(file) < 0 && open("/tmp/x", O_WRONLY | O_CREAT, 0600) < 0 &&
+		    open("/etc/passwd", O_RDONLY) < 0 ? 0 : 2);
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_int_eq(status, 0);
+	(void)unlink(file);
+	ck_assert_int_eq(rmdir(dir), 0);
+}
+END_TEST
+
+/* What is not allowed fails, and the process goes on. */
+START_TEST(test_refuse)
+{
+#ifndef TP_SANITIZER
+	static const struct sandbox_rule more[] = { { SYS_socket, { { 0, SANDBOX_EQ, AF_UNIX }, { 0, SANDBOX_ANY, 0 } } } };
+	pid_t pid = fork();
+	int status;
+
+	ck_assert_int_ge(pid, 0);
+	if (pid == 0) {
+		if (sandbox_harden(getppid()) < 0 || sandbox_seccomp_refuse(more, 1) < 0)
+			_exit(99);
+		if (socket(AF_UNIX, SOCK_DGRAM, 0) < 0 || socket(AF_INET, SOCK_DGRAM, 0) >= 0 || errno != EPERM)
+			_exit(1);
+		_exit(open("/dev/null", O_RDONLY) < 0 && errno == EPERM && kill(getppid(), 0) < 0 && errno == EPERM ? 0 : 2);
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_int_eq(status, 0);
+#endif
 }
 END_TEST
 
@@ -121,6 +175,8 @@ suite_sandbox(void)
 
 	tcase_add_test(t, test_seccomp);
 	tcase_add_test(t, test_landlock);
+	tcase_add_test(t, test_landlock_log);
+	tcase_add_test(t, test_refuse);
 	tcase_add_test(t, test_become);
 	suite_add_tcase(s, t);
 	return s;

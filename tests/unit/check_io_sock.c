@@ -83,6 +83,45 @@ START_TEST(test_relay_filter)
 }
 END_TEST
 
+START_TEST(test_shared_filter)
+{
+	struct addr a = io_addr("127.0.0.1");
+	struct sockaddr_storage ss;
+	int program = sock_filter_program();
+
+	if (program < 0)
+		return;			/* not permitted here */
+	int fd = sock_relay_udp(&a, 65536), from = socket(AF_INET, SOCK_DGRAM, 0);
+	ck_assert_int_ge(fd, 0);
+	a = io_bound(fd);
+	socklen_t len = addr_to_sockaddr(&a, &ss);
+	ck_assert_int_eq(sock_filter_has(fd), SOCK_FILTER_OWN);
+	for (int i = 0; i < 3; i++) {		/* again and again */
+		ck_assert_int_eq(sock_filter_detach(fd), 0);
+		ck_assert_int_eq(sock_filter_has(fd), SOCK_FILTER_NONE);
+		ck_assert_int_eq(sendto(from, "x", 1, 0, (struct sockaddr *)&ss, len), 1);
+		ck_assert_int_eq(sock_filter_share(fd, program), 0);
+		ck_assert_int_eq(sock_filter_has(fd), SOCK_FILTER_SHARED);
+		ck_assert_int_eq(sendto(from, "y", 1, 0, (struct sockaddr *)&ss, len), 1);
+		/* What came before it stays, until it is thrown away. */
+		ck_assert(arrives(fd));
+		ck_assert(sock_empty(fd));
+		ck_assert_int_eq(sendto(from, "z", 1, 0, (struct sockaddr *)&ss, len), 1);
+		ck_assert(!arrives(fd));
+	}
+	ck_assert_int_eq(sock_filter_detach(fd), 0);
+	for (int i = 0; i < 20; i++)
+		ck_assert_int_eq(sendto(from, "x", 1, 0, (struct sockaddr *)&ss, len), 1);
+	ck_assert_int_eq(sock_filter_share(fd, program), 0);
+	ck_assert(sock_empty(fd));
+	ck_assert(!arrives(fd));
+	ck_assert_int_eq(sock_filter_share(fd, from), -EINVAL);	/* no program */
+	close(program);
+	close(from);
+	close(fd);
+}
+END_TEST
+
 START_TEST(test_unix)
 {
 	char path[] = "check_io.XXXXXX.sock";
@@ -114,6 +153,7 @@ suite_sock(void)
 
 	tcase_add_test(t, test_listener);
 	tcase_add_test(t, test_relay_filter);
+	tcase_add_test(t, test_shared_filter);
 	tcase_add_test(t, test_unix);
 	suite_add_tcase(s, t);
 	return s;

@@ -252,6 +252,114 @@ START_TEST(test_recall_overtakes)
 }
 END_TEST
 
+static unsigned
+kept_now(void)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < SPAN; i++)
+		n += world.kept[i];
+	return n;
+}
+
+static unsigned
+with_filter(int kind)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < SPAN; i++)
+		n += world.kept[i] && sock_filter_has(BASE + (int)i) == kind;
+	return n;
+}
+
+/* The descriptor of the client's relay socket, which is the worker's, too. */
+static int
+relay_fd(void)
+{
+	for (unsigned i = 1; i < SPAN; i++)
+		if (world.kept[i] && world.port[i] == client.relayed.port)
+			return BASE + (int)i;
+	ck_abort_msg("no socket has port %u", client.relayed.port);
+}
+
+/* With SPAN numbers 50 sockets rest: the newest 25 are nobody's, and when there are more than 38 one of the others serves. */
+#define REST_MAX  (SPAN / 8)
+#define REST_KEEP (REST_MAX / 2)
+
+static void
+rest_rounds(unsigned rounds, unsigned keep, unsigned last[65536])
+{
+	static unsigned round;
+
+	for (unsigned i = 0; i < rounds; i++) {
+		client.nonce_len = 0;
+		session();
+		unsigned *at = &last[client.relayed.port];
+		round++;
+		ck_assert_msg(*at == 0 || round - *at > keep, "port %u again after %u", client.relayed.port, round - *at);
+		*at = round;
+		relay_once(i);
+		int fd = relay_fd();
+		ck_assert_int_eq(sock_filter_has(fd), SOCK_FILTER_NONE);
+		ck_assert_int_eq(client_request(&client, STUN_REFRESH, NULL, 0, 0), STUN_SUCCESS);
+		ck_assert_int_eq(sock_filter_has(fd), SOCK_FILTER_SHARED);
+	}
+}
+
+/* Sockets serve one session after the other, not soon, and nothing of one comes to the next; also past a death. */
+START_TEST(test_rest)
+{
+	static unsigned last[65536];
+	struct msg_recall r = { .h = { MSG_RECALL, 0 }, .row = 0, .keep = 0 };
+	unsigned made;
+
+	world_make();
+	world.filter = sock_filter_program();
+	if (world.filter < 0)
+		return;			/* not permitted here */
+	world_spawn();
+	client_open(&client);
+	peer_fd = peer_open(&peer);
+	rest_rounds(2 * REST_MAX, REST_KEEP, last);
+	ck_assert_uint_gt(world.stats->counter[STAT_SOCKETS_AGAIN], 0);
+	ck_assert_uint_eq(world.releases, 0);
+	made = kept_now();
+	rest_rounds(2 * REST_MAX, REST_KEEP, last);
+	ck_assert_uint_eq(kept_now(), made);	/* none was made anew */
+	/* A datagram that slipped into a resting socket's queue: read by the worker, and gone before the next session. */
+	for (int fd = BASE + 1; fd < BASE + (int)SPAN; fd++) {
+		struct addr to;
+		if (!world.kept[fd - BASE] || sock_filter_has(fd) != SOCK_FILTER_SHARED)
+			continue;
+		ck_assert_int_eq(addr_parse(&to, "127.0.0.1"), 0);
+		to.port = world.port[fd - BASE];
+		ck_assert_int_eq(sock_filter_detach(fd), 0);
+		peer_send(peer_fd, &to, "stale", 5);
+		ck_assert_int_eq(sock_filter_share(fd, world.filter), 0);
+	}
+	rest_rounds(2 * REST_MAX, REST_KEEP, last);
+	ck_assert_uint_eq(world_drops(DROP_NO_PERMISSION), 0);
+	ck_assert_uint_eq(world.releases, 0);
+	/* What rested goes on resting; what was fresh is fresh. */
+	world_kill();
+	world_spawn();
+	for (unsigned i = 0; i < 1000 && with_filter(SOCK_FILTER_SHARED) != REST_KEEP; i++)
+		world_pump(20);
+	ck_assert_uint_eq(with_filter(SOCK_FILTER_SHARED), REST_KEEP);
+	ck_assert_uint_gt(with_filter(SOCK_FILTER_OWN), 0);
+	rest_rounds(2 * REST_MAX, REST_MAX / 4, last);
+	/* Ports are needed elsewhere: all come back. */
+	world_tell(&r, -1);
+	for (unsigned i = 0; i < 1000 && kept_now() > 0; i++)
+		world_pump(20);
+	ck_assert_uint_eq(kept_now(), 0);
+	client.nonce_len = 0;
+	session();
+	relay_once(1);
+	world_end();
+}
+END_TEST
+
 START_TEST(test_messages)
 {
 	struct msg_close c = { .h = { MSG_CLOSE, 0 }, .request = 77 };
@@ -409,6 +517,7 @@ main(void)
 	tcase_add_test(t, test_orphan_socket);
 	tcase_add_test(t, test_half_open);
 	tcase_add_test(t, test_recall_overtakes);
+	tcase_add_test(t, test_rest);
 	tcase_add_test(t, test_messages);
 	tcase_add_test(t, test_pending);
 	tcase_add_test(t, test_poison);

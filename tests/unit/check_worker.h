@@ -36,6 +36,7 @@ struct world {
 	uint16_t port[SPAN];
 	unsigned wants, releases, unused, relays, asks;
 	bool serve_pool, mute_keeper, no_relays;
+	int filter;			/* what silences resting sockets; -1 none, then none rests */
 	struct msg_ready ready;
 	struct msg_closed closed;
 	bool is_ready, is_closed, wrong_role;

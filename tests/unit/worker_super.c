@@ -97,6 +97,7 @@ world_make(void)
 
 	memset(&world, 0, sizeof world);
 	world.serve_pool = true;
+	world.filter = -1;
 	/* The worker's own 3 and 4 must not be numbers of what it inherits. */
 	while ((fd = open("/dev/null", O_RDWR | O_CLOEXEC)) <= CHILD_FD_LOG)
 		ck_assert_int_ge(fd, 0);
@@ -186,15 +187,20 @@ tell_start(void)
 	s.cross_fd = world.cross[0];
 	s.stat_fd = world.stat[0];
 	s.keeper_fd = world.keeper_child;
+	s.filter_fd = world.filter;
 	s.drop_privileges = 0;
 	s.draining = 0;
 	world_tell(&s, -1);
 	world_tell(&h, -1);
 	world_tell(&l, -1);
-	for (unsigned i = 0; i < SPAN; i++)
-		if (world.kept[i] && p.count < MSG_POOL_MAX)
+	for (unsigned i = 0; i < SPAN; i++) {
+		if (world.kept[i])
 			p.sock[p.count++] = (struct msg_pool_sock){ BASE + (int)i, world.port[i], 0, ADDR_V4 };
-	world_tell(&p, -1);
+		if (p.count == MSG_POOL_MAX || (i == SPAN - 1 && p.count > 0)) {
+			world_tell(&p, -1);
+			p.count = 0;
+		}
+	}
 	world_tell(&g, -1);
 }
 

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * child: what keeper, usher and steward have in common: from the first message to READY, rights that are given up, the tick,
+ * the end.  (A worker is told more before it starts, and is its own: worker/start.c.)
+ */
+#ifndef TP_CHILD_H
+#define TP_CHILD_H
+
+#include "tp/conf.h"
+#include "tp/io.h"
+#include "tp/shm.h"
+
+struct child_role {
+	enum proc_role role;
+	bool writes_log;		/* the steward: what it says before its end goes to stderr, not into its own queue */
+	/* START: maps and reads what it was told, then child_confine(). */
+	void (*start)(void *arg, const struct msg_start *m);
+	void (*go)(void *arg);		/* GO: whoever asks is heard from now on; READY is sent afterwards */
+	void (*message)(void *arg, const union msg *m, int fd);	/* any other; owns fd */
+	void (*stop)(void *arg);	/* STOP while it serves; NULL: it ends at once */
+};
+struct child_proc {
+	const struct child_role *role;
+	void *arg;			/* of the functions above */
+	struct loop *loop;
+	struct msg_start start;
+	struct stats *stat;		/* NULL before START */
+	bool started, serving;
+	int parent;
+};
+
+/* First in main: log, signals, loop, control socket.  0, or the exit code. */
+int  child_begin(struct child_proc *c, const struct child_role *r, void *arg, int argc, char **argv);
+int  child_run(struct child_proc *c);		/* until it is told to end; the exit code */
+void child_end(struct child_proc *c);
+void child_beat(struct child_proc *c);		/* in the tick: heartbeat, lost log lines */
+/* Leaves last words, and ends the process.  err: errno or 0. */
+void child_give_up(struct child_proc *c, int err, const char *what) __attribute__((noreturn));
+/* User, core dumps, files, system calls; see sandbox_*().  `refuse`: what is not allowed fails instead of killing. */
+void child_confine(struct child_proc *c, int log_dir, const struct sandbox_rule *more, unsigned n, bool refuse);
+
+/* A read-only mapping of a memfd, which is closed; NULL with errno. */
+void *child_map(int fd, size_t least, size_t most, size_t *size);
+/* Shows a compiled configuration, checked, to `take`.  Closes fd.  0 or -errno. */
+int  child_conf(int fd, void (*take)(void *arg, const struct conf *c), void *arg);
+
+#endif

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * child.c: the life of a small process that turnpiked started.
+ *
+ *	START -> start() -> GO -> go() -> READY -> messages -> STOP, or the supervisor is gone
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sodium.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "tp/child.h"
+
+#define EXIT_INTERNAL 70
+
+void
+child_give_up(struct child_proc *c, int err, const char *what)
+{
+	if (c->stat != NULL)
+		stat_words(c->stat, err != 0 ? "%s: %s" : "%s", what, strerror(err));
+	if (c->role->writes_log)
+		log_sink_fd(-1);
+	errno = err;
+	fatal(EXIT_INTERNAL, "%s", what);
+}
+
+void *
+child_map(int fd, size_t least, size_t most, size_t *size)
+{
+	void *map = MAP_FAILED;
+	struct stat st;
+
+	*size = fstat(fd, &st) == 0 ? (size_t)st.st_size : 0;
+	if (*size < least || *size > most)
+		errno = EINVAL;
+	else
+		map = mmap(NULL, *size, PROT_READ, MAP_SHARED, fd, 0);
+	close(fd);
+	return map == MAP_FAILED ? NULL : map;
+}
+
+int
+child_conf(int fd, void (*take)(void *arg, const struct conf *c), void *arg)
+{
+	size_t size;
+	struct conf *c = child_map(fd, sizeof *c, sizeof *c + 65536, &size);
+	int err;
+
+	if (c == NULL)
+		return -errno;
+	err = conf_validate(c, size);
+	if (err == 0) {
+		log_level_set((enum log_level)c->log_level);
+		take(arg, c);
+	}
+	munmap(c, size);
+	return err;
+}
+
+void
+child_confine(struct child_proc *c, int log_dir, const struct sandbox_rule *more, unsigned n, bool refuse)
+{
+	int err = c->start.drop_privileges ? sandbox_become(c->start.uid, c->start.gid) : 0;
+
+	if (err == 0)
+		err = sandbox_harden(c->parent);
+	if (err < 0)
+		child_give_up(c, -err, "privileges: cannot give them up");
+	if ((err = sandbox_landlock(log_dir)) < 0)
+		log_debug("landlock: not available: %s", strerror(-err));
+	err = refuse ? sandbox_seccomp_refuse(more, n) : sandbox_seccomp(more, n);
+	if (err < 0)
+		child_give_up(c, -err, "system calls: cannot give them up");
+}
+
+void
+child_beat(struct child_proc *c)
+{
+	atomic_store_explicit(&c->stat->heartbeat_ms, clock_ms(), memory_order_relaxed);
+	atomic_fetch_add_explicit(&c->stat->ticks, 1, memory_order_relaxed);
+	stat_add(c->stat, STAT_LOG_LOST, log_lost() - c->stat->counter[STAT_LOG_LOST]);
+}
+
+/* ---- messages of the supervisor ------------------------------------------------------------------- */
+
+static void
+on_start(struct child_proc *c, const struct msg_start *m)
+{
+	if (c->started || m->role != (unsigned)c->role->role)
+		child_give_up(c, EPROTO, "start: told to be another process");
+	c->started = true;
+	c->start = *m;
+	c->stat = region_map(m->stat_fd, STAT_SIZE, true, false);
+	if (c->stat == NULL)
+		child_give_up(c, errno, "start: cannot map the counters");
+	stat_init(c->stat, m->role, m->index, m->h.generation, clock_ms());
+	c->role->start(c->arg, m);
+}
+
+static void
+on_go(struct child_proc *c)
+{
+	struct msg_ready ready = { .h = { .type = MSG_READY, .generation = c->start.h.generation } };
+
+	if (!c->started || c->serving)
+		child_give_up(c, EPROTO, "start: GO out of turn");
+	c->serving = true;
+	c->role->go(c->arg);
+	if (c->stat->ready == 0)
+		c->stat->ready = STAT_READY;
+	if (ipc_send(CHILD_FD_CONTROL, &ready, -1) < 0)
+		child_give_up(c, errno, "start: cannot answer READY");
+}
+
+static void
+on_stop(struct child_proc *c)
+{
+	if (c->serving && c->role->stop != NULL)
+		c->role->stop(c->arg);
+	else
+		loop_stop(c->loop, 0);
+}
+
+static void
+handle(struct child_proc *c, const union msg *m, int fd)
+{
+	if (m->h.type != MSG_START && m->h.type != MSG_STOP && !c->started)
+		child_give_up(c, EPROTO, "control: a message before START");
+	switch (m->h.type) {
+	case MSG_START:
+		on_start(c, &m->msg_start);
+		break;
+	case MSG_GO:
+		on_go(c);
+		break;
+	case MSG_STOP:
+		on_stop(c);
+		break;
+	default:
+		c->role->message(c->arg, m, fd);
+	}
+}
+
+static void
+on_control(void *arg, int sock, uint32_t events)
+{
+	struct child_proc *c = arg;
+	union msg m;
+	int fd, n;
+
+	(void)events;
+	while ((n = ipc_recv(sock, ROLE_SUPER, c->role->role, &m, &fd)) == 1)
+		handle(c, &m, fd);
+	if (n == -EPIPE)
+		loop_stop(c->loop, 0);		/* the supervisor is gone: so is our purpose */
+	else if (n < 0)
+		child_give_up(c, -n, "control: bad message of the supervisor");
+}
+
+/* ---- the process ------------------------------------------------------------------------------------ */
+
+int
+child_begin(struct child_proc *c, const struct child_role *r, void *arg, int argc, char **argv)
+{
+	*c = (struct child_proc){ .role = r, .arg = arg, .parent = getppid() };
+	if (argc != 2 || sodium_init() < 0)
+		return EXIT_INTERNAL;
+	log_init(proc_role_name(r->role), r->role, (unsigned)strtoul(argv[1], NULL, 10), LOG_L_INFO);
+	if (!r->writes_log)
+		log_sink_fd(CHILD_FD_LOG);
+	/* The terminal's ^C and the service manager's signal are for the supervisor, which then sends STOP. */
+	signal(SIGINT, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+	signal(SIGPIPE, SIG_IGN);
+	c->loop = loop_new();
+	if (c->loop == NULL || loop_add(c->loop, CHILD_FD_CONTROL, EPOLLIN, on_control, c) < 0)
+		fatal(EXIT_INTERNAL, "start: no control socket (turnpike-%s is started by turnpiked)", proc_role_name(r->role));
+	return 0;
+}
+
+int
+child_run(struct child_proc *c)
+{
+	return loop_run(c->loop);
+}
+
+void
+child_end(struct child_proc *c)
+{
+	loop_free(c->loop);
+	c->loop = NULL;
+}

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * addresses.c: this host's own addresses, which peers may not be, as they are now and not as they were when the
+ * configuration was read: DHCP, a moved service address, a tunnel that comes up.
+ *
+ * The kernel's word (rtnetlink) only says when to look; without it they are looked at now and then.  The new list goes to
+ * everybody as a configuration that differs in it, as with the log level: nothing else of the files is applied.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "super_int.h"
+
+#define LOOK_MS 10000
+#define TOLD_MAX 8			/* by name; a host that gets a hundred addresses at once gets one line for the rest */
+
+/* What it says in detail does not matter, and what was lost in a full queue neither: they are looked up. */
+static void
+on_change(void *arg, int fd, uint32_t events)
+{
+	struct super *s = arg;
+	char bytes[8192];
+
+	(void)events;
+	while (recv(fd, bytes, sizeof bytes, MSG_DONTWAIT) >= 0 || errno == ENOBUFS)
+		;
+	s->addresses_due = 0;
+}
+
+void
+super_addresses_watch(struct super *s)
+{
+	struct sockaddr_nl me = { .nl_family = AF_NETLINK, .nl_groups = RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR };
+	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
+
+	if (fd < 0)
+		return;
+	if (bind(fd, (const struct sockaddr *)&me, sizeof me) < 0 || loop_add(s->loop, fd, EPOLLIN, on_change, s) < 0)
+		close(fd);
+}
+
+static bool
+has(const struct addr *list, uint32_t n, const struct addr *a)
+{
+	for (uint32_t i = 0; i < n; i++)
+		if (addr_ip_eq(&list[i], a))
+			return true;
+	return false;
+}
+
+/* Those of `a` that are not in `b`: how many; the first ones are named in the log. */
+static unsigned
+differ(const struct addr *a, uint32_t a_count, const struct addr *b, uint32_t b_count, const char *what)
+{
+	char text[ADDR_STRLEN];
+	unsigned n = 0;
+
+	for (uint32_t i = 0; i < a_count; i++)
+		if (!has(b, b_count, &a[i]) && n++ < TOLD_MAX)
+			log_info("addresses: %s %s", addr_print_ip(&a[i], text), what);
+	if (n > TOLD_MAX)
+		log_info("addresses: and %u others: %s", n - TOLD_MAX, what);
+	return n;
+}
+
+void
+super_addresses_step(struct super *s, tp_ms now)
+{
+	struct addr is[CONF_HOST_ADDRS_MAX];
+	struct conf *c = &s->conf;
+	uint32_t n;
+	bool more;
+
+	/* A reload that runs has asked the kernel itself, maybe before the change: it is compared when it is done. */
+	if (now < s->addresses_due || s->reloading || (s->phase != SUPER_RUNNING && s->phase != SUPER_DRAINING))
+		return;
+	s->addresses_due = now + LOOK_MS;
+	if (conf_host_addrs(is, &n, &more) < 0 || n == 0)
+		return;
+	if (differ(is, n, c->host_addr, c->host_addr_count, "is this host's now: peers cannot have it") +
+	    differ(c->host_addr, c->host_addr_count, is, n, "is no longer this host's") == 0)
+		return;
+	memcpy(c->host_addr, is, n * sizeof is[0]);
+	c->host_addr_count = n;
+	c->generation++;
+	if (super_conf_publish(s, c) < 0) {
+		log_errx("addresses: no memory for the configuration");
+		c->host_addr_count = 0;		/* differs from what there is: tried again */
+		return;
+	}
+	super_tell_conf(s);
+}
