@@ -110,6 +110,8 @@ struct udp_arena;
 struct udp_arena *udp_arena_new(size_t relay_bytes);
 void udp_arena_free(struct udp_arena *a);
 void udp_arena_reset(struct udp_arena *a);	/* everything received is gone */
+/* After a reset: gives the pages back that a burst has touched, up to 6 MB. */
+void udp_arena_rest(struct udp_arena *a);
 /* Room for a datagram that was not received (an answer), until the reset; NULL: full. */
 uint8_t *udp_arena_take(struct udp_arena *a, size_t len);
 

@@ -42,6 +42,7 @@ struct udp_arena {
 	uint8_t *base;
 	size_t size;
 	unsigned slots_used, merged;
+	bool wide;			/* since the last rest it held more than what is always in use */
 	size_t relay_at, relay_end;	/* offsets from base */
 	struct mmsghdr mm[UDP_BATCH];
 	struct iovec iov[UDP_BATCH];

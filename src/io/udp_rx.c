@@ -70,11 +70,25 @@ udp_arena_free(struct udp_arena *a)
 	free(a);
 }
 
+/* A page for each of a few slots, and one maximal datagram of a relay socket, are always in use. */
+#define NARROW_SLOTS 16u
+#define NARROW_RELAY (1u << 17)
+
 void
 udp_arena_reset(struct udp_arena *a)
 {
+	a->wide |= a->merged > 0 || a->slots_used > NARROW_SLOTS || a->relay_at > (size_t)UDP_BATCH * SLOT_STRIDE + NARROW_RELAY;
 	a->slots_used = a->merged = 0;
 	a->relay_at = (size_t)UDP_BATCH * SLOT_STRIDE;
+}
+
+void
+udp_arena_rest(struct udp_arena *a)
+{
+	assert(a->slots_used == 0);
+	if (a->wide)
+		(void)madvise(a->base, a->size, MADV_DONTNEED);
+	a->wide = false;
 }
 
 uint8_t *

@@ -15,6 +15,7 @@
 
 enum outer { OUTER_CONTROL, OUTER_KEEPER, OUTER_TICK, OUTER_SHARD, OUTER_USHER = 1 << 16 };
 #define SETTLE_STEP 256
+#define REST_PACKETS 100		/* a second */
 
 static int
 watch(struct worker *w, int fd, uint64_t data)
@@ -163,6 +164,16 @@ worker_seals(const struct worker *w)
 	return false;
 }
 
+/* A second with next to nothing to do: what a burst left behind goes back, once nothing waits in it. */
+static void
+look_for_rest(struct worker *w)
+{
+	uint64_t now = received(w);
+
+	w->rest = now - w->received < REST_PACKETS;
+	w->received = now;
+}
+
 static void
 tick(struct worker *w)
 {
@@ -185,8 +196,10 @@ tick(struct worker *w)
 	worker_keys(w);
 	if (w->tick_count == 0 && worker_seals(w))
 		(void)seal_ctx_warm(&w->seal);
-	if (++w->tick_count % TICKS_PER_SEC == 0)
+	if (++w->tick_count % TICKS_PER_SEC == 0) {
 		look_at_listeners(w);
+		look_for_rest(w);
+	}
 	w->stat->counter[STAT_LOG_LOST] += log_lost() - w->log_lost;
 	w->log_lost = log_lost();
 }
@@ -243,6 +256,9 @@ events_run(struct worker *w)
 		path_flush(w);
 		/* After the last flights that are acknowledged. */
 		tousher_flush(w, w->tick_count != ticks);
+		if (w->rest)
+			udp_arena_rest(w->arena);
+		w->rest = false;
 	}
 	tousher_flush(w, true);
 	control_flush(w);

@@ -181,6 +181,8 @@ struct worker {
 	uint64_t dice;			/* which resting socket is next; never 0 */
 	uint64_t log_lost;
 	unsigned tick_count;
+	uint64_t received;		/* packets, at the last look */
+	bool rest;			/* hardly any since */
 };
 
 /* ---- start.c ----------------------------------------------------------------------------------- */

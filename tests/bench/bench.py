@@ -76,15 +76,36 @@ def slab_kib():
         return sum(int(line.split()[1]) for line in f if line.startswith("Slab:"))
 
 
-def slab_objects():
-    """Bytes of the kernel's objects in use: unlike the pages of slabs it goes down when half of them are freed.  None: not
-    readable (root only)."""
-    try:
-        with open("/proc/slabinfo") as f:
-            rows = [line.split() for line in f.readlines()[2:]]
-    except OSError:
-        return None
-    return sum(int(r[1]) * int(r[3]) for r in rows)
+class Group:
+    """A memory cgroup for a server: what the kernel keeps for it, and for nobody else."""
+    def __init__(self):
+        self.path = self.file = None
+        for base, name in (("/sys/fs/cgroup/memory", "memory.kmem.usage_in_bytes"), ("/sys/fs/cgroup", "memory.stat")):
+            path = "%s/tp-bench-%d" % (base, os.getpid())
+            try:
+                os.mkdir(path)
+            except OSError:
+                continue
+            if os.path.exists(os.path.join(path, name)):
+                self.path, self.file = path, os.path.join(path, name)
+                return
+            os.rmdir(path)
+
+    def enter(self):
+        with open(os.path.join(self.path, "cgroup.procs"), "w") as f:
+            f.write(str(os.getpid()))
+
+    def kernel_bytes(self):
+        if self.path is None:
+            return None
+        with open(self.file) as f:
+            text = f.read()
+        rows = dict(line.split() for line in text.splitlines()) if self.file.endswith("stat") else {"slab": text}
+        return int(rows["slab"])
+
+    def close(self):
+        if self.path is not None:
+            os.rmdir(self.path)
 
 
 def free_port():
@@ -132,19 +153,17 @@ class Server:
         self.name, self.cpu, self.net, self.process, self.args = name, cpu, net, None, list(CREDENTIALS)
         self.port = free_port()
         self.dir = tempfile.mkdtemp(prefix="tp-bench-")
+        self.group = None
 
     def spawn(self, command, env=None):
         with open(os.path.join(self.dir, "out"), "ab") as log:
             self.process = subprocess.Popen([*self.net.server_side, "taskset", "-c", self.cpu, *command], stdin=subprocess.DEVNULL, stdout=log,
-                                            stderr=log, env=env, cwd=self.dir)
+                                            stderr=log, env=env, cwd=self.dir,
+                                            preexec_fn=self.group.enter if self.group and self.group.path else None)
 
     def start(self):
         self.launch()
         return self.ready()
-
-    def allocations(self):
-        """How many there are, None when it does not tell."""
-        return None
 
     def where(self):
         return "%s:%d" % (self.net.address, self.port)
@@ -228,15 +247,6 @@ class Turnpike(Server):
         user = ["--set", "process.user=nobody"] if os.geteuid() == 0 else []
         self.spawn([os.path.join(prog, "turnpiked"), "-f", "--config", config, "--runtime-dir",
                     os.path.join(self.dir, "run"), "--libexec-dir", prog, *user])
-
-
-    def allocations(self):
-        prog = os.path.join(BUILD, "src", "prog", "turnpikectl")
-        r = subprocess.run([prog, "--runtime-dir", os.path.join(self.dir, "run"), "--json", "status"], stdout=subprocess.PIPE, check=False)
-        try:
-            return json.loads(r.stdout)["sessions"]
-        except (ValueError, KeyError):
-            return None
 
 
 def make(name, cpu, net):
@@ -345,28 +355,27 @@ def setup_table(servers, o, out):
 
 
 def memory_table(make_server, names, o, out):
-    """The load is killed at the end: its sockets go, the allocations stay, and what is left is the server's own."""
     n = 1000 if o.quick else 5000
     out("\n## Memory of %d allocations, fresh server\n" % n)
     out("| server | idle PSS KiB | with allocations | bytes each, server | bytes each, kernel slab (the load's sockets "
-        "included) | bytes each, kernel objects of the server alone |\n|---|---|---|---|---|---|")
+        "included) | bytes each, kernel memory of the server's cgroup |\n|---|---|---|---|---|---|")
     for name in names:
-        s = make_server(name).start()
+        s = make_server(name)
+        s.group = Group()
+        s.start()
         time.sleep(1)
-        before, slab, objects = pss_kib(s.process.pid), slab_kib(), slab_objects()
+        before, slab, own = pss_kib(s.process.pid), slab_kib(), s.group.kernel_bytes()
         p = subprocess.Popen([*s.net.load_side, "taskset", "-c", o.load_cpu, LOAD, "hold", "-n", str(n), "-S", s.where(), *s.args,
-                              "--rate", str(n), "-s", "60", "-q"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                              "--rate", str(n), "-s", "6", "--json"], stdout=subprocess.PIPE, text=True)
         time.sleep(5)
-        after, slab_after = pss_kib(s.process.pid), slab_kib()
-        p.kill()
-        p.wait()
-        time.sleep(2)
-        alone = "%.0f" % ((slab_objects() - objects) / n) if objects else "-"
-        ready = s.allocations()
-        out("| %s | %d | %d | %.0f | %.0f | %s |%s" % (name, before, after, (after - before) * 1024 / n,
-                                                      (slab_after - slab) * 1024 / n, alone,
-                                                      "" if ready in (n, None) else " only %d ready" % ready))
+        after, slab_after, own_after = pss_kib(s.process.pid), slab_kib(), s.group.kernel_bytes()
+        j = json.loads(p.communicate(timeout=60)[0])
+        ready = j["setup"]["ready"]
+        out("| %s | %d | %d | %.0f | %.0f | %s |%s" % (
+            name, before, after, (after - before) * 1024 / max(ready, 1), (slab_after - slab) * 1024 / max(ready, 1),
+            "-" if own is None else "%.0f" % ((own_after - own) / max(ready, 1)), "" if ready == n else " only %d ready" % ready))
         s.stop()
+        s.group.close()
 
 
 def first_answer(s):

@@ -151,6 +151,15 @@ def is_sanitized(pid):
         return "libasan" in f.read()
 
 
+def has_ended(pid):
+    """And let go of what it held: its locks and ports outlive its name and memory."""
+    try:
+        with open("/proc/%d/stat" % pid) as f:
+            return f.read().rsplit(")", 1)[1].split()[0] == "Z"
+    except OSError:
+        return True
+
+
 def kill_all(pids, sig=signal.SIGKILL):
     """Those that were still there."""
     hit = []

@@ -270,7 +270,7 @@ class Play:
         if self.broken():
             raise AssertionError("; ".join(self.broken()))
 
-    def until(self, condition, what, within=60):
+    def until(self, condition, what, within=120):
         end, look = time.monotonic() + within, 0.0
         while True:
             self.step()

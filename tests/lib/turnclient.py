@@ -236,21 +236,24 @@ class Client:
         """Nothing will come any more."""
         return False
 
-    def once(self, method, attrs=b"", txid=None, signed=True, fp=False, timeout=None):
-        """One request as it stands; with retransmissions; the response or None."""
+    def once(self, method, attrs=b"", txid=None, signed=True, fp=False, timeout=None, resend=None):
+        """One request as it stands; with retransmissions until `timeout`, or `resend` times with `timeout` after each; the
+        response or None."""
         txid = txid or os.urandom(12)
         attrs = attrs(txid) if callable(attrs) else attrs
         if signed and self.nonce is not None:
             raw = build(method, REQUEST, txid, attrs + self.auth_attrs(), self.key, self.sha256, fp)
         else:
             raw = build(method, REQUEST, txid, attrs, fp=fp)
-        end, self.sends = time.monotonic() + (self.timeout if timeout is None else timeout), 0
+        timeout = self.timeout if timeout is None else timeout
+        gap = self.RESEND if resend is None else timeout
+        end, self.sends = time.monotonic() + timeout * (resend or 1), 0
         while True:
             self.raw(raw)
             self.sends += 1
             left = end - time.monotonic()
-            m = self.wait(txid, min(left, self.RESEND))
-            if m is not None or left <= self.RESEND or self.over():
+            m = self.wait(txid, min(left, gap))
+            if m is not None or left <= gap or self.over():
                 return m
 
     def request(self, method, attrs=b"", **kw):

@@ -266,8 +266,7 @@ class Starting(Base):
                 self.assertIn("pid %d" % pid, again.stderr)
             finally:
                 os.kill(pid, signal.SIGTERM)
-            self.assertTrue(wait_for(lambda: not os.path.exists("/proc/%d" % pid) or
-                                     open("/proc/%d/stat" % pid).read().split(")")[1].split()[0] == "Z"))
+            self.assertTrue(wait_for(lambda: daemon.has_ended(pid)))
             self.assertEqual(glob.glob(d.runtime + "/*"), [])
 
     def test_first_start_makes_a_secret(self):

@@ -365,19 +365,24 @@ class Dtls(unittest.TestCase):
         daemon.certificate(d.dir)
 
         def memory():
-            total = 0
-            for pid in [d.process.pid, *d.children()]:
-                with open("/proc/%d/smaps_rollup" % pid) as f:
-                    total += sum(int(x.split()[1]) for x in f if x.startswith("Pss:"))
-            return total
+            return daemon.memory([d.process.pid, *d.children()]) >> 10
+
+        def newcomer():
+            for _ in range(12):         # one that is too slow is displaced, too, and tries again
+                try:
+                    c = self.client(port=d.values["dtls"], within=5)
+                except TimeoutError:
+                    continue
+                self.assertIsNotNone(c.binding())
+                c.close()
+                return
+            self.fail("nobody gets through")
 
         def flood(n):
             p, most, through = crowd("halves", d.values["dtls"], n), 0, 0
             while p.poll() is None:
                 most = max(most, d.counter("half_open_handshakes"))
-                c = self.client(port=d.values["dtls"])
-                self.assertIsNotNone(c.binding())
-                c.close()
+                newcomer()
                 through += 1
             text = p.communicate()[0]
             self.assertEqual(p.returncode, 0)
@@ -387,16 +392,15 @@ class Dtls(unittest.TestCase):
             return int(text.split()[2])
         with d:
             d.start()
-            flood(2 * cap)
+            newcomer()
             before = memory()
             begun = flood(count)
             ends = sum(d.counter("handshake_failures", reason=r) for r in ("crowded", "timeout"))
             self.assertGreaterEqual(ends, begun)
-            self.assertGreater(d.counter("handshake_failures", reason="crowded"), 0)
             grown = memory() - before
             print("%+d KiB after %d half-open handshakes" % (grown, count), flush=True)
-            if not daemon.is_sanitized(d.process.pid):        # it keeps what was freed
-                self.assertLess(grown, 8192)
+            if not daemon.is_sanitized(d.process.pid):        # it keeps what was freed; 300 of libssl's objects are 18 MB
+                self.assertTrue(until(lambda: memory() - before < 8192))
             c = self.client(port=d.values["dtls"])
             c.allocate()
             c.close()

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
@@ -79,8 +78,7 @@ class Init(unittest.TestCase):
         self.assertEqual((self.init("status"), self.pid()), (0, pid))
         # A death that leaves the pid file.
         os.kill(pid, signal.SIGKILL)
-        while os.path.exists("/proc/%d/exe" % pid) and open("/proc/%d/stat" % pid).read().rsplit(")", 1)[1].split()[0] != "Z":
-            time.sleep(0.01)
+        self.assertTrue(daemon.until(lambda: daemon.has_ended(pid)))
         self.assertEqual(self.init("status"), 1)
         self.assertEqual(self.init("start"), 78)
         self.write("etc/turnpike/turnpike.yaml", good)

@@ -98,6 +98,13 @@ def make_flows(d, n):
     return out
 
 
+def the_worker(d):
+    """Of one that has one; one that is just being executed has no name yet."""
+    assert daemon.until(lambda: len(d.children("worker")) == 1)
+    pid, = d.children("worker")
+    return pid
+
+
 class GaveUp(Exception):
     """An usher died, and this handshake may have been in it."""
 
@@ -333,7 +340,8 @@ class Killer:
 
     def at_random(self):
         pids = sorted(self.d.children("worker"))
-        self.shoot("worker", pids if self.rnd.random() < 0.2 else self.rnd.sample(pids, self.rnd.choice((1, 1, 2))))
+        n = self.rnd.choice((1, 1, 2)) if self.rnd.random() < 0.8 else self.workers
+        self.shoot("worker", self.rnd.sample(pids, min(n, len(pids))))
 
     def successor_too(self):
         """One that has just begun, wherever it is."""
@@ -450,9 +458,14 @@ class Kills(unittest.TestCase):
                 killer.killed["worker"], killer.killed["usher"], time.monotonic() - began, sum(killer.died_at.values()),
                 len(killer.died_at), ["%d served, %d given up with an usher, %d cut off before they were read" % (
                     v.done, v.given_up, v.cut) for v in visitors]), flush=True)
-            self.assertEqual(d.counter("child_deaths"), killer.count(), "somebody died by himself")
+            # One that a crowded machine kept from its heartbeat is replaced, too; nobody else dies.
+            late = sum("ended (pid" in line and ("no heartbeat" in line or "killed by the supervisor" in line)
+                       for line in d.text().splitlines())
+            self.assertEqual(d.counter("child_deaths"), killer.count() + late, "somebody died by himself")
             self.verdict(d, play, killer, drops, full)
-            self.assertLessEqual(sum(v.cut for v in visitors), killer.died_at.get("accept:taken", 0) + 2 + KILLS // 50)
+            taken = killer.died_at.get("accept:taken", 0)
+            print("%d died between accept() and the hand-over, by order" % taken, flush=True)
+            self.assertLessEqual(sum(v.cut for v in visitors), taken + 2 + KILLS // 50)
             self.assertTrue(all(v.done > 0 for v in visitors))
             self.assertEqual(self.end(d, play), 0)
 
@@ -491,10 +504,13 @@ class Handshakes(unittest.TestCase):
     """One at a time, its processes killed at a given moment."""
 
     def kill(self, d, role):
+        n = d.values["workers"] if role == "worker" else 1
+        # One that is just being executed has no name yet.
+        self.assertTrue(daemon.until(lambda: len(d.children(role)) == n))
         pids = set(d.children(role))
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
-        self.assertTrue(daemon.until(lambda: len(d.children(role)) == len(pids) and not set(d.children(role)) & pids))
+        self.assertTrue(daemon.until(lambda: len(now := d.children(role)) == n and not set(now) & pids))
 
     def works(self, c):
         with daemon.Peer() as p:
@@ -551,7 +567,7 @@ class Handshakes(unittest.TestCase):
                 for name in dtls if kind == "dtls" else stream:
                     for passage in (1, 2) if name.startswith(("conn:", "dtls:")) else (1,):
                         with self.subTest(kind=kind, point=name, passage=passage):
-                            before = d.children("worker")
+                            before = [the_worker(d)]
                             d.orders.arm(name, passage)
                             c = self.connect(d, kind)
                             self.works(c)
@@ -628,7 +644,7 @@ class DtlsPoints(unittest.TestCase):
     def burst(self, d, c, name, k):
         """What came of it: (answers, answers to repetitions, how far our numbers went on)."""
         before = self.once(c, b"before")
-        worker, = d.children("worker")
+        worker = the_worker(d)
         os.kill(worker, signal.SIGSTOP)         # so that all of them are one batch, as far as the engine takes them so
         records = [c.dtls.seal(tc.build(tc.BINDING, tc.REQUEST, b"burst%07d" % i)) for i in range(self.BURST)]
         for r in records:

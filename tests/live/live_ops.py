@@ -152,7 +152,8 @@ class Metrics(unittest.TestCase):
             self.assertEqual(d.http("/nonsense")[0], 404)
 
     def test_readiness(self):
-        with daemon.Daemon() as d:
+        with daemon.Daemon() as d, tc.Client(d.server, "alice", "wonderland") as c:
+            c.allocate()                # who drains and is empty ends
             self.assertEqual((d.http("/healthz")[0], d.http("/readyz")[0]), (200, 200))
             d.ctl("drain")
             self.assertTrue(wait_for(lambda: d.http("/readyz")[0] == 503))

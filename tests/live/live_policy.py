@@ -323,7 +323,7 @@ class NewAddresses(Base):
         c = self.client()
         other = bound("45.0.0.88")
         self.addCleanup(other.close)
-        other.settimeout(5)
+        other.settimeout(20)
         c.bind(0x4000, other.getsockname())
         c.channel_data(0x4000, b"somebody else's")
         data, relay = other.recvfrom(100)

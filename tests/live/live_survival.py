@@ -377,18 +377,10 @@ class Survival(unittest.TestCase):
                 d.process.kill()
                 d.process.wait()
                 d.start()		# at once: it waits for what is left of the first one
-                wait_for("children end", lambda: not any(alive(k) for k in kids))
+                wait_for("children end", lambda: all(map(daemon.has_ended, kids)))
                 c.relayed = None
             with tc.Client(d.server, "alice", "wonderland") as c:
                 c.allocate()
-
-
-def alive(pid):
-    try:
-        with open("/proc/%d/stat" % pid) as f:
-            return f.read().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 class Drain(unittest.TestCase):

@@ -27,11 +27,9 @@ TESTS += $(TP_LIVE)
 # (TP_SOAK_SECONDS).
 .PHONY: soak
 soak: all spin
-	TP_SCRIPTS=100 TP_KILLS=10000 $(MAKE) check TESTS='tests/crash/crash_state'
-	TP_SOAK=1 $(MAKE) check TESTS='%D%/live_survival.py %D%/live_streams.py %D%/live_dtls.py %D%/live_soak.py'
 	TP_SCRIPTS=100 TP_POINTS=1000 TP_KILLS=10000 $(MAKE) check TESTS='tests/crash/crash_state'
-	TP_SOAK=1 $(MAKE) check TESTS='%D%/live_survival.py %D%/live_streams.py %D%/live_dtls.py'
-	TP_SOAK=1 $(MAKE) check TESTS='%D%/live_survival.py %D%/live_streams.py %D%/live_dtls.py %D%/live_kills.py'
+	TP_SOAK=1 $(MAKE) check TESTS='%D%/live_survival.py %D%/live_streams.py %D%/live_dtls.py %D%/live_kills.py \
+		%D%/live_soak.py'
 # All live tests on the engines that `auto` does not take where the kernel merges.
 .PHONY: check-engines
 check-engines: all

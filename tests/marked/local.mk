@@ -9,5 +9,5 @@ check_PROGRAMS += %D%/turnpike-worker %D%/turnpike-usher
 %C%_turnpike_usher_SOURCES = src/prog/turnpike-usher.c $(src_usher_libtp_usher_a_SOURCES) $(src_shm_libtp_shm_a_SOURCES)
 %C%_turnpike_usher_CPPFLAGS = $(AM_CPPFLAGS) -DTP_CRASH_POINTS=1
 %C%_turnpike_usher_CFLAGS = $(AM_CFLAGS) $(SSL_CFLAGS) $(CRYPTO_CFLAGS) $(SODIUM_CFLAGS)
-%C%_turnpike_usher_LDADD = src/seal/libtp_seal.a src/conf/libtp_conf.a src/io/libtp_io.a src/base/libtp_base.a \
+%C%_turnpike_usher_LDADD = src/child/libtp_child.a src/seal/libtp_seal.a src/conf/libtp_conf.a src/io/libtp_io.a src/base/libtp_base.a \
 	$(SSL_LIBS) $(SODIUM_LIBS) $(CRYPTO_LIBS)

@@ -104,17 +104,17 @@ START_TEST(test_shared_filter)
 		ck_assert_int_eq(sock_filter_has(fd), SOCK_FILTER_SHARED);
 		ck_assert_int_eq(sendto(from, "y", 1, 0, (struct sockaddr *)&ss, len), 1);
 		/* What came before it stays, until it is thrown away. */
-		ck_assert(arrives(fd));
+		ck_assert(arrives(fd, 60000));
 		ck_assert(sock_empty(fd));
 		ck_assert_int_eq(sendto(from, "z", 1, 0, (struct sockaddr *)&ss, len), 1);
-		ck_assert(!arrives(fd));
+		ck_assert(!arrives(fd, 50));
 	}
 	ck_assert_int_eq(sock_filter_detach(fd), 0);
 	for (int i = 0; i < 20; i++)
 		ck_assert_int_eq(sendto(from, "x", 1, 0, (struct sockaddr *)&ss, len), 1);
 	ck_assert_int_eq(sock_filter_share(fd, program), 0);
 	ck_assert(sock_empty(fd));
-	ck_assert(!arrives(fd));
+	ck_assert(!arrives(fd, 50));
 	ck_assert_int_eq(sock_filter_share(fd, from), -EINVAL);	/* no program */
 	close(program);
 	close(from);
