@@ -32,8 +32,7 @@
  *   after the worker's death to its successor: a session that is published already is only acknowledged; of the
  *   flight, TCP's own counters tell what went out.  Every byte that the client sent behind its Finished is still in
  *   the socket.  DTLS: send each piece as one datagram; a lost one is repeated with seal_final_flight().  again = 1: the
- *   session may have been in use already, so a DTLS one that is not there begins with numbers far ahead.  HS_ACK may wait
- *   some 100 ms for company: it wakes an usher for nothing else.
+ *   session may have been in use already, so a DTLS one that is not there begins with numbers far ahead.
  * - A request that the worker does not know (closed meanwhile): HS_ACK, and wipe the message.  Wipe it in any case.
  * - HS_FAIL: the alert, if any, is written; close the connection.
  * - HS_CANCEL when it closes a connection that the usher has.  No answer.

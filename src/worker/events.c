@@ -238,7 +238,6 @@ events_run(struct worker *w)
 	TP_UNSET struct epoll_event ev[EVENTS_MAX];
 
 	while (!w->stop) {
-		unsigned ticks = w->tick_count;
 		control_flush(w);
 		int n = epoll_wait(w->outer, ev, EVENTS_MAX, w->unsettled || w->kick ? 0 : -1);
 		if (n < 0 && errno != EINTR) {
@@ -255,11 +254,11 @@ events_run(struct worker *w)
 		relays_wish(w);
 		path_flush(w);
 		/* After the last flights that are acknowledged. */
-		tousher_flush(w, w->tick_count != ticks);
+		tousher_flush(w);
 		if (w->rest)
 			udp_arena_rest(w->arena);
 		w->rest = false;
 	}
-	tousher_flush(w, true);
+	tousher_flush(w);
 	control_flush(w);
 }

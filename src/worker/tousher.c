@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * tousher: messages to the ushers.  They leave when the round is over, with one call: each alone would wake an usher, who takes
- * this processor as often as not.  An acknowledgement wakes nobody: it goes along with the next message, or with the tick.
+ * this processor as often as not.
  */
 #include "config.h"
 
@@ -10,8 +10,6 @@
 #include <stdlib.h>
 
 #include "worker_int.h"
-
-#define ACKS_MAX (IPC_MANY / 2)		/* so many are reason enough */
 
 _Static_assert(sizeof(struct msg_hs_stream) <= TOUSHER_STEP && sizeof(struct msg_hs_ack) <= TOUSHER_STEP &&
     sizeof(struct msg_hs_cancel) <= TOUSHER_STEP, "any of them fits");
@@ -86,7 +84,7 @@ flush_one(struct worker *w, unsigned usher)
 	gone(b, MSG_HS_STREAM);
 	gone(b, MSG_HS_DATAGRAM);
 	gone(b, MSG_HS_ACK);
-	b->count = b->weight = 0;
+	b->count = 0;
 	for (unsigned i = 0; i < closes; i++) {
 		struct lane *l;
 		struct conn *c = shake_conn(w, &close[i], &l);
@@ -97,10 +95,10 @@ flush_one(struct worker *w, unsigned usher)
 }
 
 void
-tousher_flush(struct worker *w, bool all)
+tousher_flush(struct worker *w)
 {
 	for (unsigned i = 0; i < w->start.usher_count; i++)
-		if (w->box[i].weight >= ACKS_MAX || (all && w->box[i].count > 0))
+		if (w->box[i].count > 0)
 			flush_one(w, i);
 }
 
@@ -118,6 +116,5 @@ tousher(struct worker *w, unsigned usher, uint32_t type, int fd)
 	m = message(b, b->count);
 	m->h = (struct msg_head){ .type = type, .generation = w->start.h.generation };
 	b->fd[b->count++] = fd;
-	b->weight += type == MSG_HS_ACK ? 1 : ACKS_MAX;
 	return m;
 }

@@ -128,7 +128,7 @@ struct touched { uint32_t lane, slot, gen; };
 
 /* Messages to one usher that leave together, TOUSHER_STEP bytes from one to the next. */
 #define TOUSHER_STEP ((sizeof(struct msg_hs_datagram) + 15) & ~(size_t)15)
-struct usher_box { uint8_t *bytes; int fd[IPC_MANY]; unsigned count, weight; };
+struct usher_box { uint8_t *bytes; int fd[IPC_MANY]; unsigned count; };
 
 struct stream_policy {
 	struct conn_limits limits;
@@ -301,7 +301,7 @@ struct conn *shake_conn(struct worker *w, const struct hs_who *who, struct lane 
 /* A message of this type, its head written and the rest to be, all of it, before anything else is done; `fd` is borrowed until it
  * is sent.  NULL: no memory.  Not sent, a connection's is closed, a datagram counted. */
 void *tousher(struct worker *w, unsigned usher, uint32_t type, int fd);
-void tousher_flush(struct worker *w, bool all);		/* all: what could wait, too */
+void tousher_flush(struct worker *w);
 
 /* ---- assoc.c ----------------------------------------------------------------------------------------- */
 
