@@ -582,8 +582,7 @@ class Handshakes(unittest.TestCase):
                                 self.assertTrue(daemon.until(d.orders.dead), "nobody died")
                             if d.orders.dead():
                                 self.assertEqual(set(before), {d.orders.dead()})
-                                self.assertTrue(daemon.until(lambda: len(d.children("worker")) == 1 and
-                                                             not set(d.children("worker")) & set(before)))
+                                self.assertTrue(daemon.until(lambda: d.replaced("worker", before)))
                             d.orders.clear()
             self.assertEqual(d.ctl("verify")[0], 0)
 

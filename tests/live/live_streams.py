@@ -168,7 +168,7 @@ class Streams(unittest.TestCase):
         before = d.children("worker")
         killed = sorted(before) if rnd.random() < 0.2 else [rnd.choice(sorted(before))]
         daemon.kill_all(killed + (sorted(d.children("usher")) if rnd.random() < 0.1 else []))
-        self.until(lambda: len(d.children("worker")) >= len(before) and not set(d.children("worker")) & set(killed))
+        self.until(lambda: d.replaced("worker", killed, len(before)))
 
     def check(self, d, player, flows):
         player.finish()
