@@ -26,6 +26,10 @@ int  ipc_send(int sock, const void *msg, int fd);
 /* Sends messages without descriptors that lie end to end, in order, as many as one call takes.  The bytes that went, which
  * end with a message; -EAGAIN, -EPIPE, -errno when not even the first did. */
 int  ipc_send_run(int sock, const uint8_t *msgs, size_t len);
+/* Sends at most IPC_MANY messages in order, fds[i] with msgs[i] or -1, with one call: who is to wake up does so once.  How many
+ * went; -EAGAIN, -EPIPE, -errno when not even the first did. */
+#define IPC_MANY 32
+int  ipc_send_many(int sock, const void *const *msgs, const int *fds, unsigned n);
 /*
  * Receives one message.  1: *m is filled, *fd is a new close-on-exec descriptor (the caller's) or -1.  0: nothing there
  * (EAGAIN).  -EPIPE: other end closed.  -EPROTO: wrong length, type, number of descriptors or truncated control data, or

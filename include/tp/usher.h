@@ -31,7 +31,8 @@
  *   TLS 1.3: nothing is left to send), then HS_ACK with the same `who`, number included.  It may come several times and
  *   after the worker's death to its successor: a session that is published already is only acknowledged; of the
  *   flight, TCP's own counters tell what went out.  Every byte that the client sent behind its Finished is still in
- *   the socket.  DTLS: send each piece as one datagram; a lost one is repeated with seal_final_flight().
+ *   the socket.  DTLS: send each piece as one datagram; a lost one is repeated with seal_final_flight().  again = 1: the
+ *   session may have been in use already, so a DTLS one that is not there begins with numbers far ahead.
  * - A request that the worker does not know (closed meanwhile): HS_ACK, and wipe the message.  Wipe it in any case.
  * - HS_FAIL: the alert, if any, is written; close the connection.
  * - HS_CANCEL when it closes a connection that the usher has.  No answer.
@@ -82,13 +83,14 @@ struct usher_tap {
 /*
  * Settings without which a session cannot be exported: (D)TLS 1.2 and TLS 1.3, the AEAD ECDHE suites of tp/seal.h
  * in the order of their cost here, no tickets, cache, renegotiation, compression, early data or read-ahead, the key
- * log into the tap.  Certificates, ALPN, SNI, cookies and minimum versions are the caller's.
+ * log into the tap (in a server the context's callback comes and goes).  Certificates, ALPN, SNI, cookies and minimum
+ * versions are the caller's.
  * -EINVAL when OpenSSL refuses one.
  */
 int  usher_ctx_policy(struct ssl_ctx_st *ctx);
 
-/* Before the first byte of the handshake.  Takes the SSL object's app data (ex data 0) and message callback.
- * -ENOMEM. */
+/* Before the first byte of the handshake, on a context with usher_ctx_policy().  Takes the SSL object's app data (ex data 0)
+ * and message callback.  -ENOMEM. */
 int  usher_tap_attach(struct usher_tap *tap, struct ssl_st *ssl);
 /*
  * Every byte that the SSL object writes, in order: from the write function of its BIO or from what was read out of

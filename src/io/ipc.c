@@ -13,7 +13,6 @@
 
 #include "tp/io.h"
 
-#define RUN_MAX 32
 #define FDS_MAX 253			/* SCM_MAX_FD: room for all that a sender can attach, to close them */
 
 /* The default of 208 KiB holds some fifty requests; a burst of clients is longer than that. */
@@ -67,13 +66,13 @@ ipc_send(int sock, const void *msg, int fd)
 int
 ipc_send_run(int sock, const uint8_t *msgs, size_t len)
 {
-	struct mmsghdr m[RUN_MAX];
-	struct iovec iov[RUN_MAX];
+	struct mmsghdr m[IPC_MANY];
+	struct iovec iov[IPC_MANY];
 	unsigned n = 0;
 	int sent, done = 0;
 
 	memset(m, 0, sizeof m);
-	for (size_t at = 0, size; at < len && n < RUN_MAX; at += size, n++) {
+	for (size_t at = 0, size; at < len && n < IPC_MANY; at += size, n++) {
 		struct msg_head h;
 		memcpy(&h, msgs + at, sizeof h);
 		size = msg_size(h.type);
@@ -89,6 +88,38 @@ ipc_send_run(int sock, const uint8_t *msgs, size_t len)
 	for (int i = 0; i < sent; i++)
 		done += (int)iov[i].iov_len;
 	return done;
+}
+
+int
+ipc_send_many(int sock, const void *const *msgs, const int *fds, unsigned n)
+{
+	TP_UNSET union { struct cmsghdr align; char space[CMSG_SPACE(sizeof(int))]; } control[IPC_MANY];
+	TP_UNSET struct mmsghdr m[IPC_MANY];
+	TP_UNSET struct iovec iov[IPC_MANY];
+	int sent;
+
+	if (n > IPC_MANY)
+		n = IPC_MANY;
+	for (unsigned i = 0; i < n; i++) {
+		const struct msg_head *h = msgs[i];
+		iov[i] = (struct iovec){ .iov_base = (void *)(uintptr_t)h, .iov_len = msg_size(h->type) };
+		m[i] = (struct mmsghdr){ .msg_hdr = { .msg_iov = &iov[i], .msg_iovlen = 1 } };
+		assert(iov[i].iov_len > 0 && msg_has_fd(h->type) == (fds[i] >= 0));
+		if (fds[i] < 0)
+			continue;
+		memset(&control[i], 0, sizeof control[i]);
+		control[i].align = (struct cmsghdr){ .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS,
+			.cmsg_len = CMSG_LEN(sizeof fds[i]) };
+		memcpy(CMSG_DATA(&control[i].align), &fds[i], sizeof fds[i]);
+		m[i].msg_hdr.msg_control = control[i].space;
+		m[i].msg_hdr.msg_controllen = sizeof control[i].space;
+	}
+	do {
+		sent = sendmmsg(sock, m, n, MSG_NOSIGNAL | MSG_DONTWAIT);
+	} while (sent < 0 && errno == EINTR);
+	if (sent < 0)
+		return errno == ECONNRESET || errno == ENOTCONN ? -EPIPE : errno == EWOULDBLOCK ? -EAGAIN : -errno;
+	return sent;
 }
 
 /* Collects what SCM_RIGHTS brought; every other kind of control data is a breach. */

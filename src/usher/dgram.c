@@ -2,11 +2,10 @@
 /*
  * dgram.c: a DTLS handshake whose datagrams come and go through the worker.
  *
- * The worker made the cookie and checked it, and kept nothing.  OpenSSL, which wants to have asked for the cookie
- * itself, is shown the first hello as it must have been, its HelloVerifyRequest is thrown away, and then the second
- * one is what it waits for: its message numbers, and the transcript with them, are those of the client.  Record
- * numbers of epoch 0 are in no transcript; ours go on from the hello's, as RFC 6347 4.2.1 wants it, or the client would
- * take our first records for repetitions of HelloVerifyRequests.
+ * The worker made the cookie and checked it, and kept nothing.  DTLSv1_listen() begins at the hello that carries it: its
+ * message numbers, and the transcript with them, are those of the client, and our record numbers of epoch 0 go on from
+ * the hello's, as RFC 6347 4.2.1 wants it, or the client would take our first records for repetitions of
+ * HelloVerifyRequests.
  */
 #include "config.h"
 
@@ -15,8 +14,6 @@
 #include <sys/time.h>
 
 #include "usher_int.h"
-
-#define EPOCH_OF(n) ((n) >> 48)
 
 /* ---- BIO --------------------------------------------------------------------------------------- */
 
@@ -38,24 +35,6 @@ on_read(BIO *b, char *buf, int len)
 	return (int)n;
 }
 
-/* New record numbers for epoch 0 in a datagram that OpenSSL made. */
-static void
-shift(struct hs *h, uint8_t *p, size_t n)
-{
-	struct seal_dhead head;
-	int len;
-
-	for (; n > 0 && (len = seal_dtls_head(&head, p, n)) > 0; p += len, n -= (size_t)len) {
-		if (head.epoch != 0)
-			continue;
-		if (!h->shifted) {
-			h->shifted = true;
-			h->shift = h->record_seq > head.seq ? h->record_seq - head.seq : 0;
-		}
-		put_u64(p + 3, head.seq + h->shift);
-	}
-}
-
 static int
 on_write(BIO *b, const char *buf, int len)
 {
@@ -63,7 +42,7 @@ on_write(BIO *b, const char *buf, int len)
 	struct flight *f = &h->u->out;
 
 	BIO_clear_retry_flags(b);
-	if (h->swallow || len <= 0)
+	if (len <= 0)
 		return len;
 	if (len > MSG_HS_DATAGRAM_MAX || f->pieces == FLIGHT_PIECES ||
 	    !flight_add(f, (const uint8_t *)buf, (size_t)len)) {
@@ -71,8 +50,7 @@ on_write(BIO *b, const char *buf, int len)
 		return -1;
 	}
 	f->piece[f->pieces++] = (uint16_t)len;
-	shift(h, f->p + f->len - (size_t)len, (size_t)len);
-	if (usher_tap_out(&h->tap, f->p + f->len - (size_t)len, (size_t)len) < 0) {
+	if (usher_tap_out(&h->tap, (const uint8_t *)buf, (size_t)len) < 0) {
 		h->broken = true;
 		return -1;
 	}
@@ -140,8 +118,7 @@ dgram_reply(struct hs *h)
 	for (uint32_t i = 0; i < f->pieces; at += f->piece[i++]) {
 		m.len = f->piece[i];
 		memcpy(m.datagram, f->p + at, m.len);
-		/* A full queue is a lost datagram; a timer repeats it. */
-		(void)ipc_send(h->u->proc.start.peer_fd[h->who.worker], &m, -1);
+		toworker(h->u, h->who.worker, &m);
 	}
 	flight_reset(f);
 }
@@ -156,21 +133,19 @@ set_timer(struct hs *h)
 		h->wake = clock_ms() + (tp_ms)t.tv_sec * 1000 + (tp_ms)t.tv_usec / 1000 + 1;
 }
 
-/* True: h is no longer half-open, perhaps gone. */
-static bool
+/* h may be gone afterwards. */
+static void
 feed(struct hs *h, const uint8_t *p, size_t n)
 {
 	h->in = p;
 	h->in_len = n;
 	ERR_clear_error();
 	if (hs_judge(h, SSL_do_handshake(h->ssl)))
-		return true;
+		return;
 	CRASH_POINT("usher:fed");
 	h->in = NULL;
-	if (!h->swallow)
-		dgram_reply(h);
+	dgram_reply(h);
 	set_timer(h);
-	return false;
 }
 
 static bool
@@ -187,28 +162,41 @@ prepare(struct hs *h)
 	return SSL_set_mtu(h->ssl, MTU) != 0;
 }
 
+/* The hello with its cookie stays in the SSL object, for the handshake to read. */
+static bool
+listen_to(struct hs *h, const uint8_t *p, size_t n)
+{
+	BIO_ADDR *nobody = BIO_ADDR_new();
+	int ret = 0;
+
+	h->in = p;
+	h->in_len = n;
+	ERR_clear_error();
+	if (nobody != NULL)
+		ret = DTLSv1_listen(h->ssl, nobody);
+	BIO_ADDR_free(nobody);
+	return ret > 0;
+}
+
 static void
 start(struct usher *u, const struct msg_hs_datagram *m, const struct seal_hello *hello)
 {
 	struct hs *h = hs_new(u, &m->who, true, -1);
-	uint8_t first[SEAL_HELLO_MAX];
-	size_t n;
 
 	if (h == NULL)
 		return;
 	memcpy(h->random, hello->random, sizeof h->random);
 	memcpy(h->cookie, hello->cookie, SEAL_COOKIE_LEN);
-	h->record_seq = hello->record_seq;
 	if (!prepare(h)) {
 		hs_fail(h, HS_R_INTERNAL);
 		return;
 	}
-	h->swallow = true;
-	n = seal_hello_first(first, hello);
-	if (feed(h, first, n))
+	if (!listen_to(h, m->datagram, m->len)) {
+		flight_reset(&u->out);
+		hs_fail(h, HS_R_PROTOCOL);
 		return;
-	h->swallow = false;
-	feed(h, m->datagram, m->len);
+	}
+	feed(h, NULL, 0);
 }
 
 void

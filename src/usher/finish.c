@@ -52,7 +52,7 @@ tell_failed(struct usher *u, const struct hs_who *who, enum hs_reason why)
 	stat_add(u->proc.stat, fail_row[why], 1);
 	/* When the worker's queue is full its own deadline closes the connection. */
 	if (why != HS_R_CANCELED)
-		(void)ipc_send(u->proc.start.peer_fd[who->worker], &m, -1);
+		toworker(u, who->worker, &m);
 }
 
 struct hs *
@@ -133,7 +133,7 @@ void
 hs_fail(struct hs *h, enum hs_reason why)
 {
 	/* The alert, as far as the client takes it now. */
-	if (h->dtls && !h->swallow)
+	if (h->dtls)
 		dgram_reply(h);
 	else if (!h->dtls && !h->closed)
 		(void)stream_flush(h);
@@ -270,8 +270,8 @@ void
 hs_offer(struct hs *h)
 {
 	h->wake = clock_ms() + RESEND_MS;
-	(void)ipc_send(h->u->proc.start.peer_fd[h->who.worker], h->done, -1);
-	CRASH_POINT("usher:offered");
+	toworker(h->u, h->who.worker, h->done);
+	h->done->again = 1;
 }
 
 void

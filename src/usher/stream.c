@@ -2,6 +2,9 @@
 /*
  * stream.c: a TLS handshake on a connection.  Reads one record at a time and not one byte behind it, because
  * what follows the client's Finished is the worker's to read.  The last flight is not written here either.
+ *
+ * A step looks at what is there (MSG_PEEK) with one call, lets OpenSSL have as much of it as it wants, and takes that out of
+ * the socket with another one: two calls, where header and content of each record alone would be two.
  */
 #include "config.h"
 
@@ -33,12 +36,64 @@ count(struct hs *h, const uint8_t *p, size_t n)
 		h->have = 0;
 }
 
+/* What OpenSSL has of the bytes that were looked at leaves the socket.  False: it is over. */
+static bool
+take(struct hs *h)
+{
+	struct usher *u = h->u;
+
+	while (h->used > 0) {
+		/* TCP copies nothing for this flag, and a unix socket, of tests, what is there already. */
+		ssize_t n = recv(h->fd, u->ahead, h->used, MSG_DONTWAIT | MSG_TRUNC);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0) {
+			h->used = 0;
+			h->closed = true;
+			return false;
+		}
+		h->used -= (uint32_t)n;
+	}
+	return true;
+}
+
+/* Looks at what is there: false when that is nothing, for now (h->closed is not set) or for ever. */
+static bool
+look(struct hs *h)
+{
+	struct usher *u = h->u;
+	bool all = h->looked && u->ahead_len < sizeof u->ahead;
+	ssize_t n;
+
+	if (!take(h))
+		return false;
+	u->ahead_len = u->ahead_at = 0;
+	/* A flight must be on its way before its answer is waited for. */
+	if (stream_flush(h) < 0) {
+		h->closed = true;
+		return false;
+	}
+	if (all)
+		return false;		/* the loop tells of more */
+	n = recv(h->fd, u->ahead, sizeof u->ahead, MSG_DONTWAIT | MSG_PEEK);
+	if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
+		return false;
+	if (n <= 0) {
+		h->closed = true;
+		return false;
+	}
+	u->ahead_len = (uint32_t)n;
+	h->looked = true;
+	return true;
+}
+
 static int
 on_read(BIO *b, char *buf, int len)
 {
 	struct hs *h = BIO_get_data(b);
-	uint32_t want = h->have < sizeof h->head ? (uint32_t)sizeof h->head - h->have : h->left;
-	ssize_t n;
+	struct usher *u = h->u;
+	uint32_t n = h->have < sizeof h->head ? (uint32_t)sizeof h->head - h->have : h->left;
 
 	BIO_clear_retry_flags(b);
 	if (len <= 0 || h->closed)
@@ -47,21 +102,19 @@ on_read(BIO *b, char *buf, int len)
 		h->broken = true;
 		return -1;
 	}
-	/* A flight must be on its way before its answer is waited for. */
-	if (stream_flush(h) < 0) {
-		h->closed = true;
+	if (u->ahead_at == u->ahead_len && !look(h)) {
+		if (!h->closed)
+			BIO_set_retry_read(b);
 		return -1;
 	}
-	n = recv(h->fd, buf, want < (uint32_t)len ? want : (size_t)len, MSG_DONTWAIT);
-	if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) {
-		BIO_set_retry_read(b);
-		return -1;
-	}
-	if (n <= 0) {
-		h->closed = true;
-		return -1;
-	}
-	count(h, (const uint8_t *)buf, (size_t)n);
+	if (n > u->ahead_len - u->ahead_at)
+		n = u->ahead_len - u->ahead_at;
+	if (n > (uint32_t)len)
+		n = (uint32_t)len;
+	memcpy(buf, u->ahead + u->ahead_at, n);
+	count(h, u->ahead + u->ahead_at, n);
+	u->ahead_at += n;
+	h->used += n;
 	return (int)n;
 }
 
@@ -128,14 +181,25 @@ stream_flush(struct hs *h)
 static void
 step(struct hs *h)
 {
+	struct usher *u = h->u;
+	uint32_t events;
+	int ret;
+
 	ERR_clear_error();
-	if (hs_judge(h, SSL_do_handshake(h->ssl)))
+	u->ahead_len = u->ahead_at = 0;
+	h->looked = false;
+	ret = SSL_do_handshake(h->ssl);
+	(void)take(h);			/* also of one that fails: what it read is no reset's reason */
+	if (hs_judge(h, ret))
 		return;
 	CRASH_POINT("usher:stepped");
-	if (stream_flush(h) < 0)
+	if (stream_flush(h) < 0) {
 		hs_fail(h, HS_R_CLOSED);
-	else
-		loop_mod(h->u->proc.loop, h->fd, h->out.len > 0 ? EPOLLIN | EPOLLOUT : EPOLLIN);
+		return;
+	}
+	events = h->out.len > 0 ? EPOLLIN | EPOLLOUT : EPOLLIN;
+	if (events != h->events && loop_mod(u->proc.loop, h->fd, events) == 0)
+		h->events = events;
 }
 
 static void
@@ -161,6 +225,7 @@ stream_start(struct usher *u, const struct hs_who *who, int fd)
 	h = hs_new(u, who, false, fd);
 	if (h == NULL)
 		return;
+	h->events = EPOLLIN;
 	bio = BIO_new(u->stream_bio);
 	if (bio == NULL || loop_add(u->proc.loop, fd, EPOLLIN, on_socket, h) < 0) {
 		BIO_free(bio);

@@ -219,8 +219,9 @@ usher_hurry(struct usher *u)
 
 /* ---- life -------------------------------------------------------------------------------------- */
 
-/* Beyond the common list: what libc asks for when it sorts and when it ends. */
+/* Beyond the common list: messages to workers, and what libc asks for when it sorts and when it ends. */
 static const struct sandbox_rule rules[] = {
+	{ SYS_sendmmsg, { { 0, SANDBOX_ANY, 0 }, { 0, SANDBOX_ANY, 0 } } },
 	{ SYS_lseek, { { 0, SANDBOX_ANY, 0 }, { 0, SANDBOX_ANY, 0 } } },
 	{ SYS_sysinfo, { { 0, SANDBOX_ANY, 0 }, { 0, SANDBOX_ANY, 0 } } },
 };
@@ -303,6 +304,8 @@ usher_free(struct usher *u)
 	for (unsigned i = 0; i < TP_COUNT(u->table.line); i++)
 		while (u->table.line[i].oldest != NULL)
 			hs_free(u->table.line[i].oldest);
+	for (unsigned i = 0; i < TP_COUNT(u->peer); i++)
+		free(u->peer[i].out.bytes);
 	cert_set_give(u->certs);
 	flight_fini(&u->out);
 	BIO_meth_free(u->stream_bio);
@@ -330,6 +333,7 @@ usher_main(int argc, char **argv)
 	if (u->stream_bio == NULL || u->dgram_bio == NULL)
 		return EXIT_INTERNAL;
 	code = child_run(&u->proc);
+	toworker_flush(u);
 	usher_free(u);
 	return code;
 }

@@ -71,14 +71,14 @@ struct hs {
 	uint8_t head[5];		/* of the record that is being read */
 	uint32_t have, left;		/* bytes of the header; of the content still to come */
 	uint32_t total;			/* bytes read */
+	uint32_t used;			/* of what was looked at, and still in the socket */
+	uint32_t events;		/* that the loop waits for */
+	bool looked;			/* in this step */
 	struct flight out;
 	/* DTLS */
 	const uint8_t *in;		/* the datagram at hand */
 	size_t in_len;
 	uint8_t random[32], cookie[SEAL_COOKIE_LEN];
-	bool swallow;			/* its HelloVerifyRequest: the worker's went out long ago */
-	bool shifted;
-	uint64_t record_seq, shift;	/* the hello's; what is added to our numbers of epoch 0 */
 	struct msg_hs_done *done;	/* untaken */
 };
 
@@ -101,14 +101,20 @@ struct hs *table_beyond(const struct table *t, const struct hs *h, uint64_t per_
 
 /* ---- the process -------------------------------------------------------------------------------- */
 
-struct peer { struct usher *u; unsigned worker; };
+/* Messages that leave together; each begins at a multiple of 16. */
+#define MSG_OUT_STEP ((sizeof(union msg) + 15) & ~(size_t)15)
+struct msgs_out { uint8_t *bytes; uint32_t len, count; uint16_t step[16]; };
+struct peer { struct usher *u; unsigned worker; struct msgs_out out; };
 struct usher {
 	struct child_proc proc;
 	struct table table;
 	struct cert_set *certs;
 	BIO_METHOD *stream_bio, *dgram_bio;
 	struct flight out;		/* of the DTLS handshake at hand */
+	uint8_t ahead[16384];		/* of the stream at hand: what is in its socket; a flight is a quarter of it */
+	uint32_t ahead_len, ahead_at;	/* looked at; given to OpenSSL */
 	uint64_t numbers;		/* given to handshakes */
+	unsigned gathered;		/* messages to workers in this round */
 	uint64_t per_prefix, total;
 	tp_ms timeout;
 	enum conf_tls least;
@@ -152,6 +158,12 @@ void hs_offer(struct hs *h);			/* HS_DONE, (again) */
 void hs_ack(struct usher *u, const struct hs_who *who);
 void hs_cancel(struct usher *u, const struct hs_who *who);
 void hs_gauges(struct usher *u);
+/* ---- toworker.c: messages to workers ---------------------------------------------------------------- */
+
+/* Without a descriptor; at the end of the round at the latest. */
+void toworker(struct usher *u, unsigned worker, const void *msg);
+void toworker_flush(struct usher *u);
+
 /* usher.c: there is something to be timed. */
 void usher_hurry(struct usher *u);
 

@@ -179,7 +179,9 @@ accept_at(struct worker *w, const struct msg_stream_at *m)
 		close(was.fd);
 		*lane_use(l, m->fd) = FD_STREAM;
 		CRASH_POINT("accept:at");
-		(void)stream_open(w, l, m->fd, was.row, &was.peer);
+		struct conn *c = stream_open(w, l, m->fd, was.row, &was.peer);
+		if (c != NULL)
+			stream_first(w, l, c);
 	}
 	pause_accepts(w, false);
 }
@@ -215,7 +217,7 @@ stream_supersede(struct worker *w, struct lane *l, const struct conn *c)
 		stream_close(w, l, old);
 }
 
-bool
+struct conn *
 stream_open(struct worker *w, struct lane *l, int fd, unsigned row, const struct addr *peer)
 {
 	struct conn *c = conn_new(&l->shard, CONF_TCP);
@@ -224,7 +226,7 @@ stream_open(struct worker *w, struct lane *l, int fd, unsigned row, const struct
 	if (c == NULL) {
 		stat_drop(w->stat, DROP_STREAM_ROOM);
 		stream_forget_fd(w, l, fd);
-		return false;
+		return NULL;
 	}
 	c->fd = fd;
 	c->listener = (uint16_t)row;
@@ -236,10 +238,9 @@ stream_open(struct worker *w, struct lane *l, int fd, unsigned row, const struct
 	stat_add(w->stat, STAT_STREAMS_OPENED, 1);
 	if (!proxy && !stream_client(w, l, c, peer)) {
 		stream_close(w, l, c);
-		return false;
+		return NULL;
 	}
-	stream_arm(w, l, c);
-	return true;
+	return c;
 }
 
 void

@@ -16,6 +16,8 @@
 #include "worker_int.h"
 
 #define TABLE_MIN 256u
+/* More numbers than a session uses before its handshake is acknowledged. */
+#define NUMBERS_AHEAD ((uint64_t)1 << 32)
 
 _Static_assert(sizeof(struct seal) == CONN_KEY_LEN && sizeof(struct assoc_place) == CONN_PLACE_LEN, "tables of KEYS");
 
@@ -187,6 +189,9 @@ assoc_done(struct worker *w, const struct msg_hs_done *m)
 		if (old->heard == 0)
 			dtls_final(w, l, old);
 	} else {
+		/* Published perhaps, used and closed, and the acknowledgement lost with its worker: no number comes twice. */
+		if (m->again != 0)
+			s.dtls.tx += NUMBERS_AHEAD;
 		if (old != NULL)
 			stream_close(w, l, old);
 		if (publish(w, l, &m->who, &s) != NULL)

@@ -103,19 +103,24 @@ static void
 pass_on(struct worker *w, const struct lane *l, unsigned row, const struct addr *from, const uint8_t *p, size_t len,
     bool hello)
 {
-	struct msg_hs_datagram m = { .h = { MSG_HS_DATAGRAM, w->start.h.generation }, .hello = hello, .len = (uint16_t)len,
-		.who = { .worker = w->index, .shard = l->shard.index, .row = row, .client = *from, .dtls = 1 } };
+	struct msg_hs_datagram *m = NULL;
 
-	if (len > sizeof m.datagram) {
+	if (len > sizeof m->datagram) {
 		stat_drop(w->stat, DROP_DTLS_RECORD);
 		return;
 	}
-	memcpy(m.datagram, p, len);
-	if (!rate_take(&w->cross, RATE_HANDSHAKE, cross_prefix(&w->cross, from), w->streams.shakes, w->streams.shakes,
-	    w->turn.now) ||
-	    w->start.usher_count == 0 || ipc_send(w->start.usher_fd[shake_usher(w, from)], &m, -1) < 0)
+	if (w->start.usher_count > 0 &&
+	    rate_take(&w->cross, RATE_HANDSHAKE, cross_prefix(&w->cross, from), w->streams.shakes, w->streams.shakes,
+	    w->turn.now))
+		m = tousher(w, shake_usher(w, from), MSG_HS_DATAGRAM, -1);
+	if (m == NULL) {
 		stat_drop(w->stat, DROP_DTLS_BUSY);
-	CRASH_POINT("dtls:passed");
+		return;
+	}
+	m->who = (struct hs_who){ .worker = w->index, .shard = l->shard.index, .row = row, .client = *from, .dtls = 1 };
+	m->hello = hello;
+	m->len = (uint16_t)len;
+	memcpy(m->datagram, p, len);
 }
 
 static void

@@ -253,9 +253,12 @@ events_run(struct worker *w)
 			stream_kick(w);		/* after the messages: who is poisoned was told with the start */
 		relays_wish(w);
 		path_flush(w);
+		/* After the last flights that are acknowledged. */
+		tousher_flush(w);
 		if (w->rest)
 			udp_arena_rest(w->arena);
 		w->rest = false;
 	}
+	tousher_flush(w);
 	control_flush(w);
 }

@@ -55,6 +55,7 @@ adopt_one(struct worker *w, struct lane *l, struct conn *c)
 		return;
 	}
 	if (atomic_load_explicit(&c->state, memory_order_relaxed) == CONN_SHAKING && has_fd(l, c)) {
+		c->armed = UINT8_MAX;		/* perhaps: to be taken out of the epoll */
 		(void)shake_begin(w, l, c);	/* once more: the usher may not have it */
 		return;
 	}
@@ -79,6 +80,7 @@ adopt_left(struct worker *w, struct lane *l, const struct msg_stream_sock *s)
 	socklen_t len = sizeof ss;
 	uint64_t received, written;
 	struct addr peer;
+	struct conn *c;
 
 	if (*lane_use(l, s->fd) != FD_STREAM_LEFT)
 		return;
@@ -86,8 +88,8 @@ adopt_left(struct worker *w, struct lane *l, const struct msg_stream_sock *s)
 	if (sock_stream_counts(s->fd, &received, &written) < 0 || received != 0 || written != 0 ||
 	    getpeername(s->fd, (struct sockaddr *)&ss, &len) < 0 || addr_from_sockaddr(&peer, (struct sockaddr *)&ss) < 0)
 		stream_forget_fd(w, l, s->fd);
-	else
-		(void)stream_open(w, l, s->fd, s->row, &peer);
+	else if ((c = stream_open(w, l, s->fd, s->row, &peer)) != NULL)
+		stream_arm(w, l, c);
 }
 
 void

@@ -32,8 +32,8 @@ who_of(const struct worker *w, const struct lane *l, const struct conn *c)
 bool
 shake_begin(struct worker *w, struct lane *l, struct conn *c)
 {
-	struct msg_hs_stream m = { .h = { MSG_HS_STREAM, w->start.h.generation }, .who = who_of(w, l, c) };
 	uint32_t ring = conn_now(c)->in.ring;
+	struct msg_hs_stream *m = NULL;
 
 	c->deadline = TP_SEC_UP(w->turn.now) + w->shake_seconds;
 	c->transport = CONF_TLS;
@@ -43,10 +43,11 @@ shake_begin(struct worker *w, struct lane *l, struct conn *c)
 		ring_give(&l->shard, ring);
 	}
 	conn_publish(c, CONN_SHAKING);
-	c->armed = 0;
-	(void)stream_arm(w, l, c);
-	if (w->start.usher_count > 0 && ipc_send(w->start.usher_fd[shake_usher(w, &c->client)], &m, c->fd) == 0) {
-		CRASH_POINT("shake:handed");
+	stream_arm(w, l, c);
+	if (w->start.usher_count > 0)
+		m = tousher(w, shake_usher(w, &c->client), MSG_HS_STREAM, c->fd);
+	if (m != NULL) {
+		m->who = who_of(w, l, c);
 		return true;
 	}
 	stat_drop(w->stat, DROP_STREAM_ROOM);
@@ -57,14 +58,16 @@ shake_begin(struct worker *w, struct lane *l, struct conn *c)
 void
 shake_cancel(struct worker *w, const struct lane *l, const struct conn *c)
 {
-	struct msg_hs_cancel m = { .h = { MSG_HS_CANCEL, w->start.h.generation }, .who = who_of(w, l, c) };
+	struct msg_hs_cancel *m = NULL;
 
 	if (w->start.usher_count > 0)
-		(void)ipc_send(w->start.usher_fd[shake_usher(w, &c->client)], &m, -1);
+		m = tousher(w, shake_usher(w, &c->client), MSG_HS_CANCEL, -1);
+	if (m != NULL)
+		m->who = who_of(w, l, c);
 }
 
-static struct conn *
-conn_of(struct worker *w, const struct hs_who *who, struct lane **l)
+struct conn *
+shake_conn(struct worker *w, const struct hs_who *who, struct lane **l)
 {
 	struct conn *c;
 
@@ -118,9 +121,9 @@ publish(struct worker *w, struct lane *l, struct conn *c, const struct msg_hs_do
 static void
 done(struct worker *w, unsigned usher, const struct msg_hs_done *m)
 {
-	struct msg_hs_ack ack = { .h = { MSG_HS_ACK, w->start.h.generation }, .who = m->who };
+	struct msg_hs_ack *ack;
 	struct lane *l;
-	struct conn *c = conn_of(w, &m->who, &l);
+	struct conn *c = shake_conn(w, &m->who, &l);
 
 	CRASH_POINT("shake:done");
 	if (m->who.dtls != 0)
@@ -135,15 +138,15 @@ done(struct worker *w, unsigned usher, const struct msg_hs_done *m)
 	}
 	CRASH_POINT("shake:published");
 	/* Lost in a full queue it is asked for again. */
-	(void)ipc_send(w->start.usher_fd[usher], &ack, -1);
-	CRASH_POINT("shake:acked");
+	if ((ack = tousher(w, usher, MSG_HS_ACK, -1)) != NULL)
+		ack->who = m->who;
 }
 
 static void
 failed(struct worker *w, const struct msg_hs_fail *m)
 {
 	struct lane *l;
-	struct conn *c = conn_of(w, &m->who, &l);
+	struct conn *c = shake_conn(w, &m->who, &l);
 
 	if (c != NULL && atomic_load_explicit(&c->state, memory_order_relaxed) == CONN_SHAKING)
 		stream_close(w, l, c);

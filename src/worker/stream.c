@@ -331,6 +331,24 @@ choose(struct worker *w, struct lane *l, struct conn *c)
 	return 1;
 }
 
+/* The first byte has mostly come by now, with the client's part of the connection's own handshake: then a connection of an
+ * usher's never was in the epoll. */
+void
+stream_first(struct worker *w, struct lane *l, struct conn *c)
+{
+	struct at at = at_of(l, c);
+	int rc = 1;
+
+	if ((conn_now(c)->flags & (CONN_PROXY | CONN_CHOOSE)) == CONN_CHOOSE)
+		rc = choose(w, l, c);
+	if (rc == -EPROTO)
+		stat_drop(w->stat, DROP_STREAM_DESYNC);
+	if (rc < 0 && is_open(l, at))
+		stream_close(w, l, c);
+	else if (is_open(l, at))
+		stream_arm(w, l, c);
+}
+
 /* True: there may be more. */
 static bool
 receive(struct worker *w, struct lane *l, struct conn *c)

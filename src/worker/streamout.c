@@ -104,10 +104,12 @@ stream_arm(struct worker *w, struct lane *l, struct conn *c)
 	struct epoll_event ev = { .events = (in ? EPOLLIN | EPOLLRDHUP : 0u) | (left > 0 ? EPOLLOUT : 0u),
 		.data.u64 = tag_make(TAG_STREAM, 0, conn_slot(&l->shard, c), c->gen) };
 
+	if (atomic_load_explicit(&c->state, memory_order_relaxed) != CONN_OPEN)
+		want = 0;			/* the usher's, until it is done */
 	if (c->armed == want || c->fd < 0)
 		return;
-	if (atomic_load_explicit(&c->state, memory_order_relaxed) != CONN_OPEN) {
-		(void)epoll_ctl(l->told.epoll_fd, EPOLL_CTL_DEL, c->fd, NULL);	/* the usher's, until it is done */
+	if (want == 0) {
+		(void)epoll_ctl(l->told.epoll_fd, EPOLL_CTL_DEL, c->fd, NULL);
 		c->armed = 0;
 		return;
 	}

@@ -12,6 +12,7 @@
  *	tune.c     engine, processor			shake.c    handshakes, with the ushers
  *	sealed.c   TLS records				assoc.c    DTLS associations
  *	dtls.c     DTLS records			rest.c     relay sockets between two sessions
+ *	tousher.c  messages to the ushers
  */
 #ifndef TP_WORKER_INT_H
 #define TP_WORKER_INT_H
@@ -125,7 +126,15 @@ struct accepting { int fd; uint32_t lane, row, id; bool used, told; struct addr 
 /* Connections with something to do at the end of the batch. */
 struct touched { uint32_t lane, slot, gen; };
 
-struct stream_policy { struct conn_limits limits; uint64_t queue; uint32_t deadline /* seconds */, shakes /* datagrams to ushers, per second and prefix */; };
+/* Messages to one usher that leave together, TOUSHER_STEP bytes from one to the next. */
+#define TOUSHER_STEP ((sizeof(struct msg_hs_datagram) + 15) & ~(size_t)15)
+struct usher_box { uint8_t *bytes; int fd[IPC_MANY]; unsigned count; };
+
+struct stream_policy {
+	struct conn_limits limits;
+	uint64_t queue;
+	uint32_t deadline /* seconds */, shakes /* datagrams to ushers, per second and prefix */;
+};
 
 struct pending;
 struct pending_entry;
@@ -152,6 +161,7 @@ struct worker {
 	struct seal_cookie_keys cookies;
 	uint64_t cookie_epoch;
 	uint32_t shake_seconds;		/* that a handshake may take */
+	struct usher_box box[MSG_USHERS_MAX];
 	struct touched *touched;
 	size_t touched_count, touched_max;
 	bool accepts_paused, kick;	/* kick: look at what a predecessor had received and not used */
@@ -219,8 +229,8 @@ void accept_ready(struct worker *w, struct lane *l, unsigned row);
 void accept_at(struct worker *w, const struct msg_stream_at *m);
 void accept_again(struct worker *w);		/* the supervisor takes messages again */
 int  accept_listen(struct worker *w, struct lane *l, bool on);	/* TCP listeners in the shard's epoll */
-/* A connection with its number: a slot for it, published and in the epoll.  False: closed. */
-bool stream_open(struct worker *w, struct lane *l, int fd, unsigned row, const struct addr *peer);
+/* A connection with its number: a slot for it, published and not yet in the epoll.  NULL: closed. */
+struct conn *stream_open(struct worker *w, struct lane *l, int fd, unsigned row, const struct addr *peer);
 /* Older connections of the same 5-tuple are over. */
 void stream_supersede(struct worker *w, struct lane *l, const struct conn *c);
 void stream_close(struct worker *w, struct lane *l, struct conn *c);	/* and its allocation; path_flush() inside */
@@ -231,6 +241,8 @@ void stream_sweep(struct worker *w, struct lane *l);
 /* ---- stream.c ---------------------------------------------------------------------------------------- */
 
 void stream_event(struct worker *w, struct lane *l, uint64_t tag, uint32_t events);
+/* A new one, of no epoll: what its first byte says, or into the epoll until there is one. */
+void stream_first(struct worker *w, struct lane *l, struct conn *c);
 /* Handles what is received and not used. */
 void stream_parse(struct worker *w, struct lane *l, struct conn *c);
 /* The core has dealt with the frame of in->len bytes: it counts as used, with the answer in w->out when there is one. */
@@ -281,6 +293,15 @@ bool shake_begin(struct worker *w, struct lane *l, struct conn *c);
 void shake_cancel(struct worker *w, const struct lane *l, const struct conn *c);
 void shake_readable(struct worker *w, unsigned usher);
 unsigned shake_usher(const struct worker *w, const struct addr *client);	/* the one for this client */
+/* The connection of a message, and its lane; NULL: it is over. */
+struct conn *shake_conn(struct worker *w, const struct hs_who *who, struct lane **l);
+
+/* ---- tousher.c --------------------------------------------------------------------------------------- */
+
+/* A message of this type, its head written and the rest to be, all of it, before anything else is done; `fd` is borrowed until it
+ * is sent.  NULL: no memory.  Not sent, a connection's is closed, a datagram counted. */
+void *tousher(struct worker *w, unsigned usher, uint32_t type, int fd);
+void tousher_flush(struct worker *w);
 
 /* ---- assoc.c ----------------------------------------------------------------------------------------- */
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Processor time of a handshake: in a real turnpike-usher (messages, cookie, export and all), beside a libssl server
- * in memory that is made, used and freed.  Not a test: numbers for PERFORMANCE.md.  Run in the build directory. */
+ * in memory that is made, used and freed.  Not a test: numbers for doc/performance.md.  Run in the build directory;
+ * `bench_usher bare`: the latter only, for secure.py; a number: so many of each
+ * kind, and those with ECDSA only. */
 #include "config.h"
 
 #include <openssl/err.h>
@@ -13,7 +15,7 @@
 
 #include "tests/lib/usher_rig.h"
 
-#define ROUNDS 1000u
+static unsigned rounds = 1000;
 #define MANY 32
 
 static double
@@ -35,7 +37,7 @@ in_usher(struct rig *r, int version, const char *sni, unsigned many, const char 
 	double took = 0;
 	unsigned done = 0;
 
-	for (unsigned i = 0; i < ROUNDS / many; i++) {
+	for (unsigned i = 0; i < rounds / many; i++) {
 		double t0 = cpu_of(r->pid);
 
 		for (unsigned k = 0; k < many; k++) {
@@ -63,13 +65,24 @@ in_usher(struct rig *r, int version, const char *sni, unsigned many, const char 
 		for (unsigned k = 0; k < many; k++)
 			party_fini(&p[k]);
 	}
-	printf("usher   %-24s %7.1f us  %6.0f/s   (%u at once)\n", name, took / (ROUNDS / many * many),
-	    1e6 * (ROUNDS / many * many) / took, many);
+	printf("usher   %-24s %7.1f us  %6.0f/s   (%u at once)\n", name, took / (rounds / many * many),
+	    1e6 * (rounds / many * many) / took, many);
 }
 
-/* The same certificate and settings, both ends here; the server's calls alone are timed. */
+/* Which handshake it was, so that a table can say that it compares like with like. */
 static void
-bare(struct rig *r, int version, unsigned cert, const char *name)
+describe(SSL *s, char *out, size_t room)
+{
+	long nid = SSL_version(s) == TLS1_3_VERSION ? SSL_get_negotiated_group(s) : SSL_get_shared_group(s, 0);
+	const char *group = OBJ_nid2sn((int)nid);
+
+	snprintf(out, room, "%s %s, %s, %s", SSL_get_version(s), SSL_get_cipher_name(s), group != NULL ? group : "?",
+	    EVP_PKEY_get0_type_name(SSL_get_privatekey(s)));
+}
+
+/* The same certificate and settings, both ends here; the server's calls alone are timed.  Microseconds each. */
+static double
+bare(struct rig *r, int version, unsigned cert, char *what, size_t room)
 {
 	bool dtls = version == DTLS1_2_VERSION;
 	uint8_t *base = calloc(1, 65536);
@@ -84,7 +97,10 @@ bare(struct rig *r, int version, unsigned cert, const char *name)
 	char password[] = "open sesame";
 	EVP_PKEY *key = PEM_read_bio_PrivateKey(k, NULL, NULL, password);
 	RIG_ASSERT(SSL_CTX_use_certificate(ctx, x) == 1 && SSL_CTX_use_PrivateKey(ctx, key) == 1);
-	for (unsigned i = 0; i < ROUNDS + 10; i++) {
+	RIG_ASSERT(SSL_CTX_set1_groups_list(ctx, "X25519:P-256:P-384:P-521") == 1);
+	SSL_CTX_set_keylog_callback(ctx, NULL);
+	SSL_CTX_set_mode(ctx, SSL_MODE_NO_AUTO_CHAIN);		/* as with the chain of a certificate file */
+	for (unsigned i = 0; i < rounds + 10; i++) {
 		struct party p;
 		double t0, mine = 0;
 		int done = 0, client = 0;
@@ -108,6 +124,7 @@ bare(struct rig *r, int version, unsigned cert, const char *name)
 			done = SSL_do_handshake(s);
 			mine += cpu_of(0) - t0;
 		}
+		describe(s, what, room);
 		t0 = cpu_of(0);
 		SSL_free(s);
 		mine += cpu_of(0) - t0;
@@ -115,13 +132,32 @@ bare(struct rig *r, int version, unsigned cert, const char *name)
 			took += mine;
 		party_fini(&p);
 	}
-	printf("libssl  %-24s %7.1f us  %6.0f/s\n", name, took / ROUNDS, 1e6 * ROUNDS / took);
 	SSL_CTX_free(ctx);
 	X509_free(x);
 	EVP_PKEY_free(key);
 	BIO_free(b);
 	BIO_free(k);
 	free(base);
+	return took / rounds;
+}
+
+static void
+print_bare(struct rig *r, int version, unsigned cert)
+{
+	char what[128];
+	double us = bare(r, version, cert, what, sizeof what);
+
+	printf("libssl  %-24s %7.1f us  %6.0f/s\n", what, us, 1e6 / us);
+}
+
+/* For tests/bench/secure.py. */
+static void
+print_json(struct rig *r)
+{
+	char tls[128], dtls[128];
+	double t = bare(r, TLS1_3_VERSION, 0, tls, sizeof tls), d = bare(r, DTLS1_2_VERSION, 0, dtls, sizeof dtls);
+
+	printf("{ \"tls\": %.2f, \"tls_what\": \"%s\", \"dtls\": %.2f, \"dtls_what\": \"%s\" }\n", t, tls, d, dtls);
 }
 
 static void
@@ -151,21 +187,31 @@ cookie(struct rig *r)
 }
 
 int
-main(void)
+main(int argc, char **argv)
 {
 	struct rig r;
+	bool brief = argc > 1 && atoi(argv[argc - 1]) > 0;
 
 	signal(SIGPIPE, SIG_IGN);
+	if (brief)
+		rounds = (unsigned)atoi(argv[--argc]);
 	rig_init(&r);
+	if (argc == 2 && strcmp(argv[1], "bare") == 0) {
+		print_json(&r);
+		return 0;
+	}
 	rig_start(&r);
-	cookie(&r);
-	bare(&r, DTLS1_2_VERSION, 0, "DTLS 1.2 ECDSA P-256");
+	if (!brief)
+		cookie(&r);
+	print_bare(&r, DTLS1_2_VERSION, 0);
 	in_usher(&r, DTLS1_2_VERSION, "ecdsa.test", 1, "DTLS 1.2 ECDSA P-256");
 	in_usher(&r, DTLS1_2_VERSION, "ecdsa.test", MANY, "DTLS 1.2 ECDSA P-256");
-	bare(&r, DTLS1_2_VERSION, 1, "DTLS 1.2 RSA-2048");
-	in_usher(&r, DTLS1_2_VERSION, "rsa.test", 1, "DTLS 1.2 RSA-2048");
-	in_usher(&r, DTLS1_2_VERSION, "rsa.test", MANY, "DTLS 1.2 RSA-2048");
-	bare(&r, TLS1_3_VERSION, 0, "TLS 1.3 ECDSA P-256");
+	if (!brief) {
+		print_bare(&r, DTLS1_2_VERSION, 1);
+		in_usher(&r, DTLS1_2_VERSION, "rsa.test", 1, "DTLS 1.2 RSA-2048");
+		in_usher(&r, DTLS1_2_VERSION, "rsa.test", MANY, "DTLS 1.2 RSA-2048");
+	}
+	print_bare(&r, TLS1_3_VERSION, 0);
 	in_usher(&r, TLS1_3_VERSION, "ecdsa.test", 1, "TLS 1.3 ECDSA P-256");
 	in_usher(&r, TLS1_3_VERSION, "ecdsa.test", MANY, "TLS 1.3 ECDSA P-256");
 	rig_fini(&r);

@@ -4,7 +4,7 @@
 
   secure.py [--turns N] [--seconds S] [--sessions N] [--hold S] [--only relay|handshake|memory] [--out FILE.md]
 
-CPU of all server processes per relayed packet, client to peer; handshakes a second and their CPU; memory of a session with an
+CPU of all server processes per relayed packet; of a handshake, beside libssl alone in memory; memory of a session with an
 allocation.  The server runs on one core, the load on another.  turnpike-load is the client of both."""
 import argparse
 import json
@@ -69,31 +69,70 @@ def cpu_us(pid):
 
 
 def relay_table(servers, o, out):
-    out("\n## CPU of the server per relayed packet, 120 bytes, client to peer, 50 flows\n\n| transport | R | "
-        + " | ".join(s.name for s in servers) + " |\n|---|---|" + "---|" * len(servers))
+    out("\n## CPU of the server per relayed packet, 120 bytes, 50 flows\n\n| transport | R | direction | "
+        + " | ".join(s.name for s in servers) + " |\n|---|---|---|" + "---|" * len(servers))
     for kind in KINDS:
         for length in (1, 16):
-            got = {s.name: [] for s in servers}
-            for turn in range(o.turns + 1):
-                for s in servers:
-                    j = run(s, kind, ["relay", "-n", "50", "-R", str(length), "-s", str(o.seconds if turn else 0.3),
-                                      "--warmup", "0.2"], o.load_cpu)
-                    if turn and j.get("steps"):
-                        got[s.name].append(j["steps"][0])
-            out("| %s | %d | %s |" % (kind, length, " | ".join(bench.cell(got[s.name]) for s in servers)))
+            for way in ("up", "down"):
+                got = {s.name: [] for s in servers}
+                for turn in range(o.turns + 1):
+                    for s in servers:
+                        j = run(s, kind, ["relay", "-n", "50", "-R", str(length), "-d", way, "-s", str(o.seconds if turn else 0.3),
+                                          "--warmup", "0.2"], o.load_cpu)
+                        if turn and j.get("steps"):
+                            got[s.name].append(j["steps"][0])
+                out("| %s | %d | %s | %s |" % (kind, length, way, " | ".join(bench.cell(got[s.name]) for s in servers)))
+
+
+def handshakes(s, kind, seconds, cpu):
+    """Of one server: made a second, CPU us of all its processes each, and which cipher."""
+    before = cpu_us(s.process.pid)
+    j = run(s, kind, ["connect", "-n", "32", "-s", str(seconds)], cpu)["connections"]
+    return j["per_second"], (cpu_us(s.process.pid) - before) / max(1, j["made"]), j.get("cipher", "")
+
+
+def bare(cpu):
+    """{"tls": us, "dtls": us, "what": which handshake}: libssl alone, in memory, the server's calls."""
+    r = subprocess.run(["taskset", "-c", cpu, os.path.join(bench.BUILD, "tests", "bench", "bench_usher"), "bare"],
+                       stdout=subprocess.PIPE, text=True, timeout=120, check=True)
+    return json.loads(r.stdout)
+
+
+def group(s, kind):
+    """The group that the server of this name takes; what openssl's client offers is what turnpike-load does."""
+    r = subprocess.run(["openssl", "s_client", "-connect", "127.0.0.1:%d" % s.secure,
+                        "-dtls1_2" if kind == "dtls" else "-tls1_3"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                       stderr=subprocess.DEVNULL, text=True, timeout=20, check=False)
+    for line in r.stdout.splitlines():
+        if line.startswith("Server Temp Key:"):
+            return line.split(":", 1)[1].strip()
+    return "?"
 
 
 def handshake_table(servers, o, out):
-    out("\n## Connections with handshake and one answer, 32 at once\n\n"
-        "| transport | " + " | ".join("%s: a second, CPU us each" % s.name for s in servers) + " |\n|---|"
-        + "---|" * len(servers))
+    out("\n## Handshakes, each with one answered Binding, 32 at once: a second and core, CPU us of all processes\n\n"
+        "Medians of %d turns.  libssl: SSL_new, SSL_do_handshake, SSL_free of the server in memory, without sockets, cookies and "
+        "Bindings.\n\n| transport | " % o.turns + " | ".join(s.name for s in servers)
+        + " | libssl alone | turnpike / libssl | same handshake? |\n|---|" + "---|" * (len(servers) + 3))
     for kind in KINDS[1:]:
-        cells = []
-        for s in servers:
-            before = cpu_us(s.process.pid)
-            j = run(s, kind, ["connect", "-n", "32", "-s", str(o.seconds)], o.load_cpu)["connections"]
-            cells.append("%.0f, %.0f" % (j["per_second"], (cpu_us(s.process.pid) - before) / max(1, j["made"])))
-        out("| %s | %s |" % (kind, " | ".join(cells)))
+        got, alone, what = {s.name: [] for s in servers}, [], set()
+        for turn in range(o.turns + 1):
+            for s in servers:
+                one = handshakes(s, kind, o.seconds if turn else 0.3, o.load_cpu)
+                if turn:
+                    got[s.name].append(one)
+                    what.add("%s %s" % (s.name, one[2]))
+            if turn and kind != "tcp":
+                alone.append(bare(o.server_cpu))
+        us = {name: statistics.median(x[1] for x in rows) for name, rows in got.items()}
+        cells = ["%.0f, %.0f us" % (1e6 / us[s.name], us[s.name]) for s in servers]
+        if kind == "tcp":
+            out("| tcp | %s | - | - | - |" % " | ".join(cells))
+            continue
+        own = statistics.median(x[kind] for x in alone)
+        what = sorted(what) + ["%s %s" % (s.name, group(s, kind)) for s in servers] + ["libssl " + alone[0][kind + "_what"]]
+        out("| %s | %s | %.0f, %.0f us | %.0f %% | %s |" % (kind, " | ".join(cells), 1e6 / own, own, 100 * own / us["turnpike"],
+                                                       "; ".join(what)))
 
 
 def settled(pid):

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * tousher: messages to the ushers.  They leave when the round is over, with one call: each alone would wake an usher, who takes
+ * this processor as often as not.
+ */
+#include "config.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "worker_int.h"
+
+_Static_assert(sizeof(struct msg_hs_stream) <= TOUSHER_STEP && sizeof(struct msg_hs_ack) <= TOUSHER_STEP &&
+    sizeof(struct msg_hs_cancel) <= TOUSHER_STEP, "any of them fits");
+
+static inline union msg *
+message(struct usher_box *b, unsigned i)
+{
+	return (union msg *)(void *)(b->bytes + i * TOUSHER_STEP);
+}
+
+/* A connection may have been closed since. */
+static bool
+is_stale(struct worker *w, const union msg *m)
+{
+	struct lane *l;
+	const struct conn *c;
+
+	if (m->h.type != MSG_HS_STREAM)
+		return false;
+	c = shake_conn(w, &m->msg_hs_stream.who, &l);
+	return c == NULL || atomic_load_explicit(&c->state, memory_order_relaxed) != CONN_SHAKING;
+}
+
+/* Acknowledgements are asked for again, a cancelled handshake ends by its deadline. */
+static void
+lost(struct worker *w, const union msg *m, struct hs_who *close, unsigned *count)
+{
+	if (m->h.type == MSG_HS_DATAGRAM)
+		stat_drop(w->stat, DROP_DTLS_BUSY);
+	else if (m->h.type == MSG_HS_STREAM)
+		close[(*count)++] = m->msg_hs_stream.who;
+}
+
+/* Tests let a worker die when messages of a kind are on their way. */
+static void
+gone(const struct usher_box *b, unsigned type)
+{
+	bool any = false;
+
+	for (unsigned i = 0; i < b->count; i++)
+		any |= ((const struct msg_head *)(const void *)(b->bytes + i * TOUSHER_STEP))->type == type;
+	if (any && type == MSG_HS_STREAM)
+		CRASH_POINT("shake:handed");
+	if (any && type == MSG_HS_DATAGRAM)
+		CRASH_POINT("dtls:passed");
+	if (any && type == MSG_HS_ACK)
+		CRASH_POINT("shake:acked");
+}
+
+static void
+flush_one(struct worker *w, unsigned usher)
+{
+	struct usher_box *b = &w->box[usher];
+	struct hs_who close[IPC_MANY];
+	const void *msg[IPC_MANY];
+	int fd[IPC_MANY], rc;
+	unsigned n = 0, closes = 0;
+
+	for (unsigned i = 0; i < b->count; i++) {
+		if (is_stale(w, message(b, i)))
+			continue;
+		msg[n] = message(b, i);
+		fd[n++] = b->fd[i];
+	}
+	for (unsigned i = 0; i < n;) {
+		rc = ipc_send_many(w->start.usher_fd[usher], msg + i, fd + i, n - i);
+		if (rc > 0)
+			i += (unsigned)rc;
+		else
+			lost(w, msg[i++], close, &closes);
+	}
+	gone(b, MSG_HS_STREAM);
+	gone(b, MSG_HS_DATAGRAM);
+	gone(b, MSG_HS_ACK);
+	b->count = 0;
+	for (unsigned i = 0; i < closes; i++) {
+		struct lane *l;
+		struct conn *c = shake_conn(w, &close[i], &l);
+		stat_drop(w->stat, DROP_STREAM_ROOM);
+		if (c != NULL)
+			stream_close(w, l, c);
+	}
+}
+
+void
+tousher_flush(struct worker *w)
+{
+	for (unsigned i = 0; i < w->start.usher_count; i++)
+		if (w->box[i].count > 0)
+			flush_one(w, i);
+}
+
+void *
+tousher(struct worker *w, unsigned usher, uint32_t type, int fd)
+{
+	struct usher_box *b = &w->box[usher];
+	union msg *m;
+
+	assert(usher < w->start.usher_count && msg_size(type) <= TOUSHER_STEP);
+	if (b->bytes == NULL && (b->bytes = calloc(IPC_MANY, TOUSHER_STEP)) == NULL)
+		return NULL;
+	if (b->count == IPC_MANY)
+		flush_one(w, usher);
+	m = message(b, b->count);
+	m->h = (struct msg_head){ .type = type, .generation = w->start.h.generation };
+	b->fd[b->count++] = fd;
+	return m;
+}
