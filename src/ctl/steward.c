@@ -197,6 +197,7 @@ confine(struct steward *s, int log_dir)
 		ANY(SYS_epoll_create1), EQ(SYS_fcntl, 1, F_SETFL), EQ(SYS_fcntl, 1, F_SETFD),
 		/* regions, and a log that is opened anew: stderr, a socket to syslog, a file (Landlock says where) */
 		EQ(SYS_fcntl, 1, 1034 /* F_GET_SEALS */), EQ(SYS_fcntl, 1, F_DUPFD_CLOEXEC), ANY(SYS_dup3),
+		ANY(SYS_pread64),		/* counters of the host */
 #ifdef SYS_dup2
 		ANY(SYS_dup2),
 #endif

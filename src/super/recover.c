@@ -12,12 +12,14 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "super_int.h"
 
 #define HEARTBEAT_MS 3000
 #define TICK_LATE_MS 1000	/* a tick of ours that came so much later was not ours to have: nobody is judged by it */
+#define STARVED_MS 500		/* of processor, without a heartbeat: more than any round takes */
 #define FIRST_START_DEATHS 3
 
 static void
@@ -195,9 +197,9 @@ super_punctual(struct super *s, tp_ms now)
 	s->tick_last = s->on_time_since = now;
 }
 
-/* By SIGSTOP or a debugger. */
-static bool
-is_stopped(pid_t pid)
+/* R, S, D, T, t ... of proc(5); 0: not to be seen. */
+static char
+state_of(pid_t pid)
 {
 	char path[40], text[256];
 	const char *p;
@@ -207,12 +209,31 @@ is_stopped(pid_t pid)
 	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		return false;
+		return 0;
 	n = read(fd, text, sizeof text - 1);
 	close(fd);
 	text[n > 0 ? n : 0] = '\0';
 	p = strrchr(text, ')');
-	return p != NULL && (strncmp(p, ") T", 3) == 0 || strncmp(p, ") t", 3) == 0);
+	return p != NULL && p[1] == ' ' ? p[2] : 0;
+}
+
+/* Runnable, and given hardly any processor since it was found late: the machine is what hangs.  Who is in an endless loop
+ * uses what he gets. */
+static bool
+is_starved(struct child *k, char state, pid_t pid, uint64_t beat)
+{
+	struct timespec t;
+	clockid_t clock;
+	uint64_t used;
+
+	if (state != 'R' || clock_getcpuclockid(pid, &clock) != 0 || clock_gettime(clock, &t) < 0)
+		return false;
+	used = (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+	if (k->late_beat != beat) {
+		k->late_beat = beat;
+		k->late_used = used;
+	}
+	return used - k->late_used < STARVED_MS;
 }
 
 void
@@ -224,14 +245,18 @@ super_heartbeats(struct super *s, tp_ms now)
 		const struct ledger_child *c = &s->ledger->child[i];
 		const struct stats *st = regions_stat(&s->regions, c->role, c->index);
 		uint64_t beat;
+		char state;
 		if (c->role != ROLE_WORKER || c->state != CHILD_READY || now - c->since_ms < HEARTBEAT_MS)
 			continue;
 		beat = atomic_load_explicit(&st->heartbeat_ms, memory_order_relaxed);
 		if (beat + HEARTBEAT_MS >= now || s->children.c[i].killed || one_is_being_replaced(s))
 			continue;
+		state = state_of(c->pid);
+		if (is_starved(&s->children.c[i], state, c->pid, beat))
+			continue;
 		log_warnx("worker %u: no heartbeat for %llu ms: killed", c->index, (unsigned long long)(now - beat));
 		s->children.c[i].hung = true;
-		s->children.c[i].paused = is_stopped(c->pid);
+		s->children.c[i].paused = state == 'T' || state == 't';		/* SIGSTOP, a debugger */
 		children_kill(&s->children, i);
 		return;
 	}

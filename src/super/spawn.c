@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -65,8 +66,14 @@ close_all(unsigned from, unsigned to)
 static void
 mark_all(unsigned to)
 {
+	struct rlimit most = { 65536, 65536 };
+
 	if (syscall(SYS_close_range, CHILD_FD_LOG + 1, to - 1, CLOSE_RANGE_CLOEXEC) == 0)
-		return;			/* without it (Linux 5.10) there is the flag that each was opened with */
+		return;
+	/* A container that knows no such call: one by one. */
+	(void)getrlimit(RLIMIT_NOFILE, &most);
+	for (unsigned fd = CHILD_FD_LOG + 1; fd < to && fd < most.rlim_cur; fd++)
+		(void)fcntl((int)fd, F_SETFD, FD_CLOEXEC);
 }
 
 static void

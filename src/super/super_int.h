@@ -88,6 +88,7 @@ struct child {
 	bool     shot;			/* ended by somebody else's SIGKILL: nothing that its start is to blame for */
 	bool     paused;		/* it hung because it was stopped (SIGSTOP), not because of what it did */
 	bool     again;			/* start it again when it has stopped */
+	uint64_t late_beat, late_used;	/* the heartbeat that has no successor in time; CPU time then, ms */
 	struct out_msg *out_head, *out_tail;	/* not yet taken by the kernel */
 	uint32_t out_count;
 };

@@ -354,25 +354,33 @@ def setup_table(servers, o, out):
             med(lambda j: j["latency"]["p50_us"]), med(lambda j: j["latency"]["p99_us"]), med(lambda j: j["failed"])))
 
 
+def hold(s, n, seconds, o):
+    return subprocess.Popen([*s.net.load_side, "taskset", "-c", o.load_cpu, LOAD, "hold", "-n", str(n), "-S", s.where(), *s.args,
+                             "--rate", str(n), "-s", str(seconds), "--json"], stdout=subprocess.PIPE, text=True)
+
+
 def memory_table(make_server, names, o, out):
+    """What n allocations cost beside some that are there: what is touched once is not theirs."""
     n = 1000 if o.quick else 5000
-    out("\n## Memory of %d allocations, fresh server\n" % n)
-    out("| server | idle PSS KiB | with allocations | bytes each, server | bytes each, kernel slab (the load's sockets "
-        "included) | bytes each, kernel memory of the server's cgroup |\n|---|---|---|---|---|---|")
+    out("\n## Memory of %d allocations, beside %d\n" % (n, n // 5))
+    out("| server | idle PSS KiB | with the few | with all | bytes each, server | bytes each, kernel slab (the load's sockets "
+        "included) | bytes each, kernel memory of the server's cgroup |\n|---|---|---|---|---|---|---|")
     for name in names:
         s = make_server(name)
         s.group = Group()
         s.start()
         time.sleep(1)
+        idle = pss_kib(s.process.pid)
+        few = hold(s, n // 5, 16, o)
+        time.sleep(4)
         before, slab, own = pss_kib(s.process.pid), slab_kib(), s.group.kernel_bytes()
-        p = subprocess.Popen([*s.net.load_side, "taskset", "-c", o.load_cpu, LOAD, "hold", "-n", str(n), "-S", s.where(), *s.args,
-                              "--rate", str(n), "-s", "6", "--json"], stdout=subprocess.PIPE, text=True)
+        many = hold(s, n, 6, o)
         time.sleep(5)
         after, slab_after, own_after = pss_kib(s.process.pid), slab_kib(), s.group.kernel_bytes()
-        j = json.loads(p.communicate(timeout=60)[0])
-        ready = j["setup"]["ready"]
-        out("| %s | %d | %d | %.0f | %.0f | %s |%s" % (
-            name, before, after, (after - before) * 1024 / max(ready, 1), (slab_after - slab) * 1024 / max(ready, 1),
+        ready = json.loads(many.communicate(timeout=60)[0])["setup"]["ready"]
+        few.communicate(timeout=60)
+        out("| %s | %d | %d | %d | %.0f | %.0f | %s |%s" % (
+            name, idle, before, after, (after - before) * 1024 / max(ready, 1), (slab_after - slab) * 1024 / max(ready, 1),
             "-" if own is None else "%.0f" % ((own_after - own) / max(ready, 1)), "" if ready == n else " only %d ready" % ready))
         s.stop()
         s.group.close()

@@ -300,6 +300,11 @@ class Daemon:
                     found[int(kid)] = (kind, argv[1] if len(argv) > 1 else "")
         return found
 
+    def replaced(self, role, gone, count=None):
+        """All of `gone` have successors, or there are `count`: by one look, because two see two different lists."""
+        now = self.children(role)
+        return len(now) >= (len(gone) if count is None else count) and not set(now) & set(gone)
+
     def text(self):
         try:
             with open(self.logfile, errors="replace") as f:

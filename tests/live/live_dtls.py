@@ -53,8 +53,7 @@ class Dtls(unittest.TestCase):
         self.assertTrue(until(lambda: self.d.children(role)))
         before = self.d.children(role)
         daemon.kill_all(before)
-        self.assertTrue(until(lambda: len(self.d.children(role)) >= len(before) and
-                              not set(self.d.children(role)) & set(before)))
+        self.assertTrue(until(lambda: self.d.replaced(role, before)))
 
     def sessions(self, n):
         self.assertTrue(until(lambda: self.d.status()["sessions"] == n), self.d.status())

@@ -29,7 +29,7 @@ CONFIG = daemon.DEFAULT.replace("transport: udp }}", """transport: [ udp, tcp, t
   - {{ address: 127.0.0.1, port: {tcp}, transport: tcp }}
   - {{ address: 127.0.0.1, port: {tls}, transport: tls }}
   - {{ address: 127.0.0.1, port: {proxy}, transport: [ tcp, tls ], proxy_protocol: [ 127.0.0.0/8 ] }}""") + """
-tls: {{ certificates: [ {{ certificate: cert.pem, key: key.pem }} ] }}
+tls: {{ watch_interval: 0s, certificates: [ {{ certificate: cert.pem, key: key.pem }} ] }}
 limits: {{ half_open_total: %d, stream_deadline: {deadline}, handshake_timeout: {deadline}, bindings_per_prefix: 0 }}
 """ % TOTAL
 BINDING = tc.build(tc.BINDING, tc.REQUEST, b"0123456789ab")

@@ -23,6 +23,7 @@ import unittest
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import daemon                    # noqa: E402
 from daemon import kill_all, until    # noqa: E402
+import marked                    # noqa: E402
 import turnclient as tc          # noqa: E402
 
 SOAK = bool(os.environ.get("TP_SOAK"))
@@ -352,8 +353,7 @@ class Survival(unittest.TestCase):
             load = Load(d, flows=200, rate=2000, linger=0.5)
             pid = random.choice(list(d.children("worker")))
             os.kill(pid, signal.SIGSTOP)
-            wait_for("the hung worker is replaced", lambda: pid not in d.children("worker") and
-                     len(d.children("worker")) == 2 and d.ready())
+            wait_for("the hung worker is replaced", lambda: d.replaced("worker", [pid], 2) and d.ready())
             self.check(d, load.finish(), flows=200)
             self.assertIn("no heartbeat", d.text())
             self.assertNotIn("poison", d.text())
@@ -460,11 +460,14 @@ class Drain(unittest.TestCase):
 
 
 class Poison(unittest.TestCase):
-    """With --enable-crash-points a worker dies of a certain payload."""
+    """Workers that have crash points (tests/marked) die of a certain payload."""
 
-    def setUp(self):
-        with open(os.path.join(daemon.paths()[2], "turnpike-worker"), "rb") as f:
-            self.built = b"turnpike-crash-here" in f.read()
+    def daemon(self, text=daemon.DEFAULT):
+        if not marked.built():
+            self.skipTest("an installation has no crash points")
+        d = daemon.Daemon(text, start=False)
+        marked.give(d)
+        return d.start()
 
     def flow(self, d, user="alice", password="wonderland"):
         c, p = tc.Client(d.server, user, password), daemon.Peer()
@@ -488,9 +491,7 @@ class Poison(unittest.TestCase):
             wait_for("ready", d.ready)
 
     def test_session(self):
-        if not self.built:
-            self.skipTest("needs --enable-crash-points")
-        with daemon.Daemon(daemon.DEFAULT.replace("workers: 2", "workers: 1, shards: 1")) as d:
+        with self.daemon(daemon.DEFAULT.replace("workers: 2", "workers: 1, shards: 1")) as d:
             good, bad = self.flow(d), self.flow(d, "bob", "builder")
             self.die(d, lambda: bad[0].channel_data(0x4000, b"turnpike-crash-here"), 2)
             wait_for("one session is closed", lambda: d.status()["sessions"] == 1)
@@ -504,9 +505,7 @@ class Poison(unittest.TestCase):
             self.assertEqual(d.ctl("verify")[0], 0)
 
     def test_source(self):
-        if not self.built:
-            self.skipTest("needs --enable-crash-points")
-        with daemon.Daemon() as d:
+        with self.daemon() as d:
             good = self.flow(d)
             evil = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             evil.bind(("127.0.0.66", 0))
@@ -517,9 +516,7 @@ class Poison(unittest.TestCase):
             self.assertTrue(self.works(good))
 
     def test_endless_loop(self):
-        if not self.built:
-            self.skipTest("needs --enable-crash-points")
-        with daemon.Daemon(daemon.DEFAULT.replace("workers: 2", "workers: 1, shards: 1")) as d:
+        with self.daemon(daemon.DEFAULT.replace("workers: 2", "workers: 1, shards: 1")) as d:
             good, bad = self.flow(d), self.flow(d, "bob", "builder")
             self.die(d, lambda: bad[0].channel_data(0x4000, b"turnpike-hang-here"), 2)
             wait_for("one session is closed", lambda: d.status()["sessions"] == 1)

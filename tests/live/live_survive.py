@@ -80,8 +80,7 @@ class Survive(unittest.TestCase):
         for _ in range(times):
             before = d.children(role)
             daemon.kill_all(before)
-            self.assertTrue(daemon.until(lambda: len(d.children(role)) >= len(before) and
-                                         not set(d.children(role)) & set(before)), "%s was not replaced" % role)
+            self.assertTrue(daemon.until(lambda: d.replaced(role, before)), "%s was not replaced" % role)
             time.sleep(every)
 
     def test_workers(self):

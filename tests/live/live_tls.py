@@ -72,8 +72,7 @@ class Tls(Base):
         self.assertTrue(until(lambda: self.d.children(role)))
         before = self.d.children(role)
         daemon.kill_all(before)
-        self.assertTrue(until(lambda: len(self.d.children(role)) >= len(before) and
-                              not set(self.d.children(role)) & set(before)))
+        self.assertTrue(until(lambda: self.d.replaced(role, before)))
 
     def test_what_is_no_tls_is_closed(self):
         for data in (b"GET / HTTP/1.1\r\n\r\n", tc.build(tc.BINDING, tc.REQUEST, b"0123456789ab"), b"\0" * 30):

@@ -175,7 +175,7 @@ class Streams(unittest.TestCase):
         before = self.d.children("worker")
         self.assertEqual(len(before), 2)
         daemon.kill_all(before)
-        until(lambda: len(self.d.children("worker")) == 2 and not set(self.d.children("worker")) & set(before), "no new workers")
+        until(lambda: self.d.replaced("worker", before), "no new workers")
 
     def hold(self, transport, between):
         """A hold that ends when everything has been seen, not after some time."""

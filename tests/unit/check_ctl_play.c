@@ -312,7 +312,7 @@ expect_metric(const char *line)
 	unsigned status;
 	char *text = http("/metrics", &status);
 
-	ck_assert_msg(strstr(text, line) != NULL, "no %s in %s", line, text);
+	ck_assert_msg(strstr(text, line) != NULL, "no %s in %.2000s ...", line, text);
 	free(text);
 }
 
