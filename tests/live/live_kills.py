@@ -126,6 +126,7 @@ class Visitors(threading.Thread):
         self.d, self.kinds, self.stopping, self.error = d, kinds, False, None
         self.wanted = threading.Semaphore(0)
         self.usher_deaths = self.done = self.given_up = self.cut = 0
+        self.order = None               # by which an usher is to die: true before anybody can see what it costs
 
     def run(self):
         n = 0
@@ -154,7 +155,8 @@ class Visitors(threading.Thread):
         self.wanted.release()
 
     def vain(self, deaths):
-        return lambda: self.usher_deaths != deaths or self.stopping
+        return lambda: (self.usher_deaths != deaths or self.stopping or
+                        (self.order is not None and self.d.orders.dead(self.order) != 0))
 
     def visit(self, kind, name):
         vain = self.vain(self.usher_deaths)
@@ -177,7 +179,7 @@ class Visitors(threading.Thread):
         c = dtlsclient.DtlsClient(dtls_server(self.d), *user(name), handshake=False)
         try:
             c.handshake(within=120, vain=vain)
-        except TimeoutError:
+        except OSError:                 # also of messages of two ushers that do not fit together
             c.sock.close()
             c.dtls.free()
             if vain():
@@ -361,6 +363,8 @@ class Killer:
 
     def arm(self, name, most, role="worker", row=0):
         self.warn(role)
+        for v in self.visitors if role == "usher" else ():
+            v.order = row
         self.d.orders.arm(name, self.rnd.randint(1, most), row)
 
     def died(self, name, role="worker", row=0):
@@ -369,6 +373,8 @@ class Killer:
         self.died_at[name] = self.died_at.get(name, 0) + 1
         self.gone(role, [self.d.orders.dead(row)])
         self.warn(role)
+        for v in self.visitors:
+            v.order = None
         self.d.orders.clear(row)
 
     def marked(self, name):
