@@ -116,6 +116,7 @@ struct shard {
 	uint32_t conn_max, ring_max;
 	uint32_t *ring_links;
 	uint8_t *ring_bytes;
+	uint8_t ring_cold[16384 / 8];	/* bits of free rings whose pages went back */
 	_Atomic uint64_t *area[2];	/* of index tables */
 	unsigned index_max;		/* log2 of the largest table */
 	uint32_t block_max;
@@ -326,6 +327,9 @@ bool conn_is_of(struct shard *s, const struct session *x);
  * names it. */
 bool ring_take(struct shard *s, struct ring_ref *r, uint64_t base);
 void ring_give(struct shard *s, uint32_t ring);		/* index + 1, named by no record any more; 0: nothing */
+/* Owner, now and then, when nothing refers to bytes of free rings: the kernel gets back the pages of those that a crowd left
+ * behind; a few stay warm.  At most 64 system calls; how many rings it were. */
+unsigned ring_rest(struct shard *s);
 static inline uint8_t *ring_at(const struct shard *s, const struct ring_ref *r, uint64_t pos)
 {
 	return s->ring_bytes + (size_t)(r->ring - 1) * RING_BYTES + (size_t)(pos - r->base);

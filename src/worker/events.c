@@ -199,6 +199,7 @@ tick(struct worker *w)
 	if (++w->tick_count % TICKS_PER_SEC == 0) {
 		look_at_listeners(w);
 		look_for_rest(w);
+		w->second = true;
 	}
 	w->stat->counter[STAT_LOG_LOST] += log_lost() - w->log_lost;
 	w->log_lost = log_lost();
@@ -258,6 +259,9 @@ events_run(struct worker *w)
 		if (w->rest)
 			udp_arena_rest(w->arena);
 		w->rest = false;
+		for (unsigned i = 0; w->second && i < w->lane_count; i++)
+			(void)ring_rest(&w->lane[i].shard);
+		w->second = false;
 	}
 	tousher_flush(w);
 	control_flush(w);

@@ -183,6 +183,7 @@ struct worker {
 	unsigned tick_count;
 	uint64_t received;		/* packets, at the last look */
 	bool rest;			/* hardly any since */
+	bool second;			/* one has gone by */
 };
 
 /* ---- start.c ----------------------------------------------------------------------------------- */

@@ -181,6 +181,48 @@ START_TEST(rings_run_out)
 }
 END_TEST
 
+/* Pages that are in memory. */
+static size_t
+ring_pages(const struct ring_ref *r)
+{
+	const uint8_t *at = ring_at(&shard, r, r->base);
+
+	return resident(at, at + RING_BYTES);
+}
+
+START_TEST(rings_rest)
+{
+	struct ring_ref r[48];
+	unsigned cold = 0;
+
+	ck_assert_uint_eq(ring_rest(&shard), 0);
+	for (unsigned turn = 0; turn < 2; turn++) {
+		for (unsigned i = 0; i < 48; i++) {
+			ck_assert(ring_take(&shard, &r[i], 0));
+			memset(ring_at(&shard, &r[i], 0), (int)(i + 1), RING_BYTES);
+		}
+		for (unsigned i = 1; i < 48; i++)
+			ring_give(&shard, r[i].ring);
+		ck_assert_uint_eq(ring_rest(&shard), 31);	/* sixteen stay warm */
+		ck_assert_uint_eq(ring_rest(&shard), 0);
+		ck_assert_uint_gt(ring_pages(&r[0]), 0);	/* it is somebody's */
+		for (size_t i = 0; i < RING_BYTES; i++)
+			ck_assert_uint_eq(ring_at(&shard, &r[0], 0)[i], 1);
+		cold = 0;
+		for (unsigned i = 1; i < 48; i++)
+			cold += ring_pages(&r[i]) == 0;
+		ck_assert_uint_eq(cold, 31);
+		ring_give(&shard, r[0].ring);
+	}
+	/* A successor knows of none; nobody has them, so all but the warm go. */
+	adopt();
+	ck_assert_uint_eq(ring_rest(&shard), 32);
+	ck_assert(ring_take(&shard, &r[0], 0));
+	ring_give(&shard, r[0].ring);
+	audit_clean();
+}
+END_TEST
+
 START_TEST(adoption)
 {
 	struct conn *good = open_conn(1), *half = conn_new(&shard, 2), *bad[5];
@@ -276,6 +318,7 @@ suite_conn(void)
 	tcase_add_test(t, record);
 	tcase_add_test(t, ring_changes);
 	tcase_add_test(t, rings_run_out);
+	tcase_add_test(t, rings_rest);
 	tcase_add_test(t, adoption);
 	tcase_add_test(t, session_needs_its_connection);
 	tcase_add_test(t, counts);
