@@ -193,7 +193,7 @@ struct msg_hs_done {
 	uint8_t  pieces;		/* stream: 0 or 1 */
 	uint16_t piece[MSG_HS_PIECES];	/* lengths, one datagram each, back to back in flight[] */
 	uint8_t  flight[MSG_HS_FLIGHT_MAX];
-	uint8_t  again, zero;		/* it was said before: the session may have been in use */
+	uint8_t  again, zero;		/* so often it was said before: the session may have been in use each time */
 	_Alignas(8) uint8_t session[MSG_SESSION_LEN];	/* struct seal_session */
 };
 /* The session is published: forget it. */

@@ -271,7 +271,8 @@ hs_offer(struct hs *h)
 {
 	h->wake = clock_ms() + RESEND_MS;
 	toworker(h->u, h->who.worker, h->done);
-	h->done->again = 1;
+	if (h->done->again < UINT8_MAX)		/* UNTAKEN_MS ends it long before */
+		h->done->again++;
 }
 
 void

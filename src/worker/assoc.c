@@ -189,9 +189,9 @@ assoc_done(struct worker *w, const struct msg_hs_done *m)
 		if (old->heard == 0)
 			dtls_final(w, l, old);
 	} else {
-		/* Published perhaps, used and closed, and the acknowledgement lost with its worker: no number comes twice. */
-		if (m->again != 0)
-			s.dtls.tx += NUMBERS_AHEAD;
+		/* Published perhaps, used and closed, and the acknowledgement lost with its worker, and that for each time that
+		 * it was said: no number comes twice. */
+		s.dtls.tx += m->again * NUMBERS_AHEAD;
 		if (old != NULL)
 			stream_close(w, l, old);
 		if (publish(w, l, &m->who, &s) != NULL)

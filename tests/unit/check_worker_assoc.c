@@ -234,6 +234,26 @@ all_answered(const bool *gone)
 	}
 }
 
+/* Published, used, closed, and the usher was not told, again and again: no number is used twice with these keys. */
+START_TEST(numbers_never_again)
+{
+	struct client c;
+	uint8_t buf[200];
+
+	start(&c, 1);
+	struct msg_hs_done m = done_of(&c.addr, 1, 0);
+	for (uint64_t i = 0; i < 3; i++) {
+		m.again = (uint8_t)i;
+		publish(&m);
+		client_seal(&c, SEAL_T_ALERT, "\1", 2);
+		(void)wire(&c, buf, sizeof buf);
+		ck_assert_uint_eq(get_u64(buf + 3) & 0xffffffffffff, (i << 32) + 1);
+	}
+	ck_assert_uint_eq(counter(STAT_STREAMS_CLOSED), 3);
+	end();
+}
+END_TEST
+
 START_TEST(many)
 {
 	static bool gone[MANY];
@@ -318,6 +338,7 @@ tcase_assoc(void)
 	tcase_add_test(t, published_once);
 	tcase_add_test(t, replaced);
 	tcase_add_test(t, nonsense);
+	tcase_add_test(t, numbers_never_again);
 	tcase_add_test(t, many);
 	tcase_add_test(t, numbers_run_out);
 	return t;
