@@ -251,6 +251,7 @@ void conf_dump_help(FILE *f);		/* for turnpiked --help: paths, defaults, one lin
 
 /* hostaddr.c: every address that this host has now, port 0; *more: and others beyond CONF_HOST_ADDRS_MAX.  0 or -errno. */
 int  conf_host_addrs(struct addr out[CONF_HOST_ADDRS_MAX], uint32_t *count, bool *more);
+bool conf_host_has(const struct addr *list, uint32_t n, const struct addr *a);	/* whatever the port */
 
 /* ---- load.c and others (libtp_conf_yaml.a) ---------------------------------------------------- */
 

@@ -9,8 +9,8 @@
 
 #include "tp/conf.h"
 
-static bool
-has(const struct addr *list, uint32_t n, const struct addr *a)
+bool
+conf_host_has(const struct addr *list, uint32_t n, const struct addr *a)
 {
 	for (uint32_t i = 0; i < n; i++)
 		if (addr_ip_eq(&list[i], a))
@@ -32,7 +32,7 @@ conf_host_addrs(struct addr out[CONF_HOST_ADDRS_MAX], uint32_t *count, bool *mor
 		if (i->ifa_addr == NULL || addr_from_sockaddr(&a, i->ifa_addr) < 0)
 			continue;
 		a.port = 0;
-		if (has(out, n, &a))
+		if (conf_host_has(out, n, &a))
 			continue;
 		if (n == CONF_HOST_ADDRS_MAX) {
 			*more = true;

@@ -46,15 +46,6 @@ super_addresses_watch(struct super *s)
 		close(fd);
 }
 
-static bool
-has(const struct addr *list, uint32_t n, const struct addr *a)
-{
-	for (uint32_t i = 0; i < n; i++)
-		if (addr_ip_eq(&list[i], a))
-			return true;
-	return false;
-}
-
 /* Those of `a` that are not in `b`: how many; the first ones are named in the log. */
 static unsigned
 differ(const struct addr *a, uint32_t a_count, const struct addr *b, uint32_t b_count, const char *what)
@@ -63,7 +54,7 @@ differ(const struct addr *a, uint32_t a_count, const struct addr *b, uint32_t b_
 	unsigned n = 0;
 
 	for (uint32_t i = 0; i < a_count; i++)
-		if (!has(b, b_count, &a[i]) && n++ < TOLD_MAX)
+		if (!conf_host_has(b, b_count, &a[i]) && n++ < TOLD_MAX)
 			log_info("addresses: %s %s", addr_print_ip(&a[i], text), what);
 	if (n > TOLD_MAX)
 		log_info("addresses: and %u others: %s", n - TOLD_MAX, what);
