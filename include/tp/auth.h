@@ -4,7 +4,7 @@
  *
  * Sans-IO.  Long-term credentials of RFC 8489 9.2 with nonce cookie (9.2.1), PASSWORD-ALGORITHMS and
  * USERHASH.  A worker holds no user database: a request whose key is not cached is sent, whole, to the
- * keeper, which checks its integrity and answers with the key (struct auth_grant).  A worker thus only
+ * turnpike-auth, which checks its integrity and answers with the key (struct auth_grant).  A worker thus only
  * ever learns keys of users whose valid message it has seen.
  * Errors: 0 or a STUN error code; AUTH_NEED_KEY.
  */
@@ -37,7 +37,7 @@ void nonce_make(char out[NONCE_LEN], const struct nonce_keys *k, uint32_t bits, 
 enum nonce_verdict nonce_judge(const void *nonce, size_t len, const struct nonce_keys *k, const struct addr *client,
     const char *realm, size_t realm_len, tp_ms now, tp_ms lifetime, uint32_t *bits);
 
-/* ---- rest.c: names of the TURN REST convention -------------------------------------------------- */
+/* ---- rest_name.c: names of the TURN REST convention -------------------------------------------------- */
 
 /* "1736:alice", "alice:1736" (coturn's other form), "1736".  True when the name is of the form; then *expiry is the
  * Unix time and [*stable, *stable_len) the part beside the timestamp (length 0 for a bare timestamp).
@@ -46,7 +46,7 @@ bool rest_name(const char *name, size_t len, int64_t *expiry, const char **stabl
 
 /* ---- cache.c: keys a worker has seen ------------------------------------------------------------ */
 
-/* The keeper's answer about one request. */
+/* turnpike-auth's answer about one request. */
 enum grant_verdict { GRANT_OK, GRANT_REFUSED };
 struct auth_grant {
 	uint8_t  verdict;		/* enum grant_verdict */
@@ -102,7 +102,7 @@ struct auth_who {
 	uint8_t  user_text_len;
 	char     user_text[SESSION_NAME];
 };
-#define AUTH_NEED_KEY (-1)		/* ask the keeper with the whole message, then come again with the grant */
+#define AUTH_NEED_KEY (-1)		/* ask turnpike-auth with the whole message, then come again with the grant */
 struct auth_in {
 	const struct auth_policy *policy;
 	const struct nonce_keys *nonces;

@@ -195,14 +195,14 @@ int  text_time(int64_t *unix_s, const char *text);
  * One line a record: "subject: what: why".  The only mutable global outside prog/.
  *
  * A record goes to exactly one sink: stderr until log_sink_fd() is called, afterwards one datagram
- * per record on that non-blocking descriptor, which the steward reads; a full queue is counted in
+ * per record on that non-blocking descriptor, which turnpike-admin reads; a full queue is counted in
  * log_lost() and never waited for.
  */
 enum log_level { LOG_L_ERROR, LOG_L_WARN, LOG_L_INFO, LOG_L_DEBUG };
 
 #define LOG_TEXT_MAX 1000
 
-/* Datagram of a record (native byte order, same machine, same build; the steward checks the length). */
+/* Datagram of a record (native byte order, same machine, same build; turnpike-admin checks the length). */
 struct log_rec {
 	uint32_t magic;		/* LOG_REC_MAGIC */
 	uint8_t  level;		/* enum log_level */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * child: what keeper, usher and steward have in common: from the first message to READY, rights that are given up, the tick,
+ * child: what turnpike-auth, turnpike-tls and turnpike-admin have in common: from the first message to READY, rights that are given up, the tick,
  * the end.  (A worker is told more before it starts, and is its own: worker/start.c.)
  */
 #ifndef TP_CHILD_H
@@ -12,7 +12,7 @@
 
 struct child_role {
 	enum proc_role role;
-	bool writes_log;		/* the steward: what it says before its end goes to stderr, not into its own queue */
+	bool writes_log;		/* turnpike-admin: what it says before its end goes to stderr, not into its own queue */
 	/* START: maps and reads what it was told, then child_confine(). */
 	void (*start)(void *arg, const struct msg_start *m);
 	void (*go)(void *arg);		/* GO: whoever asks is heard from now on; READY is sent afterwards */

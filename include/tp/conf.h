@@ -3,7 +3,7 @@
  * conf: the option table, the YAML reader, the check, the dump.
  *
  * `turnpike-conf` compiles YAML into flat structs without pointers and hands them over as sealed
- * memfds: CONF (no secrets; every process may map it), USERS (the keeper only), CERTS (ushers only).
+ * memfds: CONF (no secrets; every process may map it), USERS (turnpike-auth only), CERTS (turnpike-tls processes only).
  * They are replaced as a whole by a reload; nobody changes them in place.
  *
  * Two archives: libtp_conf.a (table, difference, dump: no libyaml) and libtp_conf_yaml.a (reader,
@@ -124,7 +124,7 @@ struct conf {
 	uint64_t expiry_warning, watch_interval;
 	struct conf_certificate certificates[CONF_CERTS_MAX];
 	uint64_t half_open_per_prefix, half_open_total, handshake_timeout;
-	uint64_t ushers;
+	uint64_t tls_processes;
 
 	uint32_t warning_count;		/* what turnpike-conf warned of, for `turnpikectl status`; the first ones */
 	char     warning[CONF_WARNINGS_MAX][CONF_WARNING_LEN];
@@ -148,7 +148,7 @@ struct conf_place {
 void conf_place(struct conf_place *p, const char *affinity, uint64_t workers, unsigned index, const cpu_set_t *allowed,
     const struct conf_node *node, unsigned nodes);
 
-/* ---- users: what the keeper alone maps ------------------------------------------------------ */
+/* ---- users: what turnpike-auth alone maps ------------------------------------------------------ */
 
 #define USERS_MAGIC 0x54505553u		/* "TPUS" */
 #define USERS_LAYOUT 1
@@ -176,7 +176,7 @@ struct users {
 	char     realm[128];
 };
 
-/* ---- certs: what the ushers alone map ------------------------------------------------------- */
+/* ---- certs: what turnpike-tls processes alone map ------------------------------------------------------- */
 
 #define CERTS_MAGIC 0x54504345u		/* "TPCE" */
 #define CERTS_LAYOUT 1

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * doctor: is this host fit for this configuration?  Facts are read first (host.c, from /proc), then judged by functions
+ * doctor: is this host fit for this configuration?  Facts are read first (host_facts.c, from /proc), then judged by functions
  * of these facts alone (judge*.c).  Runs in turnpikectl, with the rights of whoever asks.  Errors: 0 or -errno.
  */
 #ifndef TP_DOCTOR_H
@@ -34,7 +34,7 @@ struct doctor_load { uint64_t rate, stall_ms; };
  */
 #define DOCTOR_TRUESIZE 1024
 
-/* ---- host.c ------------------------------------------------------------------------------------------------- */
+/* ---- host_facts.c ------------------------------------------------------------------------------------------------- */
 
 #define UNKNOWN (-1)			/* not there, or not visible here */
 struct doctor_host {
@@ -57,10 +57,10 @@ struct doctor_host {
 void doctor_host_read(struct doctor_host *h, const char *root, pid_t pid);
 void doctor_host_try(struct doctor_host *h, pid_t pid);
 
-/* ---- judge.c, judge_net.c: pure --------------------------------------------------------------------------------- */
+/* ---- check_host.c, check_net.c: pure --------------------------------------------------------------------------------- */
 
 struct doctor_worker { char engine[8]; int32_t cpu; };
-struct doctor_daemon {			/* what the steward says */
+struct doctor_daemon {			/* what turnpike-admin says */
 	bool     running, ready;
 	pid_t    pid;
 	uint32_t workers, shards;
@@ -84,7 +84,7 @@ void doctor_judge_buffers(struct doctor_report *r, const struct doctor_case *c);
 void doctor_judge_process(struct doctor_report *r, const struct doctor_case *c);
 void doctor_judge_net(struct doctor_report *r, const struct doctor_case *c);
 
-/* ---- certificates.c, addresses.c: what must be tried or read by name -------------------------------------------------- */
+/* ---- check_certificates.c, check_addresses.c: what must be tried or read by name -------------------------------------------------- */
 
 void doctor_certificates(struct doctor_report *r, const struct doctor_case *c);
 void doctor_addresses(struct doctor_report *r, const struct doctor_case *c);
@@ -95,7 +95,7 @@ struct doctor_request {
 	const char *file;		/* --config; NULL: the running daemon's */
 	struct doctor_load load;
 	bool json;
-	const char *answer;		/* the steward's, JSON; NULL: no daemon was asked, or none runs */
+	const char *answer;		/* turnpike-admin's, JSON; NULL: no daemon was asked, or none runs */
 	size_t answer_len;
 };
 /* "--config FILE", "--rate N", "--stall TIME" (ms or s); false: not a command line. */

@@ -42,7 +42,7 @@ struct load_options {
 	unsigned pid_count;
 };
 
-/* ---- options.c ---------------------------------------------------------------------------------- */
+/* ---- load_options.c ---------------------------------------------------------------------------------- */
 
 /* Ends the process with EX_USAGE and a sentence on stderr when something is wrong. */
 void load_options_parse(struct load_options *o, int argc, char **argv);

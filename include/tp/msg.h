@@ -10,7 +10,7 @@
 #include "tp/base.h"
 
 /* Process roles; also in log records and STAT regions. */
-enum proc_role { ROLE_SUPER, ROLE_WORKER, ROLE_USHER, ROLE_KEEPER, ROLE_STEWARD, ROLE_CONF, ROLES };
+enum proc_role { ROLE_SUPER, ROLE_WORKER, ROLE_TLSD, ROLE_AUTHD, ROLE_ADMIN, ROLE_CONF, ROLES };
 const char *proc_role_name(unsigned role);	/* "supervisor", "worker", ... */
 
 enum msg_type {
@@ -28,10 +28,10 @@ struct msg_head {
 
 #define MSG_SHARDS_MAX 128
 #define MSG_ROWS_MAX   64
-#define MSG_STUN_MAX   2048		/* a request that is passed to the keeper */
+#define MSG_STUN_MAX   2048		/* a request that is passed to turnpike-auth */
 #define MSG_TEXT_MAX   1024
-#define MSG_USHERS_MAX 16
-#define MSG_HS_DATAGRAM_MAX 2048	/* a DTLS datagram on its way to or from the usher */
+#define MSG_TLSDS_MAX 16
+#define MSG_HS_DATAGRAM_MAX 2048	/* a DTLS datagram on its way to or from turnpike-tls */
 #define MSG_HS_FLIGHT_MAX 4096		/* the server's last flight */
 #define MSG_HS_PIECES  8		/* in so many datagrams */
 #define MSG_SESSION_LEN 424		/* struct seal_session of tp/seal.h */
@@ -47,28 +47,28 @@ struct msg_head {
 struct msg_start {
 	struct msg_head h;
 	uint32_t role, index, shard_count, slot_max;
-	int32_t  conf_fd, users_fd /* keeper */, secret_fd, cross_fd, stat_fd /* its own, read-write */;
-	int32_t  keeper_fd;		/* worker, steward: SEQPACKET to the keeper.  The keeper gets -1 and peer_fd[] */
-	int32_t  peer_fd[MSG_SHARDS_MAX + 1];	/* keeper: its ends, by worker index; the steward's is last */
-	int32_t  control_fd;		/* steward: listening control socket */
-	int32_t  http_fd;		/* steward: listening metrics socket */
-	int32_t  log_fd;		/* steward: receiving end of the log */
-	int32_t  super_stat_fd;		/* steward: the supervisor's own STAT region (children table: see ledger_fd) */
-	int32_t  ledger_fd;		/* steward: struct ledger of tp/super.h, read-only */
-	int32_t  worker_stat_fd[MSG_SHARDS_MAX];	/* steward: read-only, by worker index */
-	int32_t  keeper_stat_fd, steward_stat_fd;
+	int32_t  conf_fd, users_fd /* turnpike-auth */, secret_fd, cross_fd, stat_fd /* its own, read-write */;
+	int32_t  authd_fd;		/* worker, turnpike-admin: SEQPACKET to turnpike-auth.  turnpike-auth gets -1 and peer_fd[] */
+	int32_t  peer_fd[MSG_SHARDS_MAX + 1];	/* turnpike-auth: its ends, by worker index; turnpike-admin's is last */
+	int32_t  control_fd;		/* turnpike-admin: listening control socket */
+	int32_t  http_fd;		/* turnpike-admin: listening metrics socket */
+	int32_t  log_fd;		/* turnpike-admin: receiving end of the log */
+	int32_t  super_stat_fd;		/* turnpike-admin: the supervisor's own STAT region (children table: see ledger_fd) */
+	int32_t  ledger_fd;		/* turnpike-admin: struct ledger of tp/super.h, read-only */
+	int32_t  worker_stat_fd[MSG_SHARDS_MAX];	/* turnpike-admin: read-only, by worker index */
+	int32_t  authd_stat_fd, admin_stat_fd;
 	uint64_t boot_ms;		/* CLOCK_MONOTONIC at the daemon's first start */
 	uint8_t  foreground, drop_privileges, zero[2];
 	uint32_t uid, gid;		/* when drop_privileges: what to become */
 	uint32_t draining;
-	/* TLS.  Look at usher_fd[i] and usher_stat_fd[i] for i < usher_count only. */
-	uint32_t usher_count;
-	int32_t  usher_fd[MSG_USHERS_MAX];	/* worker: SEQPACKET to each usher.  An usher has its ends in peer_fd[] */
-	int32_t  certs_fd;			/* usher: struct certs of tp/conf.h */
-	int32_t  usher_stat_fd[MSG_USHERS_MAX];	/* steward: read-only */
+	/* TLS.  Look at tlsd_fd[i] and tlsd_stat_fd[i] for i < tlsd_count only. */
+	uint32_t tlsd_count;
+	int32_t  tlsd_fd[MSG_TLSDS_MAX];	/* worker: SEQPACKET to each turnpike-tls.  A turnpike-tls has its ends in peer_fd[] */
+	int32_t  certs_fd;			/* turnpike-tls: struct certs of tp/conf.h */
+	int32_t  tlsd_stat_fd[MSG_TLSDS_MAX];	/* turnpike-admin: read-only */
 	int32_t  filter_fd;			/* worker: program for sock_filter_share(), -1 none */
 };
-/* A shard the child owns (worker) or may look at (steward: keys_fd and epoll_fd are -1). */
+/* A shard the child owns (worker) or may look at (turnpike-admin: keys_fd and epoll_fd are -1). */
 struct msg_shard {
 	struct msg_head h;
 	uint32_t shard;
@@ -158,13 +158,13 @@ enum conf_blob { BLOB_CONF, BLOB_USERS, BLOB_CERTS };
 struct msg_conf_blob { struct msg_head h; uint32_t blob, zero; uint64_t size; };	/* + sealed memfd */
 struct msg_conf_done { struct msg_head h; uint32_t ok, errors, warnings, zero; };
 
-/* ---- handshakes: who sends what when is in tp/usher.h ---- */
+/* ---- handshakes: who sends what when is in tp/tlsd.h ---- */
 
 struct msg_certs { struct msg_head h; uint64_t size, generation; };	/* + memfd: struct certs */
 /* Which handshake.  A stream is told by {worker, request}, a DTLS one by {worker, shard, row, client}. */
 struct hs_who {
 	uint64_t request;		/* stream: the worker's own (slot and generation), handed back as it is; DTLS: 0 */
-	uint64_t number;		/* the usher's own, never used twice; 0 in what starts a handshake */
+	uint64_t number;		/* turnpike-tls's own, never used twice; 0 in what starts a handshake */
 	uint32_t worker, shard, row;	/* row: of the listener */
 	struct addr client;
 	uint8_t  dtls, zero[3];

@@ -140,7 +140,7 @@ struct seal_final {
 };
 _Static_assert(sizeof(struct seal_final) == 40, "struct seal_final is a shared layout");
 
-/* A session as the usher hands it over: what does not apply is zero.  Same machine, same build. */
+/* A session as turnpike-tls hands it over: what does not apply is zero.  Same machine, same build. */
 struct seal_session {
 	struct seal keys;
 	struct seal_pos pos;		/* TLS */
@@ -236,7 +236,7 @@ struct seal_in {
 	const uint8_t *data;		/* inside the caller's `out` */
 };
 
-/* ---- stream.c ----------------------------------------------------------------------------- */
+/* ---- record_stream.c ----------------------------------------------------------------------------- */
 
 /* Bytes that a record has before and after its content: (D)TLS 1.2 GCM 13/21 + 16, ChaCha20 5/13 + 16,
  * TLS 1.3 5 + 17. */
@@ -283,7 +283,7 @@ enum seal_due { SEAL_DUE_NOT, SEAL_DUE_UPDATE, SEAL_DUE_REQUEST, SEAL_DUE_END };
  * Never for others.  SEAL_DUE_END: our key may seal no more data, and no other took its place: close_notify, then close. */
 enum seal_due seal_due(const struct seal *k, const struct seal_pos *pos);
 
-/* ---- dtls.c ------------------------------------------------------------------------------- */
+/* ---- record_dtls.c ------------------------------------------------------------------------------- */
 
 enum seal_dclass {
 	SEAL_D_SESSION,		/* epoch 1: seal_window_fresh() and seal_dtls_open() */
@@ -388,7 +388,7 @@ enum seal_verdict {
 enum seal_verdict seal_hello_judge(const struct seal_cookie_keys *keys, const struct addr *client, const uint8_t *p,
     size_t n, uint8_t reply[SEAL_VERIFY_LEN]);
 /*
- * For the usher: the first hello, which led to this second one (record_seq > 0): message 0, no cookie, one record number
+ * For turnpike-tls: the first hello, which led to this second one (record_seq > 0): message 0, no cookie, one record number
  * earlier.  Returns its length, less than that of the datagram that h was parsed from.
  */
 size_t seal_hello_first(uint8_t *out, const struct seal_hello *h);

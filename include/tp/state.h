@@ -2,7 +2,7 @@
 /*
  * state: sessions, permissions, channels, quotas, reservation tokens; tables in shared memory.
  *
- *   SHARD[i]  owner: the worker of shard i, the only writer, no lock.  Steward and supervisor read.
+ *   SHARD[i]  owner: the worker of shard i, the only writer, no lock.  turnpike-admin and supervisor read.
  *   KEYS[i]   owner: the same worker.  Mapped by nobody else.
  *   CROSS     all workers, under striped lock words; the supervisor recovers what a dead worker left.
  *
@@ -224,7 +224,7 @@ void session_each_peer(const struct shard *s, const struct session *x, tp_ms now
  * kernel's own counters.  TLS: `in` holds records, whose content goes to `plain`, where the frames are.  DTLS: no descriptor,
  * no rings, no record; the position is in KEYS and changes in place.
  */
-enum conn_state { CONN_FREE, CONN_FILLING, CONN_SHAKING /* its handshake is with an usher */, CONN_OPEN };
+enum conn_state { CONN_FREE, CONN_FILLING, CONN_SHAKING /* its handshake is with a turnpike-tls */, CONN_OPEN };
 enum conn_flag {
 	CONN_PROXY = 1,			/* a PROXY protocol header comes first */
 	CONN_VALID = 2,			/* a well-formed message has come */

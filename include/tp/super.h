@@ -35,7 +35,7 @@ int  super_run_on(const struct super_options *o, const struct super_program *pro
 /* Could it?  Reads the state, maps every region, changes nothing.  Says "ok" or why not on descriptor 3; exit code. */
 int  super_probe(const struct super_options *o, const struct super_program *programs, unsigned n, int state_fd);
 
-/* ---- the ledger: the supervisor's own state, published read-only for the steward (status, verify) ---------- */
+/* ---- the ledger: the supervisor's own state, published read-only for turnpike-admin (status, verify) ---------- */
 
 enum child_state { CHILD_NONE, CHILD_STARTING, CHILD_READY, CHILD_STOPPING, CHILD_BACKOFF, CHILD_PARKED };
 const char *child_state_name(unsigned s);
@@ -62,7 +62,7 @@ struct ledger {
 	int32_t  pid;
 	uint64_t boot_ms, conf_generation, reloads, last_reload_ms;
 	uint32_t shard_count, worker_count, slot_max, draining;
-	uint32_t child_count, ready;		/* ready: every worker, keeper and steward is */
+	uint32_t child_count, ready;		/* ready: every worker, turnpike-auth and turnpike-admin is */
 	struct ledger_child child[LEDGER_CHILDREN];
 	uint32_t fd_max;
 	uint32_t relay_sockets, pool_sockets, reserved_sockets;

@@ -120,7 +120,7 @@ enum turn_act {
 	TURN_DONE,			/* nothing to send */
 	TURN_TO_CLIENT,			/* out->p, out->len to out->to (the session's or request's client) by its listener */
 	TURN_TO_PEER,			/* out->p, out->len to out->to through the relay socket out->fd */
-	TURN_NEED_KEY,			/* keep the datagram, ask the keeper with it, come again with grant */
+	TURN_NEED_KEY,			/* keep the datagram, ask turnpike-auth with it, come again with grant */
 	TURN_NEED_RELAY,		/* keep it, ask the supervisor as out->want says, come again with offer */
 };
 enum turn_event {
@@ -184,7 +184,7 @@ enum turn_act turn_peer_input(struct turn *t, struct shard *s, struct session_re
 enum turn_act turn_peer_icmp(struct turn *t, struct shard *s, struct session_ref ref, const struct addr *peer,
     uint8_t type, uint8_t code, uint32_t data, struct turn_out *out);
 
-/* ---- life.c ---------------------------------------------------------------------------------------------- */
+/* ---- session_end.c ---------------------------------------------------------------------------------------------- */
 
 /* Ends a session for an operator or policy (EV_CLOSED); out->close has its sockets. */
 enum turn_act turn_close(struct turn *t, struct shard *s, struct session_ref ref, enum turn_event why, struct turn_out *out);

@@ -2,7 +2,7 @@
 /*
  * check.c: is this request from whom it says?  The order of RFC 8489 9.2.4; challenges and signatures.
  *
- * A wrong password always takes the same way as an unknown user, through the keeper, also when the right key
+ * A wrong password always takes the same way as an unknown user, through turnpike-auth, also when the right key
  * is at hand: how long the 401 takes says nothing about which names exist or are in use.
  */
 #include "config.h"
@@ -177,7 +177,7 @@ grant_is_sound(const struct auth_grant *g, uint8_t alg)
 }
 
 static const struct key_entry *
-keep_grant(const struct auth_in *in, uint64_t id)
+authd_grant(const struct auth_in *in, uint64_t id)
 {
 	const struct auth_grant *g = in->grant;
 	uint64_t user = g->stable_len > 0 ? hash_user(in, g->stable, g->stable_len) : 0;
@@ -198,7 +198,7 @@ find_key(const struct auth_in *in, const struct stun_msg *m, const struct stun_a
 	if (in->grant != NULL) {
 		if (!grant_is_sound(in->grant, alg))
 			return STUN_E_UNAUTHENTICATED;
-		return from_entry(keep_grant(in, id), m, who) ? 0 : STUN_E_UNAUTHENTICATED;
+		return from_entry(authd_grant(in, id), m, who) ? 0 : STUN_E_UNAUTHENTICATED;
 	}
 	e = key_cache_find(in->cache, id, in->now, in->policy->conf_generation);
 	return e != NULL && from_entry(e, m, who) ? 0 : AUTH_NEED_KEY;

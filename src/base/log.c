@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * log.c: one line a record, to stderr or as one datagram to the steward.
+ * log.c: one line a record, to stderr or as one datagram to turnpike-admin.
  */
 #include "config.h"
 

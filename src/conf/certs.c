@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * certs.c: tls.certificates: are the files what they should be?  They are handed on as they are; the
- * ushers alone keep a decrypted key.
+ * turnpike-tls processes alone keep a decrypted key.
  */
 #include "config.h"
 
@@ -202,7 +202,7 @@ read_names(const X509 *cert, struct cert_entry *e)
 			add_name(e, g->d.dNSName);
 		any |= g->type == GEN_DNS;
 	}
-	if (!any && at >= 0)		/* as the ushers do */
+	if (!any && at >= 0)		/* as turnpike-tls processes do */
 		add_name(e, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)));
 	GENERAL_NAMES_free(names);
 }

@@ -100,7 +100,7 @@ judge_daemon(struct doctor_report *r, const json_t *status, const struct doctor_
 		doctor_text(doctor_put(r, DOCTOR_WARNING, "turnpiked")->is, "%.300s", json_string_value(w));
 }
 
-/* What the steward answered.  False: no configuration in it that this program could read. */
+/* What turnpike-admin answered.  False: no configuration in it that this program could read. */
 static bool
 take_answer(const struct doctor_request *q, struct doctor_report *r, struct conf *c, struct doctor_daemon *d)
 {

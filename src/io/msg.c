@@ -9,9 +9,9 @@
 /* The letters of msgs.def: one bit per role. */
 #define S (1u << ROLE_SUPER)
 #define W (1u << ROLE_WORKER)
-#define U (1u << ROLE_USHER)
-#define K (1u << ROLE_KEEPER)
-#define T (1u << ROLE_STEWARD)
+#define U (1u << ROLE_TLSD)
+#define K (1u << ROLE_AUTHD)
+#define T (1u << ROLE_ADMIN)
 #define C (1u << ROLE_CONF)
 
 struct msg_row {
@@ -28,8 +28,8 @@ static const struct msg_row rows[MSG_TYPES] = {
 };
 
 static const char *const roles[ROLES] = {
-	[ROLE_SUPER] = "supervisor", [ROLE_WORKER] = "worker", [ROLE_USHER] = "usher",
-	[ROLE_KEEPER] = "keeper", [ROLE_STEWARD] = "steward", [ROLE_CONF] = "conf",
+	[ROLE_SUPER] = "supervisor", [ROLE_WORKER] = "worker", [ROLE_TLSD] = "tls",
+	[ROLE_AUTHD] = "auth", [ROLE_ADMIN] = "admin", [ROLE_CONF] = "conf",
 };
 
 const char *

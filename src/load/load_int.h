@@ -32,7 +32,7 @@ void payload_write(uint8_t *p, size_t n, uint32_t session, const struct stamp *s
 /* *s is filled for PAYLOAD_OK only.  Foreign: intact, but of another run of this program. */
 enum payload_fault payload_read(const uint8_t *p, size_t n, size_t expected, uint32_t session, struct stamp *s);
 
-/* ---- account.c: the fate of every packet of one direction of one flow ------------------------------- */
+/* ---- load_account.c: the fate of every packet of one direction of one flow ------------------------------- */
 
 struct side {
 	uint64_t next_seq;		/* sender */
@@ -69,7 +69,7 @@ double cpu_self_us(void);
 /* Number of processes it would count now. */
 unsigned cpu_processes(const struct cpu_set *s);
 
-/* ---- control.c: a flow's way through allocation, channel, refresh, end ------------------------------- */
+/* ---- load_control.c: a flow's way through allocation, channel, refresh, end ------------------------------- */
 
 enum ctl_step { CTL_IDLE, CTL_CONNECT, CTL_BINDING, CTL_ALLOCATE, CTL_BIND, CTL_READY, CTL_REFRESH, CTL_REBIND,
 	CTL_FREE, CTL_DONE, CTL_FAILED };
@@ -93,7 +93,7 @@ struct flow {
 	_Atomic uint64_t astray;	/* packets from its relayed address that came to another thread's peer */
 	uint8_t txid[STUN_TXID];
 	uint64_t deadline, began, connected_at, ready_at, refresh_at;
-	uint64_t keep_ns;		/* time between two refreshes */
+	uint64_t authd_ns;		/* time between two refreshes */
 	uint16_t nonce_len, error;	/* error: STUN code that ended it, or one of ERROR_ */
 	uint8_t nonce[STUN_NONCE_MAX];
 	uint8_t lost_refresh;		/* a refresh was refused: the server does not know it any more */
@@ -125,7 +125,7 @@ static inline bool ctl_waiting(const struct flow *f)
 	    f->step == CTL_FREE;
 }
 
-/* ---- transport: how a client reaches the server (udp.c, stream.c, dtls.c) ------------------------------ */
+/* ---- transport: how a client reaches the server (udp.c, load_stream.c, load_dtls.c) ------------------------------ */
 
 struct transport {
 	bool reliable;			/* requests are not sent again (RFC 8489 6.2.2) */
@@ -149,7 +149,7 @@ extern const struct transport transport_udp, transport_stream, transport_dtls;
 int  udp_socket(struct worker *w, struct flow *f, bool gro);
 unsigned udp_reads(const struct worker *w);	/* buffers of one rx_read() */
 
-struct conn {				/* of stream.c and dtls.c */
+struct conn {				/* of load_stream.c and load_dtls.c */
 	struct worker *w;
 	struct flow *f;
 	struct secure *secure;		/* NULL: plain TCP */
@@ -160,7 +160,7 @@ struct conn {				/* of stream.c and dtls.c */
 };
 #define STREAM_READ 65536
 
-/* ---- conn.c: the connection of a flow, whatever it goes over ------------------------------------------- */
+/* ---- load_conn.c: the connection of a flow, whatever it goes over ------------------------------------------- */
 
 /* Bytes (DTLS: a datagram) for the network. */
 typedef void secure_out_h(void *arg, const uint8_t *p, size_t n);
@@ -199,7 +199,7 @@ void peer_close(struct worker *w);
 void peer_run(struct worker *w, struct flow *f, unsigned count, uint64_t time);
 unsigned peer_receive(struct worker *w, struct peer *p, uint64_t now);
 
-/* ---- batch.c: sendmmsg with UDP_SEGMENT, recvmmsg with UDP_GRO ------------------------------------------- */
+/* ---- load_batch.c: sendmmsg with UDP_SEGMENT, recvmmsg with UDP_GRO ------------------------------------------- */
 
 #define TX_MSGS 64
 #define TX_SLOTS 1024
@@ -229,7 +229,7 @@ typedef void rx_h(struct worker *w, void *arg, const struct addr *from, const ui
 /* Up to `max` buffers; each datagram (GRO taken apart) to the handler.  Datagrams handled. */
 unsigned rx_read(struct worker *w, int fd, unsigned max, bool named, rx_h *handler, void *arg, uint64_t now);
 
-/* ---- worker.c ------------------------------------------------------------------------------------------- */
+/* ---- load_thread.c ------------------------------------------------------------------------------------------- */
 
 struct step { double rate, seconds; uint64_t packets; };
 
@@ -275,7 +275,7 @@ void worker_step(struct worker *w);
 void worker_rounds(struct worker *w);
 void worker_why(struct worker *w, const char *why);	/* of a connection that ended; the first one is kept */
 void worker_teardown(struct worker *w);
-/* A flow became ready, failed or done (control.c tells). */
+/* A flow became ready, failed or done (load_control.c tells). */
 void worker_flow_changed(struct worker *w, struct flow *f, uint64_t now);
 /* One data payload arrived at the end of this direction. */
 void worker_arrived(struct worker *w, struct flow *f, unsigned dir, const uint8_t *p, size_t n, uint64_t now);

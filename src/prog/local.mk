@@ -1,7 +1,7 @@
 # prog
-pkglibexec_PROGRAMS += %D%/turnpike-keeper
-%C%_turnpike_keeper_SOURCES = %D%/turnpike-keeper.c
-%C%_turnpike_keeper_LDADD = src/keep/libtp_keep.a src/child/libtp_child.a src/auth/libtp_auth.a src/stun/libtp_stun.a src/conf/libtp_conf.a \
+pkglibexec_PROGRAMS += %D%/turnpike-auth
+%C%_turnpike_auth_SOURCES = %D%/turnpike-auth.c
+%C%_turnpike_auth_LDADD = src/authd/libtp_authd.a src/child/libtp_child.a src/auth/libtp_auth.a src/stun/libtp_stun.a src/conf/libtp_conf.a \
 	src/shm/libtp_shm.a src/io/libtp_io.a src/base/libtp_base.a $(SODIUM_LIBS) $(CRYPTO_LIBS)
 pkglibexec_PROGRAMS += %D%/turnpike-conf
 %C%_turnpike_conf_SOURCES = %D%/turnpike-conf.c
@@ -17,14 +17,14 @@ pkglibexec_PROGRAMS += %D%/turnpike-worker
 %C%_turnpike_worker_LDADD = src/worker/libtp_worker.a src/seal/libtp_seal.a src/turn/libtp_turn.a src/auth/libtp_auth.a \
 	src/state/libtp_state.a src/stun/libtp_stun.a src/conf/libtp_conf.a src/shm/libtp_shm.a src/io/libtp_io.a \
 	src/base/libtp_base.a $(SODIUM_LIBS) $(CRYPTO_LIBS)
-pkglibexec_PROGRAMS += %D%/turnpike-steward
-%C%_turnpike_steward_SOURCES = %D%/turnpike-steward.c
-%C%_turnpike_steward_LDADD = src/ctl/libtp_ctl.a src/child/libtp_child.a src/super/libtp_super.a src/auth/libtp_auth.a \
+pkglibexec_PROGRAMS += %D%/turnpike-admin
+%C%_turnpike_admin_SOURCES = %D%/turnpike-admin.c
+%C%_turnpike_admin_LDADD = src/admin/libtp_admin.a src/child/libtp_child.a src/super/libtp_super.a src/auth/libtp_auth.a \
 	src/state/libtp_state.a src/stun/libtp_stun.a src/conf/libtp_conf.a src/shm/libtp_shm.a src/io/libtp_io.a \
 	src/base/libtp_base.a $(JANSSON_LIBS) $(MHD_LIBS) $(SODIUM_LIBS) $(CRYPTO_LIBS)
 bin_PROGRAMS += %D%/turnpikectl
 %C%_turnpikectl_SOURCES = %D%/turnpikectl.c
-%C%_turnpikectl_LDADD = src/ctl/libtp_ctl.a src/doctor/libtp_doctor.a src/conf/libtp_conf_yaml.a src/conf/libtp_conf.a \
+%C%_turnpikectl_LDADD = src/admin/libtp_admin.a src/doctor/libtp_doctor.a src/conf/libtp_conf_yaml.a src/conf/libtp_conf.a \
 	src/io/libtp_io.a src/base/libtp_base.a $(JANSSON_LIBS) $(YAML_LIBS) $(SODIUM_LIBS) $(CRYPTO_LIBS)
 # turnpike-load
 bin_PROGRAMS += %D%/turnpike-load
@@ -32,7 +32,7 @@ bin_PROGRAMS += %D%/turnpike-load
 %C%_turnpike_load_CFLAGS = $(AM_CFLAGS) -pthread
 %C%_turnpike_load_LDADD = src/load/libtp_load.a src/stun/libtp_stun.a src/base/libtp_base.a \
 	$(JANSSON_LIBS) $(SSL_LIBS) $(SODIUM_LIBS) $(CRYPTO_LIBS)
-pkglibexec_PROGRAMS += %D%/turnpike-usher
-%C%_turnpike_usher_SOURCES = %D%/turnpike-usher.c
-%C%_turnpike_usher_LDADD = src/usher/libtp_usher.a src/child/libtp_child.a src/seal/libtp_seal.a src/conf/libtp_conf.a src/shm/libtp_shm.a \
+pkglibexec_PROGRAMS += %D%/turnpike-tls
+%C%_turnpike_tls_SOURCES = %D%/turnpike-tls.c
+%C%_turnpike_tls_LDADD = src/tlsd/libtp_tlsd.a src/child/libtp_child.a src/seal/libtp_seal.a src/conf/libtp_conf.a src/shm/libtp_shm.a \
 	src/io/libtp_io.a src/base/libtp_base.a $(SSL_LIBS) $(SODIUM_LIBS) $(CRYPTO_LIBS)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * turnpikectl: sends one command to the steward and prints its answer.  Exit code 0 done, 1 refused, 2 usage,
- * 3 not running.  doctor is worked on here, with what the steward tells about the daemon.
+ * turnpikectl: sends one command to turnpike-admin and prints its answer.  Exit code 0 done, 1 refused, 2 usage,
+ * 3 not running.  doctor is worked on here, with what turnpike-admin tells about the daemon.
  */
 #include "config.h"
 
@@ -10,7 +10,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "tp/ctl.h"
+#include "tp/admin.h"
 #include "tp/doctor.h"
 
 #define EXIT_NOT_RUNNING 3
@@ -133,7 +133,7 @@ receive(int fd, unsigned *code, size_t *body_len, size_t *at)
 	return NULL;
 }
 
-/* Asks the steward.  -1 and the answer, for the caller to free; or the exit code, after a sentence unless `quiet`. */
+/* Asks turnpike-admin.  -1 and the answer, for the caller to free; or the exit code, after a sentence unless `quiet`. */
 static int
 ask(const struct command_line *c, int argc, char *const *argv, bool json, bool quiet, char **answer, unsigned *code,
     size_t *body, size_t *at)
@@ -159,7 +159,7 @@ ask(const struct command_line *c, int argc, char *const *argv, bool json, bool q
 	if (*answer != NULL)
 		return -1;
 	if (!quiet)
-		fprintf(stderr, "turnpikectl: no answer (refused by the steward, or it ended)\n");
+		fprintf(stderr, "turnpikectl: no answer (refused by turnpike-admin, or it ended)\n");
 	return EXIT_NOT_RUNNING;
 }
 

@@ -17,9 +17,9 @@
 #define SETS_MAX 64
 
 static const struct super_program programs[] = {
-	{ ROLE_STEWARD, "turnpike-steward" },
-	{ ROLE_KEEPER, "turnpike-keeper" },
-	{ ROLE_USHER, "turnpike-usher" },
+	{ ROLE_ADMIN, "turnpike-admin" },
+	{ ROLE_AUTHD, "turnpike-auth" },
+	{ ROLE_TLSD, "turnpike-tls" },
 	{ ROLE_WORKER, "turnpike-worker" },
 	{ ROLE_CONF, "turnpike-conf" },
 };

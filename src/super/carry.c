@@ -120,18 +120,18 @@ put_head(struct out *o, const struct super *s)
 	h.secret_ro = fd_out(r->secret.ro);
 	h.cross_rw = fd_out(r->cross.rw);
 	h.cross_ro = fd_out(r->cross.ro);
-	h.keeper_stat_rw = fd_out(r->stat_keeper.rw);
-	h.keeper_stat_ro = fd_out(r->stat_keeper.ro);
-	h.steward_stat_rw = fd_out(r->stat_steward.rw);
-	h.steward_stat_ro = fd_out(r->stat_steward.ro);
+	h.authd_stat_rw = fd_out(r->stat_authd.rw);
+	h.authd_stat_ro = fd_out(r->stat_authd.ro);
+	h.admin_stat_rw = fd_out(r->stat_admin.rw);
+	h.admin_stat_ro = fd_out(r->stat_admin.ro);
 	h.super_stat_rw = fd_out(r->stat_super.rw);
 	h.super_stat_ro = fd_out(r->stat_super.ro);
-	h.steward_pair = fd_out(s->keeper_pair[SHARDS_MAX][0]);
+	h.admin_pair = fd_out(s->authd_pair[SHARDS_MAX][0]);
 	h.certs_fd = fd_out(s->certs_fd);
 	h.filter_fd = fd_out(s->filter_fd);
 	h.certs_size = s->certs_size;
-	h.usher_count = s->usher_count;
-	h.keeper_pair = fd_out(s->keeper_pair[SHARDS_MAX][1]);
+	h.tlsd_count = s->tlsd_count;
+	h.authd_pair = fd_out(s->authd_pair[SHARDS_MAX][1]);
 	put(o, CARRY_HEAD, true, &h, sizeof h);
 }
 
@@ -145,7 +145,7 @@ put_shards(struct out *o, const struct super *s)
 			.index = i, .shard_rw = fd_out(r->shard[i].rw), .shard_ro = fd_out(r->shard[i].ro),
 			.keys_rw = fd_out(r->keys[i].rw), .epoll = fd_out(r->epoll[i]),
 			.stat_rw = fd_out(r->stat_worker[i].rw), .stat_ro = fd_out(r->stat_worker[i].ro),
-			.worker_pair = fd_out(s->keeper_pair[i][0]), .keeper_pair = fd_out(s->keeper_pair[i][1]),
+			.worker_pair = fd_out(s->authd_pair[i][0]), .authd_pair = fd_out(s->authd_pair[i][1]),
 			.adopt_deaths = s->adopt_deaths[i],
 		};
 		put(o, CARRY_SHARD, true, &c, sizeof c);
@@ -153,20 +153,20 @@ put_shards(struct out *o, const struct super *s)
 }
 
 static void
-put_ushers(struct out *o, const struct super *s)
+put_tlsds(struct out *o, const struct super *s)
 {
 	const struct regions *r = &s->regions;
 
-	for (unsigned k = 0; k < MSG_USHERS_MAX; k++) {
-		struct carry_usher c = { .index = k, .stat_rw = fd_out(r->stat_usher[k].rw),
-			.stat_ro = fd_out(r->stat_usher[k].ro) };
-		put(o, CARRY_USHER, false, &c, sizeof c);
+	for (unsigned k = 0; k < MSG_TLSDS_MAX; k++) {
+		struct carry_tlsd c = { .index = k, .stat_rw = fd_out(r->stat_tlsd[k].rw),
+			.stat_ro = fd_out(r->stat_tlsd[k].ro) };
+		put(o, CARRY_TLSD, false, &c, sizeof c);
 	}
 	for (unsigned i = 0; i < r->shards; i++)
-		for (unsigned k = 0; k < s->usher_count; k++) {
-			struct carry_usher_pair c = { .worker = i, .usher = k, .worker_fd = fd_out(s->usher_pair[i][k][0]),
-				.usher_fd = fd_out(s->usher_pair[i][k][1]) };
-			put(o, CARRY_USHER_PAIR, false, &c, sizeof c);
+		for (unsigned k = 0; k < s->tlsd_count; k++) {
+			struct carry_tlsd_pair c = { .worker = i, .tlsd = k, .worker_fd = fd_out(s->tlsd_pair[i][k][0]),
+				.tlsd_fd = fd_out(s->tlsd_pair[i][k][1]) };
+			put(o, CARRY_TLSD_PAIR, false, &c, sizeof c);
 		}
 }
 
@@ -254,7 +254,7 @@ carry_save(const struct super *s)
 
 	put_head(&o, s);
 	put_shards(&o, s);
-	put_ushers(&o, s);
+	put_tlsds(&o, s);
 	put_children(&o, s);
 	put_sockets(&o, s);
 	put_rows(&o, s);
@@ -325,7 +325,7 @@ carry_each_own_fd(struct super *s, void (*cb)(int fd))
 {
 	const struct regions *r = &s->regions;
 	int one[] = { s->conf_fd, s->users_fd, s->log_read, s->log_write, s->control_fd, s->http_fd, s->pid_fd, s->exe_fd,
-		s->upgrade.back_exe, s->keeper_pair[SHARDS_MAX][0], s->keeper_pair[SHARDS_MAX][1] };
+		s->upgrade.back_exe, s->authd_pair[SHARDS_MAX][0], s->authd_pair[SHARDS_MAX][1] };
 
 	for (unsigned i = 0; i < TP_COUNT(one); i++)
 		cb(one[i]);
@@ -335,23 +335,23 @@ carry_each_own_fd(struct super *s, void (*cb)(int fd))
 	}
 	each_of_region(&r->secret, cb);
 	each_of_region(&r->cross, cb);
-	each_of_region(&r->stat_keeper, cb);
-	each_of_region(&r->stat_steward, cb);
+	each_of_region(&r->stat_authd, cb);
+	each_of_region(&r->stat_admin, cb);
 	each_of_region(&r->stat_super, cb);
 	cb(s->certs_fd);
 	cb(s->filter_fd);
-	for (unsigned k = 0; k < MSG_USHERS_MAX; k++)
-		each_of_region(&r->stat_usher[k], cb);
+	for (unsigned k = 0; k < MSG_TLSDS_MAX; k++)
+		each_of_region(&r->stat_tlsd[k], cb);
 	for (unsigned i = 0; i < r->shards; i++) {
 		each_of_region(&r->shard[i], cb);
 		each_of_region(&r->keys[i], cb);
 		each_of_region(&r->stat_worker[i], cb);
 		cb(r->epoll[i]);
-		cb(s->keeper_pair[i][0]);
-		cb(s->keeper_pair[i][1]);
-		for (unsigned k = 0; k < s->usher_count; k++) {
-			cb(s->usher_pair[i][k][0]);
-			cb(s->usher_pair[i][k][1]);
+		cb(s->authd_pair[i][0]);
+		cb(s->authd_pair[i][1]);
+		for (unsigned k = 0; k < s->tlsd_count; k++) {
+			cb(s->tlsd_pair[i][k][0]);
+			cb(s->tlsd_pair[i][k][1]);
 		}
 	}
 	for (unsigned i = 0; i < s->ledger->child_count; i++)

@@ -19,7 +19,7 @@
 
 enum carry_type {
 	CARRY_HEAD = 1, CARRY_SHARD, CARRY_CHILD, CARRY_FD, CARRY_RESERVED, CARRY_SUSPECT, CARRY_LISTENER, CARRY_RELAY,
-	CARRY_BINARY, CARRY_STAT_ROW, CARRY_END, CARRY_USHER, CARRY_USHER_PAIR,
+	CARRY_BINARY, CARRY_STAT_ROW, CARRY_END, CARRY_TLSD, CARRY_TLSD_PAIR,
 };
 struct carry_record { uint16_t type, flags; uint32_t len; };
 
@@ -33,19 +33,19 @@ struct carry_head {
 	uint64_t boot_ms, reloads, last_reload_ms, conf_generation, deadline, users_size, granted, conf_size;
 	int32_t  conf_fd, users_fd, log_read, log_write, control_fd, http_fd, pid_fd, exe_fd;
 	int32_t  secret_rw, secret_ro, cross_rw, cross_ro;
-	int32_t  keeper_stat_rw, keeper_stat_ro, steward_stat_rw, steward_stat_ro, super_stat_rw, super_stat_ro;
-	int32_t  steward_pair, keeper_pair;
+	int32_t  authd_stat_rw, authd_stat_ro, admin_stat_rw, admin_stat_ro, super_stat_rw, super_stat_ro;
+	int32_t  admin_pair, authd_pair;
 	uint32_t stat_rows;		/* what tells two sets of counters apart */
 	uint32_t layout_users;
 	int32_t  certs_fd;
-	uint32_t usher_count;
+	uint32_t tlsd_count;
 	uint64_t certs_size;
 	int32_t  filter_fd;
 	uint32_t zero;
 };
 struct carry_shard {
 	uint32_t index;
-	int32_t  shard_rw, shard_ro, keys_rw, epoll, stat_rw, stat_ro, worker_pair, keeper_pair;
+	int32_t  shard_rw, shard_ro, keys_rw, epoll, stat_rw, stat_ro, worker_pair, authd_pair;
 	uint32_t adopt_deaths;
 };
 struct carry_child {
@@ -61,8 +61,8 @@ struct carry_reserved { uint32_t id; int32_t fd; uint64_t expiry; };
 struct carry_suspect { uint32_t deaths, shard, slot, gen; struct addr source; uint32_t zero; uint64_t last; };
 /* Rows are names that sessions refer to; the rest of the configuration is compiled anew when its layout changes. */
 struct carry_row { uint32_t row, retired; struct addr addr; uint16_t port_min, port_max; uint32_t transports; };
-struct carry_usher { uint32_t index; int32_t stat_rw, stat_ro; };
-struct carry_usher_pair { uint32_t worker, usher; int32_t worker_fd, usher_fd; };
+struct carry_tlsd { uint32_t index; int32_t stat_rw, stat_ro; };
+struct carry_tlsd_pair { uint32_t worker, tlsd; int32_t worker_fd, tlsd_fd; };
 struct carry_binary { uint32_t role; int32_t fd; };
 /* Where a counter is in the STAT regions that come along: array 0 counter, 1 drop, 2 error (name: the code). */
 struct carry_stat_row { uint32_t array, offset; char name[56]; };

@@ -115,20 +115,20 @@ head(struct loading *l, const struct carry_head *h)
 	s->certs_fd = fd_in(h->certs_fd);
 	s->filter_fd = fd_in(h->filter_fd);
 	s->certs_size = h->certs_size;
-	s->usher_count = h->usher_count < MSG_USHERS_MAX ? h->usher_count : MSG_USHERS_MAX;
-	for (unsigned k = 0; k < MSG_USHERS_MAX; k++)
-		r->stat_usher[k] = (struct region){ -1, -1 };
+	s->tlsd_count = h->tlsd_count < MSG_TLSDS_MAX ? h->tlsd_count : MSG_TLSDS_MAX;
+	for (unsigned k = 0; k < MSG_TLSDS_MAX; k++)
+		r->stat_tlsd[k] = (struct region){ -1, -1 };
 	for (unsigned i = 0; i < r->shards; i++)
-		for (unsigned k = 0; k < s->usher_count; k++)
-			s->usher_pair[i][k][0] = s->usher_pair[i][k][1] = -1;
+		for (unsigned k = 0; k < s->tlsd_count; k++)
+			s->tlsd_pair[i][k][0] = s->tlsd_pair[i][k][1] = -1;
 	s->upgrade.back_exe = fd_in(h->exe_fd);
 	r->secret = (struct region){ fd_in(h->secret_rw), fd_in(h->secret_ro) };
 	r->cross = (struct region){ fd_in(h->cross_rw), fd_in(h->cross_ro) };
-	r->stat_keeper = (struct region){ fd_in(h->keeper_stat_rw), fd_in(h->keeper_stat_ro) };
-	r->stat_steward = (struct region){ fd_in(h->steward_stat_rw), fd_in(h->steward_stat_ro) };
+	r->stat_authd = (struct region){ fd_in(h->authd_stat_rw), fd_in(h->authd_stat_ro) };
+	r->stat_admin = (struct region){ fd_in(h->admin_stat_rw), fd_in(h->admin_stat_ro) };
 	r->stat_super = (struct region){ fd_in(h->super_stat_rw), fd_in(h->super_stat_ro) };
-	s->keeper_pair[SHARDS_MAX][0] = fd_in(h->steward_pair);
-	s->keeper_pair[SHARDS_MAX][1] = fd_in(h->keeper_pair);
+	s->authd_pair[SHARDS_MAX][0] = fd_in(h->admin_pair);
+	s->authd_pair[SHARDS_MAX][1] = fd_in(h->authd_pair);
 	return 0;
 }
 
@@ -144,26 +144,26 @@ shard(struct loading *l, const struct carry_shard *c)
 	r->keys[c->index] = (struct region){ fd_in(c->keys_rw), -1 };
 	r->stat_worker[c->index] = (struct region){ fd_in(c->stat_rw), fd_in(c->stat_ro) };
 	r->epoll[c->index] = fd_in(c->epoll);
-	s->keeper_pair[c->index][0] = fd_in(c->worker_pair);
-	s->keeper_pair[c->index][1] = fd_in(c->keeper_pair);
+	s->authd_pair[c->index][0] = fd_in(c->worker_pair);
+	s->authd_pair[c->index][1] = fd_in(c->authd_pair);
 	s->adopt_deaths[c->index] = c->adopt_deaths;
 	return 0;
 }
 
 static void
-usher(struct super *s, const struct carry_usher *c)
+tlsd(struct super *s, const struct carry_tlsd *c)
 {
-	if (c->index < MSG_USHERS_MAX)
-		s->regions.stat_usher[c->index] = (struct region){ fd_in(c->stat_rw), fd_in(c->stat_ro) };
+	if (c->index < MSG_TLSDS_MAX)
+		s->regions.stat_tlsd[c->index] = (struct region){ fd_in(c->stat_rw), fd_in(c->stat_ro) };
 }
 
 static void
-usher_pair(struct super *s, const struct carry_usher_pair *c)
+tlsd_pair(struct super *s, const struct carry_tlsd_pair *c)
 {
-	if (c->worker >= s->regions.shards || c->usher >= s->usher_count)
+	if (c->worker >= s->regions.shards || c->tlsd >= s->tlsd_count)
 		return;
-	s->usher_pair[c->worker][c->usher][0] = fd_in(c->worker_fd);
-	s->usher_pair[c->worker][c->usher][1] = fd_in(c->usher_fd);
+	s->tlsd_pair[c->worker][c->tlsd][0] = fd_in(c->worker_fd);
+	s->tlsd_pair[c->worker][c->tlsd][1] = fd_in(c->tlsd_fd);
 }
 
 static int
@@ -262,8 +262,8 @@ record(void *arg, const struct carry_record *r, const void *body)
 		struct carry_suspect suspect;
 		struct carry_row row;
 		struct carry_binary binary;
-		struct carry_usher usher;
-		struct carry_usher_pair usher_pair;
+		struct carry_tlsd tlsd;
+		struct carry_tlsd_pair tlsd_pair;
 	} x;
 
 	TAKE(x, r, body);
@@ -290,11 +290,11 @@ record(void *arg, const struct carry_record *r, const void *body)
 		if (x.binary.role < ROLES)
 			l->s->upgrade.back_binary[x.binary.role] = fd_in(x.binary.fd);
 		return 0;
-	case CARRY_USHER:
-		usher(l->s, &x.usher);
+	case CARRY_TLSD:
+		tlsd(l->s, &x.tlsd);
 		return 0;
-	case CARRY_USHER_PAIR:
-		usher_pair(l->s, &x.usher_pair);
+	case CARRY_TLSD_PAIR:
+		tlsd_pair(l->s, &x.tlsd_pair);
 		return 0;
 	case CARRY_STAT_ROW:
 		return 0;		/* regions_resume() reads these */
@@ -306,14 +306,14 @@ record(void *arg, const struct carry_record *r, const void *body)
 	}
 }
 
-/* Ushers whose pairs did not all come are ushers that nobody could talk to. */
+/* turnpike-tls processes whose pairs did not all come are turnpike-tls processes that nobody could talk to. */
 static void
-check_ushers(struct super *s)
+check_tlsds(struct super *s)
 {
 	for (unsigned i = 0; i < s->regions.shards; i++)
-		for (unsigned k = 0; k < s->usher_count; k++)
-			if (s->usher_pair[i][k][0] < 0 || s->usher_pair[i][k][1] < 0)
-				s->usher_count = 0;
+		for (unsigned k = 0; k < s->tlsd_count; k++)
+			if (s->tlsd_pair[i][k][0] < 0 || s->tlsd_pair[i][k][1] < 0)
+				s->tlsd_count = 0;
 }
 
 int
@@ -331,7 +331,7 @@ carry_load(struct super *s, int fd, char *why, size_t len)
 		return refuse(&l, "the supervisor's state cannot be mapped: %s", strerror(errno));
 	e = carry_walk(p, (size_t)st.st_size, record, &l, why, len);
 	if (e == 0)
-		check_ushers(s);
+		check_tlsds(s);
 	munmap(p, (size_t)st.st_size);
 	return e;
 }

@@ -99,14 +99,14 @@ regions_carry_stats(struct regions *r, int state_fd)
 	p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, state_fd, 0);
 	if (p == MAP_FAILED)
 		return -errno;
-	e = move_region(&r->stat_keeper, p, (size_t)st.st_size);
+	e = move_region(&r->stat_authd, p, (size_t)st.st_size);
 	if (e == 0)
-		e = move_region(&r->stat_steward, p, (size_t)st.st_size);
+		e = move_region(&r->stat_admin, p, (size_t)st.st_size);
 	if (e == 0)
 		e = move_region(&r->stat_super, p, (size_t)st.st_size);
-	for (unsigned i = 0; e == 0 && i < MSG_USHERS_MAX; i++)
-		if (r->stat_usher[i].ro >= 0)
-			e = move_region(&r->stat_usher[i], p, (size_t)st.st_size);
+	for (unsigned i = 0; e == 0 && i < MSG_TLSDS_MAX; i++)
+		if (r->stat_tlsd[i].ro >= 0)
+			e = move_region(&r->stat_tlsd[i], p, (size_t)st.st_size);
 	for (unsigned i = 0; e == 0 && i < r->shards; i++)
 		e = move_region(&r->stat_worker[i], p, (size_t)st.st_size);
 	munmap(p, (size_t)st.st_size);

@@ -40,7 +40,7 @@ on_ready(struct super *s, unsigned i, const struct msg_ready *m)
 	children_ready(&s->children, i, clock_ms());
 	log_debug("%s %u: ready, generation %u, adopted %u, dropped %u", proc_role_name(c->role), c->index, c->generation,
 	    m->adopted, m->dropped);
-	if (c->role == ROLE_STEWARD)
+	if (c->role == ROLE_ADMIN)
 		log_sink_fd(s->log_write);
 	super_check_ready(s);
 	if (c->role == ROLE_WORKER) {

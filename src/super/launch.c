@@ -13,7 +13,7 @@
 
 #include "super_int.h"
 
-#define KEEP_MAX (SHARDS_MAX * 4 + 32 + MSG_USHERS_MAX)
+#define KEEP_MAX (SHARDS_MAX * 4 + 32 + MSG_TLSDS_MAX)
 #define CONTROL_BUFFER (1 << 20)
 
 static unsigned
@@ -23,10 +23,10 @@ keep_worker(const struct super *s, const struct ledger_child *c, int *keep, unsi
 
 	keep[n++] = r->secret.ro;
 	keep[n++] = r->cross.rw;
-	keep[n++] = s->keeper_pair[c->index][0];
+	keep[n++] = s->authd_pair[c->index][0];
 	keep[n++] = s->filter_fd;
-	for (unsigned k = 0; k < s->usher_count; k++)
-		keep[n++] = s->usher_pair[c->index][k][0];
+	for (unsigned k = 0; k < s->tlsd_count; k++)
+		keep[n++] = s->tlsd_pair[c->index][k][0];
 	for (unsigned k = c->first_shard; k < c->first_shard + c->shard_count; k++) {
 		keep[n++] = r->shard[k].rw;
 		keep[n++] = r->keys[k].rw;
@@ -36,40 +36,40 @@ keep_worker(const struct super *s, const struct ledger_child *c, int *keep, unsi
 }
 
 static unsigned
-keep_keeper(const struct super *s, int *keep, unsigned n)
+keep_authd(const struct super *s, int *keep, unsigned n)
 {
 	keep[n++] = s->regions.secret.ro;
 	keep[n++] = s->users_fd;
 	for (unsigned k = 0; k < s->regions.shards; k++)
-		keep[n++] = s->keeper_pair[k][1];
-	keep[n++] = s->keeper_pair[SHARDS_MAX][1];
+		keep[n++] = s->authd_pair[k][1];
+	keep[n++] = s->authd_pair[SHARDS_MAX][1];
 	return n;
 }
 
 static unsigned
-keep_usher(const struct super *s, const struct ledger_child *c, int *keep, unsigned n)
+keep_tlsd(const struct super *s, const struct ledger_child *c, int *keep, unsigned n)
 {
 	keep[n++] = s->certs_fd;
 	for (unsigned k = 0; k < s->regions.shards; k++)
-		keep[n++] = s->usher_pair[k][c->index][1];
+		keep[n++] = s->tlsd_pair[k][c->index][1];
 	return n;
 }
 
 static unsigned
-keep_steward(const struct super *s, int *keep, unsigned n)
+keep_admin(const struct super *s, int *keep, unsigned n)
 {
 	const struct regions *r = &s->regions;
 
-	keep[n++] = s->keeper_pair[SHARDS_MAX][0];
+	keep[n++] = s->authd_pair[SHARDS_MAX][0];
 	keep[n++] = s->control_fd;
 	keep[n++] = s->http_fd;
 	keep[n++] = s->log_read;
 	keep[n++] = s->ledger_ro;
 	keep[n++] = r->stat_super.ro;
-	keep[n++] = r->stat_keeper.ro;
-	keep[n++] = r->stat_steward.ro;
-	for (unsigned k = 0; k < s->usher_count; k++)
-		keep[n++] = r->stat_usher[k].ro;
+	keep[n++] = r->stat_authd.ro;
+	keep[n++] = r->stat_admin.ro;
+	for (unsigned k = 0; k < s->tlsd_count; k++)
+		keep[n++] = r->stat_tlsd[k].ro;
 	keep[n++] = r->cross.ro;
 	for (unsigned k = 0; k < r->shards; k++) {
 		keep[n++] = r->stat_worker[k].ro;
@@ -88,12 +88,12 @@ keep_list(const struct super *s, const struct ledger_child *c, int *keep)
 	switch (c->role) {
 	case ROLE_WORKER:
 		return keep_worker(s, c, keep, n);
-	case ROLE_KEEPER:
-		return keep_keeper(s, keep, n);
-	case ROLE_USHER:
-		return keep_usher(s, c, keep, n);
+	case ROLE_AUTHD:
+		return keep_authd(s, keep, n);
+	case ROLE_TLSD:
+		return keep_tlsd(s, c, keep, n);
 	default:
-		return keep_steward(s, keep, n);
+		return keep_admin(s, keep, n);
 	}
 }
 
@@ -127,11 +127,11 @@ super_spawn(void *arg, unsigned i)
 	snprintf(index, sizeof index, "%u", c->index);
 	struct spawn sp = {
 		.path = path, .binary = s->binary[c->role], .argv = argv, .control = pair[1], .log = s->log_write,
-		.keep = keep, .keep_count = keep_list(s, c, keep),
+		.keep = keep, .authd_count = keep_list(s, c, keep),
 		.ledger = s->ledger, .win = &s->win, .first_shard = c->first_shard, .shard_count = c->shard_count,
-		/* In the background nobody holds the caller's terminal or pipe; the steward only until it is ready, to
+		/* In the background nobody holds the caller's terminal or pipe; turnpike-admin only until it is ready, to
 		 * say there what it cannot log. */
-		.keep_stderr = s->foreground || (s->daemon_fd >= 0 && c->role == ROLE_STEWARD),
+		.keep_stderr = s->foreground || (s->daemon_fd >= 0 && c->role == ROLE_ADMIN),
 	};
 	pid = spawn_child(&sp);
 	close(pair[1]);

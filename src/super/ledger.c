@@ -29,8 +29,8 @@ int
 windows_plan(struct windows *w, uint64_t limit, unsigned shards)
 {
 	/* Per shard: two regions with two descriptors each, an epoll, a STAT region with two, a control socket, both
-	 * ends of a keeper pair and of a pair with each usher; and room for what passes through (a socket that is being made, a reload's memfds). */
-	uint64_t first = 128 + 2 * MSG_USHERS_MAX + (uint64_t)shards * (16 + 2 * MSG_USHERS_MAX);
+	 * ends of turnpike-auth pair and of a pair with each turnpike-tls; and room for what passes through (a socket that is being made, a reload's memfds). */
+	uint64_t first = 128 + 2 * MSG_TLSDS_MAX + (uint64_t)shards * (16 + 2 * MSG_TLSDS_MAX);
 
 	if (limit > LEDGER_FDS)
 		limit = LEDGER_FDS;

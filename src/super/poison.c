@@ -101,7 +101,7 @@ static void
 cold(struct super *s, unsigned shard)
 {
 	struct msg_stop stop = { .h.type = MSG_STOP };
-	int e = regions_cold(&s->regions, shard), i = children_find(&s->children, ROLE_STEWARD, 0);
+	int e = regions_cold(&s->regions, shard), i = children_find(&s->children, ROLE_ADMIN, 0);
 
 	s->adopt_deaths[shard] = 0;
 	if (e < 0) {

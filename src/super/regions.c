@@ -113,15 +113,15 @@ regions_make(struct regions *r, unsigned shards, uint32_t slot_max)
 	for (unsigned i = 0; i < shards; i++)
 		if ((e = make_shard(r, i)) < 0)
 			return e;
-	if ((e = make(&r->stat_keeper, STAT_SIZE, "stat-keeper", 0)) < 0 ||
-	    (e = make(&r->stat_steward, STAT_SIZE, "stat-steward", 0)) < 0 ||
+	if ((e = make(&r->stat_authd, STAT_SIZE, "stat-auth", 0)) < 0 ||
+	    (e = make(&r->stat_admin, STAT_SIZE, "stat-admin", 0)) < 0 ||
 	    (e = make(&r->stat_super, STAT_SIZE, "stat-super", 0)) < 0 ||
-	    (e = map(&r->keeper_map, &r->stat_keeper, STAT_SIZE, false, false)) < 0 ||
-	    (e = map(&r->steward_map, &r->stat_steward, STAT_SIZE, false, false)) < 0)
+	    (e = map(&r->authd_map, &r->stat_authd, STAT_SIZE, false, false)) < 0 ||
+	    (e = map(&r->admin_map, &r->stat_admin, STAT_SIZE, false, false)) < 0)
 		return e;
-	for (unsigned i = 0; i < MSG_USHERS_MAX; i++)
-		if ((e = make(&r->stat_usher[i], STAT_SIZE, "stat-usher", i)) < 0 ||
-		    (e = map(&r->usher_map[i], &r->stat_usher[i], STAT_SIZE, false, false)) < 0)
+	for (unsigned i = 0; i < MSG_TLSDS_MAX; i++)
+		if ((e = make(&r->stat_tlsd[i], STAT_SIZE, "stat-tls", i)) < 0 ||
+		    (e = map(&r->tlsd_map[i], &r->stat_tlsd[i], STAT_SIZE, false, false)) < 0)
 			return e;
 	return map(&r->super_map, &r->stat_super, STAT_SIZE, true, false);
 }
@@ -164,15 +164,15 @@ regions_resume(struct regions *r, bool probe, const char **what)
 		if ((e = resume_shard(r, i, probe)) < 0)
 			return e;
 	*what = "counter";
-	for (unsigned i = 0; i < MSG_USHERS_MAX; i++) {
-		/* A build without ushers had none. */
-		if (r->stat_usher[i].rw < 0 && (e = make(&r->stat_usher[i], STAT_SIZE, "stat-usher", i)) < 0)
+	for (unsigned i = 0; i < MSG_TLSDS_MAX; i++) {
+		/* A build without turnpike-tls processes had none. */
+		if (r->stat_tlsd[i].rw < 0 && (e = make(&r->stat_tlsd[i], STAT_SIZE, "stat-tls", i)) < 0)
 			return e;
-		if ((e = map(&r->usher_map[i], &r->stat_usher[i], STAT_SIZE, false, false)) < 0)
+		if ((e = map(&r->tlsd_map[i], &r->stat_tlsd[i], STAT_SIZE, false, false)) < 0)
 			return e;
 	}
-	if ((e = map(&r->keeper_map, &r->stat_keeper, STAT_SIZE, false, false)) < 0 ||
-	    (e = map(&r->steward_map, &r->stat_steward, STAT_SIZE, false, false)) < 0)
+	if ((e = map(&r->authd_map, &r->stat_authd, STAT_SIZE, false, false)) < 0 ||
+	    (e = map(&r->admin_map, &r->stat_admin, STAT_SIZE, false, false)) < 0)
 		return e;
 	return map(&r->super_map, &r->stat_super, STAT_SIZE, true, false);
 }
@@ -209,12 +209,12 @@ regions_stat(const struct regions *r, unsigned role, unsigned index)
 	switch (role) {
 	case ROLE_WORKER:
 		return index < r->shards ? r->worker_map[index] : NULL;
-	case ROLE_KEEPER:
-		return r->keeper_map;
-	case ROLE_STEWARD:
-		return r->steward_map;
-	case ROLE_USHER:
-		return index < MSG_USHERS_MAX ? r->usher_map[index] : NULL;
+	case ROLE_AUTHD:
+		return r->authd_map;
+	case ROLE_ADMIN:
+		return r->admin_map;
+	case ROLE_TLSD:
+		return index < MSG_TLSDS_MAX ? r->tlsd_map[index] : NULL;
 	default:
 		return NULL;
 	}
@@ -226,12 +226,12 @@ regions_stat_fd(const struct regions *r, unsigned role, unsigned index)
 	switch (role) {
 	case ROLE_WORKER:
 		return index < r->shards ? r->stat_worker[index].rw : -1;
-	case ROLE_KEEPER:
-		return r->stat_keeper.rw;
-	case ROLE_STEWARD:
-		return r->stat_steward.rw;
-	case ROLE_USHER:
-		return index < MSG_USHERS_MAX ? r->stat_usher[index].rw : -1;
+	case ROLE_AUTHD:
+		return r->stat_authd.rw;
+	case ROLE_ADMIN:
+		return r->stat_admin.rw;
+	case ROLE_TLSD:
+		return index < MSG_TLSDS_MAX ? r->stat_tlsd[index].rw : -1;
 	default:
 		return -1;
 	}

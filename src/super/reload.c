@@ -80,7 +80,7 @@ super_conf_first(struct super *s)
 	return e < 0 ? EXIT_CONF : 0;
 }
 
-/* To the log, in its own format, once there is one: the steward writes what waits in the queue. */
+/* To the log, in its own format, once there is one: turnpike-admin writes what waits in the queue. */
 void
 super_conf_warnings(const struct super *s)
 {
@@ -222,13 +222,13 @@ set_buffers(struct super *s)
 }
 
 /*
- * A steward with another metrics port, or that may write elsewhere, is a new steward; it is replaced after it has passed the
+ * turnpike-admin with another metrics port, or that may write elsewhere, is a new turnpike-admin; it is replaced after it has passed the
  * answer on.
  */
 static void
-renew_steward(struct super *s)
+renew_admin(struct super *s)
 {
-	int i = children_find(&s->children, ROLE_STEWARD, 0);
+	int i = children_find(&s->children, ROLE_ADMIN, 0);
 	struct msg_stop stop = { .h.type = MSG_STOP };
 
 	if (i >= 0 && super_send(s, (unsigned)i, &stop, -1) == 0)
@@ -241,7 +241,7 @@ keep_restart_options(const struct conf *was, struct conf *is)
 {
 	memcpy(is->user, was->user, sizeof is->user);
 	is->shards = was->shards;
-	is->ushers = was->ushers;
+	is->tls_processes = was->tls_processes;
 }
 
 static void
@@ -250,7 +250,7 @@ apply(struct super *s, struct conf *c, struct change *ch, int http)
 	unsigned workers = workers_of(s, c);
 	bool moved = http_moved(&s->conf, c), resize = workers != super_roll_workers(s);
 	bool renew = moved || strcmp(s->conf.log_target, c->log_target) != 0 ||
-	    s->regions.steward_map->ready == STAT_READY_RENEW;
+	    s->regions.admin_map->ready == STAT_READY_RENEW;
 
 	keep_restart_options(&s->conf, c);
 	if (super_conf_publish(s, c) < 0) {
@@ -267,7 +267,7 @@ apply(struct super *s, struct conf *c, struct change *ch, int http)
 	close_old(s);
 	set_buffers(s);
 	super_tell_conf(s);
-	super_ushers(s, true);
+	super_tlsds(s, true);
 	ledger_begin(s->ledger);
 	s->ledger->reloads++;
 	s->ledger->last_reload_ms = clock_ms();
@@ -286,7 +286,7 @@ apply(struct super *s, struct conf *c, struct change *ch, int http)
 		s->http_fd = http;
 	}
 	if (renew)
-		renew_steward(s);
+		renew_admin(s);
 }
 
 /* Everything that can fail, before anything is applied. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * resume.c: the new image of an upgrade.  Takes over what the old one carried, then replaces the children one by one:
- * workers, keeper and ushers, steward.  What fails before the first of them is touched, or because they do not come up, leads
+ * workers, turnpike-auth and turnpike-tls processes, turnpike-admin.  What fails before the first of them is touched, or because they do not come up, leads
  * back to the old image.
  */
 #include "config.h"
@@ -88,12 +88,12 @@ take_all(struct super *s, int state_fd, char *why, size_t len)
 	}
 	if ((e = take_conf(s, why, len)) < 0)
 		return e;
-	for (unsigned i = 0; s->usher_count == 0 && i < s->regions.shards; i++)
-		for (unsigned k = 0; k < s->conf.ushers; k++)
-			if ((e = ipc_pair(s->usher_pair[i][k])) < 0)
+	for (unsigned i = 0; s->tlsd_count == 0 && i < s->regions.shards; i++)
+		for (unsigned k = 0; k < s->conf.tls_processes; k++)
+			if ((e = ipc_pair(s->tlsd_pair[i][k])) < 0)
 				return e;
-	if (s->usher_count == 0)
-		s->usher_count = (uint32_t)s->conf.ushers;
+	if (s->tlsd_count == 0)
+		s->tlsd_count = (uint32_t)s->conf.tls_processes;
 	if (caps_reduce() < 0) {
 		snprintf(why, len, "cannot give up capabilities");
 		return -EPERM;
@@ -132,7 +132,7 @@ go_on(struct super *s)
 	take_children(s);
 	if (s->filter_fd < 0)
 		s->filter_fd = sock_filter_program();	/* of an image that had none */
-	super_ushers(s, true);
+	super_tlsds(s, true);
 	super_tick_start(s);
 	if (s->upgrade.failed != NULL)
 		log_errx("upgrade: %s: version " PACKAGE_VERSION " goes on", s->upgrade.failed);
@@ -190,11 +190,11 @@ replace_one(struct super *s, unsigned i)
 	children_stopping(&s->children, i, clock_ms(), CHILD_STOP_MS, true);
 }
 
-/* Ushers with the keeper: what they have is handshakes, which clients begin again. */
+/* turnpike-tls processes with turnpike-auth: what they have is handshakes, which clients begin again. */
 static bool
 belongs(const struct super *s, unsigned i, unsigned role)
 {
-	return s->ledger->child[i].role == role || (role == ROLE_KEEPER && s->ledger->child[i].role == ROLE_USHER);
+	return s->ledger->child[i].role == role || (role == ROLE_AUTHD && s->ledger->child[i].role == ROLE_TLSD);
 }
 
 static void
@@ -269,15 +269,15 @@ super_resume_step(struct super *s)
 
 	check_starts(s);
 	if (u->state == UPGRADE_WORKERS && s->roll.mode == ROLL_NONE) {
-		replace(s, ROLE_KEEPER, UPGRADE_KEEPER);
-	} else if (u->state == UPGRADE_KEEPER && is_replaced(s, ROLE_KEEPER)) {
-		/* The steward passes this on, then it is its turn. */
+		replace(s, ROLE_AUTHD, UPGRADE_AUTHD);
+	} else if (u->state == UPGRADE_AUTHD && is_replaced(s, ROLE_AUTHD)) {
+		/* turnpike-admin passes this on, then it is its turn. */
 		if (u->failed != NULL)
 			super_reply(s, u->who, 1, false, "%s: version " PACKAGE_VERSION " goes on", u->failed);
 		else
 			super_reply(s, u->who, 0, false, "upgraded: version " PACKAGE_VERSION);
-		replace(s, ROLE_STEWARD, UPGRADE_STEWARD);
-	} else if (u->state == UPGRADE_STEWARD && is_replaced(s, ROLE_STEWARD)) {
+		replace(s, ROLE_ADMIN, UPGRADE_ADMIN);
+	} else if (u->state == UPGRADE_ADMIN && is_replaced(s, ROLE_ADMIN)) {
 		done(s);
 	}
 }

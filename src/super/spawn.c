@@ -133,7 +133,7 @@ child(const struct spawn *s, char *const env[], pid_t parent)
 		_exit(127);
 	}
 	mark_all(s->win != NULL ? s->win->first : UINT32_MAX);
-	for (unsigned i = 0; i < s->keep_count; i++)
+	for (unsigned i = 0; i < s->authd_count; i++)
 		keep(s->keep[i]);
 	if (s->win != NULL)
 		leave_windows(s);

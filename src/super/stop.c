@@ -11,19 +11,19 @@
 #include "super_int.h"
 
 #define STOP_CHILD_MS   100
-#define STOP_STEWARD_MS 50
+#define STOP_ADMIN_MS 50
 #define STOP_LAST_MS    1000		/* a process that SIGKILL does not end is not waited for */
 
 static void
-tell_stop(struct super *s, bool steward)
+tell_stop(struct super *s, bool admin)
 {
 	struct msg_stop stop = { .h.type = MSG_STOP };
 
 	for (unsigned i = 0; i < s->ledger->child_count; i++) {
-		if ((s->ledger->child[i].role == ROLE_STEWARD) != steward)
+		if ((s->ledger->child[i].role == ROLE_ADMIN) != admin)
 			continue;
 		(void)super_send(s, i, &stop, -1);
-		children_stopping(&s->children, i, clock_ms(), steward ? STOP_STEWARD_MS : STOP_CHILD_MS, false);
+		children_stopping(&s->children, i, clock_ms(), admin ? STOP_ADMIN_MS : STOP_CHILD_MS, false);
 	}
 }
 
@@ -36,7 +36,7 @@ stop_now(struct super *s)
 	s->deadline = clock_ms() + STOP_LAST_MS;
 	notify_send("STOPPING=1");
 	log_info("stopping");
-	tell_stop(s, false);		/* the steward last: it writes what the others log */
+	tell_stop(s, false);		/* turnpike-admin last: it writes what the others log */
 	super_stop_step(s);
 	super_rearm(s);
 }
@@ -93,10 +93,10 @@ super_drain_step(struct super *s, tp_ms now)
 }
 
 static bool
-running(const struct super *s, bool steward)
+running(const struct super *s, bool admin)
 {
 	for (unsigned i = 0; i < s->ledger->child_count; i++)
-		if ((s->ledger->child[i].role == ROLE_STEWARD) == steward && child_is_running(&s->ledger->child[i]))
+		if ((s->ledger->child[i].role == ROLE_ADMIN) == admin && child_is_running(&s->ledger->child[i]))
 			return true;
 	return false;
 }

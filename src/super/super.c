@@ -255,14 +255,14 @@ make_channels(struct super *s)
 	s->log_read = log[0];
 	s->log_write = log[1];
 	for (unsigned i = 0; i < s->regions.shards; i++)
-		if ((e = ipc_pair(s->keeper_pair[i])) < 0)
+		if ((e = ipc_pair(s->authd_pair[i])) < 0)
 			return e;
-	s->usher_count = (uint32_t)s->conf.ushers;
+	s->tlsd_count = (uint32_t)s->conf.tls_processes;
 	for (unsigned i = 0; i < s->regions.shards; i++)
-		for (unsigned k = 0; k < s->usher_count; k++)
-			if ((e = ipc_pair(s->usher_pair[i][k])) < 0)
+		for (unsigned k = 0; k < s->tlsd_count; k++)
+			if ((e = ipc_pair(s->tlsd_pair[i][k])) < 0)
 				return e;
-	return ipc_pair(s->keeper_pair[SHARDS_MAX]);
+	return ipc_pair(s->authd_pair[SHARDS_MAX]);
 }
 
 const struct children_ops super_children_ops = { .spawn = super_spawn, .kill = super_kill };
@@ -287,15 +287,15 @@ super_tick_start(struct super *s)
 }
 
 void
-super_ushers(struct super *s, bool start)
+super_tlsds(struct super *s, bool start)
 {
 	bool needed = false;
 
 	for (unsigned i = 0; i < s->conf.listener_count; i++)
 		needed |= !s->conf.listeners[i].retired && (s->conf.listeners[i].transports & (CONF_TLS | CONF_DTLS)) != 0;
-	for (unsigned k = 0; needed && k < s->usher_count; k++) {
-		bool is_there = children_find(&s->children, ROLE_USHER, k) >= 0;
-		int i = children_row(&s->children, ROLE_USHER, k);
+	for (unsigned k = 0; needed && k < s->tlsd_count; k++) {
+		bool is_there = children_find(&s->children, ROLE_TLSD, k) >= 0;
+		int i = children_row(&s->children, ROLE_TLSD, k);
 		if (start && !is_there && i >= 0)
 			children_start(&s->children, (unsigned)i, clock_ms());
 	}
@@ -311,11 +311,11 @@ start_children(struct super *s)
 		log_errx("cannot start: no memory or descriptors");
 		return EXIT_INTERNAL;
 	}
-	log_sink_fd(s->log_write);	/* what is said from now on waits for the steward */
+	log_sink_fd(s->log_write);	/* what is said from now on waits for turnpike-admin */
 	super_conf_warnings(s);
-	(void)children_row(&s->children, ROLE_STEWARD, 0);
-	(void)children_row(&s->children, ROLE_KEEPER, 0);
-	super_ushers(s, false);
+	(void)children_row(&s->children, ROLE_ADMIN, 0);
+	(void)children_row(&s->children, ROLE_AUTHD, 0);
+	super_tlsds(s, false);
 	for (unsigned w = 0; w < s->ledger->worker_count; w++) {
 		struct ledger_child *c = &s->ledger->child[children_row(&s->children, ROLE_WORKER, w)];
 		shards_split(s->regions.shards, s->ledger->worker_count, w, &c->first_shard, &c->shard_count);

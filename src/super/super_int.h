@@ -49,7 +49,7 @@ struct spawn {
 	char *const *argv;		/* NULL-terminated; argv[0] is the process's name */
 	int control, log;		/* become 3 and 4; log -1: none */
 	const int *keep;		/* these keep their numbers */
-	unsigned keep_count;
+	unsigned authd_count;
 	const struct ledger *ledger;	/* and the sockets of shards [first, first + count) */
 	const struct windows *win;	/* NULL: none of them */
 	unsigned first_shard, shard_count;
@@ -176,13 +176,13 @@ bool pool_waiting(const struct pool *p);
 struct region { int32_t rw, ro; };
 struct regions {
 	struct region secret, cross, shard[SHARDS_MAX], keys[SHARDS_MAX];
-	struct region stat_worker[SHARDS_MAX], stat_keeper, stat_steward, stat_super, stat_usher[MSG_USHERS_MAX];
+	struct region stat_worker[SHARDS_MAX], stat_authd, stat_admin, stat_super, stat_tlsd[MSG_TLSDS_MAX];
 	int32_t  epoll[SHARDS_MAX];
 	uint32_t shards, slot_max;
 	/* The supervisor's own mappings. */
 	struct cross cross_map;
 	void *shard_map[SHARDS_MAX];
-	const struct stats *worker_map[SHARDS_MAX], *keeper_map, *steward_map, *usher_map[MSG_USHERS_MAX];
+	const struct stats *worker_map[SHARDS_MAX], *authd_map, *admin_map, *tlsd_map[MSG_TLSDS_MAX];
 	struct stats *super_map;
 };
 int  regions_make(struct regions *r, unsigned shards, uint32_t slot_max);
@@ -240,7 +240,7 @@ int  conf_run_conf(const struct conf_run *r, struct conf *c);	/* a checked copy 
 /* Sealed memfd of the bytes; -errno. */
 int  conf_seal(const char *name, const void *bytes, size_t len);
 
-/* ---- rows.c ---- */
+/* ---- conf_rows.c ---- */
 
 /*
  * Rows of listeners and relay addresses are names: sessions refer to them.  Gives rows of `is` that also were in `was`
@@ -272,7 +272,7 @@ int  daemon_low(void);			/* the part about 3 and 4, for an image that resumes */
 
 enum super_phase { SUPER_STARTING, SUPER_RUNNING, SUPER_DRAINING, SUPER_STOPPING, SUPER_ENDING };
 
-/* Who waits for an answer: the steward's request, 0 for a signal. */
+/* Who waits for an answer: turnpike-admin's request, 0 for a signal. */
 struct requester { bool used; uint32_t request, generation; };
 
 enum roll_mode { ROLL_NONE, ROLL_ONE_BY_ONE, ROLL_RESIZE };
@@ -291,10 +291,10 @@ struct closing { bool used; uint32_t request, generation, left, count; tp_ms dea
 struct suspect { uint32_t deaths, shard, slot, gen; struct addr source; tp_ms last; };
 
 /*
- * An upgrade.  The old image:  QUIET -> PROBE -> exec;  the new one:  WORKERS -> KEEPER -> STEWARD -> NONE.
+ * An upgrade.  The old image:  QUIET -> PROBE -> exec;  the new one:  WORKERS -> AUTHD -> ADMIN -> NONE.
  * back_*: the image that is gone back to when the new one's processes do not come up.
  */
-enum upgrade_state { UPGRADE_NONE, UPGRADE_QUIET, UPGRADE_PROBE, UPGRADE_WORKERS, UPGRADE_KEEPER, UPGRADE_STEWARD };
+enum upgrade_state { UPGRADE_NONE, UPGRADE_QUIET, UPGRADE_PROBE, UPGRADE_WORKERS, UPGRADE_AUTHD, UPGRADE_ADMIN };
 struct upgrade {
 	enum upgrade_state state;
 	struct requester who;
@@ -349,9 +349,9 @@ struct super {
 
 	int  log_read, log_write, control_fd, http_fd;
 	int  filter_fd;			/* the program that silences relay sockets between two sessions; -1 none */
-	int  keeper_pair[SHARDS_MAX + 1][2];	/* [i][0] worker i's (last: the steward's), [i][1] the keeper's */
-	uint32_t usher_count;		/* there shall be, once something needs them */
-	int  usher_pair[SHARDS_MAX][MSG_USHERS_MAX][2];	/* [worker][usher]: [0] the worker's, [1] the usher's */
+	int  authd_pair[SHARDS_MAX + 1][2];	/* [i][0] worker i's (last: turnpike-admin's), [i][1] turnpike-auth's */
+	uint32_t tlsd_count;		/* there shall be, once something needs them */
+	int  tlsd_pair[SHARDS_MAX][MSG_TLSDS_MAX][2];	/* [worker][turnpike-tls]: [0] the worker's, [1] turnpike-tls's */
 	int  pid_fd, daemon_fd;
 	bool foreground, drop;
 	uint32_t uid, gid;
@@ -368,7 +368,7 @@ struct super {
 	bool recount;			/* a shard has started cold: CROSS is counted anew when no worker runs */
 };
 
-/* children's messages: tell.c */
+/* children's messages: start_message.c */
 int  super_send(struct super *s, unsigned i, const void *msg, int fd);	/* queues when the socket is full */
 void super_flush(struct super *s, unsigned i);
 void super_out_clear(struct child *c);
@@ -379,7 +379,7 @@ void super_kill(void *arg, unsigned i);
 /* dispatch.c */
 void super_control_event(void *arg, int fd, uint32_t events);
 void super_drain_control(struct super *s, unsigned i, bool dead);
-/* recover.c */
+/* child_death.c */
 void super_reap(struct super *s);
 void super_print_log(const struct super *s);		/* what nobody has written: warnings and errors, to stderr */
 void super_heartbeats(struct super *s, tp_ms now);
@@ -394,7 +394,7 @@ int  super_conf_first(struct super *s);			/* exit code, 0 */
 void super_conf_warnings(const struct super *s);
 int  super_conf_again(struct super *s, char *why, size_t len);	/* for an image that cannot read the old one's: 0 or -errno */
 int  super_conf_publish(struct super *s, const struct conf *c);	/* its descriptor */
-/* watch.c */
+/* cert_watch.c */
 void super_watch_step(struct super *s, tp_ms now);	/* certificates: files that changed, ends that come near */
 unsigned expiry_stage(int64_t left, int64_t first);	/* grows with each warning that is due; 0 none */
 /* addresses.c */
@@ -405,7 +405,7 @@ void super_roll(struct super *s, enum roll_mode mode, unsigned workers, struct r
 void super_roll_step(struct super *s);
 void super_roll_force(struct super *s);	/* all at once, now; it ends what runs */
 unsigned super_roll_workers(const struct super *s);	/* how many there will be when all that was asked for is done */
-/* control.c */
+/* super_control.c */
 void super_command(struct super *s, unsigned i, const struct msg_command *m);
 void super_reply(struct super *s, struct requester who, unsigned code, bool more, const char *fmt, ...) TP_PRINTF(5, 6);
 void super_closed(struct super *s, const struct msg_closed *m);
@@ -434,7 +434,7 @@ extern const struct children_ops super_children_ops;
 void super_tick_start(struct super *s);
 void super_rearm(struct super *s);			/* timers follow children_due() */
 void super_check_ready(struct super *s);
-void super_ushers(struct super *s, bool start);	/* rows for them when a listener needs them, and starts those */
+void super_tlsds(struct super *s, bool start);	/* rows for them when a listener needs them, and starts those */
 void super_summary(struct super *s);
 /* Warns of buffers smaller than configured, with the sysctl to set; true: all as wanted. */
 bool super_buffers(const struct super *s);			/* summary.c */

@@ -173,15 +173,15 @@ static unsigned
 keep_for_probe(const struct super *s, int *keep)
 {
 	const struct regions *r = &s->regions;
-	const struct region *one[] = { &r->secret, &r->cross, &r->stat_keeper, &r->stat_steward, &r->stat_super };
+	const struct region *one[] = { &r->secret, &r->cross, &r->stat_authd, &r->stat_admin, &r->stat_super };
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < TP_COUNT(one); i++) {
 		keep[n++] = one[i]->rw;
 		keep[n++] = one[i]->ro;
 	}
-	for (unsigned i = 0; i < MSG_USHERS_MAX; i++)
-		keep[n++] = r->stat_usher[i].ro;
+	for (unsigned i = 0; i < MSG_TLSDS_MAX; i++)
+		keep[n++] = r->stat_tlsd[i].ro;
 	for (unsigned i = 0; i < r->shards; i++) {
 		keep[n++] = r->shard[i].ro;
 		keep[n++] = r->keys[i].rw;
@@ -199,7 +199,7 @@ probe(struct super *s)
 	char number[16];
 	char *argv[] = { s->exe_path, (char *)(uintptr_t)"--libexec-dir", (char *)(uintptr_t)s->o->libexec_dir,
 		(char *)(uintptr_t)"--probe-state", number, NULL };
-	int keep[SHARDS_MAX * 3 + 16 + MSG_USHERS_MAX], fds[2];
+	int keep[SHARDS_MAX * 3 + 16 + MSG_TLSDS_MAX], fds[2];
 
 	u->state_fd = carry_save(s);
 	if (u->state_fd < 0 || pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0) {
@@ -209,7 +209,7 @@ probe(struct super *s)
 	u->report = fds[0];
 	snprintf(number, sizeof number, "%d", u->state_fd);
 	struct spawn sp = { .path = s->exe_path, .argv = argv, .control = fds[1], .log = -1, .binary = -1, .keep = keep,
-		.keep_count = keep_for_probe(s, keep), .keep_stderr = s->foreground };
+		.authd_count = keep_for_probe(s, keep), .keep_stderr = s->foreground };
 	u->pid = spawn_child(&sp);
 	close(fds[1]);
 	if (u->pid < 0) {

@@ -92,7 +92,7 @@ authenticate(struct turn_call *c)
 		reply_names_user(c);
 		return TURN_DONE;
 	}
-	/* Also before the keeper is asked: no prefix may flood it. */
+	/* Also before turnpike-auth is asked: no prefix may flood it. */
 	if (!(code == STUN_E_STALE_NONCE && !foreign) && !challenge_allowed(c))
 		return turn_drop(t, c->out, DROP_RATE_CHALLENGE);
 	if (code == AUTH_NEED_KEY) {

@@ -98,7 +98,7 @@ challenge_allowed(struct turn_call *c)
 {
 	uint32_t rate = c->t->policy->challenges;
 
-	/* With a grant it was taken when the keeper was asked. */
+	/* With a grant it was taken when turnpike-auth was asked. */
 	return rate == 0 || c->in->grant != NULL || rate_take(c->t->cross, RATE_CHALLENGE,
 	    cross_prefix(c->t->cross, &c->in->client), rate, 10 * rate, c->t->now);
 }

@@ -94,7 +94,7 @@ peers_judge_again(struct turn *t, struct shard *s, struct session *x)
 }
 void peers_drop_family(struct shard *s, struct session *x, uint8_t family, tp_ms now);
 
-/* life.c: ends a live session; out->ended, close, event, ref */
+/* session_end.c: ends a live session; out->ended, close, event, ref */
 void session_end(struct turn *t, struct shard *s, struct session *x, enum turn_event why, struct turn_out *out);
 
 #endif

@@ -267,7 +267,7 @@ stream_close(struct worker *w, struct lane *l, struct conn *c)
 	int fd = c->fd;
 
 	if (atomic_load_explicit(&c->state, memory_order_relaxed) == CONN_SHAKING)
-		shake_cancel(w, l, c);
+		handshake_cancel(w, l, c);
 	if (e != NULL)
 		pending_free(w, e);
 	if (c->transport == CONF_DTLS)

@@ -4,7 +4,7 @@
  *
  *	HS_DONE -> slot and keys, published -> in the index -> the last flight -> HS_ACK
  *
- * The usher keeps a handshake until then, so a client that only begins one costs nothing here, and a new handshake on a live
+ * turnpike-tls keeps a handshake until then, so a client that only begins one costs nothing here, and a new handshake on a live
  * 5-tuple takes the old one's place only when it is complete.  The index, by who sends, is this process's own: a successor
  * makes it anew from the slots.
  */
@@ -108,7 +108,7 @@ assoc_find(struct lane *l, const struct addr *client, unsigned row, uint32_t tag
 	return NULL;
 }
 
-/* ---- what an usher sends ---------------------------------------------------------------------------------- */
+/* ---- what a turnpike-tls sends ---------------------------------------------------------------------------------- */
 
 void
 assoc_reply(struct worker *w, const struct msg_hs_reply *m)

@@ -2,8 +2,8 @@
 /*
  * dtls: datagrams of DTLS listeners, record by record.
  *
- *	a hello        answered with a cookie, of which nothing is kept; with the cookie it goes to an usher
- *	a handshake    to the usher, which knows whether there is one
+ *	a hello        answered with a cookie, of which nothing is kept; with the cookie it goes to a turnpike-tls
+ *	a handshake    to turnpike-tls, which knows whether there is one
  *	a session      not seen before -> opened in place -> marked -> core
  *
  * Outward a number is taken, and stored, before anything is sealed with it.  What is in the hands of a worker that dies is
@@ -97,7 +97,7 @@ dtls_due(struct worker *w, struct lane *l, struct conn *c)
 	stream_close(w, l, c);
 }
 
-/* ---- to the ushers ------------------------------------------------------------------------------------------- */
+/* ---- to turnpike-tls processes ------------------------------------------------------------------------------------------- */
 
 static void
 pass_on(struct worker *w, const struct lane *l, unsigned row, const struct addr *from, const uint8_t *p, size_t len,
@@ -109,10 +109,10 @@ pass_on(struct worker *w, const struct lane *l, unsigned row, const struct addr 
 		stat_drop(w->stat, DROP_DTLS_RECORD);
 		return;
 	}
-	if (w->start.usher_count > 0 &&
+	if (w->start.tlsd_count > 0 &&
 	    rate_take(&w->cross, RATE_HANDSHAKE, cross_prefix(&w->cross, from), w->streams.shakes, w->streams.shakes,
 	    w->turn.now))
-		m = tousher(w, shake_usher(w, from), MSG_HS_DATAGRAM, -1);
+		m = tlsd_box(w, handshake_tlsd(w, from), MSG_HS_DATAGRAM, -1);
 	if (m == NULL) {
 		stat_drop(w->stat, DROP_DTLS_BUSY);
 		return;
@@ -139,7 +139,7 @@ hello(struct worker *w, struct lane *l, unsigned row, const struct addr *from, s
 			return;
 		}
 		if (c != NULL)
-			c->shaking = TP_SEC_UP(w->turn.now) + w->shake_seconds;
+			c->shaking = TP_SEC_UP(w->turn.now) + w->handshake_seconds;
 		pass_on(w, l, row, from, p, len, true);
 		return;
 	case SEAL_V_DROP:

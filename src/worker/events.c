@@ -13,7 +13,7 @@
 
 #include "worker_int.h"
 
-enum outer { OUTER_CONTROL, OUTER_KEEPER, OUTER_TICK, OUTER_SHARD, OUTER_USHER = 1 << 16 };
+enum outer { OUTER_CONTROL, OUTER_AUTHD, OUTER_TICK, OUTER_SHARD, OUTER_TLSD = 1 << 16 };
 #define SETTLE_STEP 256
 #define REST_PACKETS 100		/* a second */
 
@@ -35,10 +35,10 @@ events_open(struct worker *w)
 	w->tick = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	if (w->outer < 0 || w->tick < 0 || timerfd_settime(w->tick, 0, &every, NULL) < 0)
 		return -errno;
-	if ((rc = watch(w, w->control, OUTER_CONTROL)) < 0 || (rc = watch(w, w->keeper, OUTER_KEEPER)) < 0)
+	if ((rc = watch(w, w->control, OUTER_CONTROL)) < 0 || (rc = watch(w, w->authd, OUTER_AUTHD)) < 0)
 		return rc;
-	for (unsigned i = 0; i < w->start.usher_count; i++)
-		if ((rc = watch(w, w->start.usher_fd[i], OUTER_USHER + i)) < 0)
+	for (unsigned i = 0; i < w->start.tlsd_count; i++)
+		if ((rc = watch(w, w->start.tlsd_fd[i], OUTER_TLSD + i)) < 0)
 			return rc;
 	return watch(w, w->tick, OUTER_TICK);
 }
@@ -223,12 +223,12 @@ ready(struct worker *w, const struct epoll_event *ev)
 
 	if (data == OUTER_CONTROL)
 		control_ready(w, ev->events);
-	else if (data == OUTER_KEEPER)
-		control_keeper(w);
+	else if (data == OUTER_AUTHD)
+		control_authd(w);
 	else if (data == OUTER_TICK)
 		tick(w);
-	else if (data >= OUTER_USHER)
-		shake_readable(w, (unsigned)(data - OUTER_USHER));
+	else if (data >= OUTER_TLSD)
+		handshake_readable(w, (unsigned)(data - OUTER_TLSD));
 	else if (data - OUTER_SHARD < w->lane_count)
 		shard_ready(w, &w->lane[data - OUTER_SHARD]);
 }
@@ -255,7 +255,7 @@ events_run(struct worker *w)
 		relays_wish(w);
 		path_flush(w);
 		/* After the last flights that are acknowledged. */
-		tousher_flush(w);
+		tlsd_box_flush(w);
 		if (w->rest)
 			udp_arena_rest(w->arena);
 		w->rest = false;
@@ -263,6 +263,6 @@ events_run(struct worker *w)
 			(void)ring_rest(&w->lane[i].shard);
 		w->second = false;
 	}
-	tousher_flush(w);
+	tlsd_box_flush(w);
 	control_flush(w);
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * pending: requests that wait for a key of the keeper or a socket of the supervisor.
+ * pending: requests that wait for a key of turnpike-auth or a socket of the supervisor.
  *
  * A fixed ring: at most one request of a 5-tuple, two seconds each.  All have the same span, so the order of arrival is
- * the order of expiry.  A retransmission of what waits is swallowed (its answer comes), but asks the keeper again, which
+ * the order of expiry.  A retransmission of what waits is swallowed (its answer comes), but asks turnpike-auth again, which
  * may have died with the question; another request takes its place.  An id names the slot and the generation of its use: late answers find nobody.
  */
 #include "config.h"
@@ -134,7 +134,7 @@ same_request(const struct pending_entry *e, const struct turn_in *in)
 	return e->len >= STUN_HEADER && in->len >= STUN_HEADER && memcmp(e->bytes, in->buf, STUN_HEADER) == 0;
 }
 
-/* The keeper may have died between reading the question and answering it. */
+/* turnpike-auth may have died between reading the question and answering it. */
 static void
 came_again(struct worker *w, struct pending_entry *e)
 {
@@ -212,7 +212,7 @@ pending_expire(struct worker *w)
 
 /* ---- questions -------------------------------------------------------------------------------- */
 
-/* False: the keeper's queue is full. */
+/* False: turnpike-auth's queue is full. */
 static bool
 ask(struct worker *w, struct pending_entry *e)
 {
@@ -220,7 +220,7 @@ ask(struct worker *w, struct pending_entry *e)
 		.worker = w->index, .len = e->len };
 
 	memcpy(m.message, e->bytes, e->len);
-	if (ipc_send(w->keeper, &m, -1) < 0)
+	if (ipc_send(w->authd, &m, -1) < 0)
 		return false;
 	e->asked = w->turn.now;
 	return true;

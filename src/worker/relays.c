@@ -4,7 +4,7 @@
  *
  * A socket has the supervisor's number in every process.  It comes with a filter that drops everything and is in no epoll;
  * a session that takes it adds it to the shard's epoll and then takes the filter off, so its first event finds a
- * published session.  When the session ends it rests for others (rest.c), or it is given back: DEL (the supervisor's copy
+ * published session.  When the session ends it rests for others (idle_socket.c), or it is given back: DEL (the supervisor's copy
  * would keep the registration alive), close, RELEASE.
  */
 #include "config.h"

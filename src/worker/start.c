@@ -69,7 +69,7 @@ told_start(struct worker *w, const struct msg_start *m)
 {
 	if (w->lane != NULL || m->role != ROLE_WORKER || m->index != w->index || m->shard_count == 0 ||
 	    m->shard_count > SHARDS_MAX || m->index >= SHARDS_MAX || m->slot_max == 0 || m->slot_max > SLOT_MAX_MAX ||
-	    m->usher_count > MSG_USHERS_MAX)
+	    m->tlsd_count > MSG_TLSDS_MAX)
 		refuse(w, "START does not fit", -EPROTO);
 	w->start = *m;
 	w->lane = calloc(m->shard_count, sizeof *w->lane);
@@ -410,7 +410,7 @@ worker_start(struct worker *w)
 	be_told(w);
 	map_all(w);
 	make_core(w);
-	w->keeper = w->start.keeper_fd;
+	w->authd = w->start.authd_fd;
 	int rc = events_open(w);
 	if (rc < 0)
 		refuse(w, "event loop", rc);

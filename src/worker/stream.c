@@ -309,7 +309,7 @@ read_proxy(struct worker *w, struct lane *l, struct conn *c)
 	return 1;
 }
 
-/* TLS begins with a handshake record, which is the usher's to read.  1: go on, 0: nothing is there or it is the usher's
+/* TLS begins with a handshake record, which is turnpike-tls's to read.  1: go on, 0: nothing is there or it is turnpike-tls's
  * now, -errno. */
 static int
 choose(struct worker *w, struct lane *l, struct conn *c)
@@ -321,7 +321,7 @@ choose(struct worker *w, struct lane *l, struct conn *c)
 	if (n <= 0)
 		return n == 0 ? -ECONNRESET : errno == EAGAIN ? 0 : -errno;
 	if (first == SEAL_T_HANDSHAKE) {
-		return shake_begin(w, l, c) ? 0 : -ENOENT;
+		return handshake_begin(w, l, c) ? 0 : -ENOENT;
 	}
 	if ((transports & CONF_TCP) == 0)
 		return -EPROTO;
@@ -332,7 +332,7 @@ choose(struct worker *w, struct lane *l, struct conn *c)
 }
 
 /* The first byte has mostly come by now, with the client's part of the connection's own handshake: then a connection of an
- * usher's never was in the epoll. */
+ * turnpike-tls's never was in the epoll. */
 void
 stream_first(struct worker *w, struct lane *l, struct conn *c)
 {

@@ -105,7 +105,7 @@ stream_arm(struct worker *w, struct lane *l, struct conn *c)
 		.data.u64 = tag_make(TAG_STREAM, 0, conn_slot(&l->shard, c), c->gen) };
 
 	if (atomic_load_explicit(&c->state, memory_order_relaxed) != CONN_OPEN)
-		want = 0;			/* the usher's, until it is done */
+		want = 0;			/* turnpike-tls's, until it is done */
 	if (c->armed == want || c->fd < 0)
 		return;
 	if (want == 0) {

@@ -3,16 +3,16 @@
  * What the files of room worker share.
  *
  *	worker.c   life: start, serve, end		start.c    the first messages, mapping, adoption
- *	events.c   the event loop			path.c     datagrams and what the core makes of them
+ *	events.c   the event loop			datapath.c     datagrams and what the core makes of them
  *	relays.c   relay sockets: open, close, pools	pending.c  requests that wait for a key or a socket
- *	control.c  messages				policy.c   struct conf -> struct turn_policy
+ *	worker_control.c  messages				worker_policy.c   struct conf -> struct turn_policy
  *	worklog.c  lines of the log			accept.c   connections: their number, limits, end
  *	stream.c   from a connection to the core	streamout.c  and back
- *	proxy.c    PROXY protocol headers		settle.c   connections of a predecessor
- *	tune.c     engine, processor			shake.c    handshakes, with the ushers
- *	sealed.c   TLS records				assoc.c    DTLS associations
- *	dtls.c     DTLS records			rest.c     relay sockets between two sessions
- *	tousher.c  messages to the ushers
+ *	proxy.c    PROXY protocol headers		conn_settle.c   connections of a predecessor
+ *	lane_tune.c     engine, processor			handshake.c    handshakes, with turnpike-tls processes
+ *	tls.c   TLS records				assoc.c    DTLS associations
+ *	dtls.c     DTLS records			idle_socket.c     relay sockets between two sessions
+ *	tlsd_box.c  messages to turnpike-tls processes
  */
 #ifndef TP_WORKER_INT_H
 #define TP_WORKER_INT_H
@@ -126,14 +126,14 @@ struct accepting { int fd; uint32_t lane, row, id; bool used, told; struct addr 
 /* Connections with something to do at the end of the batch. */
 struct touched { uint32_t lane, slot, gen; };
 
-/* Messages to one usher that leave together, TOUSHER_STEP bytes from one to the next. */
-#define TOUSHER_STEP ((sizeof(struct msg_hs_datagram) + 15) & ~(size_t)15)
-struct usher_box { uint8_t *bytes; int fd[IPC_MANY]; unsigned count; };
+/* Messages to one turnpike-tls that leave together, TLSD_BOX_STEP bytes from one to the next. */
+#define TLSD_BOX_STEP ((sizeof(struct msg_hs_datagram) + 15) & ~(size_t)15)
+struct tlsd_box { uint8_t *bytes; int fd[IPC_MANY]; unsigned count; };
 
 struct stream_policy {
 	struct conn_limits limits;
 	uint64_t queue;
-	uint32_t deadline /* seconds */, shakes /* datagrams to ushers, per second and prefix */;
+	uint32_t deadline /* seconds */, shakes /* datagrams to turnpike-tls processes, per second and prefix */;
 };
 
 struct pending;
@@ -141,7 +141,7 @@ struct pending_entry;
 
 struct worker {
 	unsigned index;
-	int control, keeper, outer, tick;
+	int control, authd, outer, tick;
 	bool stop, serving, unsettled;
 	struct msg_start start;
 	struct lane *lane;
@@ -160,8 +160,8 @@ struct worker {
 	struct seal_ctx seal;
 	struct seal_cookie_keys cookies;
 	uint64_t cookie_epoch;
-	uint32_t shake_seconds;		/* that a handshake may take */
-	struct usher_box box[MSG_USHERS_MAX];
+	uint32_t handshake_seconds;		/* that a handshake may take */
+	struct tlsd_box box[MSG_TLSDS_MAX];
 	struct touched *touched;
 	size_t touched_count, touched_max;
 	bool accepts_paused, kick;	/* kick: look at what a predecessor had received and not used */
@@ -199,7 +199,7 @@ int  events_shard(struct worker *w, struct lane *l);	/* listeners into the shard
 void events_control(struct worker *w, bool want_write);
 void events_run(struct worker *w);		/* until stop */
 
-/* ---- path.c ---------------------------------------------------------------------------------------- */
+/* ---- datapath.c ---------------------------------------------------------------------------------------- */
 
 void path_now(struct worker *w);		/* sets the time of the batch */
 void path_listener(struct worker *w, struct lane *l, unsigned row, uint32_t events);
@@ -219,7 +219,7 @@ void path_flush(struct worker *w);		/* both rings, then the arena is empty; coun
 bool path_input(struct worker *w, struct lane *l, const struct turn_in *in, struct pending_entry *e);
 bool path_is_poisoned(const struct worker *w, const struct addr *from);
 
-/* ---- tune.c ------------------------------------------------------------------------------------------- */
+/* ---- lane_tune.c ------------------------------------------------------------------------------------------- */
 
 void tune_engine(struct worker *w, uint32_t wanted);	/* enum conf_engine */
 void tune_cpu(struct worker *w, const char *affinity, uint64_t workers /* 0: auto */);
@@ -287,22 +287,22 @@ conn_traffic(struct lane *l, const struct conn *c)
 	return (struct seal_secrets *)(void *)conn_secrets(&l->shard, c);
 }
 
-/* ---- shake.c ----------------------------------------------------------------------------------------- */
+/* ---- handshake.c ----------------------------------------------------------------------------------------- */
 
-/* The connection's first byte says TLS: it goes to an usher.  False: closed. */
-bool shake_begin(struct worker *w, struct lane *l, struct conn *c);
-void shake_cancel(struct worker *w, const struct lane *l, const struct conn *c);
-void shake_readable(struct worker *w, unsigned usher);
-unsigned shake_usher(const struct worker *w, const struct addr *client);	/* the one for this client */
+/* The connection's first byte says TLS: it goes to a turnpike-tls.  False: closed. */
+bool handshake_begin(struct worker *w, struct lane *l, struct conn *c);
+void handshake_cancel(struct worker *w, const struct lane *l, const struct conn *c);
+void handshake_readable(struct worker *w, unsigned tlsd);
+unsigned handshake_tlsd(const struct worker *w, const struct addr *client);	/* the one for this client */
 /* The connection of a message, and its lane; NULL: it is over. */
-struct conn *shake_conn(struct worker *w, const struct hs_who *who, struct lane **l);
+struct conn *handshake_conn(struct worker *w, const struct hs_who *who, struct lane **l);
 
-/* ---- tousher.c --------------------------------------------------------------------------------------- */
+/* ---- tlsd_box.c --------------------------------------------------------------------------------------- */
 
 /* A message of this type, its head written and the rest to be, all of it, before anything else is done; `fd` is borrowed until it
  * is sent.  NULL: no memory.  Not sent, a connection's is closed, a datagram counted. */
-void *tousher(struct worker *w, unsigned usher, uint32_t type, int fd);
-void tousher_flush(struct worker *w);
+void *tlsd_box(struct worker *w, unsigned tlsd, uint32_t type, int fd);
+void tlsd_box_flush(struct worker *w);
 
 /* ---- assoc.c ----------------------------------------------------------------------------------------- */
 
@@ -330,7 +330,7 @@ void dtls_goodbye(struct worker *w, struct lane *l, struct conn *c);	/* close_no
 void dtls_due(struct worker *w, struct lane *l, struct conn *c);	/* the end of what has used its numbers up */
 void dtls_again(struct worker *w, struct lane *l, struct pending_entry *e);	/* as path_again() */
 
-/* ---- settle.c -------------------------------------------------------------------------------------------- */
+/* ---- conn_settle.c -------------------------------------------------------------------------------------------- */
 
 void streams_adopt(struct worker *w, struct lane *l);
 
@@ -354,7 +354,7 @@ void relays_adopt(struct worker *w, struct lane *l);	/* marks and opens what liv
 bool relays_settle(struct worker *w, unsigned n);	/* looks at n inherited sockets; false: all done */
 void relays_wish(struct worker *w);			/* WANT for pools below their mark */
 
-/* ---- rest.c ------------------------------------------------------------------------------------------- */
+/* ---- idle_socket.c ------------------------------------------------------------------------------------------- */
 
 /* Silences a socket whose session has ended and keeps it.  False: it cannot. */
 bool rest_put(struct worker *w, struct lane *l, int fd);
@@ -375,11 +375,11 @@ struct pending_entry {
 	uint8_t shard_lane;
 	uint16_t len;
 	bool live, has_grant, has_offer;
-	bool wants_key;			/* the keeper must be asked (again) */
+	bool wants_key;			/* turnpike-auth must be asked (again) */
 	uint32_t conn, conn_gen;	/* slot + 1 of the connection that it stands in; 0: UDP */
 	uint32_t gen;
 	uint32_t next_age, prev_age, next_hash;	/* index + 1 */
-	tp_ms deadline, asked;		/* asked: when the keeper was, 0: not yet */
+	tp_ms deadline, asked;		/* asked: when turnpike-auth was, 0: not yet */
 	struct auth_grant grant;
 	struct turn_offer offer;
 	uint8_t bytes[MSG_STUN_MAX];
@@ -401,7 +401,7 @@ void pending_answer(struct worker *w, const struct msg_key_answer *a);
 bool pending_socket(struct worker *w, const struct msg_socket *m);
 void pending_none(struct worker *w, const struct msg_relay_none *m);
 
-/* ---- control.c -------------------------------------------------------------------------------------------- */
+/* ---- worker_control.c -------------------------------------------------------------------------------------------- */
 
 struct lane *worker_lane(struct worker *w, uint32_t shard);	/* NULL: not ours */
 /* With a descriptor, which stays the caller's.  False: the queue is full; accept_again() comes. */
@@ -410,9 +410,9 @@ void control_send(struct worker *w, void *msg);	/* fills in the generation; leav
 void control_flush(struct worker *w);	/* once per round, before it waits */
 void control_writable(struct worker *w);
 void control_readable(struct worker *w);
-void control_keeper(struct worker *w);
+void control_authd(struct worker *w);
 
-/* ---- policy.c ----------------------------------------------------------------------------------------------- */
+/* ---- worker_policy.c ----------------------------------------------------------------------------------------------- */
 
 /* A validated configuration into a zeroed policy. */
 void policy_build(struct turn_policy *p, const struct conf *c);

@@ -12,7 +12,7 @@
 #include <time.h>
 
 #include "tp/seal.h"
-#include "tp/usher.h"
+#include "tp/tlsd.h"
 
 #define ROUNDS 5
 #define CALLS 40000u
@@ -125,7 +125,7 @@ make_ctx(enum seal_proto proto, unsigned suite, bool server)
 	SSL_CTX *c = SSL_CTX_new(proto == SEAL_DTLS12 ? DTLS_method() : TLS_method());
 	int version = proto == SEAL_TLS13 ? TLS1_3_VERSION : proto == SEAL_TLS12 ? TLS1_2_VERSION : DTLS1_2_VERSION;
 
-	if (usher_ctx_policy(c) != 0 || SSL_CTX_set_cipher_list(c, names12[suite]) != 1 ||
+	if (tlsd_ctx_policy(c) != 0 || SSL_CTX_set_cipher_list(c, names12[suite]) != 1 ||
 	    SSL_CTX_set_ciphersuites(c, names13[suite]) != 1)
 		errx(1, "policy");
 	SSL_CTX_set_min_proto_version(c, version);

@@ -8,7 +8,7 @@
  *	dtls_crowd halves ADDRESS:PORT N	N handshakes that end with the hello that returns the cookie: then silence
  *
  * A client is an address of 127.16.0.0/12 and one of PORTS ports: a wildcard socket of each port, the address by
- * IP_PKTINFO, so a hundred thousand need eight descriptors.  libssl makes the handshake; its keys are exported as the usher
+ * IP_PKTINFO, so a hundred thousand need eight descriptors.  libssl makes the handshake; its keys are exported as turnpike-tls
  * does it, and 168 bytes are what is kept of a client.
  */
 #include "config.h"
@@ -30,7 +30,7 @@
 
 #include "tp/seal.h"
 #include "tp/stun.h"
-#include "tp/usher.h"
+#include "tp/tlsd.h"
 
 #define PORTS	 8
 #define NET	 0x7f100001u		/* 127.16.0.1 */
@@ -40,7 +40,7 @@
 #define ASK_MS	 1000			/* until one is sent again */
 #define TRIES	 60
 #define KEEP_MS	 180000			/* in which each session is used */
-#define SHAKE_MS 20000			/* until a handshake begins anew */
+#define HANDSHAKE_MS 20000			/* until a handshake begins anew */
 #define MTU	 1400
 #define NONE	 UINT32_MAX
 
@@ -54,7 +54,7 @@ struct slot {
 	enum stage stage;
 	uint32_t who;			/* index of the client */
 	SSL *ssl;
-	struct usher_tap tap;
+	struct tlsd_tap tap;
 	const uint8_t *in;
 	size_t in_len;
 	uint64_t sent;			/* ms */
@@ -168,7 +168,7 @@ on_write(BIO *b, const char *p, int n)
 	struct slot *s = BIO_get_data(b);
 
 	BIO_clear_retry_flags(b);
-	if (n <= 0 || (size_t)n > sizeof last || usher_tap_out(&s->tap, (const uint8_t *)p, (size_t)n) < 0)
+	if (n <= 0 || (size_t)n > sizeof last || tlsd_tap_out(&s->tap, (const uint8_t *)p, (size_t)n) < 0)
 		return -1;
 	memcpy(last, p, (size_t)n);
 	last_len = (size_t)n;
@@ -207,7 +207,7 @@ open_ssl(void)
 {
 	ctx = SSL_CTX_new(DTLS_client_method());
 	bio = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "crowd");
-	if (ctx == NULL || bio == NULL || usher_ctx_policy(ctx) < 0 || seal_ctx_init(&seal) < 0)
+	if (ctx == NULL || bio == NULL || tlsd_ctx_policy(ctx) < 0 || seal_ctx_init(&seal) < 0)
 		fatal(EX_SOFTWARE, "libssl");
 	SSL_CTX_set_options(ctx, SSL_OP_NO_QUERY_MTU);
 	BIO_meth_set_write(bio, on_write);
@@ -221,7 +221,7 @@ ssl_begin(struct slot *s)
 	BIO *b = BIO_new(bio);
 
 	s->ssl = SSL_new(ctx);
-	if (b == NULL || s->ssl == NULL || usher_tap_attach(&s->tap, s->ssl) < 0)
+	if (b == NULL || s->ssl == NULL || tlsd_tap_attach(&s->tap, s->ssl) < 0)
 		fatal(EX_OSERR, "libssl");
 	BIO_set_data(b, s);
 	BIO_set_init(b, 1);
@@ -235,9 +235,9 @@ ssl_end(struct slot *s)
 {
 	if (s->ssl == NULL)
 		return;
-	usher_tap_detach(s->ssl);
+	tlsd_tap_detach(s->ssl);
 	SSL_free(s->ssl);
-	usher_tap_fini(&s->tap);
+	tlsd_tap_fini(&s->tap);
 	s->ssl = NULL;
 }
 
@@ -401,7 +401,7 @@ static void
 shaken(struct slot *s)
 {
 	struct seal_session full;
-	int e = usher_export(&full, s->ssl, &s->tap);
+	int e = tlsd_export(&full, s->ssl, &s->tap);
 
 	if (e < 0)
 		give_up(s, strerror(-e));
@@ -437,7 +437,7 @@ timeouts(void)
 		struct slot *s = &slot[i];
 		if (s->stage == SHAKES) {
 			ERR_clear_error();
-			if (now - s->sent > SHAKE_MS || DTLSv1_handle_timeout(s->ssl) < 0)
+			if (now - s->sent > HANDSHAKE_MS || DTLSv1_handle_timeout(s->ssl) < 0)
 				once_more(s);
 		} else if (s->stage == ASKS_NOW && now - s->sent >= ASK_MS) {
 			ask(s);

@@ -6,7 +6,7 @@ noinst_PROGRAMS += %D%/bench_stun
 noinst_PROGRAMS += %D%/bench_seal
 %C%_bench_seal_SOURCES = %D%/bench_seal.c
 %C%_bench_seal_CFLAGS = $(AM_CFLAGS) $(SSL_CFLAGS) $(SODIUM_CFLAGS)
-%C%_bench_seal_LDADD = src/usher/libtp_usher.a src/seal/libtp_seal.a $(SSL_LIBS) $(SODIUM_LIBS) $(CRYPTO_LIBS)
+%C%_bench_seal_LDADD = src/tlsd/libtp_tlsd.a src/seal/libtp_seal.a $(SSL_LIBS) $(SODIUM_LIBS) $(CRYPTO_LIBS)
 
 # sessions in shared memory
 noinst_PROGRAMS += %D%/bench_state
@@ -42,14 +42,14 @@ bench-dtls: all
 noinst_PROGRAMS += %D%/dtls_crowd
 %C%_dtls_crowd_SOURCES = %D%/dtls_crowd.c
 %C%_dtls_crowd_CFLAGS = $(AM_CFLAGS) $(SSL_CFLAGS) $(SODIUM_CFLAGS)
-%C%_dtls_crowd_LDADD = src/usher/libtp_usher.a src/seal/libtp_seal.a src/stun/libtp_stun.a src/base/libtp_base.a \
+%C%_dtls_crowd_LDADD = src/tlsd/libtp_tlsd.a src/seal/libtp_seal.a src/stun/libtp_stun.a src/base/libtp_base.a \
 	$(SSL_LIBS) $(SODIUM_LIBS) $(CRYPTO_LIBS)
 
-noinst_PROGRAMS += %D%/bench_usher
-%C%_bench_usher_SOURCES = %D%/bench_usher.c tests/lib/usher_rig.c tests/lib/usher_rig.h
-%C%_bench_usher_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
-%C%_bench_usher_CFLAGS = $(AM_CFLAGS) $(SSL_CFLAGS) $(SODIUM_CFLAGS)
-%C%_bench_usher_LDADD = src/usher/libtp_usher.a src/seal/libtp_seal.a src/conf/libtp_conf.a src/shm/libtp_shm.a \
+noinst_PROGRAMS += %D%/bench_tlsd
+%C%_bench_tlsd_SOURCES = %D%/bench_tlsd.c tests/lib/tlsd_rig.c tests/lib/tlsd_rig.h
+%C%_bench_tlsd_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
+%C%_bench_tlsd_CFLAGS = $(AM_CFLAGS) $(SSL_CFLAGS) $(SODIUM_CFLAGS)
+%C%_bench_tlsd_LDADD = src/tlsd/libtp_tlsd.a src/seal/libtp_seal.a src/conf/libtp_conf.a src/shm/libtp_shm.a \
 	src/io/libtp_io.a src/base/libtp_base.a $(SSL_LIBS) $(SODIUM_LIBS) $(CRYPTO_LIBS)
 noinst_PROGRAMS += %D%/bench_path
 %C%_bench_path_SOURCES = %D%/bench_path.c

@@ -93,7 +93,7 @@ def handshakes(s, kind, seconds, cpu):
 
 def bare(cpu):
     """{"tls": us, "dtls": us, "what": which handshake}: libssl alone, in memory, the server's calls."""
-    r = subprocess.run(["taskset", "-c", cpu, os.path.join(bench.BUILD, "tests", "bench", "bench_usher"), "bare"],
+    r = subprocess.run(["taskset", "-c", cpu, os.path.join(bench.BUILD, "tests", "bench", "bench_tlsd"), "bare"],
                        stdout=subprocess.PIPE, text=True, timeout=120, check=True)
     return json.loads(r.stdout)
 

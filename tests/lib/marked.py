@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""A daemon whose workers and ushers have crash points (tests/marked), and where they are to die: src/shm/crash.c."""
+"""A daemon whose workers and turnpike-tls processes have crash points (tests/marked), and where they are to die: src/shm/crash.c."""
 import mmap
 import os
 import shutil
@@ -47,8 +47,8 @@ def give(d):
     """A daemon that is not started yet gets these programs, in a directory of its own; its orders."""
     where = os.path.join(d.dir, "bin")
     os.makedirs(where)
-    for name in ("worker", "usher", "keeper", "steward", "conf"):
-        shutil.copy(os.path.join(PROGRAMS if name in ("worker", "usher") else d.libexec, "turnpike-" + name), where)
+    for name in ("worker", "tls", "auth", "admin", "conf"):
+        shutil.copy(os.path.join(PROGRAMS if name in ("worker", "tls") else d.libexec, "turnpike-" + name), where)
     shutil.copy(d.turnpiked, where)
     d.turnpiked, d.libexec = os.path.join(where, "turnpiked"), where
     d.orders = Orders(where)

@@ -60,7 +60,7 @@ class Doctor(unittest.TestCase):
             os.replace(os.path.join(self.d.dir, "old.pem"), os.path.join(self.d.dir, "key.pem"))
             code, found = self.run_it()
             self.assertEqual((code, found["tls.certificates"][0]["level"]), (2, "bad"))
-            # The steward's own answer is for this program only.
+            # turnpike-admin's own answer is for this program only.
             self.assertEqual(subprocess.run([self.d.turnpikectl, "--runtime-dir", self.d.runtime, "doctor", "x"],
                                             stderr=subprocess.DEVNULL).returncode, 2)
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""TURN over DTLS: relaying, workers and ushers that die, bad records, cookies, a new handshake on a live 5-tuple."""
+"""TURN over DTLS: relaying, workers and turnpike-tls processes that die, bad records, cookies, a new handshake on a live 5-tuple."""
 import os
 import random
 import signal
@@ -201,7 +201,7 @@ class Dtls(unittest.TestCase):
         c.handshake()
         self.assertIsNotNone(c.binding())
 
-    def test_workers_and_ushers_die_under_sessions(self):
+    def test_workers_and_tlsds_die_under_sessions(self):
         kills = 1000 if os.environ.get("TP_SOAK") else 12
         with daemon.Peer() as peer:
             clients = []
@@ -215,7 +215,7 @@ class Dtls(unittest.TestCase):
                 # Many at once in flight while it happens, then each must still relay, byte for byte.
                 for i, c in enumerate(clients):
                     c.channel_data(0x4001, b"noise %d" % i)
-                role = self.rng.choice(("worker", "worker", "usher"))
+                role = self.rng.choice(("worker", "worker", "tls"))
                 children = sorted(self.d.children(role))
                 if children:
                     daemon.kill_all([self.rng.choice(children)])
@@ -287,11 +287,11 @@ class Dtls(unittest.TestCase):
             print(text.strip(), flush=True)
             return int(text.split()[2])
         flood(5000)
-        before = self.memory("worker", "usher")
+        before = self.memory("worker", "tls")
         # What the kernel's buffers could not take was lost there, and would be sent again.
         self.assertGreater(flood(100000), 50000)
         # A slot each would be 30 MB; what a receive buffer once touched is not counted against anybody.
-        self.assertLess(self.memory("worker", "usher"), before + (8 << 20))
+        self.assertLess(self.memory("worker", "tls"), before + (8 << 20))
         self.assertEqual(self.d.counter("connections_opened"), opened)
         self.assertIsNotNone(self.client().binding())
 

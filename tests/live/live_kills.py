@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""64 connections over TCP, 64 over TLS 1.2 and 1.3, and 64 DTLS sessions beside each other while workers and ushers are killed,
+"""64 connections over TCP, 64 over TLS 1.2 and 1.3, and 64 DTLS sessions beside each other while workers and turnpike-tls processes are killed,
 at random and at every marked point of a stream, a record, a handshake's hand-over and an adoption: none is broken, no byte of
 a stream is lost, doubled or moved, no record of DTLS is accepted twice or sent under a number twice, and what is lost of
 datagrams is explained by the batches in hand of those who died.  The next death follows when every session has answered.
@@ -32,7 +32,7 @@ SEED = int(os.environ.get("TP_SEED") or random.SystemRandom().randrange(1 << 31)
 V12, V13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 CONFIG = daemon.DEFAULT.replace("transport: udp }}", "transport: [ udp, tcp, tls ] }}\n"
                                 "  - {{ address: 127.0.0.1, port: {dtls}, transport: [ udp, dtls ] }}") \
-    .replace("workers: 2", "workers: {workers}, shards: {shards}, ushers: 1") + """
+    .replace("workers: 2", "workers: {workers}, shards: {shards}, tls_processes: 1") + """
 tls: {{ certificates: [ {{ certificate: cert.pem, key: key.pem }} ] }}
 limits: {{ connections_per_prefix: 0, challenges_per_prefix: 0, bindings_per_prefix: 0, stream_deadline: 120s,
   handshake_timeout: {patience} }}
@@ -53,14 +53,14 @@ POINTS = {
     "accept:taken": 2, "accept:told": 2, "accept:at": 2, "conn:filling": 3, "conn:filled": 3, "conn:published": 3,
     "conn:freed": 2, "conn:wiped": 2, "conn:linked": 2, "tx:staged": 2, "tx:committed": 2, "open:applied": 2,
     "close:ending": 2, "close:applied": 2, "slot:filling": 2, "slot:new": 2, "chan:filled": 2,
-    # handshakes: from the worker to the usher and back
+    # handshakes: from the worker to turnpike-tls and back
     "shake:handed": 2, "shake:done": 3, "shake:keys": 2, "shake:published": 3, "shake:acked": 3, "dtls:passed": 3,
     "assoc:keys": 1, "assoc:published": 1, "assoc:flight": 1,
 }
 # Of a successor: one has to be killed first.
 ADOPTING = {"conn:adopt": 2, "conn:adopt slots": 2, "conn:adopt rings": 2, "adopt:begin": 2, "adopt:slots": 2, "adopt:end": 2,
             "settle:counted": 20, "settle:received": 20, "settle:written": 20, "settle:all": 2, "assoc:adopted": 10}
-USHER = {"usher:begun": 2, "usher:stepped": 2, "usher:fed": 2, "usher:finished": 2, "usher:offered": 2, "usher:acked": 2}
+TLSD = {"tls:begun": 2, "tls:stepped": 2, "tls:fed": 2, "tls:finished": 2, "tls:offered": 2, "tls:acked": 2}
 
 
 def start(points=True, **values):
@@ -113,20 +113,20 @@ def leave(c, **more):
 
 
 class GaveUp(Exception):
-    """An usher died, and this handshake may have been in it."""
+    """A turnpike-tls died, and this handshake may have been in it."""
 
 
 class Visitors(threading.Thread):
     """Come, make a handshake, an allocation and a channel, and go, again and again.  A handshake survives its worker; only the
-    death of an usher costs the handshakes in it; and a connection that was taken from the kernel's queue but had not been
+    death of a turnpike-tls costs the handshakes in it; and a connection that was taken from the kernel's queue but had not been
     handed to the supervisor when its worker died is closed before a byte of it is read."""
 
     def __init__(self, d, kinds):
         super().__init__(daemon=True)
         self.d, self.kinds, self.stopping, self.error = d, kinds, False, None
         self.wanted = threading.Semaphore(0)
-        self.usher_deaths = self.done = self.given_up = self.cut = 0
-        self.order = None               # by which an usher is to die: true before anybody can see what it costs
+        self.tlsd_deaths = self.done = self.given_up = self.cut = 0
+        self.order = None               # by which a turnpike-tls is to die: true before anybody can see what it costs
 
     def run(self):
         n = 0
@@ -155,11 +155,11 @@ class Visitors(threading.Thread):
         self.wanted.release()
 
     def vain(self, deaths):
-        return lambda: (self.usher_deaths != deaths or self.stopping or
+        return lambda: (self.tlsd_deaths != deaths or self.stopping or
                         (self.order is not None and self.d.orders.dead(self.order) != 0))
 
     def visit(self, kind, name):
-        vain = self.vain(self.usher_deaths)
+        vain = self.vain(self.tlsd_deaths)
         if kind == "dtls":
             c, more = self.dtls(name, vain), dict(timeout=0.5, resend=100)
         else:
@@ -179,7 +179,7 @@ class Visitors(threading.Thread):
         c = dtlsclient.DtlsClient(dtls_server(self.d), *user(name), handshake=False)
         try:
             c.handshake(within=120, vain=vain)
-        except OSError:                 # also of messages of two ushers that do not fit together
+        except OSError:                 # also of messages of two turnpike-tls processes that do not fit together
             c.sock.close()
             c.dtls.free()
             if vain():
@@ -316,7 +316,7 @@ class Killer:
     def __init__(self, d, play, visitors):
         self.d, self.play, self.visitors, self.rnd = d, play, visitors, random.Random(SEED)
         self.workers = len(d.children("worker"))
-        self.killed = {"worker": 0, "usher": 0}
+        self.killed = {"worker": 0, "tls": 0}
         self.died_at = {}
 
     def count(self):
@@ -333,8 +333,8 @@ class Killer:
 
     def warn(self, role):
         """Before and after, so that no handshake which one that dies was in counts too few."""
-        for v in self.visitors if role == "usher" else ():
-            v.usher_deaths += 1
+        for v in self.visitors if role == "tls" else ():
+            v.tlsd_deaths += 1
 
     def shoot(self, role, pids):
         self.warn(role)
@@ -363,7 +363,7 @@ class Killer:
 
     def arm(self, name, most, role="worker", row=0):
         self.warn(role)
-        for v in self.visitors if role == "usher" else ():
+        for v in self.visitors if role == "tls" else ():
             v.order = row
         self.d.orders.arm(name, self.rnd.randint(1, most), row)
 
@@ -386,15 +386,15 @@ class Killer:
                 self.killed["worker"] += 1
             self.died(name)
             self.gone("worker", pids)
-        elif name in USHER:
-            self.arm(name, USHER[name], "usher")
-            self.died(name, "usher")
+        elif name in TLSD:
+            self.arm(name, TLSD[name], "tls")
+            self.died(name, "tls")
         else:
             self.arm(name, POINTS[name])
             self.died(name)
 
     def run(self, kills):
-        names = list(POINTS) + list(ADOPTING) + list(USHER) if self.d.orders else []
+        names = list(POINTS) + list(ADOPTING) + list(TLSD) if self.d.orders else []
         left = []
         while self.count() < kills:
             if not left:
@@ -403,7 +403,7 @@ class Killer:
             if left and x < 0.6:
                 self.marked(left.pop())
             elif x < 0.65:
-                self.shoot("usher", list(self.d.children("usher")))
+                self.shoot("tls", list(self.d.children("tls")))
             elif x < 0.7:
                 self.successor_too()
             else:
@@ -470,9 +470,9 @@ class Kills(unittest.TestCase):
             self.assertEqual([v.error for v in visitors if v.error], [])
             play.finish()
             self.assertTrue(daemon.until(lambda: d.counter("child_deaths") >= killer.count()))
-            print("%d workers and %d ushers killed in %d s, %d of them at %d marked points; visitors: %s" % (
-                killer.killed["worker"], killer.killed["usher"], time.monotonic() - began, sum(killer.died_at.values()),
-                len(killer.died_at), ["%d served, %d given up with an usher, %d cut off before they were read" % (
+            print("%d workers and %d turnpike-tls processes killed in %d s, %d of them at %d marked points; visitors: %s" % (
+                killer.killed["worker"], killer.killed["tls"], time.monotonic() - began, sum(killer.died_at.values()),
+                len(killer.died_at), ["%d served, %d given up with a turnpike-tls, %d cut off before they were read" % (
                     v.done, v.given_up, v.cut) for v in visitors]), flush=True)
             self.assertEqual(d.counter("child_deaths"), killer.count() + late(d), "somebody died by himself")
             self.verdict(d, play, killer, drops, full)
@@ -592,7 +592,7 @@ class Handshakes(unittest.TestCase):
                             d.orders.clear()
             self.assertEqual(d.ctl("verify")[0], 0)
 
-    def test_an_usher_that_dies_costs_only_its_handshakes(self):
+    def test_a_tls_process_that_dies_costs_only_its_handshakes(self):
         with start(workers=2, patience="2s") as d:
             play = fl.Play(make_flows(d, 4))
             play.prove()
@@ -602,7 +602,7 @@ class Handshakes(unittest.TestCase):
                 def between(n):
                     if not died and n > (kind == "dtls"):
                         died.append(n)
-                        self.kill(d, "usher")
+                        self.kill(d, "tls")
                 # What it was in the middle of: closed when its time is up, or, of datagrams, never answered again.
                 with self.assertRaises(OSError):
                     self.works(self.connect(d, kind, between, within=5))
@@ -612,10 +612,10 @@ class Handshakes(unittest.TestCase):
             if d.orders:
                 # Said before it died: the worker has what it needs.
                 for kind in ("tls12", "tls13", "dtls"):
-                    d.orders.arm("usher:offered")
+                    d.orders.arm("tls:offered")
                     self.works(self.connect(d, kind))
                     self.assertTrue(daemon.until(d.orders.dead))
-                    self.assertTrue(daemon.until(lambda: len(d.children("usher")) == 1))
+                    self.assertTrue(daemon.until(lambda: len(d.children("tls")) == 1))
                     d.orders.clear()
             play.finish(lossless=late(d) == 0)
 

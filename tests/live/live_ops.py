@@ -68,7 +68,7 @@ class Confinement(unittest.TestCase):
                 self.assertFalse(kept >> bit & 1, bit)
 
     def test_descriptors(self):
-        """L-05: each process has the regions of its duty and no file, but for the steward's counters of the host."""
+        """L-05: each process has the regions of its duty and no file, but for turnpike-admin's counters of the host."""
         with daemon.Daemon(daemon.DEFAULT.replace("workers: 2", "workers: 2, shards: 4")) as d:
             def check():
                 for pid, (role, index) in d.children().items():
@@ -78,12 +78,12 @@ class Confinement(unittest.TestCase):
                     if role == "worker":
                         own = {"%s%d" % (k, s) for s in (2 * i, 2 * i + 1) for k in ("shard", "keys")}
                         self.assertEqual(have, own | {"secret0", "conf", "cross0", "stat-worker%d" % i})
-                    elif role == "keeper":
+                    elif role == "auth":
                         self.assertFalse({r for r in have if r.startswith(("shard", "keys"))}, have)
-                    elif role == "steward":
+                    elif role == "admin":
                         self.assertFalse({r for r in have if r.startswith(("keys", "secret", "users"))}, have)
                     for fd, to in links(pid).items():
-                        if role == "steward" and re.fullmatch(r"/proc/%d/net/(snmp6?|softnet_stat)" % pid, to):
+                        if role == "admin" and re.fullmatch(r"/proc/%d/net/(snmp6?|softnet_stat)" % pid, to):
                             continue
                         if to.startswith("/") and not to.startswith("/memfd:"):
                             self.assertIn(to, ("/dev/null", d.logfile), (role, fd))
@@ -97,7 +97,7 @@ class Confinement(unittest.TestCase):
                 self.assertTrue(wait_for(lambda: abs(len(links(pid)) - n) <= 1), (pid, n, links(pid)))
             # What they may see of the others' regions, they may not write.
             for pid, (role, _) in d.children().items():
-                if role == "steward":
+                if role == "admin":
                     for fd, to in links(pid).items():
                         if "shard" in to or "cross" in to or "ledger" in to:
                             with open("/proc/%d/fdinfo/%d" % (pid, fd)) as f:
@@ -216,7 +216,7 @@ class Logs(unittest.TestCase):
                     c.refresh(0)
                 self.assertTrue(wait_for(lambda: "by its client" in open(path).read()))
                 self.assertEqual(os.stat(path + ".1").st_size, size)
-                for pid in d.children("steward"):
+                for pid in d.children("admin"):
                     self.assertNotIn(path + ".1", links(pid).values())
                 if form == "json":
                     for x in open(path).read().splitlines():

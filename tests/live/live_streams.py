@@ -164,10 +164,10 @@ def tls_daemon(**kw):
 
 class Streams(unittest.TestCase):
     def one_kill(self, d, rnd):
-        """One worker, or all of them; now and then an usher with it."""
+        """One worker, or all of them; now and then a turnpike-tls with it."""
         before = d.children("worker")
         killed = sorted(before) if rnd.random() < 0.2 else [rnd.choice(sorted(before))]
-        daemon.kill_all(killed + (sorted(d.children("usher")) if rnd.random() < 0.1 else []))
+        daemon.kill_all(killed + (sorted(d.children("tls")) if rnd.random() < 0.1 else []))
         self.until(lambda: d.replaced("worker", killed, len(before)))
 
     def check(self, d, player, flows):
@@ -252,8 +252,8 @@ class Streams(unittest.TestCase):
     def test_tls_upgrade(self):
         with tls_daemon() as d:
             self.play(d, self.tls(d, ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3), 3, self.one_upgrade)
-            ushers = list(d.children("usher"))
-            self.assertEqual(len(ushers), 1)
+            tlsds = list(d.children("tls"))
+            self.assertEqual(len(tlsds), 1)
             late = self.tls(d, ssl.TLSVersion.TLSv1_3)(7)	# a handshake with the new one
             self.assertIsNotNone(late.binding())
             late.close()
@@ -267,8 +267,8 @@ class Streams(unittest.TestCase):
             player.lossless = True      # nobody is killed here
             player.start()
             before = d.children()
-            ushers = set(d.children("usher"))
-            self.assertTrue(ushers)
+            tlsds = set(d.children("tls"))
+            self.assertTrue(tlsds)
             for n, step in enumerate((("reload",), 1, ("upgrade",), 2, ("restart-workers",), ("upgrade",), ("reload",))):
                 heard = [f.answered for f in flows]
                 if isinstance(step, int):
@@ -285,13 +285,13 @@ class Streams(unittest.TestCase):
                     self.until(d.ready)
                 self.until(lambda: all(f.errors or f.answered > h for f, h in zip(flows, heard)))
                 self.assertEqual(player.broken, [], str(step))
-                for connect in (tcp, tls, tls):         # the certificates and the ushers came along, too
+                for connect in (tcp, tls, tls):         # the certificates and turnpike-tls processes came along, too
                     c = connect(100 + n)
                     c.allocate()
                     c.close()
             self.until(lambda: d.text().count("every process is of version") == 2)
             self.assertFalse(set(before) & set(d.children()))
-            self.assertEqual(len(d.children("usher")), len(ushers))
+            self.assertEqual(len(d.children("tls")), len(tlsds))
             self.assertNotIn("killed by the supervisor", d.text())
             self.check(d, player, flows)
             self.assertEqual([(f.sent - f.heard, f.sent - f.echoed) for f in flows], [(0, 0)] * len(flows))
@@ -299,14 +299,14 @@ class Streams(unittest.TestCase):
     def until(self, condition):
         self.assertTrue(daemon.until(condition), "not in time")
 
-    def test_keeper_killed_while_clients_come(self):
-        """A request that waits for a key is not lost with the keeper, nor with the worker."""
+    def test_authd_killed_while_clients_come(self):
+        """A request that waits for a key is not lost with turnpike-auth, nor with the worker."""
         with daemon.Daemon(CONFIG) as d:
             for i in range(6):
                 c = self.tcp(d)(i)
                 m = c.once(tc.ALLOCATE, tc.attr("REQUESTED_TRANSPORT", b"\x11\0\0\0"))
                 c.realm, c.nonce = m.get("REALM").decode(), m.get("NONCE")
-                for role in ("keeper", "worker"):
+                for role in ("auth", "worker"):
                     daemon.kill_all(d.children(role))
                 c.allocate()
                 c.close()

@@ -73,7 +73,7 @@ def private_copy(where):
     """The programs under test in a directory of their own, to be replaced by others."""
     sbin, _, libexec = daemon.paths()
     os.makedirs(where)
-    for name in ("worker", "keeper", "steward", "conf", "usher"):
+    for name in ("worker", "auth", "admin", "conf", "tls"):
         shutil.copy(os.path.join(libexec, "turnpike-" + name), where)
     shutil.copy(sbin, where)
 
@@ -138,13 +138,13 @@ class Survival(unittest.TestCase):
                 self.check(d, load.finish(), name="%d kills" % len(killed))
             self.assertGreaterEqual(daemon.reach(lambda: d.counter("child_deaths"), len(killed)), len(killed))
 
-    def test_keeper_and_steward(self):
+    def test_authd_and_admin(self):
         with self.daemon() as d:
             load = Load(d)
             for _ in range(5):
-                kill_all(d.children("keeper"))
-                kill_all(d.children("steward"))
-                with tc.Client(d.server, "alice", "wonderland") as c:	# waits for the keeper, is not refused
+                kill_all(d.children("auth"))
+                kill_all(d.children("admin"))
+                with tc.Client(d.server, "alice", "wonderland") as c:	# waits for turnpike-auth, is not refused
                     c.allocate()
                     c.refresh(0)
                 time.sleep(0.3)
@@ -255,11 +255,11 @@ class Survival(unittest.TestCase):
                 c.bind(0x4000, p.addr)
                 packets = d.counter("relayed_packets")
                 for n, build in enumerate(builds * 2):
-                    for name in ("turnpiked", *("turnpike-" + n for n in ("worker", "keeper", "steward", "conf", "usher"))):
+                    for name in ("turnpiked", *("turnpike-" + n for n in ("worker", "auth", "admin", "conf", "tls"))):
                         if not os.path.exists(os.path.join(build, name)):
                             continue
                         put_program(os.path.join(d.dir, "bin", name), os.path.join(build, name))
-                    d.ctl("upgrade", check=False)	# a steward of another build cannot pass the answer on
+                    d.ctl("upgrade", check=False)	# a turnpike-admin of another build cannot pass the answer on
                     wait_for("upgrade %d" % n, lambda: d.text().count("every process is of version") == n + 1)
                     wait_for("ready", d.ready)
                     c.channel_data(0x4000, b"payload")
@@ -285,9 +285,9 @@ class Survival(unittest.TestCase):
                     self.assertIn(word, text)
                     self.assertIn("everything stays as it is", text)
                 put_program(d.dir + "/bin/turnpiked", daemon.paths()[0])
-                os.rename(d.dir + "/bin/turnpike-keeper", d.dir + "/bin/away")
+                os.rename(d.dir + "/bin/turnpike-auth", d.dir + "/bin/away")
                 code, text = d.ctl("upgrade", check=False)
-                self.assertIn("turnpike-keeper is not an executable program", text)
+                self.assertIn("turnpike-auth is not an executable program", text)
                 self.assertEqual(d.children(), before)
                 # A worker that is killed now is replaced by one of the running version, whatever lies on the disk.
                 put_program(d.dir + "/bin/turnpike-worker", "/bin/false")
@@ -303,7 +303,7 @@ class Survival(unittest.TestCase):
             d.turnpiked, d.libexec = d.dir + "/bin/turnpiked", d.dir + "/bin"
             d.start()
             load = Load(d, flows=200, rate=2000)
-            for name in ("worker", "keeper"):
+            for name in ("worker", "auth"):
                 put_program(d.dir + "/bin/turnpike-" + name, "/bin/false")
                 code, text = d.ctl("upgrade", check=False)
                 self.assertNotEqual(code, 0, text)
@@ -314,8 +314,8 @@ class Survival(unittest.TestCase):
             wait_for("ready", d.ready)
             self.check(d, load.finish(), flows=200)
 
-    def test_upgrade_with_ushers_that_fail(self):
-        """Ushers are told last but one; their failure leads back, too, and TLS is served again."""
+    def test_upgrade_with_tlsds_that_fail(self):
+        """turnpike-tls processes are told last but one; their failure leads back, too, and TLS is served again."""
         tls = daemon.free_port(kind=socket.SOCK_STREAM)
         text = CONFIG.replace("transport: udp }}", "transport: udp }}\n  - {{ address: 127.0.0.1, port: {tls}, transport: tls }}") + \
             "tls: {{ certificates: [ {{ certificate: cert.pem, key: key.pem }} ] }}\n"
@@ -332,12 +332,12 @@ class Survival(unittest.TestCase):
             with connect() as c, daemon.Peer() as p:
                 c.allocate()
                 c.bind(0x4000, p.addr)
-                put_program(d.dir + "/bin/turnpike-usher", "/bin/false")
+                put_program(d.dir + "/bin/turnpike-tls", "/bin/false")
                 code, text = d.ctl("upgrade", check=False)
                 self.assertNotEqual(code, 0, text)
                 self.assertIn("of the new version does not start", text)
                 wait_for("ready", d.ready)
-                put_program(d.dir + "/bin/turnpike-usher", os.path.join(daemon.paths()[2], "turnpike-usher"))
+                put_program(d.dir + "/bin/turnpike-tls", os.path.join(daemon.paths()[2], "turnpike-tls"))
                 for _ in range(2):
                     with connect() as other:
                         other.allocate()

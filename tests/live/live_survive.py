@@ -90,11 +90,11 @@ class Survive(unittest.TestCase):
             self.kill(d, "worker", 10)
             self.finish(d, flows)
 
-    def test_keeper_and_steward(self):
+    def test_authd_and_admin(self):
         with daemon.Daemon() as d:
             flows = self.flows(d)
-            self.kill(d, "keeper", 3)
-            self.kill(d, "steward", 3)
+            self.kill(d, "auth", 3)
+            self.kill(d, "admin", 3)
             with tc.Client(d.server, "alice", "wonderland") as c:
                 c.allocate()
                 c.refresh(0)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""TURN over TLS: what is refused, certificates at a reload, ushers and workers that die around a handshake."""
+"""TURN over TLS: what is refused, certificates at a reload, turnpike-tls processes and workers that die around a handshake."""
 import os
 import socket
 import ssl
@@ -103,17 +103,17 @@ class Tls(Base):
         c.close()
         self.assertTrue(until(lambda: self.d.status()["sessions"] == 0))
 
-    def test_an_usher_and_workers_die(self):
+    def test_a_tls_process_and_workers_die(self):
         c = self.client()
         c.allocate()
-        self.kill("usher")
+        self.kill("tls")
         c.refresh(600)
         again = self.client()
         again.allocate()
         self.kill("worker")
         c.refresh(600)
         again.refresh(600)
-        self.kill("usher")
+        self.kill("tls")
         again.refresh(600)
 
     def test_a_handshake_survives_its_worker(self):

@@ -196,8 +196,8 @@ script_count(struct script *s, const struct words *l)
 			is += shard_live(&s->w->shard[i]);
 	else if (strcmp(l->w[1], "ended") == 0)
 		is = s->w->swept;
-	else if (strcmp(l->w[1], "keeper") == 0)
-		is = s->w->keeper_asked;
+	else if (strcmp(l->w[1], "auth") == 0)
+		is = s->w->authd_asked;
 	else if (strcmp(l->w[1], "supervisor") == 0)
 		is = s->w->relay_asked;
 	else

@@ -197,7 +197,7 @@ conf_number(struct script *s, const char *key, unsigned long v)
 		{ "bandwidth_user", NULL, &p->bandwidth.per_user, NULL }, { "userhash", NULL, NULL, &p->auth.offer_userhash },
 		{ "strict_expiry", NULL, NULL, &p->auth.strict_expiry }, { "strict_family", NULL, NULL, &p->strict_family },
 		{ "draining", NULL, NULL, &p->draining }, { "nonce_lifetime", NULL, &p->auth.nonce_lifetime, NULL },
-		{ "keeper_off", NULL, NULL, &s->w->keeper_off }, { "generous", NULL, NULL, &s->w->generous },
+		{ "authd_off", NULL, NULL, &s->w->authd_off }, { "generous", NULL, NULL, &s->w->generous },
 	};
 
 	for (unsigned i = 0; i < TP_COUNT(table); i++) {

@@ -103,7 +103,7 @@ world_time(struct world *w, tp_ms now)
 	}
 }
 
-/* ---- keeper ---------------------------------------------------------------------------------------- */
+/* ---- turnpike-auth ---------------------------------------------------------------------------------------- */
 
 void
 world_rest_password(const struct world *w, const char *name, char out[64])
@@ -155,7 +155,7 @@ is_user(const struct world *w, const struct stun_msg *m, const char *name)
 }
 
 static void
-ask_keeper(struct world *w, const void *bytes, size_t len, struct auth_grant *g)
+ask_authd(struct world *w, const void *bytes, size_t len, struct auth_grant *g)
 {
 	const struct stun_attr *a;
 	struct stun_msg m;
@@ -164,7 +164,7 @@ ask_keeper(struct world *w, const void *bytes, size_t len, struct auth_grant *g)
 	size_t n;
 	int64_t t;
 
-	w->keeper_asked++;
+	w->authd_asked++;
 	memset(g, 0, sizeof *g);
 	g->verdict = GRANT_REFUSED;
 	if (stun_parse(&m, bytes, len) != STUN_OK)
@@ -286,8 +286,8 @@ world_input(struct world *w, unsigned shard, const struct addr *client, uint8_t 
 		memset(out->reply, 0xaa, sizeof out->reply);	/* what is not written shows */
 		act = turn_client_input(&w->t[shard], &in, out);
 		world_effects(w, shard, out);
-		if (act == TURN_NEED_KEY && !w->keeper_off) {
-			ask_keeper(w, bytes, len, &grant);
+		if (act == TURN_NEED_KEY && !w->authd_off) {
+			ask_authd(w, bytes, len, &grant);
 			in.grant = &grant;
 		} else if (act == TURN_NEED_RELAY) {
 			ask_supervisor(w, &out->want, &offer);

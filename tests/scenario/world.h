@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * world: everything around the TURN core, in one process and in virtual time: two shards with a worker's state
- * each, a keeper, a supervisor that makes relay sockets (numbers only), and the books about those.
+ * each, turnpike-auth, a supervisor that makes relay sockets (numbers only), and the books about those.
  */
 #ifndef WORLD_H
 #define WORLD_H
@@ -27,12 +27,12 @@ struct world {
 	size_t mem_len[2 * WORLD_SHARDS + 1];
 	tp_ms now;
 	int64_t unix_now;
-	/* keeper */
+	/* turnpike-auth */
 	struct { char name[64], pass[64]; } user[8];
 	unsigned users;
 	char secret[64];
-	bool keeper_off;
-	unsigned keeper_asked;
+	bool authd_off;
+	unsigned authd_asked;
 	/* supervisor */
 	bool generous;			/* offers more than was asked for */
 	int supply;			/* sockets that can still be made, -1: no end */

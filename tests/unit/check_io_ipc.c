@@ -105,7 +105,7 @@ START_TEST(test_wrong_sender)
 {
 	struct msg_want w = { .h = { MSG_WANT, 0 } };
 	static const struct { unsigned from, to; } bad[] = {
-		{ ROLE_KEEPER, ROLE_SUPER }, { ROLE_WORKER, ROLE_KEEPER }, { ROLE_SUPER, ROLE_WORKER }, { ROLES, ROLE_SUPER },
+		{ ROLE_AUTHD, ROLE_SUPER }, { ROLE_WORKER, ROLE_AUTHD }, { ROLE_SUPER, ROLE_WORKER }, { ROLES, ROLE_SUPER },
 		{ ROLE_WORKER, ROLES },
 	};
 
@@ -209,7 +209,7 @@ START_TEST(test_table)
 		ck_assert_uint_ge(msg_size(t), sizeof(struct msg_head));
 	}
 	ck_assert_str_eq(msg_name(MSG_WANT), "WANT");
-	ck_assert_str_eq(proc_role_name(ROLE_STEWARD), "steward");
+	ck_assert_str_eq(proc_role_name(ROLE_ADMIN), "admin");
 	ck_assert_str_eq(proc_role_name(ROLES), "unknown");
 	ck_assert(msg_has_fd(MSG_CONF) && !msg_has_fd(MSG_WANT));
 }

@@ -98,7 +98,7 @@ START_TEST(test_landlock)
 }
 END_TEST
 
-/* What the steward keeps: its log file may be made anew beside the old one, and no other file anywhere. */
+/* What turnpike-admin keeps: its log file may be made anew beside the old one, and no other file anywhere. */
 START_TEST(test_landlock_log)
 {
 	char dir[] = "/tmp/check-io-XXXXXX", file[64];

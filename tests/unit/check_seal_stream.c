@@ -302,7 +302,7 @@ START_TEST(early_bird)
 		link_move(&l, SEAL_CLIENT);
 		ck_assert_int_eq(SSL_do_handshake(s), 1);
 		if (read_ahead) {
-			ck_assert_int_eq(usher_export(&l.s, s, &l.tap[SEAL_SERVER]), -EBUSY);
+			ck_assert_int_eq(tlsd_export(&l.s, s, &l.tap[SEAL_SERVER]), -EBUSY);
 		} else {
 			int n = BIO_read(SSL_get_rbio(s), raw, sizeof raw);
 			ck_assert_int_eq(n, 300 + 22);
@@ -323,7 +323,7 @@ START_TEST(tickets)
 	link_init(&l, &k, &ctx);
 	SSL_set_num_tickets(l.ssl[SEAL_SERVER], 1);
 	link_handshake(&l, false);
-	ck_assert_int_eq(usher_export(&l.s, l.ssl[SEAL_SERVER], &l.tap[SEAL_SERVER]), -ENOTSUP);
+	ck_assert_int_eq(tlsd_export(&l.s, l.ssl[SEAL_SERVER], &l.tap[SEAL_SERVER]), -ENOTSUP);
 	link_fini(&l);
 }
 END_TEST
@@ -331,12 +331,12 @@ END_TEST
 /* Bytes that are no records; a session that does not exist yet. */
 START_TEST(tap_refuses)
 {
-	struct usher_tap tap = { 0 };
+	struct tlsd_tap tap = { 0 };
 	const uint8_t http[] = "GET / HTTP/1.1\r\n", future[] = "\026\376\375\0\2\0\0\0\0\0\0\0\1x";
 
-	ck_assert_int_eq(usher_tap_out(&tap, http, sizeof http - 1), -EPROTO);
-	tap = (struct usher_tap){ .dtls = true };
-	ck_assert_int_eq(usher_tap_out(&tap, future, sizeof future - 1), -EPROTO);	/* epoch 2 */
+	ck_assert_int_eq(tlsd_tap_out(&tap, http, sizeof http - 1), -EPROTO);
+	tap = (struct tlsd_tap){ .dtls = true };
+	ck_assert_int_eq(tlsd_tap_out(&tap, future, sizeof future - 1), -EPROTO);	/* epoch 2 */
 }
 END_TEST
 

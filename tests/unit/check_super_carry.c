@@ -114,22 +114,22 @@ START_TEST(test_round)
 END_TEST
 
 static struct super *
-with_ushers(void)
+with_tlsds(void)
 {
 	struct super *s = example();
 	struct ledger_fd e = { .kind = LEDGER_LISTENER, .family = ADDR_V4, .stream = 1 };
 
 	s->certs_fd = 8;
 	s->certs_size = 4096;
-	s->usher_count = 2;
-	for (int k = 0; k < MSG_USHERS_MAX; k++)
-		s->regions.stat_usher[k] = (struct region){ 200 + k, 220 + k };
+	s->tlsd_count = 2;
+	for (int k = 0; k < MSG_TLSDS_MAX; k++)
+		s->regions.stat_tlsd[k] = (struct region){ 200 + k, 220 + k };
 	for (int i = 0; i < 2; i++)
 		for (int k = 0; k < 2; k++) {
-			s->usher_pair[i][k][0] = 80 + 4 * i + 2 * k;
-			s->usher_pair[i][k][1] = 81 + 4 * i + 2 * k;
+			s->tlsd_pair[i][k][0] = 80 + 4 * i + 2 * k;
+			s->tlsd_pair[i][k][1] = 81 + 4 * i + 2 * k;
 		}
-	s->ledger->child[children_row(&s->children, ROLE_USHER, 1)].state = CHILD_READY;
+	s->ledger->child[children_row(&s->children, ROLE_TLSD, 1)].state = CHILD_READY;
 	ledger_set(s->ledger, 110, e);
 	e = (struct ledger_fd){ .kind = LEDGER_STREAM, .row = 2 };
 	e.shard = 1;
@@ -140,22 +140,22 @@ with_ushers(void)
 
 START_TEST(test_streams)
 {
-	struct super *a = with_ushers(), *b = fresh();
+	struct super *a = with_tlsds(), *b = fresh();
 	char why[WHY_MAX];
 	int fd = carry_save(a);
 
 	ck_assert_int_eq(carry_load(b, fd, why, sizeof why), 0);
 	ck_assert_int_eq(b->certs_fd, 8);
 	ck_assert_uint_eq(b->certs_size, 4096);
-	ck_assert_uint_eq(b->usher_count, 2);
-	ck_assert_int_eq(b->regions.stat_usher[MSG_USHERS_MAX - 1].rw, 200 + MSG_USHERS_MAX - 1);
-	ck_assert_int_eq(b->regions.stat_usher[0].ro, 220);
+	ck_assert_uint_eq(b->tlsd_count, 2);
+	ck_assert_int_eq(b->regions.stat_tlsd[MSG_TLSDS_MAX - 1].rw, 200 + MSG_TLSDS_MAX - 1);
+	ck_assert_int_eq(b->regions.stat_tlsd[0].ro, 220);
 	for (int i = 0; i < 2; i++)
 		for (int k = 0; k < 2; k++) {
-			ck_assert_int_eq(b->usher_pair[i][k][0], 80 + 4 * i + 2 * k);
-			ck_assert_int_eq(b->usher_pair[i][k][1], 81 + 4 * i + 2 * k);
+			ck_assert_int_eq(b->tlsd_pair[i][k][0], 80 + 4 * i + 2 * k);
+			ck_assert_int_eq(b->tlsd_pair[i][k][1], 81 + 4 * i + 2 * k);
 		}
-	ck_assert_int_ge(children_find(&b->children, ROLE_USHER, 1), 0);
+	ck_assert_int_ge(children_find(&b->children, ROLE_TLSD, 1), 0);
 	ck_assert_uint_eq(b->ledger->fd[110].stream, 1);
 	ck_assert_uint_eq(b->ledger->fd[160].stream, 0);
 	ck_assert_uint_eq(b->ledger->fd[170].kind, LEDGER_STREAM);
@@ -164,12 +164,12 @@ START_TEST(test_streams)
 	ck_assert_uint_eq(b->conf.listeners[0].transports, CONF_TCP | CONF_TLS);
 	close(fd);
 	drop(b);
-	/* A pair that did not come: nobody could talk to that usher. */
+	/* A pair that did not come: nobody could talk to that turnpike-tls. */
 	b = fresh();
-	a->usher_pair[1][0][1] = -1;
+	a->tlsd_pair[1][0][1] = -1;
 	fd = carry_save(a);
 	ck_assert_int_eq(carry_load(b, fd, why, sizeof why), 0);
-	ck_assert_uint_eq(b->usher_count, 0);
+	ck_assert_uint_eq(b->tlsd_count, 0);
 	close(fd);
 	drop(a);
 	drop(b);
@@ -188,11 +188,11 @@ see(int fd)
 /* What is not named closes itself. */
 START_TEST(test_descriptors)
 {
-	struct super *s = with_ushers();
+	struct super *s = with_tlsds();
 
 	memset(seen, 0, sizeof seen);
 	carry_each_own_fd(s, see);
-	for (unsigned k = 0; k < MSG_USHERS_MAX; k++)
+	for (unsigned k = 0; k < MSG_TLSDS_MAX; k++)
 		ck_assert(seen[200 + k] == 1 && seen[220 + k] == 1);
 	for (unsigned fd = 80; fd < 88; fd++)
 		ck_assert_uint_eq(seen[fd], 1);

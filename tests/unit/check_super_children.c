@@ -123,11 +123,11 @@ check_backoff(unsigned role, const tp_ms *want, unsigned n)
 	ck_assert_uint_eq(children_due(table), now + CHILD_STABLE_MS);
 }
 
-START_TEST(test_backoff_keeper)
+START_TEST(test_backoff_authd)
 {
 	static const tp_ms want[] = { 0, 100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 30000, 30000 };
 
-	check_backoff(ROLE_KEEPER, want, TP_COUNT(want));
+	check_backoff(ROLE_AUTHD, want, TP_COUNT(want));
 }
 END_TEST
 
@@ -169,7 +169,7 @@ END_TEST
 
 START_TEST(test_deadlines)
 {
-	unsigned i = (unsigned)children_row(table, ROLE_STEWARD, 0);
+	unsigned i = (unsigned)children_row(table, ROLE_ADMIN, 0);
 
 	children_start(table, i, 1);
 	children_tick(table, CHILD_READY_MS);
@@ -191,7 +191,7 @@ END_TEST
 
 START_TEST(test_spawn_fails)
 {
-	unsigned i = (unsigned)children_row(table, ROLE_KEEPER, 0);
+	unsigned i = (unsigned)children_row(table, ROLE_AUTHD, 0);
 
 	fail_spawn = 1;
 	children_start(table, i, 500);
@@ -234,7 +234,7 @@ suite_children(void)
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, test_split);
 	tcase_add_test(t, test_life);
-	tcase_add_test(t, test_backoff_keeper);
+	tcase_add_test(t, test_backoff_authd);
 	tcase_add_test(t, test_backoff_worker);
 	tcase_add_test(t, test_kills);
 	tcase_add_test(t, test_deadlines);

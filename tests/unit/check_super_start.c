@@ -101,7 +101,7 @@ START_TEST(test_spawn)
 	int other = ledger_move(&l, &w, 1, open("/dev/null", O_RDONLY | O_CLOEXEC), entry);
 	ck_assert_int_eq(mine, 300);
 	ck_assert_int_eq(other, 308);
-	struct spawn s = { .path = "/bin/sh", .binary = -1, .argv = argv, .control = high, .log = -1, .keep = &kept, .keep_count = 1,
+	struct spawn s = { .path = "/bin/sh", .binary = -1, .argv = argv, .control = high, .log = -1, .keep = &kept, .authd_count = 1,
 		.ledger = &l, .win = &w, .first_shard = 0, .shard_count = 1, .keep_stderr = true };
 	setenv("LEAK", "secret", 1);
 	pid_t pid = spawn_child(&s);

@@ -155,7 +155,7 @@ START_TEST(test_survives)
 		ck_assert_mem_eq(client.in + CHANNEL_HEADER, "wait", 4);
 		relay_once(i);
 	}
-	/* Its key was kept, too: no question to the keeper. */
+	/* Its key was kept, too: no question to turnpike-auth. */
 	ck_assert_uint_eq(world.asks, 1);
 	ck_assert_int_eq(client_request(&client, STUN_REFRESH, NULL, 0, 600), STUN_SUCCESS);
 	ck_assert_uint_eq(world.asks, 1);
@@ -424,13 +424,13 @@ START_TEST(test_messages)
 }
 END_TEST
 
-/* The keeper does not answer: a request waits, and is dropped in the end. */
+/* turnpike-auth does not answer: a request waits, and is dropped in the end. */
 START_TEST(test_pending)
 {
 	uint8_t buf[600];
 
 	start();
-	world.mute_keeper = true;
+	world.mute_authd = true;
 	ck_assert_int_eq(client_request(&client, STUN_ALLOCATE, NULL, 0, -1), STUN_ERROR);
 	struct stun_out o;
 	uint8_t txid[STUN_TXID] = { 9 };
@@ -449,8 +449,8 @@ START_TEST(test_pending)
 	ck_assert_uint_eq(world.asks, 1);
 	drops_until(DROP_PENDING_EXPIRED, 1);
 	ck_assert(!world_pump_until(client.fd, 100));
-	/* The keeper is back: the next retransmission is answered. */
-	world.mute_keeper = false;
+	/* turnpike-auth is back: the next retransmission is answered. */
+	world.mute_authd = false;
 	client_send(&client, buf, len);
 	ck_assert(client_recv(&client));
 	ck_assert_int_eq(client.msg.cls, STUN_SUCCESS);

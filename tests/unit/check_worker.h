@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A supervisor and a keeper for one worker, and a client; all in the test's process. */
+/* A supervisor and turnpike-auth for one worker, and a client; all in the test's process. */
 #ifndef CHECK_WORKER_H
 #define CHECK_WORKER_H
 
@@ -28,14 +28,14 @@ struct world {
 	struct addr server;
 	uint32_t generation;
 	pid_t pid;
-	int control, keeper, keeper_child, log, log_child, usher, usher_child;
-	unsigned acks, strays;		/* what the usher got: HS_ACK, datagrams */
+	int control, authd, authd_child, log, log_child, tlsd, tlsd_child;
+	unsigned acks, strays;		/* what turnpike-tls got: HS_ACK, datagrams */
 	uint64_t acked;			/* number of the last */
 	struct stats *stats;
 	bool kept[SPAN];		/* relay sockets that exist */
 	uint16_t port[SPAN];
 	unsigned wants, releases, unused, relays, asks;
-	bool serve_pool, mute_keeper, no_relays;
+	bool serve_pool, mute_authd, no_relays;
 	int filter;			/* what silences resting sockets; -1 none, then none rests */
 	struct msg_ready ready;
 	struct msg_closed closed;

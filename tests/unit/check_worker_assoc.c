@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* DTLS associations of a worker, with the test as its usher and as the clients: published once, replaced, many, left to a
+/* DTLS associations of a worker, with the test as its turnpike-tls and as the clients: published once, replaced, many, left to a
  * successor, ended when their numbers are used up. */
 #include "config.h"
 
@@ -31,7 +31,7 @@ client_secure(struct client *c, unsigned key)
 	c->seal = &ctx;
 }
 
-/* What an usher says when a handshake is done; the flight is a datagram of `flight` bytes. */
+/* What a turnpike-tls says when a handshake is done; the flight is a datagram of `flight` bytes. */
 static struct msg_hs_done
 done_of(const struct addr *client, unsigned key, size_t flight)
 {
@@ -50,7 +50,7 @@ publish(const struct msg_hs_done *m)
 {
 	unsigned before = world.acks;
 
-	ck_assert_int_eq(ipc_send(world.usher, m, -1), 0);
+	ck_assert_int_eq(ipc_send(world.tlsd, m, -1), 0);
 	for (unsigned i = 0; i < 200 && world.acks == before; i++)
 		world_pump(20);
 	ck_assert_uint_eq(world.acks, before + 1);
@@ -118,7 +118,7 @@ START_TEST(published_once)
 	ck_assert_uint_eq(counter(STAT_STREAMS_OPENED), 1);
 	/* Killed between publishing and acknowledging: its successor is asked once more. */
 	world_kill();
-	ck_assert_int_eq(ipc_send(world.usher, &m, -1), 0);
+	ck_assert_int_eq(ipc_send(world.tlsd, &m, -1), 0);
 	unsigned acks = world.acks;
 	world_spawn();
 	for (unsigned i = 0; i < 200 && world.acks == acks; i++)
@@ -156,7 +156,7 @@ START_TEST(replaced)
 }
 END_TEST
 
-/* What no honest usher sends is acknowledged or counted, and nothing comes of it. */
+/* What no honest turnpike-tls sends is acknowledged or counted, and nothing comes of it. */
 START_TEST(nonsense)
 {
 	struct client c;
@@ -234,7 +234,7 @@ all_answered(const bool *gone)
 	}
 }
 
-/* Published, used, closed, and the usher was not told, again and again: no number is used twice with these keys. */
+/* Published, used, closed, and turnpike-tls was not told, again and again: no number is used twice with these keys. */
 START_TEST(numbers_never_again)
 {
 	struct client c;

@@ -88,7 +88,7 @@ make_ctx(const struct link_case *k, enum seal_role role)
 	SSL_CTX *ctx = SSL_CTX_new(dtls ? DTLS_method() : TLS_method());
 	char list[64];
 
-	ck_assert_int_eq(usher_ctx_policy(ctx), 0);
+	ck_assert_int_eq(tlsd_ctx_policy(ctx), 0);
 	snprintf(list, sizeof list, "ECDHE-%s-%s", k->rsa ? "RSA" : "ECDSA", names12[k->suite]);
 	ck_assert_int_eq(SSL_CTX_set_cipher_list(ctx, list), 1);
 	ck_assert_int_eq(SSL_CTX_set_ciphersuites(ctx, names13[k->suite]), 1);
@@ -113,7 +113,7 @@ link_init(struct link *l, const struct link_case *k, struct seal_ctx *c)
 		SSL_set_options(l->ssl[i], SSL_OP_NO_QUERY_MTU);
 		if (k->proto == SEAL_DTLS12)
 			SSL_set_mtu(l->ssl[i], 1400);
-		ck_assert_int_eq(usher_tap_attach(&l->tap[i], l->ssl[i]), 0);
+		ck_assert_int_eq(tlsd_tap_attach(&l->tap[i], l->ssl[i]), 0);
 	}
 	SSL_set_accept_state(l->ssl[SEAL_SERVER]);
 	SSL_set_connect_state(l->ssl[SEAL_CLIENT]);
@@ -132,7 +132,7 @@ move(struct link *l, unsigned from, bool deliver)
 			memmove(l->tail, l->tail + 1, sizeof l->tail - 1);
 			l->tail[sizeof l->tail - 1] = buf[i];
 		}
-		ck_assert_int_eq(usher_tap_out(&l->tap[from], buf, (size_t)n), 0);
+		ck_assert_int_eq(tlsd_tap_out(&l->tap[from], buf, (size_t)n), 0);
 		if (deliver)
 			BIO_write(SSL_get_rbio(l->ssl[!from]), buf, n);
 	}
@@ -150,7 +150,7 @@ link_handshake(struct link *l, bool hold_last)
 	SSL *s = l->ssl[SEAL_SERVER], *c = l->ssl[SEAL_CLIENT];
 	struct seal_session none;
 
-	ck_assert_int_eq(usher_export(&none, l->ssl[l->k.role], &l->tap[l->k.role]), -EAGAIN);
+	ck_assert_int_eq(tlsd_export(&none, l->ssl[l->k.role], &l->tap[l->k.role]), -EAGAIN);
 	for (unsigned round = 0; round < 10; round++) {
 		SSL_do_handshake(c);
 		move(l, SEAL_CLIENT, true);
@@ -170,10 +170,10 @@ link_take_over(struct link *l)
 {
 	SSL **ours = &l->ssl[l->k.role];
 
-	ck_assert_int_eq(usher_export(&l->s, *ours, &l->tap[l->k.role]), 0);
+	ck_assert_int_eq(tlsd_export(&l->s, *ours, &l->tap[l->k.role]), 0);
 	ck_assert(seal_valid(&l->s.keys));
 	ck_assert_uint_eq(l->s.keys.suite, l->k.suite);
-	usher_tap_detach(*ours);
+	tlsd_tap_detach(*ours);
 	SSL_free(*ours);
 	*ours = NULL;
 }
@@ -192,7 +192,7 @@ link_fini(struct link *l)
 	for (unsigned i = 0; i < 2; i++) {
 		SSL_free(l->ssl[i]);
 		SSL_CTX_free(l->ctx[i]);
-		usher_tap_fini(&l->tap[i]);
+		tlsd_tap_fini(&l->tap[i]);
 	}
 	ERR_clear_error();
 }

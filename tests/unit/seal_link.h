@@ -6,7 +6,7 @@
 #include <openssl/ssl.h>
 
 #include "tp/seal.h"
-#include "tp/usher.h"
+#include "tp/tlsd.h"
 
 /* One row of what is tried. */
 struct link_case {
@@ -23,8 +23,8 @@ struct link {
 	SSL_CTX *ctx[2];		/* by enum seal_role */
 	SSL *ssl[2];			/* ours is NULL once it was taken over */
 	SSL *peer;
-	struct usher_tap tap[2];
-	struct seal_session s;		/* ours, as the usher would send it; s.pos is the committed one */
+	struct tlsd_tap tap[2];
+	struct seal_session s;		/* ours, as turnpike-tls would send it; s.pos is the committed one */
 	struct seal_ctx *c;
 	uint8_t tail[61];		/* the last bytes of our handshake: a whole DTLS Finished with GCM */
 };

@@ -1,4 +1,4 @@
-# unit tests of worker: the real program, with the test as its supervisor, keeper, client and peer
+# unit tests of worker: the real program, with the test as its supervisor, authd, client and peer
 if HAVE_CHECK
 check_PROGRAMS += %D%/check_worker
 TESTS += %D%/check_worker

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The test's supervisor: regions, sockets, one worker at a time; and a keeper that knows one user. */
+/* The test's supervisor: regions, sockets, one worker at a time; and turnpike-auth that knows one user. */
 #include "config.h"
 
 #include <errno.h>
@@ -123,11 +123,11 @@ world_make(void)
 	bound_port(world.listener, &world.server);
 	world.conf = make_conf();
 	ck_assert_int_eq(ipc_pair(pair), 0);
-	world.keeper = pair[0];
-	world.keeper_child = pair[1];
+	world.authd = pair[0];
+	world.authd_child = pair[1];
 	ck_assert_int_eq(ipc_pair(pair), 0);
-	world.usher = pair[0];
-	world.usher_child = pair[1];
+	world.tlsd = pair[0];
+	world.tlsd_child = pair[1];
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
 	world.log = pair[0];
 	world.log_child = pair[1];
@@ -150,7 +150,7 @@ exec_child(int control)
 	if (dup2(control, CHILD_FD_CONTROL) < 0 || dup2(world.log_child, CHILD_FD_LOG) < 0)
 		_exit(90);
 	for (int fd = 0; fd < BASE + SPAN; fd++)
-		if (fd != world.keeper && fd != world.log && fd != world.control && fd != world.usher)
+		if (fd != world.authd && fd != world.log && fd != world.control && fd != world.tlsd)
 			(void)fcntl(fd, F_SETFD, 0);
 	char *argv[] = { (char[]){ "turnpike-worker" }, (char[]){ "0" }, NULL };
 	execv(path, argv);
@@ -175,10 +175,10 @@ tell_start(void)
 	struct msg_go g = { .h = { MSG_GO, 0 } };
 
 	memset(&s, 0xff, sizeof s);
-	s.usher_count = 1;
-	s.usher_fd[0] = world.usher_child;
+	s.tlsd_count = 1;
+	s.tlsd_fd[0] = world.tlsd_child;
 	s.h.type = MSG_START;
-	s.role = world.wrong_role ? ROLE_KEEPER : ROLE_WORKER;
+	s.role = world.wrong_role ? ROLE_AUTHD : ROLE_WORKER;
 	s.index = 0;
 	s.shard_count = 1;
 	s.slot_max = SLOT_MAX;
@@ -186,7 +186,7 @@ tell_start(void)
 	s.secret_fd = world.secret[1];
 	s.cross_fd = world.cross[0];
 	s.stat_fd = world.stat[0];
-	s.keeper_fd = world.keeper_child;
+	s.authd_fd = world.authd_child;
 	s.filter_fd = world.filter;
 	s.drop_privileges = 0;
 	s.draining = 0;
@@ -297,7 +297,7 @@ answer_key(const struct msg_key_ask *q)
 	    sizeof PASSWORD - 1, a.key);
 	memcpy(a.stable, USER, sizeof USER - 1);
 	memcpy(a.name, USER, sizeof USER - 1);
-	ck_assert_int_eq(ipc_send(world.keeper, &a, -1), 0);
+	ck_assert_int_eq(ipc_send(world.authd, &a, -1), 0);
 }
 
 static void
@@ -360,12 +360,12 @@ read_all(void)
 
 	while (ipc_recv(world.control, ROLE_WORKER, ROLE_SUPER, &m, &fd) == 1)
 		from_worker(&m);
-	while (ipc_recv(world.keeper, ROLE_WORKER, ROLE_KEEPER, &m, &fd) == 1) {
+	while (ipc_recv(world.authd, ROLE_WORKER, ROLE_AUTHD, &m, &fd) == 1) {
 		world.asks++;
-		if (!world.mute_keeper)
+		if (!world.mute_authd)
 			answer_key(&m.msg_key_ask);
 	}
-	while (ipc_recv(world.usher, ROLE_WORKER, ROLE_USHER, &m, &fd) == 1) {
+	while (ipc_recv(world.tlsd, ROLE_WORKER, ROLE_TLSD, &m, &fd) == 1) {
 		world.acks += m.h.type == MSG_HS_ACK;
 		world.strays += m.h.type == MSG_HS_DATAGRAM;
 		if (m.h.type == MSG_HS_ACK)
@@ -381,8 +381,8 @@ world_pump_until(int fd, int ms)
 
 	for (;;) {
 		struct pollfd p[] = { { .fd = fd, .events = POLLIN }, { .fd = world.control, .events = POLLIN },
-			{ .fd = world.keeper, .events = POLLIN }, { .fd = world.log, .events = POLLIN },
-			{ .fd = world.usher, .events = POLLIN } };
+			{ .fd = world.authd, .events = POLLIN }, { .fd = world.log, .events = POLLIN },
+			{ .fd = world.tlsd, .events = POLLIN } };
 		tp_ms now = clock_ms();
 		if (now >= end)
 			return false;

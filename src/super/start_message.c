@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * start_message.c: what the supervisor tells its children: the queue of a full socket, and the words of a start.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "super_int.h"
+
+#define OUT_MAX 65536			/* messages; a child that lets more wait does not read any more */
+
+struct out_msg {
+	struct out_msg *next;
+	int fd;
+	union msg m;			/* only msg_size(type) bytes are allocated */
+};
+
+void
+super_out_clear(struct child *c)
+{
+	while (c->out_head != NULL) {
+		struct out_msg *o = c->out_head;
+		c->out_head = o->next;
+		free(o);
+	}
+	c->out_tail = NULL;
+	c->out_count = 0;
+}
+
+static int
+enqueue(struct super *s, unsigned i, const union msg *m, int fd)
+{
+	struct child *c = &s->children.c[i];
+	size_t size = msg_size(m->h.type);
+	struct out_msg *o = c->out_count < OUT_MAX ? malloc(offsetof(struct out_msg, m) + size) : NULL;
+
+	if (o == NULL) {
+		log_warnx("%s %u: does not read its messages: killed", proc_role_name(s->ledger->child[i].role),
+		    s->ledger->child[i].index);
+		children_kill(&s->children, i);
+		return -ENOBUFS;
+	}
+	o->next = NULL;
+	o->fd = fd;
+	memcpy(&o->m, m, size);
+	if (c->out_tail != NULL)
+		c->out_tail->next = o;
+	else
+		c->out_head = o;
+	c->out_tail = o;
+	c->out_count++;
+	return 0;
+}
+
+/* A descriptor that waited may be another one by now: a configuration is sent as it is at that moment, a socket only if
+ * it is still the shard's. */
+static bool
+refresh(struct super *s, struct out_msg *o)
+{
+	if (o->m.h.type == MSG_CONF) {
+		o->fd = s->conf_fd;
+		o->m.msg_conf.generation = s->conf.generation;
+	} else if (o->m.h.type == MSG_USERS) {
+		o->fd = s->users_fd;
+		o->m.msg_users.size = s->users_size;
+		o->m.msg_users.generation = s->conf.generation;
+	} else if (o->m.h.type == MSG_CERTS) {
+		o->fd = s->certs_fd;
+		o->m.msg_certs.size = s->certs_size;
+		o->m.msg_certs.generation = s->conf.generation;
+	} else if (o->m.h.type == MSG_SOCKET) {
+		const struct ledger_fd *e = &s->ledger->fd[o->fd];
+		return e->kind == LEDGER_POOL && e->shard == o->m.msg_socket.shard && e->port == o->m.msg_socket.port;
+	}
+	return true;
+}
+
+void
+super_flush(struct super *s, unsigned i)
+{
+	struct child *c = &s->children.c[i];
+
+	while (c->out_head != NULL) {
+		struct out_msg *o = c->out_head;
+		if (refresh(s, o) && ipc_send(c->control, &o->m, o->fd) == -EAGAIN)
+			return;
+		c->out_head = o->next;
+		if (c->out_head == NULL)
+			c->out_tail = NULL;
+		c->out_count--;
+		free(o);
+	}
+	(void)loop_mod(s->loop, c->control, EPOLLIN);
+}
+
+int
+super_send(struct super *s, unsigned i, const void *msg, int fd)
+{
+	struct child *c = &s->children.c[i];
+	union msg m;
+	int e;
+
+	if (c->control < 0)
+		return -EPIPE;
+	if (c->foreign) {
+		/* Our numbers mean something else to it.  That we are gone, it understands. */
+		if (((const struct msg_head *)msg)->type == MSG_STOP)
+			(void)shutdown(c->control, SHUT_RDWR);
+		return 0;
+	}
+	memcpy(&m, msg, msg_size(((const struct msg_head *)msg)->type));
+	m.h.generation = s->ledger->child[i].generation;
+	if (c->out_head != NULL)
+		return enqueue(s, i, &m, fd);
+	e = ipc_send(c->control, &m, fd);
+	if (e != -EAGAIN)
+		return e;
+	e = enqueue(s, i, &m, fd);
+	if (e == 0)
+		(void)loop_mod(s->loop, c->control, EPOLLIN | EPOLLOUT);
+	return e;
+}
+
+static void
+start_for_admin(const struct super *s, struct msg_start *m)
+{
+	m->authd_fd = s->authd_pair[SHARDS_MAX][0];
+	m->control_fd = s->control_fd;
+	m->http_fd = s->http_fd;
+	m->log_fd = s->log_read;
+	m->super_stat_fd = s->regions.stat_super.ro;
+	m->ledger_fd = s->ledger_ro;
+	for (unsigned i = 0; i < s->regions.shards; i++)
+		m->worker_stat_fd[i] = s->regions.stat_worker[i].ro;
+	m->authd_stat_fd = s->regions.stat_authd.ro;
+	m->admin_stat_fd = s->regions.stat_admin.ro;
+	for (unsigned i = 0; i < s->tlsd_count; i++)
+		m->tlsd_stat_fd[i] = s->regions.stat_tlsd[i].ro;
+}
+
+static void
+start_for_authd(const struct super *s, struct msg_start *m)
+{
+	m->users_fd = s->users_fd;
+	for (unsigned i = 0; i < s->regions.shards; i++)
+		m->peer_fd[i] = s->authd_pair[i][1];
+	m->peer_fd[MSG_SHARDS_MAX] = s->authd_pair[SHARDS_MAX][1];
+}
+
+static void
+start_for_tlsd(const struct super *s, unsigned tlsd, struct msg_start *m)
+{
+	m->certs_fd = s->certs_fd;
+	for (unsigned i = 0; i < s->regions.shards; i++)
+		m->peer_fd[i] = s->tlsd_pair[i][tlsd][1];
+}
+
+static void
+start_message(const struct super *s, unsigned i, struct msg_start *m)
+{
+	const struct ledger_child *c = &s->ledger->child[i];
+
+	memset(m, 0xff, sizeof *m);		/* every descriptor -1 */
+	m->h.type = MSG_START;
+	m->role = c->role;
+	m->index = c->index;
+	m->shard_count = s->regions.shards;
+	m->slot_max = s->regions.slot_max;
+	m->conf_fd = s->conf_fd;
+	m->stat_fd = regions_stat_fd(&s->regions, c->role, c->index);
+	m->boot_ms = s->ledger->boot_ms;
+	m->foreground = s->foreground;
+	m->drop_privileges = s->drop;
+	memset(m->zero, 0, sizeof m->zero);
+	m->uid = s->uid;
+	m->gid = s->gid;
+	m->draining = s->ledger->draining;
+	m->tlsd_count = s->tlsd_count;
+	if (c->role == ROLE_TLSD)
+		start_for_tlsd(s, c->index, m);
+	if (c->role == ROLE_ADMIN) {
+		start_for_admin(s, m);
+		m->cross_fd = s->regions.cross.ro;
+	} else if (c->role != ROLE_TLSD) {
+		m->secret_fd = s->regions.secret.ro;
+	}
+	if (c->role == ROLE_AUTHD)
+		start_for_authd(s, m);
+	if (c->role == ROLE_WORKER) {
+		m->cross_fd = s->regions.cross.rw;
+		m->authd_fd = s->authd_pair[c->index][0];
+		m->filter_fd = s->filter_fd < 0 ? -1 : s->filter_fd;
+		for (unsigned k = 0; k < s->tlsd_count; k++)
+			m->tlsd_fd[k] = s->tlsd_pair[c->index][k][0];
+	}
+}
+
+static void
+tell_shard(struct super *s, unsigned i, unsigned shard, bool owner)
+{
+	const struct regions *r = &s->regions;
+	struct msg_shard m = {
+		.h.type = MSG_SHARD, .shard = shard,
+		.region_fd = owner ? r->shard[shard].rw : r->shard[shard].ro,
+		.keys_fd = owner ? r->keys[shard].rw : -1,
+		.epoll_fd = owner ? r->epoll[shard] : -1,
+		.fd_base = window_base(&s->win, shard), .fd_span = (int32_t)s->win.span,
+	};
+
+	(void)super_send(s, i, &m, -1);
+}
+
+static void
+tell_sockets(struct super *s, unsigned i, unsigned shard)
+{
+	struct msg_pool p = { .h.type = MSG_POOL, .shard = shard };
+	struct msg_streams t = { .h.type = MSG_STREAMS, .shard = shard };
+	int base = window_base(&s->win, shard), end = base + (int)s->win.span;
+
+	if (end > (int)s->ledger->fd_max)
+		end = (int)s->ledger->fd_max;
+	for (int fd = base; fd < end; fd++) {
+		const struct ledger_fd *e = &s->ledger->fd[fd];
+		if (e->kind == LEDGER_LISTENER) {
+			struct msg_listener m = { .h.type = MSG_LISTENER, .shard = shard, .row = e->row, .fd = fd,
+				.transport = e->stream ? CONF_TCP : CONF_UDP };
+			(void)super_send(s, i, &m, -1);
+		} else if (e->kind == LEDGER_STREAM) {
+			t.sock[t.count++] = (struct msg_stream_sock){ .fd = fd, .row = e->row };
+			if (t.count == MSG_POOL_MAX) {
+				(void)super_send(s, i, &t, -1);
+				t.count = 0;
+			}
+		} else if (e->kind == LEDGER_POOL) {
+			p.sock[p.count++] = (struct msg_pool_sock){ .fd = fd, .port = e->port, .row = e->row,
+				.family = e->family };
+			if (p.count == MSG_POOL_MAX) {
+				(void)super_send(s, i, &p, -1);
+				p.count = 0;
+			}
+		}
+	}
+	if (p.count > 0)
+		(void)super_send(s, i, &p, -1);
+	if (t.count > 0)
+		(void)super_send(s, i, &t, -1);
+}
+
+void
+super_tell_start(struct super *s, unsigned i)
+{
+	const struct ledger_child *c = &s->ledger->child[i];
+	struct msg_go go = { .h.type = MSG_GO };
+	struct msg_start m;
+
+	start_message(s, i, &m);
+	(void)super_send(s, i, &m, -1);
+	if (c->role == ROLE_ADMIN)
+		for (unsigned k = 0; k < s->regions.shards; k++)
+			tell_shard(s, i, k, false);
+	for (unsigned k = 0; k < c->shard_count; k++) {
+		tell_shard(s, i, c->first_shard + k, true);
+		tell_sockets(s, i, c->first_shard + k);
+	}
+	(void)super_send(s, i, &go, -1);
+	super_poison_tell(s, i);
+}
+
+void
+super_tell_conf(struct super *s)
+{
+	struct msg_conf m = { .h.type = MSG_CONF, .size = sizeof s->conf, .generation = s->conf.generation };
+	struct msg_certs certs = { .h.type = MSG_CERTS, .size = s->certs_size, .generation = s->conf.generation };
+	struct msg_users u = { .h.type = MSG_USERS, .size = s->users_size, .generation = s->conf.generation };
+
+	for (unsigned i = 0; i < s->ledger->child_count; i++) {
+		if (!child_is_running(&s->ledger->child[i]))
+			continue;
+		/* Users before the configuration: turnpike-auth answers with the new generation only when it has both. */
+		if (s->ledger->child[i].role == ROLE_AUTHD)
+			(void)super_send(s, i, &u, s->users_fd);
+		(void)super_send(s, i, &m, s->conf_fd);
+		/* Contexts are made with the configuration at hand: it comes first. */
+		if (s->ledger->child[i].role == ROLE_TLSD)
+			(void)super_send(s, i, &certs, s->certs_fd);
+	}
+}

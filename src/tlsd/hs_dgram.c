@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * hs_dgram.c: a DTLS handshake whose datagrams come and go through the worker.
+ *
+ * The worker made the cookie and checked it, and kept nothing.  DTLSv1_listen() begins at the hello that carries it: its
+ * message numbers, and the transcript with them, are those of the client, and our record numbers of epoch 0 go on from
+ * the hello's, as RFC 6347 4.2.1 wants it, or the client would take our first records for repetitions of
+ * HelloVerifyRequests.
+ */
+#include "config.h"
+
+#include <openssl/err.h>
+#include <sodium.h>
+#include <sys/time.h>
+
+#include "tlsd_int.h"
+
+/* ---- BIO --------------------------------------------------------------------------------------- */
+
+static int
+on_read(BIO *b, char *buf, int len)
+{
+	struct hs *h = BIO_get_data(b);
+	size_t n = h->in_len;
+
+	BIO_clear_retry_flags(b);
+	if (h->in == NULL || len <= 0) {
+		BIO_set_retry_read(b);
+		return -1;
+	}
+	if (n > (size_t)len)
+		n = (size_t)len;
+	memcpy(buf, h->in, n);
+	h->in = NULL;
+	return (int)n;
+}
+
+static int
+on_write(BIO *b, const char *buf, int len)
+{
+	struct hs *h = BIO_get_data(b);
+	struct flight *f = &h->u->out;
+
+	BIO_clear_retry_flags(b);
+	if (len <= 0)
+		return len;
+	if (len > MSG_HS_DATAGRAM_MAX || f->pieces == FLIGHT_PIECES ||
+	    !flight_add(f, (const uint8_t *)buf, (size_t)len)) {
+		h->broken = true;
+		return -1;
+	}
+	f->piece[f->pieces++] = (uint16_t)len;
+	if (tlsd_tap_out(&h->tap, (const uint8_t *)buf, (size_t)len) < 0) {
+		h->broken = true;
+		return -1;
+	}
+	return len;
+}
+
+static long
+on_ctrl(BIO *b, int cmd, long num, void *ptr)
+{
+	(void)b;
+	(void)num;
+	(void)ptr;
+	switch (cmd) {
+	case BIO_CTRL_FLUSH:
+		return 1;
+	case BIO_CTRL_DGRAM_QUERY_MTU:
+	case BIO_CTRL_DGRAM_GET_FALLBACK_MTU:
+		return MTU;
+	default:
+		return 0;
+	}
+}
+
+BIO_METHOD *
+dgram_bio_method(void)
+{
+	BIO_METHOD *m = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "datagrams");
+
+	if (m != NULL && BIO_meth_set_read(m, on_read) == 1 && BIO_meth_set_write(m, on_write) == 1 &&
+	    BIO_meth_set_ctrl(m, on_ctrl) == 1)
+		return m;
+	BIO_meth_free(m);
+	return NULL;
+}
+
+/* ---- cookies ------------------------------------------------------------------------------------ */
+
+int
+hs_cookie_make(SSL *ssl, unsigned char *cookie, unsigned int *len)
+{
+	const struct hs *h = hs_of(ssl);
+
+	memcpy(cookie, h->cookie, SEAL_COOKIE_LEN);
+	*len = SEAL_COOKIE_LEN;
+	return 1;
+}
+
+int
+hs_cookie_check(SSL *ssl, const unsigned char *cookie, unsigned int len)
+{
+	const struct hs *h = hs_of(ssl);
+
+	return len == SEAL_COOKIE_LEN && sodium_memcmp(cookie, h->cookie, len) == 0;
+}
+
+/* ---- steps ------------------------------------------------------------------------------------- */
+
+void
+dgram_reply(struct hs *h)
+{
+	struct flight *f = &h->u->out;
+	struct msg_hs_reply m = { .h = { .type = MSG_HS_REPLY, .generation = h->u->proc.start.h.generation }, .who = h->who };
+	uint32_t at = 0;
+
+	for (uint32_t i = 0; i < f->pieces; at += f->piece[i++]) {
+		m.len = f->piece[i];
+		memcpy(m.datagram, f->p + at, m.len);
+		toworker(h->u, h->who.worker, &m);
+	}
+	flight_reset(f);
+}
+
+static void
+set_timer(struct hs *h)
+{
+	struct timeval t;
+
+	h->wake = 0;
+	if (DTLSv1_get_timeout(h->ssl, &t) == 1)
+		h->wake = clock_ms() + (tp_ms)t.tv_sec * 1000 + (tp_ms)t.tv_usec / 1000 + 1;
+}
+
+/* h may be gone afterwards. */
+static void
+feed(struct hs *h, const uint8_t *p, size_t n)
+{
+	h->in = p;
+	h->in_len = n;
+	ERR_clear_error();
+	if (hs_judge(h, SSL_do_handshake(h->ssl)))
+		return;
+	CRASH_POINT("tls:fed");
+	h->in = NULL;
+	dgram_reply(h);
+	set_timer(h);
+}
+
+static bool
+prepare(struct hs *h)
+{
+	BIO *bio = BIO_new(h->u->dgram_bio);
+
+	if (bio == NULL)
+		return false;
+	BIO_set_data(bio, h);
+	BIO_set_init(bio, 1);
+	SSL_set_bio(h->ssl, bio, bio);
+	SSL_set_options(h->ssl, SSL_OP_NO_QUERY_MTU | SSL_OP_COOKIE_EXCHANGE);
+	return SSL_set_mtu(h->ssl, MTU) != 0;
+}
+
+/* The hello with its cookie stays in the SSL object, for the handshake to read. */
+static bool
+listen_to(struct hs *h, const uint8_t *p, size_t n)
+{
+	BIO_ADDR *nobody = BIO_ADDR_new();
+	int ret = 0;
+
+	h->in = p;
+	h->in_len = n;
+	ERR_clear_error();
+	if (nobody != NULL)
+		ret = DTLSv1_listen(h->ssl, nobody);
+	BIO_ADDR_free(nobody);
+	return ret > 0;
+}
+
+static void
+start(struct tlsd *u, const struct msg_hs_datagram *m, const struct seal_hello *hello)
+{
+	struct hs *h = hs_new(u, &m->who, true, -1);
+
+	if (h == NULL)
+		return;
+	memcpy(h->random, hello->random, sizeof h->random);
+	memcpy(h->cookie, hello->cookie, SEAL_COOKIE_LEN);
+	if (!prepare(h)) {
+		hs_fail(h, HS_R_INTERNAL);
+		return;
+	}
+	if (!listen_to(h, m->datagram, m->len)) {
+		flight_reset(&u->out);
+		hs_fail(h, HS_R_PROTOCOL);
+		return;
+	}
+	feed(h, NULL, 0);
+}
+
+void
+dgram_take(struct tlsd *u, const struct msg_hs_datagram *m)
+{
+	struct hs *h = table_find(&u->table, &m->who);
+	struct seal_hello hello;
+
+	if (m->hello == 0) {
+		if (h != NULL && h->state == HS_HALF)
+			feed(h, m->datagram, m->len);
+		else
+			stat_add(u->proc.stat, STAT_HS_STRAY, 1);
+		return;
+	}
+	if (seal_hello_parse(&hello, m->datagram, m->len) != SEAL_OK || hello.cookie_len != SEAL_COOKIE_LEN ||
+	    hello.record_seq == 0 || (h != NULL && h->state == HS_UNTAKEN)) {
+		stat_add(u->proc.stat, STAT_HS_STRAY, 1);
+		return;
+	}
+	if (h != NULL && memcmp(h->random, hello.random, sizeof h->random) == 0) {
+		feed(h, m->datagram, m->len);
+		return;
+	}
+	if (h != NULL)
+		hs_fail(h, HS_R_CANCELED);
+	start(u, m, &hello);
+}
+
+void
+dgram_timeout(struct hs *h)
+{
+	ERR_clear_error();
+	if (DTLSv1_handle_timeout(h->ssl) < 0) {
+		hs_fail(h, HS_R_TIMEOUT);
+		return;
+	}
+	dgram_reply(h);
+	set_timer(h);
+}

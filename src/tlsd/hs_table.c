@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * hs_table.c: the handshakes of this turnpike-tls, by their key, by age, and by the client's prefix.
+ */
+#include "config.h"
+
+#include <sodium.h>
+#include <stdlib.h>
+
+#include "tlsd_int.h"
+
+#define PREFIX_V4 32
+#define PREFIX_V6 64
+
+struct prefix {
+	struct prefix *chain;
+	struct addr addr;
+	struct line line;
+};
+
+void
+table_init(struct table *t)
+{
+	memset(t, 0, sizeof *t);
+	randombytes_buf(t->key, sizeof t->key);
+}
+
+static unsigned
+hash(const struct table *t, const void *p, size_t n)
+{
+	uint8_t h[crypto_shorthash_BYTES];
+
+	_Static_assert(sizeof t->key == crypto_shorthash_KEYBYTES, "a SipHash key");
+	crypto_shorthash(h, p, n, t->key);
+	return (unsigned)get_u32(h) % BUCKETS;
+}
+
+/* What tells a handshake, without padding between. */
+struct key { uint64_t request; uint32_t worker, shard, row; struct addr client; };
+
+static struct key
+key_of(const struct hs_who *w)
+{
+	struct key k;
+
+	memset(&k, 0, sizeof k);
+	k.worker = w->worker;
+	if (w->dtls == 0) {
+		k.request = w->request;
+		return k;
+	}
+	k.shard = w->shard;
+	k.row = w->row;
+	k.client = w->client;
+	return k;
+}
+
+static bool
+is_same(const struct hs_who *a, const struct hs_who *b)
+{
+	struct key x = key_of(a), y = key_of(b);
+
+	return (a->dtls != 0) == (b->dtls != 0) && memcmp(&x, &y, sizeof x) == 0;
+}
+
+static struct hs **
+bucket_of(struct table *t, const struct hs_who *who)
+{
+	struct key k = key_of(who);
+
+	return &t->bucket[hash(t, &k, sizeof k)];
+}
+
+struct hs *
+table_find(const struct table *t, const struct hs_who *who)
+{
+	struct key k = key_of(who);
+	struct hs *h = t->bucket[hash(t, &k, sizeof k)];
+
+	while (h != NULL && !is_same(&h->who, who))
+		h = h->chain;
+	return h;
+}
+
+/* ---- lines: oldest first ----------------------------------------------------------------------- */
+
+#define LINE_ADD(l, h, link) do {				\
+	(h)->link.older = (l)->newest;				\
+	(h)->link.newer = NULL;					\
+	if ((l)->newest != NULL)				\
+		(l)->newest->link.newer = (h);			\
+	else							\
+		(l)->oldest = (h);				\
+	(l)->newest = (h);					\
+	(l)->count++;						\
+} while (0)
+#define LINE_DEL(l, h, link) do {				\
+	if ((h)->link.older != NULL)				\
+		(h)->link.older->link.newer = (h)->link.newer;	\
+	else							\
+		(l)->oldest = (h)->link.newer;			\
+	if ((h)->link.newer != NULL)				\
+		(h)->link.newer->link.older = (h)->link.older;	\
+	else							\
+		(l)->newest = (h)->link.older;			\
+	(l)->count--;						\
+} while (0)
+
+/* ---- prefixes ----------------------------------------------------------------------------------- */
+
+static struct prefix *
+prefix_take(struct table *t, const struct addr *client)
+{
+	struct addr a;
+	struct prefix **head, *p;
+
+	addr_mask(&a, client, client->family == ADDR_V4 ? PREFIX_V4 : PREFIX_V6);
+	a.port = 0;
+	head = &t->prefixes[hash(t, &a, sizeof a)];
+	for (p = *head; p != NULL; p = p->chain)
+		if (addr_eq(&p->addr, &a))
+			return p;
+	p = calloc(1, sizeof *p);
+	if (p == NULL)
+		return NULL;
+	p->addr = a;
+	p->chain = *head;
+	*head = p;
+	return p;
+}
+
+static void
+prefix_leave(struct table *t, struct hs *h)
+{
+	struct prefix *p = h->prefix, **at;
+
+	LINE_DEL(&p->line, h, kin);
+	h->prefix = NULL;
+	if (p->line.count > 0)
+		return;
+	for (at = &t->prefixes[hash(t, &p->addr, sizeof p->addr)]; *at != p; at = &(*at)->chain)
+		;
+	*at = p->chain;
+	free(p);
+}
+
+/* ---- handshakes --------------------------------------------------------------------------------- */
+
+bool
+table_add(struct table *t, struct hs *h)
+{
+	struct hs **head = bucket_of(t, &h->who);
+
+	h->prefix = prefix_take(t, &h->who.client);
+	if (h->prefix == NULL)
+		return false;
+	h->state = HS_HALF;
+	LINE_ADD(&h->prefix->line, h, kin);
+	LINE_ADD(&t->line[HS_HALF], h, age);
+	h->chain = *head;
+	*head = h;
+	return true;
+}
+
+void
+table_untaken(struct table *t, struct hs *h)
+{
+	prefix_leave(t, h);
+	LINE_DEL(&t->line[HS_HALF], h, age);
+	h->state = HS_UNTAKEN;
+	LINE_ADD(&t->line[HS_UNTAKEN], h, age);
+}
+
+void
+table_del(struct table *t, struct hs *h)
+{
+	struct hs **at = bucket_of(t, &h->who);
+
+	while (*at != h)
+		at = &(*at)->chain;
+	*at = h->chain;
+	if (h->prefix != NULL)
+		prefix_leave(t, h);
+	LINE_DEL(&t->line[h->state], h, age);
+}
+
+struct hs *
+table_beyond(const struct table *t, const struct hs *h, uint64_t per_prefix, uint64_t total)
+{
+	if (h->prefix->line.count > per_prefix)
+		return h->prefix->line.oldest;
+	return t->line[HS_HALF].count > total ? t->line[HS_HALF].oldest : NULL;
+}

@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * tlsd.c: the process.  Told by the supervisor what it holds; asked by workers.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <openssl/crypto.h>
+#include <openssl/ssl.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "tlsd_int.h"
+
+#define TICK_IDLE_MS 1000
+#define TICK_BUSY_MS 50
+#define PEER_BURST 32			/* messages of one worker before the others get their turn */
+#define STOP_MS 1500		/* the supervisor kills after 2000 */
+#define REGION_MAX ((size_t)1 << 26)
+#define EXIT_INTERNAL 70
+
+/* ---- what is held ------------------------------------------------------------------------------ */
+
+static void
+take_conf(void *arg, const struct conf *c)
+{
+	struct tlsd *u = arg;
+
+	u->per_prefix = c->half_open_per_prefix;
+	u->total = c->half_open_total;
+	u->timeout = c->handshake_timeout;
+	u->least = (enum conf_tls)c->tls_min_version;
+}
+
+static int
+take_certs(struct tlsd *u, int fd)
+{
+	struct cert_set *set;
+	size_t size;
+	struct certs *c = child_map(fd, sizeof *c, REGION_MAX, &size);
+	int err;
+
+	if (c == NULL)
+		return -errno;
+	err = certs_validate(c, size);
+	if (err == 0)
+		err = cert_set_new(&set, c, u->least);
+	munmap(c, size);
+	if (err < 0)
+		return err;
+	cert_set_give(u->certs);
+	u->certs = set;
+	return 0;
+}
+
+/* ---- workers ------------------------------------------------------------------------------------- */
+
+static void
+refuse(struct peer *p, const char *why, int fd)
+{
+	if (fd >= 0)
+		close(fd);
+	stat_add(p->u->proc.stat, STAT_MSG_BAD, 1);
+	log_limited(&p->u->bad, 1, LOG_L_WARN, "message of worker %u refused: %s", p->worker, why);
+}
+
+static bool
+who_is_valid(const struct peer *p, const struct hs_who *w, bool dtls)
+{
+	return w->worker == p->worker && (w->client.family == ADDR_V4 || w->client.family == ADDR_V6) &&
+	    (w->dtls != 0) == dtls;
+}
+
+/* Only what tells a handshake, so that it is the same in every message. */
+static struct hs_who
+who_of(const struct hs_who *in)
+{
+	struct hs_who w;
+
+	memset(&w, 0, sizeof w);
+	w.request = in->request;
+	w.worker = in->worker;
+	w.shard = in->shard;
+	w.row = in->row;
+	w.client = in->client;
+	w.dtls = in->dtls != 0;
+	return w;
+}
+
+static void
+handle_peer(struct peer *p, union msg *m, int fd)
+{
+	struct tlsd *u = p->u;
+	struct hs_who who;
+
+	switch (m->h.type) {
+	case MSG_HS_STREAM:
+		if (!who_is_valid(p, &m->msg_hs_stream.who, false)) {
+			refuse(p, "nonsense", fd);
+			break;
+		}
+		who = who_of(&m->msg_hs_stream.who);
+		stream_start(u, &who, fd);
+		break;
+	case MSG_HS_DATAGRAM:
+		if (!who_is_valid(p, &m->msg_hs_datagram.who, true) || m->msg_hs_datagram.len > MSG_HS_DATAGRAM_MAX) {
+			refuse(p, "nonsense", -1);
+			break;
+		}
+		m->msg_hs_datagram.who = who_of(&m->msg_hs_datagram.who);
+		dgram_take(u, &m->msg_hs_datagram);
+		break;
+	case MSG_HS_ACK:
+		if (m->msg_hs_ack.who.worker == p->worker)
+			hs_ack(u, &m->msg_hs_ack.who);
+		break;
+	case MSG_HS_CANCEL:
+		if (m->msg_hs_cancel.who.worker == p->worker)
+			hs_cancel(u, &m->msg_hs_cancel.who);
+		break;
+	default:
+		refuse(p, "unexpected", fd);
+	}
+}
+
+/* A worker that sends nonsense is not cut off: its successor inherits this very socket. */
+static void
+on_peer(void *arg, int sock, uint32_t events)
+{
+	struct peer *p = arg;
+	union msg m;
+	int fd;
+
+	(void)events;
+	for (unsigned i = 0; i < PEER_BURST; i++) {
+		int n = ipc_recv(sock, ROLE_WORKER, ROLE_TLSD, &m, &fd);
+
+		if (n == 1) {
+			handle_peer(p, &m, fd);
+		} else if (n == -EPROTO) {
+			refuse(p, "not a message for a turnpike-tls", -1);
+		} else if (n == 0) {
+			break;
+		} else {
+			log_errx("queue of worker %u: %s", p->worker, strerror(-n));
+			loop_del(p->u->proc.loop, sock);
+			break;
+		}
+	}
+}
+
+/* ---- time ---------------------------------------------------------------------------------------- */
+
+static void
+sweep_half(struct tlsd *u, tp_ms now)
+{
+	struct hs *next;
+
+	for (struct hs *h = u->table.line[HS_HALF].oldest; h != NULL; h = next) {
+		next = h->age.newer;
+		if (now >= h->until)
+			hs_fail(h, HS_R_TIMEOUT);
+		else if (h->wake != 0 && now >= h->wake)
+			dgram_timeout(h);
+	}
+}
+
+static void
+sweep_untaken(struct tlsd *u, tp_ms now)
+{
+	struct hs *next;
+
+	for (struct hs *h = u->table.line[HS_UNTAKEN].oldest; h != NULL; h = next) {
+		next = h->age.newer;
+		if (now >= h->until || u->table.line[HS_UNTAKEN].count > u->total) {
+			stat_add(u->proc.stat, STAT_HS_LOST, 1);
+			hs_free(h);
+		} else if (now >= h->wake) {
+			stat_add(u->proc.stat, STAT_HS_RESENT, 1);
+			hs_offer(h);
+		}
+	}
+}
+
+static void
+on_tick(void *arg)
+{
+	struct tlsd *u = arg;
+	tp_ms now = clock_ms();
+	bool busy;
+
+	sweep_half(u, now);
+	sweep_untaken(u, now);
+	busy = u->table.line[HS_HALF].count + u->table.line[HS_UNTAKEN].count > 0;
+	if (u->swollen && !busy) {
+		u->swollen = false;
+		(void)malloc_trim(0);	/* a crowd took 60 kB each, and the allocator keeps what it was given back */
+	}
+	if (u->stopping && (!busy || now >= u->stop_at))
+		loop_stop(u->proc.loop, 0);
+	child_beat(&u->proc);
+	u->fast = busy || u->stopping;
+	u->tick = loop_after(u->proc.loop, u->fast ? TICK_BUSY_MS : TICK_IDLE_MS, on_tick, u);
+}
+
+void
+tlsd_hurry(struct tlsd *u)
+{
+	if (u->fast)
+		return;
+	u->fast = true;
+	loop_cancel(u->proc.loop, u->tick);
+	u->tick = loop_after(u->proc.loop, TICK_BUSY_MS, on_tick, u);
+}
+
+/* ---- life -------------------------------------------------------------------------------------- */
+
+/* Beyond the common list: messages to workers, and what libc asks for when it sorts and when it ends. */
+static const struct sandbox_rule rules[] = {
+	{ SYS_sendmmsg, { { 0, SANDBOX_ANY, 0 }, { 0, SANDBOX_ANY, 0 } } },
+	{ SYS_lseek, { { 0, SANDBOX_ANY, 0 }, { 0, SANDBOX_ANY, 0 } } },
+	{ SYS_sysinfo, { { 0, SANDBOX_ANY, 0 }, { 0, SANDBOX_ANY, 0 } } },
+};
+
+static void
+on_start(void *arg, const struct msg_start *s)
+{
+	struct tlsd *u = arg;
+	int err;
+
+	/* No two turnpike-tls processes of one index have the same generation, so no number comes twice. */
+	u->numbers = (uint64_t)s->h.generation << 32 | 1;
+	if ((err = child_conf(s->conf_fd, take_conf, u)) < 0)
+		child_give_up(&u->proc, -err, "start: configuration refused");
+	child_confine(&u->proc, -1, rules, TP_COUNT(rules), false);
+	if ((err = take_certs(u, s->certs_fd)) < 0)
+		child_give_up(&u->proc, -err, "start: certificates refused");
+}
+
+static void
+on_go(void *arg)
+{
+	struct tlsd *u = arg;
+
+	for (unsigned i = 0; i < MSG_SHARDS_MAX; i++) {
+		int fd = u->proc.start.peer_fd[i];
+
+		u->peer[i] = (struct peer){ .u = u, .worker = i };
+		if (fd >= 0 && loop_add(u->proc.loop, fd, EPOLLIN, on_peer, &u->peer[i]) < 0)
+			log_warnx("start: cannot watch worker %u", i);
+	}
+	on_tick(u);
+}
+
+static void
+on_certs(struct tlsd *u, int fd)
+{
+	int err = take_certs(u, fd);
+
+	if (err < 0)
+		log_errx("certificates: new ones refused, the old ones stay: %s", strerror(-err));
+	else
+		log_info("certificates: %u", cert_set_count(u->certs));
+}
+
+static void
+on_stop(void *arg)
+{
+	struct tlsd *u = arg;
+
+	u->stopping = true;
+	u->stop_at = clock_ms() + STOP_MS;
+	loop_cancel(u->proc.loop, u->tick);
+	on_tick(u);
+}
+
+static void
+on_message(void *arg, const union msg *m, int fd)
+{
+	int err;
+
+	switch (m->h.type) {
+	case MSG_CERTS:
+		on_certs(arg, fd);
+		break;
+	case MSG_CONF:
+		if ((err = child_conf(fd, take_conf, arg)) < 0)
+			log_errx("configuration: refused, the old one stays: %s", strerror(-err));
+		break;
+	default:
+		log_warnx("control: unexpected %s", msg_name(m->h.type));
+		if (fd >= 0)
+			close(fd);
+	}
+}
+
+static void
+tlsd_free(struct tlsd *u)
+{
+	for (unsigned i = 0; i < TP_COUNT(u->table.line); i++)
+		while (u->table.line[i].oldest != NULL)
+			hs_free(u->table.line[i].oldest);
+	for (unsigned i = 0; i < TP_COUNT(u->peer); i++)
+		free(u->peer[i].out.bytes);
+	cert_set_give(u->certs);
+	flight_fini(&u->out);
+	BIO_meth_free(u->stream_bio);
+	BIO_meth_free(u->dgram_bio);
+	child_end(&u->proc);
+	free(u);
+}
+
+int
+tlsd_main(int argc, char **argv)
+{
+	static const struct child_role role = { .role = ROLE_TLSD, .start = on_start, .go = on_go, .message = on_message,
+		.stop = on_stop };
+	struct tlsd *u = calloc(1, sizeof *u);
+	int code;
+
+	/* Not the host's openssl.cnf: what is offered is ours to say, and the file is out of reach later. */
+	if (u == NULL || OPENSSL_init_ssl(OPENSSL_INIT_NO_LOAD_CONFIG, NULL) != 1)
+		return EXIT_INTERNAL;
+	if ((code = child_begin(&u->proc, &role, u, argc, argv)) != 0)
+		return code;
+	table_init(&u->table);
+	u->stream_bio = stream_bio_method();
+	u->dgram_bio = dgram_bio_method();
+	if (u->stream_bio == NULL || u->dgram_bio == NULL)
+		return EXIT_INTERNAL;
+	code = child_run(&u->proc);
+	toworker_flush(u);
+	tlsd_free(u);
+	return code;
+}

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * idle_socket: relay sockets between two sessions.
+ *
+ * A socket whose session has ended need not be closed and another made, which costs ten system calls in two processes.
+ * A shared program drops whatever comes for it, and it lies here, bound and silent, until a good many others have come
+ * after it or two minutes have passed.  Then it goes to the pool, in random order, or back to the supervisor.  What still
+ * waited in its queue is thrown away before its next session gets it.
+ *
+ * It stays in the shard's epoll under a tag that names its number: what was queued before the program came, and late ICMP
+ * errors, must be read by somebody, since the epoll is level triggered.
+ */
+#include "config.h"
+
+#include <stdlib.h>
+#include <sys/epoll.h>
+
+#include "worker_int.h"
+
+#define REST_MAX 1024u			/* sockets of one row and shard */
+#define REST_MS  120000u
+#define EXPIRE_STEP 64u			/* at each tick */
+
+uint32_t
+rest_depth(const struct turn_relay_row *r, uint32_t shards, int32_t span)
+{
+	uint32_t range = r->port_max < r->port_min ? 0 : (uint32_t)(r->port_max - r->port_min) + 1;
+	uint32_t depth = range / (8 * shards), room = (uint32_t)span / 8;	/* the rest of them is for others */
+
+	if (depth > room)
+		depth = room;
+	return depth < 8 ? 0 : depth > REST_MAX ? REST_MAX : depth;
+}
+
+static struct rested *
+at(const struct rest *r, uint32_t i)
+{
+	return &r->ring[(r->head + i) % REST_MAX];
+}
+
+/* Out of the other sessions' way in the epoll.  False: it is not there. */
+static bool
+retag(const struct lane *l, int fd)
+{
+	struct epoll_event ev = { .events = EPOLLIN, .data.u64 = tag_make(TAG_REST, 0, (uint32_t)fd, 0) };
+
+	return epoll_ctl(l->told.epoll_fd, EPOLL_CTL_MOD, fd, &ev) == 0;
+}
+
+static bool
+has_room(const struct worker *w, struct lane *l, unsigned row)
+{
+	struct rest *r = &l->rest[row];
+
+	/* Somebody needs ports: then none rests. */
+	if (r->count >= w->rest_max[row] || w->turn.now < l->quiet_until[row])
+		return false;
+	if (r->ring == NULL)
+		r->ring = calloc(REST_MAX, sizeof *r->ring);
+	return r->ring != NULL;
+}
+
+static bool
+lay_down(struct worker *w, struct lane *l, int fd)
+{
+	struct lane_sock *s = lane_sock(l, fd);
+
+	if (!retag(l, fd))
+		return false;
+	s->state = (s->state & SOCK_PREPARED) | SOCK_SILENCED | SOCK_RESTS;
+	*at(&l->rest[s->row], l->rest[s->row].count++) = (struct rested){
+		.sock = { .fd = fd, .port = s->port, .row = s->row, .family = s->family }, .since = w->turn.now };
+	return true;
+}
+
+bool
+rest_put(struct worker *w, struct lane *l, int fd)
+{
+	if (!has_room(w, l, lane_sock(l, fd)->row) || sock_filter_share(fd, w->start.filter_fd) < 0)
+		return false;
+	return lay_down(w, l, fd);
+}
+
+bool
+rest_adopt(struct worker *w, struct lane *l, int fd)
+{
+	unsigned row = lane_sock(l, fd)->row;
+
+	/* How long it has rested died with the predecessor: a quarter of all comes after it before it is drawn. */
+	return l->rest[row].count < w->rest_max[row] / 2 && has_room(w, l, row) && lay_down(w, l, fd);
+}
+
+static struct relay_ref
+take(struct lane *l, struct rest *r)
+{
+	struct relay_ref s = at(r, 0)->sock;
+
+	r->head = (r->head + 1) % REST_MAX;
+	r->count--;
+	lane_sock(l, s.fd)->state &= (uint8_t)~SOCK_RESTS;
+	return s;
+}
+
+/* xorshift: unpredictable for who sees ports, of no other use. */
+static uint32_t
+dice(struct worker *w, uint32_t n)
+{
+	uint64_t x = w->dice;
+
+	x ^= x << 13;
+	x ^= x >> 7;
+	x ^= x << 17;
+	w->dice = x;
+	return (uint32_t)((x >> 32) * n >> 32);
+}
+
+void
+rest_draw(struct worker *w, struct lane *l, unsigned row)
+{
+	struct rest *r = &l->rest[row];
+	uint32_t max = w->rest_max[row];
+
+	/* The newest half stays in any case; of the older ones there are enough for nobody to know the next. */
+	while (r->count > max - max / 4 && l->pool.row[row].count < TURN_POOL_DEPTH) {
+		struct rested *first = at(r, 0), *one = at(r, dice(w, r->count - max / 2)), kept = *first;
+		*first = *one;
+		*one = kept;
+		l->pool.row[row].sock[l->pool.row[row].count++] = take(l, r);
+	}
+}
+
+void
+rest_expire(struct worker *w, struct lane *l)
+{
+	for (unsigned row = 0; row < TURN_RELAYS_MAX; row++) {
+		struct rest *r = &l->rest[row];
+		for (unsigned n = 0; n < EXPIRE_STEP && r->count > 0 && at(r, 0)->since + REST_MS <= w->turn.now; n++) {
+			struct relay_ref s = take(l, r);
+			if (l->pool.row[row].count < w->depth[row])
+				l->pool.row[row].sock[l->pool.row[row].count++] = s;
+			else
+				relays_give_back(w, l, s.fd, false);
+		}
+	}
+}
+
+void
+rest_clear(struct worker *w, struct lane *l, unsigned row)
+{
+	while (l->rest[row].count > 0)
+		relays_give_back(w, l, take(l, &l->rest[row]).fd, false);
+}
+
+void
+rest_event(struct worker *w, struct lane *l, uint64_t tag, uint32_t events)
+{
+	int fd = (int)tag_slot(tag);
+
+	/* What a session has opened since this event was fetched is its own. */
+	if (!lane_window(l, fd) || (*lane_use(l, fd) != FD_UNSETTLED && (*lane_use(l, fd) != FD_RELAY ||
+	    (lane_sock(l, fd)->state & SOCK_SILENCED) == 0))) {
+		stat_drop(w->stat, DROP_STALE_EVENT);
+		return;
+	}
+	if ((events & EPOLLERR) != 0)
+		path_drain_errors(w, fd);
+	(void)sock_empty(fd);
+}

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * tlsd_box: messages to turnpike-tls processes.  They leave when the round is over, with one call: each alone would wake a turnpike-tls, who takes
+ * this processor as often as not.
+ */
+#include "config.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "worker_int.h"
+
+_Static_assert(sizeof(struct msg_hs_stream) <= TLSD_BOX_STEP && sizeof(struct msg_hs_ack) <= TLSD_BOX_STEP &&
+    sizeof(struct msg_hs_cancel) <= TLSD_BOX_STEP, "any of them fits");
+
+static inline union msg *
+message(struct tlsd_box *b, unsigned i)
+{
+	return (union msg *)(void *)(b->bytes + i * TLSD_BOX_STEP);
+}
+
+/* A connection may have been closed since. */
+static bool
+is_stale(struct worker *w, const union msg *m)
+{
+	struct lane *l;
+	const struct conn *c;
+
+	if (m->h.type != MSG_HS_STREAM)
+		return false;
+	c = handshake_conn(w, &m->msg_hs_stream.who, &l);
+	return c == NULL || atomic_load_explicit(&c->state, memory_order_relaxed) != CONN_SHAKING;
+}
+
+/* Acknowledgements are asked for again, a cancelled handshake ends by its deadline. */
+static void
+lost(struct worker *w, const union msg *m, struct hs_who *close, unsigned *count)
+{
+	if (m->h.type == MSG_HS_DATAGRAM)
+		stat_drop(w->stat, DROP_DTLS_BUSY);
+	else if (m->h.type == MSG_HS_STREAM)
+		close[(*count)++] = m->msg_hs_stream.who;
+}
+
+/* Tests let a worker die when messages of a kind are on their way. */
+static void
+gone(const struct tlsd_box *b, unsigned type)
+{
+	bool any = false;
+
+	for (unsigned i = 0; i < b->count; i++)
+		any |= ((const struct msg_head *)(const void *)(b->bytes + i * TLSD_BOX_STEP))->type == type;
+	if (any && type == MSG_HS_STREAM)
+		CRASH_POINT("shake:handed");
+	if (any && type == MSG_HS_DATAGRAM)
+		CRASH_POINT("dtls:passed");
+	if (any && type == MSG_HS_ACK)
+		CRASH_POINT("shake:acked");
+}
+
+static void
+flush_one(struct worker *w, unsigned tlsd)
+{
+	struct tlsd_box *b = &w->box[tlsd];
+	struct hs_who close[IPC_MANY];
+	const void *msg[IPC_MANY];
+	int fd[IPC_MANY], rc;
+	unsigned n = 0, closes = 0;
+
+	for (unsigned i = 0; i < b->count; i++) {
+		if (is_stale(w, message(b, i)))
+			continue;
+		msg[n] = message(b, i);
+		fd[n++] = b->fd[i];
+	}
+	for (unsigned i = 0; i < n;) {
+		rc = ipc_send_many(w->start.tlsd_fd[tlsd], msg + i, fd + i, n - i);
+		if (rc > 0)
+			i += (unsigned)rc;
+		else
+			lost(w, msg[i++], close, &closes);
+	}
+	gone(b, MSG_HS_STREAM);
+	gone(b, MSG_HS_DATAGRAM);
+	gone(b, MSG_HS_ACK);
+	b->count = 0;
+	for (unsigned i = 0; i < closes; i++) {
+		struct lane *l;
+		struct conn *c = handshake_conn(w, &close[i], &l);
+		stat_drop(w->stat, DROP_STREAM_ROOM);
+		if (c != NULL)
+			stream_close(w, l, c);
+	}
+}
+
+void
+tlsd_box_flush(struct worker *w)
+{
+	for (unsigned i = 0; i < w->start.tlsd_count; i++)
+		if (w->box[i].count > 0)
+			flush_one(w, i);
+}
+
+void *
+tlsd_box(struct worker *w, unsigned tlsd, uint32_t type, int fd)
+{
+	struct tlsd_box *b = &w->box[tlsd];
+	union msg *m;
+
+	assert(tlsd < w->start.tlsd_count && msg_size(type) <= TLSD_BOX_STEP);
+	if (b->bytes == NULL && (b->bytes = calloc(IPC_MANY, TLSD_BOX_STEP)) == NULL)
+		return NULL;
+	if (b->count == IPC_MANY)
+		flush_one(w, tlsd);
+	m = message(b, b->count);
+	m->h = (struct msg_head){ .type = type, .generation = w->start.h.generation };
+	b->fd[b->count++] = fd;
+	return m;
+}

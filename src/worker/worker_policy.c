@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * worker_policy: from the compiled configuration to what the core asks.
+ *
+ * Two buffers: a reload builds the other one and then changes the pointer, so the core never sees half of one.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "worker_int.h"
+
+#define HANDSHAKE_GRACE 5			/* seconds beyond turnpike-tls's own time limit */
+/* DTLS datagrams a second to turnpike-tls processes for each handshake that a prefix may have in progress: 50 ms for one, and four
+ * datagrams.  No option of its own: it would have to follow the other. */
+#define SHAKES_PER_HALF 80
+
+static void
+rules(struct turn_rules *to, const struct conf_rules *from)
+{
+	_Static_assert(TURN_RULES_MAX == CONF_RULES_MAX, "rules of both");
+	to->count = from->count;
+	memcpy(to->rule, from->rule, from->count * sizeof to->rule[0]);
+}
+
+static void
+add_listener(struct peer_policy *p, const struct addr *a)
+{
+	if (p->listener_count < TP_COUNT(p->listener))
+		p->listener[p->listener_count++] = *a;
+}
+
+static void
+peers(struct peer_policy *p, const struct conf *c)
+{
+	struct addr metrics;
+
+	_Static_assert(TP_COUNT(p->own) == CONF_OWN_MAX && TP_COUNT(p->host) == CONF_HOST_ADDRS_MAX, "lists of both");
+	rules(&p->deny, &c->peer_deny);
+	rules(&p->allow, &c->peer_allow);
+	rules(&p->allow_private, &c->peer_private);
+	for (uint32_t i = 0; i < c->peer_own_count; i++)
+		p->own[p->own_count++] = (struct turn_ports){ c->peer_own[i].addr, c->peer_own[i].ports.min,
+			c->peer_own[i].ports.max };
+	for (uint32_t i = 0; i < c->host_addr_count; i++)
+		p->host[p->host_count++] = c->host_addr[i];
+	for (uint32_t i = 0; i < c->relay_count && p->host_count < TP_COUNT(p->host); i++)
+		if (c->relays[i].external.family != ADDR_NONE)
+			p->host[p->host_count++] = c->relays[i].external;
+	for (uint32_t i = 0; i < c->listener_count; i++)
+		add_listener(p, &c->listeners[i].addr);
+	if (c->metrics_address[0] != '\0' && addr_parse(&metrics, c->metrics_address) == 0) {
+		metrics.port = (uint16_t)c->metrics_port;
+		add_listener(p, &metrics);
+	}
+}
+
+static void
+auth(struct auth_policy *a, const struct conf *c)
+{
+	text_copy(a->realm, sizeof a->realm, c->realm);
+	a->realm_len = strlen(a->realm);
+	a->sha256_only = c->password_algorithms == CONF_ALGS_SHA256;
+	a->offer_userhash = c->has_names;
+	a->strict_expiry = c->strict_expiry;
+	a->nonce_lifetime = c->nonce_lifetime;
+	a->conf_generation = c->generation;
+}
+
+void
+policy_build(struct turn_policy *p, const struct conf *c)
+{
+	_Static_assert(TURN_RELAYS_MAX == CONF_RELAYS_MAX && TURN_LISTENERS_MAX == CONF_LISTENERS_MAX, "rows of both");
+	auth(&p->auth, c);
+	peers(&p->peers, c);
+	p->generation = c->generation;
+	if (c->drain_alternate[0] != '\0' && addr_parse(&p->alternate, c->drain_alternate) < 0)
+		memset(&p->alternate, 0, sizeof p->alternate);
+	p->relay_count = c->relay_count;
+	for (uint32_t i = 0; i < c->relay_count; i++)
+		p->relay[i] = (struct turn_relay_row){ .addr = c->relays[i].addr, .external = c->relays[i].external,
+			.port_min = c->relays[i].port_min, .port_max = c->relays[i].port_max };
+	p->default_family = c->default_family == CONF_FAMILY_IPV4 ? ADDR_V4 :
+	    c->default_family == CONF_FAMILY_IPV6 ? ADDR_V6 : 0;
+	p->strict_family = c->strict_family;
+	p->default_lifetime = (uint32_t)(c->default_lifetime / 1000);
+	p->max_lifetime = (uint32_t)(c->max_lifetime / 1000);
+	p->replace_idle = (uint32_t)(c->replace_idle / 1000);
+	p->quota = (struct cross_limits){ c->allocations_per_user, c->allocations_per_prefix, c->allocations_total };
+	p->bandwidth = (struct bandwidth){ c->bandwidth_per_allocation, c->bandwidth_per_user, c->bandwidth_total };
+	p->permissions_max = (uint32_t)c->permissions_per_allocation;
+	p->channels_max = (uint32_t)c->channels_per_allocation;
+	p->challenges = (uint32_t)c->challenges_per_prefix;
+	p->bindings = (uint32_t)c->bindings_per_prefix;
+}
+
+uint32_t
+policy_depth(const struct turn_relay_row *r, uint32_t shards)
+{
+	if (r->port_min == 0 || r->port_max < r->port_min)
+		return 0;			/* a row that is no longer configured */
+	uint32_t range = (uint32_t)(r->port_max - r->port_min) + 1;
+	uint32_t depth = range / (shards * 4);
+	return depth < 1 ? 1 : depth > POOL_DEPTH ? POOL_DEPTH : depth;
+}
+
+static void
+take(struct worker *w, const struct conf *c)
+{
+	struct turn_policy *p = w->policy[1];
+
+	memset(p, 0, sizeof *p);
+	policy_build(p, c);
+	p->draining = w->policy[0]->draining;
+	w->policy[1] = w->policy[0];
+	w->policy[0] = p;
+	w->turn.policy = p;
+	w->streams = (struct stream_policy){ .limits = { c->connections_per_prefix, c->connections_total },
+		.queue = c->stream_queue, .deadline = (uint32_t)((c->stream_deadline + 999) / 1000),
+		.shakes = (uint32_t)c->half_open_per_prefix * SHAKES_PER_HALF };
+	w->handshake_seconds = (uint32_t)(c->handshake_timeout / 1000) + HANDSHAKE_GRACE;
+	memcpy(w->rows, c->listeners, sizeof c->listeners);
+	for (unsigned i = 0; i < TURN_RELAYS_MAX; i++)
+		w->depth[i] = i < p->relay_count && !c->relays[i].retired ?
+		    policy_depth(&p->relay[i], w->start.shard_count) : 0;
+	/* A row that is no longer configured serves no new allocation; ports of the others may have changed. */
+	for (unsigned i = 0; i < TURN_RELAYS_MAX; i++) {
+		w->rest_max[i] = w->depth[i] == 0 || w->start.filter_fd < 0 ? 0 :
+		    rest_depth(&p->relay[i], w->start.shard_count, w->lane[0].told.fd_span);
+		for (unsigned k = 0; k < w->lane_count; k++)
+			rest_clear(w, &w->lane[k], i);
+		if (w->depth[i] == 0)
+			relays_recall(w, i, 0);
+	}
+	log_level_set((enum log_level)c->log_level);
+	if (w->engine != NULL)
+		return;			/* these need a new worker */
+	tune_engine(w, c->engine);
+	tune_cpu(w, c->cpu_affinity, c->workers);
+}
+
+int
+policy_take(struct worker *w, int conf_fd)
+{
+	const int wanted = F_SEAL_SHRINK | F_SEAL_WRITE;
+	struct stat st;
+
+	if (fstat(conf_fd, &st) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode) || st.st_size < (off_t)sizeof(struct conf) || st.st_size > 1 << 24)
+		return -EINVAL;
+	int seals = fcntl(conf_fd, F_GET_SEALS);
+	if (seals < 0 || (seals & wanted) != wanted)
+		return -EPERM;
+	size_t size = (size_t)st.st_size;
+	const struct conf *c = mmap(NULL, size, PROT_READ, MAP_SHARED, conf_fd, 0);
+	if (c == MAP_FAILED)
+		return -errno;
+	int rc = conf_validate(c, size);
+	if (rc == 0)
+		take(w, c);
+	munmap((void *)(uintptr_t)c, size);
+	return rc;
+}
