@@ -35,6 +35,16 @@
 typedef uint64_t tp_ms;		/* instant or span, milliseconds, monotonic */
 #define TP_SEC_UP(ms) ((uint32_t)(((ms) + 999u) / 1000u))
 
+/*
+ * How a client reaches us.  One bit each, so that a listener's set of transports fits a byte; the numbers are part of
+ * shared layouts and messages.
+ */
+enum transport { TRANSPORT_UDP = 1, TRANSPORT_TCP = 2, TRANSPORT_TLS = 4, TRANSPORT_DTLS = 8 };
+#define TRANSPORT_STREAMS (TRANSPORT_TCP | TRANSPORT_TLS)	/* connections of the kernel */
+static inline bool transport_is_stream(unsigned t) { return (t & TRANSPORT_STREAMS) != 0; }
+/* One transport, not a set. */
+static inline bool transport_is_valid(unsigned t) { return t != 0 && t <= TRANSPORT_DTLS && (t & (t - 1)) == 0; }
+
 /* ---- addr.c ------------------------------------------------------------------------------- */
 
 enum { ADDR_NONE = 0, ADDR_V4 = 4, ADDR_V6 = 6 };

@@ -33,15 +33,13 @@ enum conf_engine { CONF_ENGINE_AUTO, CONF_ENGINE_PLAIN, CONF_ENGINE_MMSG, CONF_E
 enum conf_logformat { CONF_LOG_TEXT, CONF_LOG_JSON };
 enum conf_tls { CONF_TLS12, CONF_TLS13 };
 
-enum conf_transport { CONF_UDP = 1, CONF_TCP = 2, CONF_TLS = 4, CONF_DTLS = 8 };
 /* Transports that listeners may ask for in this version; the reader refuses the others. */
-#define CONF_TRANSPORTS_BUILT (CONF_UDP | CONF_TCP | CONF_TLS | CONF_DTLS)
-#define CONF_STREAMS (CONF_TCP | CONF_TLS)	/* transports that connect */
+#define CONF_TRANSPORTS_BUILT (TRANSPORT_UDP | TRANSPORT_TCP | TRANSPORT_TLS | TRANSPORT_DTLS)
 #define CONF_PROXIES_MAX 8
 
 struct conf_listener {
 	struct addr addr;		/* one concrete address ("*" is expanded) and its port */
-	uint8_t transports;		/* CONF_UDP ... */
+	uint8_t transports;		/* a set of enum transport */
 	uint8_t retired;		/* gone from the configuration: kept for its sessions, no new ones */
 	uint8_t proxy_count;
 	uint8_t zero;

@@ -62,7 +62,7 @@ struct session {
 	uint32_t expiry;		/* seconds, monotonic */
 	struct addr client;		/* remote transport address */
 	uint16_t listener;		/* row of conf.listeners */
-	uint8_t  transport;		/* enum conf_transport as a number: 1 udp, 2 tcp, 4 tls, 8 dtls */
+	uint8_t  transport;		/* enum transport */
 	uint8_t  flags;			/* enum session_flag */
 	struct relay_ref relay[2];	/* [0] always present; [1] the other family of a dual allocation */
 	uint32_t policy;		/* generation of the peer policy that its peers were judged by */

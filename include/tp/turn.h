@@ -105,7 +105,7 @@ struct turn_in {
 	struct turn_pool *pool;
 	struct addr client;
 	uint16_t listener;		/* row of conf.listeners */
-	uint8_t  transport;		/* 1 udp, 2 tcp, 4 tls, 8 dtls */
+	uint8_t  transport;		/* enum transport */
 	uint32_t conn;			/* stream or DTLS record state that it came by; 0: plain UDP */
 	uint8_t *buf;			/* the whole datagram or stream frame */
 	size_t   len;

@@ -45,7 +45,10 @@ add_url(json_t *urls, const char *scheme, const struct addr *a, const char *tran
 
 /* RFC 7065, and RFC 7350 for turns over UDP, which is DTLS.  What browsers cannot do comes last: they give up behind a few. */
 static const struct { unsigned transport; const char *scheme, *over; } kinds[] = {
-	{ CONF_UDP, "turn", "udp" }, { CONF_TCP, "turn", "tcp" }, { CONF_TLS, "turns", "tcp" }, { CONF_DTLS, "turns", "udp" },
+	{ TRANSPORT_UDP, "turn", "udp" },
+	{ TRANSPORT_TCP, "turn", "tcp" },
+	{ TRANSPORT_TLS, "turns", "tcp" },
+	{ TRANSPORT_DTLS, "turns", "udp" },
 };
 
 static json_t *

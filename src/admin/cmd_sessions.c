@@ -30,7 +30,17 @@ num(const json_t *o, const char *key)
 static const char *
 transport_name(uint8_t t)
 {
-	return t == CONF_UDP ? "udp" : t == CONF_TCP ? "tcp" : t == CONF_TLS ? "tls" : t == CONF_DTLS ? "dtls" : "unknown";
+	switch ((enum transport)t) {
+	case TRANSPORT_UDP:
+		return "udp";
+	case TRANSPORT_TCP:
+		return "tcp";
+	case TRANSPORT_TLS:
+		return "tls";
+	case TRANSPORT_DTLS:
+		return "dtls";
+	}
+	return "unknown";
 }
 
 static json_t *

@@ -64,7 +64,7 @@ static json_t *
 listeners_data(const struct conf *c)
 {
 	static const struct { unsigned bit; const char *name; } transports[] = {
-		{ CONF_UDP, "udp" }, { CONF_TCP, "tcp" }, { CONF_TLS, "tls" }, { CONF_DTLS, "dtls" },
+		{ TRANSPORT_UDP, "udp" }, { TRANSPORT_TCP, "tcp" }, { TRANSPORT_TLS, "tls" }, { TRANSPORT_DTLS, "dtls" },
 	};
 	json_t *list = json_array();
 	char text[ADDR_STRLEN];

@@ -126,11 +126,11 @@ static unsigned
 census_transport(uint8_t transport)
 {
 	switch (transport) {
-	case CONF_TCP:
+	case TRANSPORT_TCP:
 		return CENSUS_TCP;
-	case CONF_TLS:
+	case TRANSPORT_TLS:
 		return CENSUS_TLS;
-	case CONF_DTLS:
+	case TRANSPORT_DTLS:
 		return CENSUS_DTLS;
 	default:
 		return CENSUS_UDP;

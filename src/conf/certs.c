@@ -280,7 +280,7 @@ certs_check(struct load *l)
 	if (c->certificate_count > 0 || l->errors > 0)
 		return;		/* perhaps one was there and is not readable: said already */
 	for (uint32_t i = 0; i < c->listener_count; i++)
-		if (c->listeners[i].transports & (CONF_TLS | CONF_DTLS)) {
+		if (c->listeners[i].transports & (TRANSPORT_TLS | TRANSPORT_DTLS)) {
 			load_error(l, l->seen[OPTION_listeners], "tls.certificates: the listener at %s needs a certificate and its key",
 			    c->listeners[i].where);
 			return;

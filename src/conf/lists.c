@@ -151,7 +151,7 @@ read_proxies(struct load *l, const struct node *n, struct listener_wish *w)
 	else
 		for (const struct node *c = n->first; c != NULL; c = c->next)
 			read_proxy(l, c, w);
-	if ((w->transports & CONF_STREAMS) == 0)
+	if ((w->transports & TRANSPORT_STREAMS) == 0)
 		load_error(l, n, "listeners: proxy_protocol: only for transports tcp and tls");
 }
 
@@ -160,7 +160,7 @@ read_listener(struct load *l, const struct node *n)
 {
 	static const char *const names[] = { "address", "port", "transport", "proxy_protocol" };
 	const struct node *part[4];
-	struct listener_wish w = { .addr.port = 3478, .every = true, .transports = CONF_UDP, .at = n };
+	struct listener_wish w = { .addr.port = 3478, .every = true, .transports = TRANSPORT_UDP, .at = n };
 	unsigned port = 0;
 	const char *s;
 

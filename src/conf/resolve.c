@@ -144,7 +144,7 @@ add_every(struct load *l, const struct listener_wish *w)
 static void
 resolve_listeners(struct load *l)
 {
-	struct listener_wish every = { .addr.port = 3478, .every = true, .transports = CONF_UDP };
+	struct listener_wish every = { .addr.port = 3478, .every = true, .transports = TRANSPORT_UDP };
 	const struct conf_listener *clash;
 
 	/* Named addresses first: "*" is what remains. */

@@ -75,7 +75,7 @@ static void
 check_listener(struct doctor_report *r, const struct conf_listener *l, bool running)
 {
 	struct doctor_finding *f = doctor_put(r, DOCTOR_OK, "listeners");
-	bool udp = (l->transports & (CONF_UDP | CONF_DTLS)) != 0;
+	bool udp = (l->transports & (TRANSPORT_UDP | TRANSPORT_DTLS)) != 0;
 	int e = try_bind(l->addr, running || !udp ? 0 : l->addr.port);
 	char text[ADDR_STRLEN];
 

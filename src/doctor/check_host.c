@@ -170,7 +170,7 @@ judge_memory(struct doctor_report *r, const struct doctor_case *c)
 	struct doctor_finding *f;
 
 	for (uint32_t i = 0; i < conf->listener_count; i++)
-		n += !conf->listeners[i].retired && (conf->listeners[i].transports & (CONF_UDP | CONF_DTLS)) != 0;
+		n += !conf->listeners[i].retired && (conf->listeners[i].transports & (TRANSPORT_UDP | TRANSPORT_DTLS)) != 0;
 	n *= shards_of(c);
 	need = (n * 2 * conf->receive_buffer + PAGE - 1) / PAGE;
 	snprintf(why, sizeof why, "third number, pages: %llu listener sockets x 2 x %llu bytes / %u", (unsigned long long)n,
@@ -211,7 +211,7 @@ doctor_judge_buffers(struct doctor_report *r, const struct doctor_case *c)
 	judge_memory(r, c);
 	judge_device(r, c);
 	for (uint32_t i = 0; i < conf->listener_count; i++)
-		streams |= !conf->listeners[i].retired && (conf->listeners[i].transports & CONF_STREAMS) != 0;
+		streams |= !conf->listeners[i].retired && (conf->listeners[i].transports & TRANSPORT_STREAMS) != 0;
 	if (streams)
 		judge_least(r, "net.core.somaxconn", h->somaxconn, conf->backlog, "io.backlog");
 	judge_lost(r, "UdpRcvbufErrors", h->receive_errors, h->received,

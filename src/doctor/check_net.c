@@ -110,7 +110,8 @@ firewall(struct doctor_report *r, const struct doctor_case *c)
 
 	for (uint32_t i = 0; i < conf->listener_count; i++) {
 		const struct conf_listener *l = &conf->listeners[i];
-		bool tcp = (l->transports & CONF_STREAMS) != 0, udp = (l->transports & (CONF_UDP | CONF_DTLS)) != 0;
+		bool tcp = (l->transports & TRANSPORT_STREAMS) != 0;
+		bool udp = (l->transports & (TRANSPORT_UDP | TRANSPORT_DTLS)) != 0;
 
 		if (!l->retired)
 			doctor_text(doctor_put(r, DOCTOR_NOTE, "firewall")->is, "let in %s%s%s to %s port %u", udp ? "udp" : "",

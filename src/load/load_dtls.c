@@ -112,7 +112,7 @@ dtls_flush(struct worker *w)
 		tx_flush(w, w->records);
 }
 
-const struct transport transport_dtls = {
+const struct client_way transport_dtls = {
 	.open = dtls_open, .close = dtls_close, .control = dtls_control, .run = dtls_run, .flush = dtls_flush,
 	.receive = dtls_receive, .tick = dtls_tick,
 };

@@ -127,7 +127,7 @@ static inline bool ctl_waiting(const struct flow *f)
 
 /* ---- transport: how a client reaches the server (udp.c, load_stream.c, load_dtls.c) ------------------------------ */
 
-struct transport {
+struct client_way {
 	bool reliable;			/* requests are not sent again (RFC 8489 6.2.2) */
 	bool padded;			/* ChannelData to a multiple of 4 (RFC 8656 12.5) */
 	/* Sets f->fd.  0: usable; 1: ctl_connected() or ctl_closed() will be called; -errno. */
@@ -144,7 +144,7 @@ struct transport {
 	void (*tick)(struct worker *w, struct flow *f);		/* every 20 ms while it connects */
 	bool (*pending)(const struct flow *f);			/* accepted packets that are not with the kernel yet */
 };
-extern const struct transport transport_udp, transport_stream, transport_dtls;
+extern const struct client_way transport_udp, transport_stream, transport_dtls;
 /* A UDP socket connected to the server, in w->ep.  0 or -errno. */
 int  udp_socket(struct worker *w, struct flow *f, bool gro);
 unsigned udp_reads(const struct worker *w);	/* buffers of one rx_read() */
@@ -235,7 +235,7 @@ struct step { double rate, seconds; uint64_t packets; };
 
 struct worker {
 	const struct load_options *o;
-	const struct transport *transport;
+	const struct client_way *transport;
 	struct secure_env *env;			/* TLS and DTLS */
 	const _Atomic bool *stop;		/* somebody wants the report now */
 	struct worker *all;			/* of this run, for peer.c */

@@ -218,7 +218,7 @@ stream_pending(const struct flow *f)
 	return f->conn != NULL && f->conn->out_len > 0;
 }
 
-const struct transport transport_stream = {
+const struct client_way transport_stream = {
 	.reliable = true, .padded = true, .open = stream_open, .close = stream_close, .control = stream_control,
 	.run = stream_run, .flush = stream_flush, .receive = stream_receive, .writable = stream_writable,
 	.pending = stream_pending,

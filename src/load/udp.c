@@ -91,7 +91,7 @@ udp_receive(struct worker *w, struct flow *f, uint64_t now)
 	return rx_read(w, f->fd, udp_reads(w), false, input, f, now);
 }
 
-const struct transport transport_udp = {
+const struct client_way transport_udp = {
 	.open = udp_open, .close = udp_close, .control = udp_control, .run = udp_run, .flush = udp_flush,
 	.receive = udp_receive,
 };

@@ -45,7 +45,7 @@ check(const struct shard *s, const struct session *x)
 		return "generation";
 	if (!is_addr_sane(&x->client))
 		return "client address";
-	if (x->transport != 1 && x->transport != 2 && x->transport != 4 && x->transport != 8)
+	if (!transport_is_valid(x->transport))
 		return "transport";
 	if (!is_relay_sane(&x->relay[0]) || (x->relay[1].family != 0 && !is_relay_sane(&x->relay[1])))
 		return "relay";

@@ -93,7 +93,7 @@ audit_clients(struct audit *a, const struct shard *shards, unsigned n)
 		if (!x->live)
 			continue;
 		/* A proxy may name one source twice, on connections that the kernel gives to two shards. */
-		bool proxied = last != NULL && x->transport != 1 && last->shard != x->shard;
+		bool proxied = last != NULL && x->transport != TRANSPORT_UDP && last->shard != x->shard;
 		if (last != NULL && !proxied && by_client(last, x) == 0 && are_both(a, last, x, shards, n))
 			audit_breach(a, "shard %u slot %u and shard %u slot %u: the same 5-tuple",
 			    last->shard, last->slot, x->shard, x->slot);

@@ -49,7 +49,7 @@ conn_new(struct shard *s, uint8_t transport)
 	memset((uint8_t *)c + offsetof(struct conn, fd), 0, sizeof *c - offsetof(struct conn, fd));
 	c->fd = -1;
 	c->transport = transport;
-	if (transport != CONN_DTLS)
+	if (transport != TRANSPORT_DTLS)
 		memset(conn_recs(c), 0, 2 * sizeof(struct conn_rec));
 	return c;
 }
@@ -66,12 +66,12 @@ conn_publish(struct conn *c, enum conn_state state)
 void
 conn_wipe(struct shard *s, const struct conn *c)
 {
-	if (c->transport == CONN_TCP)
+	if (c->transport == TRANSPORT_TCP)
 		return;
 	sodium_memzero(conn_key(s, c), sizeof(struct conn_key));
-	if (c->transport != CONN_TLS)
+	if (c->transport != TRANSPORT_TLS)
 		sodium_memzero(conn_place(s, c), CONN_PLACE_LEN);
-	if (c->transport != CONN_DTLS)
+	if (c->transport != TRANSPORT_DTLS)
 		sodium_memzero(conn_secrets(s, c), CONN_SECRETS_LEN);
 }
 
@@ -81,7 +81,7 @@ conn_free(struct shard *s, struct conn *c)
 {
 	uint32_t rings[3] = { 0 };
 
-	if (c->transport != CONN_DTLS) {
+	if (c->transport != TRANSPORT_DTLS) {
 		const struct conn_rec *r = conn_now(c);
 		rings[0] = r->in.ring;
 		rings[1] = r->plain.ring;

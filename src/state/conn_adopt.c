@@ -31,13 +31,13 @@ check(const struct shard *s, const struct conn *c)
 
 	if (c->gen == 0)
 		return "generation";
-	if (c->transport != CONN_TCP && c->transport != CONN_TLS && c->transport != CONN_DTLS)
+	if (!transport_is_valid(c->transport) || c->transport == TRANSPORT_UDP)
 		return "transport";
 	if (c->client.family != ADDR_V4 && c->client.family != ADDR_V6)
 		return "client address";
-	if ((c->fd < 0) != (c->transport == CONN_DTLS))
+	if ((c->fd < 0) != (c->transport == TRANSPORT_DTLS))
 		return "descriptor";
-	if (c->transport == CONN_DTLS)
+	if (c->transport == TRANSPORT_DTLS)
 		return NULL;
 	r = conn_now(c);
 	if (r->flags >= CONN_FLAGS)
@@ -62,7 +62,7 @@ claim(struct shard *s, uint32_t ring)
 static bool
 claim_all(struct shard *s, const struct conn *c)
 {
-	if (c->transport == CONN_DTLS)
+	if (c->transport == TRANSPORT_DTLS)
 		return true;
 	const struct conn_rec *r = conn_now(c);
 	bool in = claim(s, r->in.ring), plain = claim(s, r->plain.ring), out = claim(s, r->out.ring);
@@ -106,7 +106,7 @@ conn_adopt_all(struct shard *s)
 	for (uint32_t i = high; i-- > 0;) {
 		struct conn *c = conn_peek(s, i);
 		uint32_t state = atomic_load_explicit(&c->state, memory_order_acquire);
-		if (state == CONN_SHAKING && c->transport != CONN_DTLS)
+		if (state == CONN_SHAKING && c->transport != TRANSPORT_DTLS)
 			reset_shaking(c);
 		bool kept = (state == CONN_OPEN || state == CONN_SHAKING) && check(s, c) == NULL && claim_all(s, c);
 
@@ -165,7 +165,7 @@ audit_conns(struct audit *a, const struct shard *s)
 		if (state < CONN_SHAKING || why != NULL)
 			continue;
 		in_use++;
-		if (c->transport == CONN_DTLS)
+		if (c->transport == TRANSPORT_DTLS)
 			continue;
 		audit_ring(a, s, seen, conn_now(c)->in.ring, &used);
 		audit_ring(a, s, seen, conn_now(c)->plain.ring, &used);

@@ -204,7 +204,6 @@ static inline void slot_copy(struct session *to, const struct session *from)
 }
 
 /* conn.c, ring.c, conn_adopt.c */
-enum { CONN_TCP = 2, CONN_TLS = 4, CONN_DTLS = 8 };	/* enum conf_transport as numbers */
 void conn_wipe(struct shard *s, const struct conn *c);
 uint32_t ring_high(const struct shard *s);
 void conn_adopt_all(struct shard *s);

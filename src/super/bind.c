@@ -101,9 +101,9 @@ await_orphans(const struct super *s)
 
 	for (uint32_t row = 0; row < s->conf.listener_count; row++) {
 		const struct conf_listener *l = &s->conf.listeners[row];
-		if ((l->transports & ~CONF_STREAMS) != 0)
+		if ((l->transports & ~TRANSPORT_STREAMS) != 0)
 			await_orphan(&l->addr, false, end);
-		if ((l->transports & CONF_STREAMS) != 0)
+		if ((l->transports & TRANSPORT_STREAMS) != 0)
 			await_orphan(&l->addr, true, end);
 	}
 }

@@ -56,8 +56,8 @@ keep_listeners(const struct conf *was, struct conf *is)
 		out[i].retired = 1;
 	for (uint32_t i = 0; i < is->listener_count; i++)
 		is->listeners[i].retired = 0;
-	keep_those_of(out, n, is, ~(unsigned)CONF_STREAMS);
-	keep_those_of(out, n, is, CONF_STREAMS);
+	keep_those_of(out, n, is, ~(unsigned)TRANSPORT_STREAMS);
+	keep_those_of(out, n, is, TRANSPORT_STREAMS);
 	for (uint32_t i = 0; i < is->listener_count; i++) {
 		if (is->listeners[i].retired)
 			continue;

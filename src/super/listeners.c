@@ -256,7 +256,7 @@ donor(const struct ledger *l, const struct windows *w, const struct conf *c, uns
 	for (unsigned k = 0; k < c->listener_count; k++) {
 		const struct conf_listener *x = &c->listeners[k];
 		if (k != row && addr_eq(&x->addr, &c->listeners[row].addr) &&
-		    (x->retired || (x->transports & CONF_STREAMS) == 0) && has_sockets(l, w, k, true))
+		    (x->retired || (x->transports & TRANSPORT_STREAMS) == 0) && has_sockets(l, w, k, true))
 			return (int)k;
 	}
 	return -1;
@@ -267,7 +267,8 @@ listeners_inherit(struct ledger *l, const struct windows *w, const struct conf *
 {
 	for (unsigned row = 0; row < c->listener_count; row++) {
 		int from = -1;
-		if (!c->listeners[row].retired && (c->listeners[row].transports & CONF_STREAMS) != 0 && !has_sockets(l, w, row, true))
+		if (!c->listeners[row].retired && (c->listeners[row].transports & TRANSPORT_STREAMS) != 0 &&
+		    !has_sockets(l, w, row, true))
 			from = donor(l, w, c, row);
 		for (uint32_t fd = w->first; from >= 0 && fd < l->fd_max; fd++) {
 			struct ledger_fd e = l->fd[fd];
@@ -288,12 +289,12 @@ listener_open(struct ledger *l, const struct windows *w, const struct conf *c, u
 
 	if (c->listeners[row].retired)
 		return 0;
-	if ((transports & ~CONF_STREAMS) != 0 && !has_sockets(l, w, row, false)) {
+	if ((transports & ~TRANSPORT_STREAMS) != 0 && !has_sockets(l, w, row, false)) {
 		done->datagram |= UINT64_C(1) << row;
 		if ((r = open_datagram(l, w, c, row, &done->granted, why, why_len)) < 0)
 			return r;
 	}
-	if ((transports & CONF_STREAMS) != 0 && !has_sockets(l, w, row, true) && donor(l, w, c, row) < 0) {
+	if ((transports & TRANSPORT_STREAMS) != 0 && !has_sockets(l, w, row, true) && donor(l, w, c, row) < 0) {
 		done->stream |= UINT64_C(1) << row;
 		return open_stream(l, w, c, row, why, why_len);
 	}

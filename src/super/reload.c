@@ -201,7 +201,7 @@ static void
 close_old(struct super *s)
 {
 	for (unsigned row = 0; row < s->conf.listener_count; row++)
-		if (s->conf.listeners[row].retired || (s->conf.listeners[row].transports & CONF_STREAMS) == 0)
+		if (s->conf.listeners[row].retired || (s->conf.listeners[row].transports & TRANSPORT_STREAMS) == 0)
 			listener_close(s->ledger, &s->win, row, true);
 }
 

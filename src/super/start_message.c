@@ -227,7 +227,7 @@ tell_sockets(struct super *s, unsigned i, unsigned shard)
 		const struct ledger_fd *e = &s->ledger->fd[fd];
 		if (e->kind == LEDGER_LISTENER) {
 			struct msg_listener m = { .h.type = MSG_LISTENER, .shard = shard, .row = e->row, .fd = fd,
-				.transport = e->stream ? CONF_TCP : CONF_UDP };
+				.transport = e->stream ? TRANSPORT_TCP : TRANSPORT_UDP };
 			(void)super_send(s, i, &m, -1);
 		} else if (e->kind == LEDGER_STREAM) {
 			t.sock[t.count++] = (struct msg_stream_sock){ .fd = fd, .row = e->row };

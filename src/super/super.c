@@ -292,7 +292,8 @@ super_tlsds(struct super *s, bool start)
 	bool needed = false;
 
 	for (unsigned i = 0; i < s->conf.listener_count; i++)
-		needed |= !s->conf.listeners[i].retired && (s->conf.listeners[i].transports & (CONF_TLS | CONF_DTLS)) != 0;
+		needed |= !s->conf.listeners[i].retired &&
+		    (s->conf.listeners[i].transports & (TRANSPORT_TLS | TRANSPORT_DTLS)) != 0;
 	for (unsigned k = 0; needed && k < s->tlsd_count; k++) {
 		bool is_there = children_find(&s->children, ROLE_TLSD, k) >= 0;
 		int i = children_row(&s->children, ROLE_TLSD, k);

@@ -72,7 +72,7 @@ turn_channel_data(struct turn_call *c)
 static bool
 is_stream(const struct session *x)
 {
-	return x->transport == 2 || x->transport == 4;
+	return transport_is_stream(x->transport);
 }
 
 static void

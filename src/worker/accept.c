@@ -25,7 +25,7 @@ accept_listen(struct worker *w, struct lane *l, bool on)
 {
 	for (unsigned row = 0; row < CONF_LISTENERS_MAX; row++) {
 		const struct conf_listener *c = &w->rows[row];
-		bool serve = on && !c->retired && (c->transports & CONF_STREAMS) != 0;
+		bool serve = on && !c->retired && (c->transports & TRANSPORT_STREAMS) != 0;
 		struct epoll_event ev = { .events = serve ? EPOLLIN : 0u, .data.u64 = tag_make(TAG_ACCEPT, row, 0, 0) };
 		if (l->stream[row] < 0)
 			continue;
@@ -220,7 +220,7 @@ stream_supersede(struct worker *w, struct lane *l, const struct conn *c)
 struct conn *
 stream_open(struct worker *w, struct lane *l, int fd, unsigned row, const struct addr *peer)
 {
-	struct conn *c = conn_new(&l->shard, CONF_TCP);
+	struct conn *c = conn_new(&l->shard, TRANSPORT_TCP);
 	bool proxy = is_proxy(w, row, peer);
 
 	if (c == NULL) {
@@ -233,7 +233,7 @@ stream_open(struct worker *w, struct lane *l, int fd, unsigned row, const struct
 	c->peer = c->client = *peer;
 	c->seen = (uint32_t)(w->turn.now / 1000);
 	c->deadline = TP_SEC_UP(w->turn.now) + w->streams.deadline;
-	conn_recs(c)->flags = (proxy ? CONN_PROXY : 0u) | ((w->rows[row].transports & CONF_TLS) != 0 ? CONN_CHOOSE : 0u);
+	conn_recs(c)->flags = (proxy ? CONN_PROXY : 0u) | ((w->rows[row].transports & TRANSPORT_TLS) != 0 ? CONN_CHOOSE : 0u);
 	conn_publish(c, CONN_OPEN);
 	stat_add(w->stat, STAT_STREAMS_OPENED, 1);
 	if (!proxy && !stream_client(w, l, c, peer)) {
@@ -270,7 +270,7 @@ stream_close(struct worker *w, struct lane *l, struct conn *c)
 		handshake_cancel(w, l, c);
 	if (e != NULL)
 		pending_free(w, e);
-	if (c->transport == CONF_DTLS)
+	if (c->transport == TRANSPORT_DTLS)
 		assoc_forget(l, c);
 	path_flush_up(w);
 	if (x != NULL && x->conn == conn_slot(&l->shard, c) + 1) {
@@ -288,7 +288,7 @@ stream_close(struct worker *w, struct lane *l, struct conn *c)
 static void
 end_quiet(struct worker *w, struct lane *l, struct conn *c)
 {
-	if (c->transport == CONF_DTLS)
+	if (c->transport == TRANSPORT_DTLS)
 		dtls_goodbye(w, l, c);	/* nothing below says that it is over */
 	stream_close(w, l, c);
 }
@@ -297,7 +297,7 @@ static void
 sweep_one(struct worker *w, struct lane *l, struct conn *c)
 {
 	uint32_t now = (uint32_t)(w->turn.now / 1000);
-	bool valid = c->transport == CONF_DTLS ? c->heard != 0 : (conn_now(c)->flags & CONN_VALID) != 0;
+	bool valid = c->transport == TRANSPORT_DTLS ? c->heard != 0 : (conn_now(c)->flags & CONN_VALID) != 0;
 
 	if (!valid && now > c->deadline) {
 		stat_drop(w->stat, DROP_STREAM_DEADLINE);

@@ -28,7 +28,7 @@ static inline uint64_t entry(uint32_t tag, uint32_t slot) { return (uint64_t)tag
 static uint32_t
 tag_of(const struct lane *l, const struct conn *c)
 {
-	return session_prefetch(&l->shard, &c->client, CONF_DTLS, c->listener);
+	return session_prefetch(&l->shard, &c->client, TRANSPORT_DTLS, c->listener);
 }
 
 static void
@@ -102,7 +102,7 @@ assoc_find(struct lane *l, const struct addr *client, unsigned row, uint32_t tag
 		if ((uint32_t)(t->at[i] >> 32) != tag)
 			continue;
 		struct conn *c = conn_at(&l->shard, (uint32_t)t->at[i] - 1);
-		if (c != NULL && c->transport == CONF_DTLS && c->listener == row && addr_eq(&c->client, client))
+		if (c != NULL && c->transport == TRANSPORT_DTLS && c->listener == row && addr_eq(&c->client, client))
 			return c;
 	}
 	return NULL;
@@ -138,7 +138,7 @@ publish(struct worker *w, struct lane *l, const struct hs_who *who, const struct
 		stat_drop(w->stat, DROP_STREAM_LIMIT);
 		return NULL;
 	}
-	if (!reserve(&l->assoc) || (c = conn_new(&l->shard, CONF_DTLS)) == NULL) {
+	if (!reserve(&l->assoc) || (c = conn_new(&l->shard, TRANSPORT_DTLS)) == NULL) {
 		stat_drop(w->stat, DROP_STREAM_ROOM);
 		return NULL;
 	}
@@ -180,7 +180,7 @@ assoc_done(struct worker *w, const struct msg_hs_done *m)
 	if (l == NULL || m->who.row >= CONF_LISTENERS_MAX || l->listener[m->who.row] < 0)
 		return;			/* not ours any more: its client starts again */
 	memcpy(&s, m->session, sizeof s);
-	uint32_t tag = session_prefetch(&l->shard, &m->who.client, CONF_DTLS, (uint16_t)m->who.row);
+	uint32_t tag = session_prefetch(&l->shard, &m->who.client, TRANSPORT_DTLS, (uint16_t)m->who.row);
 	struct conn *old = assoc_find(l, &m->who.client, m->who.row, tag);
 	if (!seal_valid(&s.keys) || s.keys.proto != SEAL_DTLS12) {
 		stat_add(w->stat, STAT_MSG_BAD, 1);

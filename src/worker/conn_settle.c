@@ -49,7 +49,7 @@ adopt_one(struct worker *w, struct lane *l, struct conn *c)
 {
 	int rc = -EBADF;
 
-	if (c->transport == CONF_DTLS) {
+	if (c->transport == TRANSPORT_DTLS) {
 		if (!assoc_adopt(l, c))
 			stream_close(w, l, c);
 		return;

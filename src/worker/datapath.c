@@ -171,7 +171,7 @@ send_to_client(struct worker *w, struct lane *l, const struct turn_out *o)
 
 	if (o->conn == 0)
 		path_send(w, l, o->listener, &o->to, o->p, o->len, brief);
-	else if (o->transport == CONF_DTLS)
+	else if (o->transport == TRANSPORT_DTLS)
 		dtls_data(w, l, o);
 	else
 		stream_data(w, l, o);
@@ -249,7 +249,7 @@ carry_out(struct worker *w, struct lane *l, enum turn_act act, const struct turn
 	path_effects(w, l);
 	if (o->open_do && !opened(w, l))
 		act = TURN_DONE;
-	bool stream = in != NULL && in->conn != 0 && in->transport != CONF_DTLS;
+	bool stream = in != NULL && in->conn != 0 && in->transport != TRANSPORT_DTLS;
 	if (stream && act < TURN_NEED_KEY) {
 		/* The frame counts as used before its datagram leaves: nothing is sent to a peer twice. */
 		stream_done(w, l, in, act == TURN_TO_CLIENT);
@@ -309,7 +309,7 @@ path_again(struct worker *w, struct lane *l, struct pending_entry *e)
 		stream_again(w, l, e);
 		return;
 	}
-	if (e->transport == CONF_DTLS) {
+	if (e->transport == TRANSPORT_DTLS) {
 		dtls_again(w, l, e);
 		return;
 	}
@@ -341,19 +341,19 @@ is_poisoned(struct worker *w, struct lane *l, unsigned row, const struct addr *f
 static inline uint8_t
 transport_of(const struct worker *w, unsigned row, const uint8_t *p, size_t len)
 {
-	return (w->rows[row].transports & CONF_DTLS) != 0 && len > 0 && p[0] >= 20 && p[0] < 64 ? CONF_DTLS : CONF_UDP;
+	return (w->rows[row].transports & TRANSPORT_DTLS) != 0 && len > 0 && p[0] >= 20 && p[0] < 64 ? TRANSPORT_DTLS : TRANSPORT_UDP;
 }
 
 static void
 client_input(struct worker *w, struct lane *l, unsigned row, const struct addr *from, uint32_t tag, uint8_t *p, size_t len)
 {
 	struct turn_in in = { .shard = &l->shard, .pool = &l->pool, .client = *from, .listener = (uint16_t)row,
-		.transport = CONF_UDP, .buf = p, .len = len, .tagged = true, .tag = tag };
-	bool dtls = transport_of(w, row, p, len) == CONF_DTLS;
+		.transport = TRANSPORT_UDP, .buf = p, .len = len, .tagged = true, .tag = tag };
+	bool dtls = transport_of(w, row, p, len) == TRANSPORT_DTLS;
 
 	stat_add(w->stat, STAT_CLIENT_RX_PACKETS, 1);
 	stat_add(w->stat, STAT_CLIENT_RX_BYTES, len);
-	if (w->poisons > 0 && is_poisoned(w, l, row, from, dtls ? CONF_DTLS : CONF_UDP)) {
+	if (w->poisons > 0 && is_poisoned(w, l, row, from, dtls ? TRANSPORT_DTLS : TRANSPORT_UDP)) {
 		stat_drop(w->stat, DROP_POISONED);
 		return;
 	}
@@ -361,7 +361,7 @@ client_input(struct worker *w, struct lane *l, unsigned row, const struct addr *
 	magic(p, len);
 	if (dtls) {
 		dtls_datagram(w, l, row, from, tag, p, len);
-	} else if ((w->rows[row].transports & CONF_UDP) == 0) {
+	} else if ((w->rows[row].transports & TRANSPORT_UDP) == 0) {
 		stat_drop(w->stat, DROP_JUNK);
 	} else {
 		enum turn_act act = turn_client_input(&w->turn, &in, &w->out);

@@ -57,7 +57,7 @@ dtls_data(struct worker *w, struct lane *l, const struct turn_out *o)
 {
 	struct conn *c = conn_at(&l->shard, o->conn - 1);
 
-	if (c == NULL || c->transport != CONF_DTLS || !addr_eq(&c->client, &o->to)) {
+	if (c == NULL || c->transport != TRANSPORT_DTLS || !addr_eq(&c->client, &o->to)) {
 		stat_drop(w->stat, DROP_STALE_EVENT);
 		return;
 	}
@@ -153,7 +153,7 @@ static void
 input(struct worker *w, struct lane *l, struct conn *c, uint32_t tag, uint8_t *p, size_t len)
 {
 	struct turn_in in = { .shard = &l->shard, .pool = &l->pool, .client = c->client, .listener = c->listener,
-		.transport = CONF_DTLS, .conn = conn_slot(&l->shard, c) + 1, .buf = p, .len = len, .tagged = true, .tag = tag };
+		.transport = TRANSPORT_DTLS, .conn = conn_slot(&l->shard, c) + 1, .buf = p, .len = len, .tagged = true, .tag = tag };
 
 	c->seen = (uint32_t)(w->turn.now / 1000);
 	w->out.drop = DROP_NONE;
@@ -251,7 +251,7 @@ dtls_datagram(struct worker *w, struct lane *l, unsigned row, const struct addr 
 void
 dtls_again(struct worker *w, struct lane *l, struct pending_entry *e)
 {
-	uint32_t tag = session_prefetch(&l->shard, &e->client, CONF_DTLS, e->listener);
+	uint32_t tag = session_prefetch(&l->shard, &e->client, TRANSPORT_DTLS, e->listener);
 	struct conn *c = assoc_find(l, &e->client, e->listener, tag);
 
 	/* Another one may have taken its place. */
@@ -260,7 +260,7 @@ dtls_again(struct worker *w, struct lane *l, struct pending_entry *e)
 		return;
 	}
 	struct turn_in in = { .shard = &l->shard, .pool = &l->pool, .client = e->client, .listener = e->listener,
-		.transport = CONF_DTLS, .conn = conn_slot(&l->shard, c) + 1, .buf = e->bytes, .len = e->len,
+		.transport = TRANSPORT_DTLS, .conn = conn_slot(&l->shard, c) + 1, .buf = e->bytes, .len = e->len,
 		.grant = e->has_grant ? &e->grant : NULL, .offer = e->has_offer ? &e->offer : NULL };
 	if (!path_input(w, l, &in, e))
 		pending_free(w, e);

@@ -159,7 +159,7 @@ static bool
 worker_seals(const struct worker *w)
 {
 	for (unsigned row = 0; row < CONF_LISTENERS_MAX; row++)
-		if ((w->rows[row].transports & (CONF_TLS | CONF_DTLS)) != 0)
+		if ((w->rows[row].transports & (TRANSPORT_TLS | TRANSPORT_DTLS)) != 0)
 			return true;
 	return false;
 }

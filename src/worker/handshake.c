@@ -36,7 +36,7 @@ handshake_begin(struct worker *w, struct lane *l, struct conn *c)
 	struct msg_hs_stream *m = NULL;
 
 	c->deadline = TP_SEC_UP(w->turn.now) + w->handshake_seconds;
-	c->transport = CONF_TLS;
+	c->transport = TRANSPORT_TLS;
 	if (ring != 0) {
 		conn_next(c)->in.ring = 0;
 		conn_commit(c);

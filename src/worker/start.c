@@ -107,11 +107,11 @@ told_listener(struct worker *w, const struct msg_listener *m)
 		refuse(w, "listener", -errno);
 	if (lane_window(l, m->fd))
 		*lane_use(l, m->fd) = FD_LISTENER;
-	int *at = m->transport == CONF_TCP ? &l->stream[m->row] : &l->listener[m->row];
-	if (*at >= 0 || type != (m->transport == CONF_TCP ? SOCK_STREAM : SOCK_DGRAM))
+	int *at = m->transport == TRANSPORT_TCP ? &l->stream[m->row] : &l->listener[m->row];
+	if (*at >= 0 || type != (m->transport == TRANSPORT_TCP ? SOCK_STREAM : SOCK_DGRAM))
 		refuse(w, "LISTENER does not fit", -EPROTO);
 	*at = m->fd;
-	if (m->transport == CONF_TCP)
+	if (m->transport == TRANSPORT_TCP)
 		return;
 	l->transport[m->row] = m->transport;
 }

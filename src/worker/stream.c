@@ -229,7 +229,7 @@ stream_kick(struct worker *w)
 		struct lane *l = &w->lane[i];
 		for (uint32_t slot = 0; slot < conn_high(&l->shard); slot++) {
 			struct conn *c = conn_at(&l->shard, slot);
-			if (c != NULL && c->transport != CONF_DTLS && atomic_load_explicit(&c->state, memory_order_relaxed) == CONN_OPEN)
+			if (c != NULL && c->transport != TRANSPORT_DTLS && atomic_load_explicit(&c->state, memory_order_relaxed) == CONN_OPEN)
 				go_on(w, l, c);
 		}
 	}
@@ -323,7 +323,7 @@ choose(struct worker *w, struct lane *l, struct conn *c)
 	if (first == SEAL_T_HANDSHAKE) {
 		return handshake_begin(w, l, c) ? 0 : -ENOENT;
 	}
-	if ((transports & CONF_TCP) == 0)
+	if ((transports & TRANSPORT_TCP) == 0)
 		return -EPROTO;
 	next = conn_next(c);
 	next->flags &= ~(uint32_t)CONN_CHOOSE;

@@ -176,7 +176,7 @@ streams_flush(struct worker *w)
 		if (c == NULL || c->gen != w->touched[i].gen)
 			continue;
 		c->touched = 0;
-		if (c->transport == CONF_DTLS) {
+		if (c->transport == TRANSPORT_DTLS) {
 			dtls_due(w, l, c);
 			continue;
 		}

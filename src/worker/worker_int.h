@@ -306,7 +306,7 @@ void tlsd_box_flush(struct worker *w);
 
 /* ---- assoc.c ----------------------------------------------------------------------------------------- */
 
-/* `tag`: of session_prefetch() with CONF_DTLS.  NULL: none. */
+/* `tag`: of session_prefetch() with TRANSPORT_DTLS.  NULL: none. */
 struct conn *assoc_find(struct lane *l, const struct addr *client, unsigned row, uint32_t tag);
 void assoc_forget(struct lane *l, const struct conn *c);	/* out of the index */
 bool assoc_adopt(struct lane *l, struct conn *c);

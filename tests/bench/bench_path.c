@@ -78,7 +78,7 @@ setup(uint32_t n)
 		struct session *x = session_new(&shard);
 		struct addr peer = peer_of(i);
 		x->client = client_of(i);
-		x->transport = 1;
+		x->transport = TRANSPORT_UDP;
 		x->expiry = 4000;
 		x->policy = 1;
 		x->relay[0] = (struct relay_ref){ .fd = (int32_t)(100 + i), .port = 50000, .family = ADDR_V4 };
@@ -116,7 +116,8 @@ ask_up(uint32_t first, uint32_t n, size_t len)
 	for (unsigned k = 0; k < BATCH; k++)
 		session_prefetch_slot(&shard, tag[k]);
 	for (unsigned k = 0; k < BATCH; k++) {
-		struct turn_in in = { .shard = &shard, .pool = &pool, .client = from[k], .transport = 1, .buf = datagram(k),
+		struct turn_in in = { .shard = &shard, .pool = &pool, .client = from[k],
+			.transport = TRANSPORT_UDP, .buf = datagram(k),
 			.len = len, .tagged = true, .tag = tag[k] };
 		good += turn_client_input(&core, &in, &out) == TURN_TO_PEER;
 	}

@@ -71,7 +71,7 @@ open_one(uint32_t n)
 	if (x == NULL)
 		exit(2);
 	x->client = client(n);
-	x->transport = 1;
+	x->transport = TRANSPORT_UDP;
 	x->user = cross_hash(&cross, &user, sizeof user);
 	x->expiry = 1000;
 	x->relay[0] = (struct relay_ref){ .fd = (int32_t)n, .port = 1, .family = ADDR_V4 };
@@ -91,7 +91,7 @@ find_all(uint32_t n)
 
 		r = r * 1664525u + 1013904223u;
 		a = client((uint32_t)((uint64_t)r * n >> 32));
-		found += session_find(&shard, &a, 1, 0) != NULL;
+		found += session_find(&shard, &a, TRANSPORT_UDP, 0) != NULL;
 	}
 	printf("session_find, random:  %.0f ns (%u found)\n", (seconds() - t) * 1e9 / n, found);
 }

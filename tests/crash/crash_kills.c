@@ -118,7 +118,7 @@ random_op(unsigned me, uint64_t *seed, uint32_t *cursor)
 	tp_ms now = atomic_fetch_add(&play->now, 3);
 	unsigned client = me * 4096 + (unsigned)(rnd(seed) % CLIENTS), what = (unsigned)(rnd(seed) % 16);
 	struct addr a = client_addr(client);
-	struct session *x = session_find(&world.shard[me], &a, 1, 0);
+	struct session *x = session_find(&world.shard[me], &a, TRANSPORT_UDP, 0);
 	struct sweeper sw = { .me = me };
 
 	if (what == 0)

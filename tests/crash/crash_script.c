@@ -20,7 +20,7 @@ of_client(unsigned client)
 {
 	struct addr a = client_addr(client);
 
-	return session_find(&script_world.shard[0], &a, 1, 0);
+	return session_find(&script_world.shard[0], &a, TRANSPORT_UDP, 0);
 }
 
 static void
@@ -128,11 +128,11 @@ the_conn(void)
 static void
 conn_begin(void)
 {
-	struct conn *c = conn_new(&script_world.shard[0], 2);
+	struct conn *c = conn_new(&script_world.shard[0], TRANSPORT_TCP);
 
 	must(c != NULL, "script: connection");
 	c->client = c->peer = client_addr(2000);
-	c->transport = 2;
+	c->transport = TRANSPORT_TCP;
 	c->fd = 5;
 	conn_publish(c, CONN_OPEN);
 }

@@ -219,7 +219,7 @@ session_fill(struct world *w, unsigned shard, unsigned client, uint64_t user, tp
 		return NULL;
 	slot = session_slot(s, x);
 	x->client = client_addr(client);
-	x->transport = 1;
+	x->transport = TRANSPORT_UDP;
 	x->user = user;
 	x->created = TP_SEC_UP(now);
 	x->expiry = x->created + 600;

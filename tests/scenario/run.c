@@ -275,7 +275,7 @@ line_client(struct script *s, const struct words *l)
 	v = word_value(l, 3, "shard", NULL);
 	c->shard = v != NULL ? (unsigned)atoi(v) % WORLD_SHARDS : 0;
 	v = word_value(l, 3, "transport", NULL);
-	c->transport = v != NULL && strcmp(v, "tcp") == 0 ? 2 : 1;
+	c->transport = v != NULL && strcmp(v, "tcp") == 0 ? TRANSPORT_TCP : TRANSPORT_UDP;
 }
 
 /* A client asks without credentials first, as the RFC has it. */

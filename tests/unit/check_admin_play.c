@@ -141,7 +141,7 @@ START_TEST(admin_verifies_connections)
 	struct conn *c;
 
 	play_start_admin();
-	ck_assert_ptr_nonnull(c = conn_new(&play.s, CONF_TCP));
+	ck_assert_ptr_nonnull(c = conn_new(&play.s, TRANSPORT_TCP));
 	c->fd = CONN_FD;
 	c->listener = 3;
 	conn_publish(c, CONN_OPEN);
@@ -156,7 +156,7 @@ START_TEST(admin_verifies_connections)
 	play_expect_text("verify", 1, "connection 703, which no shard has");
 	play.ledger->fd[CONN_FD + 1].kind = LEDGER_FREE;
 	play_expect_text("verify", 0, "ok: 1 sessions");
-	ck_assert_ptr_nonnull(c = conn_new(&play.s, CONF_TCP));
+	ck_assert_ptr_nonnull(c = conn_new(&play.s, TRANSPORT_TCP));
 	c->fd = CONN_FD;
 	c->listener = 3;
 	conn_publish(c, CONN_OPEN);

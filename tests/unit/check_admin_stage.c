@@ -78,7 +78,7 @@ play_conf_fd(uint64_t generation)
 	strcpy(c.realm, "example.org");
 	c.listener_count = 1;
 	c.listeners[0].addr = address("127.0.0.1:3478");
-	c.listeners[0].transports = CONF_UDP | CONF_TCP | CONF_TLS | CONF_DTLS;
+	c.listeners[0].transports = TRANSPORT_UDP | TRANSPORT_TCP | TRANSPORT_TLS | TRANSPORT_DTLS;
 	c.relay_count = 1;
 	c.relays[0] = (struct conf_relay){ .addr = address("127.0.0.1"), .port_min = 49152, .port_max = 65535 };
 	snprintf(c.log_target, sizeof c.log_target, "%s/log", play.dir);
@@ -129,7 +129,7 @@ make_session(void)
 
 	ck_assert_ptr_nonnull(x);
 	x->client = address("192.0.2.1:5000");
-	x->transport = CONF_UDP;
+	x->transport = TRANSPORT_UDP;
 	x->relay[0] = (struct relay_ref){ .fd = RELAY_FD, .port = 50001, .row = 0, .family = ADDR_V4 };
 	x->relay[1].fd = -1;
 	x->created = (uint32_t)(clock_ms() / 1000);

@@ -99,7 +99,7 @@ expect_listener(const struct loaded *r, unsigned i, const char *text)
 	ck_assert_msg(r->rc == 0, "%s", r->reports);
 	ck_assert_uint_lt(i, r->conf.listener_count);
 	ck_assert_str_eq(addr_print(&r->conf.listeners[i].addr, buf), text);
-	ck_assert_uint_eq(r->conf.listeners[i].transports, CONF_UDP);
+	ck_assert_uint_eq(r->conf.listeners[i].transports, TRANSPORT_UDP);
 }
 
 static void

@@ -70,7 +70,7 @@ setup(void)
 	conf_defaults(conf);
 	conf->relay_count = conf->listener_count = 1;
 	addr_parse(&conf->listeners[0].addr, "192.0.2.1:3478");
-	conf->listeners[0].transports = CONF_UDP;
+	conf->listeners[0].transports = TRANSPORT_UDP;
 	addr_parse(&conf->relays[0].addr, "192.0.2.1");
 	conf->relays[0].port_min = 49152;
 	conf->relays[0].port_max = 65535;
@@ -178,7 +178,7 @@ START_TEST(buffers)
 	ck_assert_str_eq(judged("net.ipv4.udp_mem")->set, "sysctl -w net.ipv4.udp_mem=\"8192 12288 16384\"");
 	host.udp_mem = 16384;
 	LEVEL("net.ipv4.udp_mem", OK);
-	conf->listeners[0].transports = CONF_TCP;
+	conf->listeners[0].transports = TRANSPORT_TCP;
 	LEVEL("net.core.somaxconn", OK);
 	conf->backlog = 4097;
 	LEVEL("net.core.somaxconn", WARNING);
@@ -306,7 +306,7 @@ START_TEST(sample)
 	unsigned known = 0;
 	FILE *f = open_sample();
 
-	conf->listeners[0].transports |= CONF_TCP;
+	conf->listeners[0].transports |= TRANSPORT_TCP;
 	while (fgets(line, sizeof line, f) != NULL) {
 		if (!setting(line, false, name, value))
 			continue;

@@ -94,7 +94,7 @@ fill(unsigned n, uint64_t user)
 	slot = session_slot(&shard, x);
 	x->client = n % 4 == 3 ? addr6(n, (uint16_t)(1 + n % 60000))
 			       : addr4(0x0a000000 + n / 4, (uint16_t)(1 + n % 60000));
-	x->transport = 1;
+	x->transport = TRANSPORT_UDP;
 	x->user = user;
 	x->expiry = NOW / 1000 + 600;
 	x->relay[0] = (struct relay_ref){ .fd = (int32_t)slot + 100, .port = (uint16_t)(1 + slot % 65535),

@@ -11,7 +11,7 @@
 static struct conn *
 open_conn(unsigned n)
 {
-	struct conn *c = conn_new(&shard, 2);
+	struct conn *c = conn_new(&shard, TRANSPORT_TCP);
 
 	ck_assert_ptr_nonnull(c);
 	c->fd = (int32_t)(100 + n);
@@ -51,10 +51,10 @@ START_TEST(slots)
 
 	for (unsigned i = 0; i < 64; i++)
 		c[i] = open_conn(i);
-	ck_assert_ptr_null(conn_new(&shard, 2));
+	ck_assert_ptr_null(conn_new(&shard, TRANSPORT_TCP));
 	audit_clean();
 	uint32_t gen = c[7]->gen, slot = conn_slot(&shard, c[7]);
-	c[7]->transport = 4;		/* it became TLS */
+	c[7]->transport = TRANSPORT_TLS;		/* it became TLS */
 	conn_key(&shard, c[7])->bytes[3] = conn_secrets(&shard, c[7])[191] = 9;
 	conn_free(&shard, c[7]);
 	ck_assert_ptr_null(conn_at(&shard, slot));
@@ -91,7 +91,7 @@ START_TEST(datagrams_need_no_records)
 	struct conn *c[64];
 
 	for (unsigned i = 0; i < 64; i++) {
-		c[i] = conn_new(&shard, 8);
+		c[i] = conn_new(&shard, TRANSPORT_DTLS);
 		ck_assert_ptr_nonnull(c[i]);
 		c[i]->client = c[i]->peer = addr4(0xcb007100u + i, (uint16_t)(1000 + i));
 		memset(conn_key(&shard, c[i]), 1, sizeof(struct conn_key));
@@ -225,7 +225,7 @@ END_TEST
 
 START_TEST(adoption)
 {
-	struct conn *good = open_conn(1), *half = conn_new(&shard, 2), *bad[5];
+	struct conn *good = open_conn(1), *half = conn_new(&shard, TRANSPORT_TCP), *bad[5];
 	struct session *x = fill(1, 1);
 	struct cross_limits none = { 0 };
 
@@ -237,10 +237,10 @@ START_TEST(adoption)
 	bad[1]->in_recv = 5;			/* and no ring */
 	bad[2]->out_sent = 1;			/* more than there was */
 	conn_recs(bad[3])->flags = CONN_FLAGS;
-	bad[4]->transport = 1;
+	bad[4]->transport = TRANSPORT_UDP;
 	(void)half;
 	x->conn = conn_slot(&shard, bad[4]) + 1;
-	x->transport = 2;
+	x->transport = TRANSPORT_TCP;
 	x->listener = 1;
 	x->client = bad[4]->client;
 	ck_assert_int_eq(cross_open(&cross, &shard, x, &none, 0), 0);
@@ -263,7 +263,7 @@ START_TEST(session_needs_its_connection)
 	struct cross_limits none = { 0 };
 
 	x->conn = conn_slot(&shard, c) + 1;
-	x->transport = 2;
+	x->transport = TRANSPORT_TCP;
 	x->listener = 1;
 	x->client = c->client;
 	ck_assert_int_eq(cross_open(&cross, &shard, x, &none, 0), 0);

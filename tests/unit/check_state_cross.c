@@ -93,7 +93,7 @@ START_TEST(locks_time_out)
 	session_abandon(&shard, y);
 	ck_assert_int_eq(cross_close(&cross, &shard, x), -ETIMEDOUT);
 	ck_assert_uint_eq(atomic_load(&x->state), SESSION_ENDING);
-	ck_assert_ptr_null(session_find(&shard, &x->client, 1, 0));
+	ck_assert_ptr_null(session_find(&shard, &x->client, TRANSPORT_UDP, 0));
 	ck_assert_int_eq(cross_close(&cross, &shard, x), -ETIMEDOUT);
 	lock_give(w, 9);
 	ck_assert_uint_eq(cross_total(&cross), 1);

@@ -19,7 +19,7 @@ find(unsigned n)
 				   : addr4(0x0a000000 + n / 4, (uint16_t)(1 + n % 60000));
 
 	session_prefetch(&shard, &a, 1, 0);
-	return session_find(&shard, &a, 1, 0);
+	return session_find(&shard, &a, TRANSPORT_UDP, 0);
 }
 
 START_TEST(open_find_close)
@@ -31,9 +31,9 @@ START_TEST(open_find_close)
 
 	ck_assert_ptr_eq(find(1), x);
 	ck_assert_ptr_null(session_find(&shard, &a, 2, 0));
-	ck_assert_ptr_null(session_find(&shard, &a, 1, 1));
+	ck_assert_ptr_null(session_find(&shard, &a, TRANSPORT_UDP, 1));
 	a.port++;
-	ck_assert_ptr_null(session_find(&shard, &a, 1, 0));
+	ck_assert_ptr_null(session_find(&shard, &a, TRANSPORT_UDP, 0));
 	ck_assert_ptr_eq(session_get(&shard, ref), x);
 	ck_assert(session_read(&reader, ref.slot, &copy));
 	ck_assert_uint_eq(copy.user, 7);

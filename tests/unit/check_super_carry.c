@@ -134,7 +134,7 @@ with_tlsds(void)
 	e = (struct ledger_fd){ .kind = LEDGER_STREAM, .row = 2 };
 	e.shard = 1;
 	ledger_set(s->ledger, 170, e);
-	s->conf.listeners[0].transports = CONF_TCP | CONF_TLS;
+	s->conf.listeners[0].transports = TRANSPORT_TCP | TRANSPORT_TLS;
 	return s;
 }
 
@@ -161,7 +161,7 @@ START_TEST(test_streams)
 	ck_assert_uint_eq(b->ledger->fd[170].kind, LEDGER_STREAM);
 	ck_assert_uint_eq(b->ledger->fd[170].row, 2);
 	ck_assert_uint_eq(b->ledger->fd[170].shard, 1);
-	ck_assert_uint_eq(b->conf.listeners[0].transports, CONF_TCP | CONF_TLS);
+	ck_assert_uint_eq(b->conf.listeners[0].transports, TRANSPORT_TCP | TRANSPORT_TLS);
 	close(fd);
 	drop(b);
 	/* A pair that did not come: nobody could talk to that turnpike-tls. */

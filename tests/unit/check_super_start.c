@@ -16,7 +16,7 @@
 static struct conf_listener
 listener(uint16_t port)
 {
-	struct conf_listener l = { .addr = { .family = ADDR_V4, .ip = { 127, 0, 0, 1 } }, .transports = CONF_UDP };
+	struct conf_listener l = { .addr = { .family = ADDR_V4, .ip = { 127, 0, 0, 1 } }, .transports = TRANSPORT_UDP };
 
 	l.addr.port = port;
 	return l;

@@ -73,7 +73,7 @@ make_conf(void)
 	text_copy(c.realm, sizeof c.realm, REALM);
 	c.listener_count = 1;
 	c.listeners[0].addr = world.server;
-	c.listeners[0].transports = CONF_UDP | CONF_DTLS;
+	c.listeners[0].transports = TRANSPORT_UDP | TRANSPORT_DTLS;
 	c.relay_count = 1;
 	c.relays[0].addr = loopback();
 	c.relays[0].port_min = 20000;
@@ -170,7 +170,7 @@ tell_start(void)
 	struct msg_start s;
 	struct msg_shard h = { .h = { MSG_SHARD, 0 }, .region_fd = world.region[0], .keys_fd = world.keys[0],
 		.epoll_fd = world.epoll, .fd_base = BASE, .fd_span = SPAN };
-	struct msg_listener l = { .h = { MSG_LISTENER, 0 }, .fd = world.listener, .transport = CONF_UDP };
+	struct msg_listener l = { .h = { MSG_LISTENER, 0 }, .fd = world.listener, .transport = TRANSPORT_UDP };
 	struct msg_pool p = { .h = { MSG_POOL, 0 } };
 	struct msg_go g = { .h = { MSG_GO, 0 } };
 
