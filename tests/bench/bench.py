@@ -36,7 +36,6 @@ import record
 HERE = os.path.dirname(os.path.abspath(__file__))
 SRC = os.path.abspath(os.environ.get("top_srcdir", os.path.join(HERE, "..", "..")))
 BUILD = os.path.abspath(os.environ.get("top_builddir", "."))
-sys.path.insert(0, os.path.join(HERE, "..", "lib"))
 LOAD = os.path.join(BUILD, "src", "prog", "turnpike-load")
 PASSWORD = "of-make-bench-and-nobody-else-7d41"      # a documented one is refused off loopback
 CREDENTIALS = ["--user", "alice", "--password", PASSWORD]

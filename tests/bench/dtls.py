@@ -16,8 +16,7 @@ import time
 
 import bench
 
-sys.path.insert(0, os.path.join(bench.HERE, "..", "lib"))
-import daemon                    # noqa: E402
+import daemon
 
 CONFIG = daemon.DEFAULT.replace("transport: udp }}", """transport: udp }}
   - {{ address: 127.0.0.1, port: {dtls}, transport: dtls }}""").replace("level: info", "level: warn") + """

@@ -11,12 +11,10 @@ import json
 import os
 import statistics
 import subprocess
-import sys
 import time
 
 import bench
 
-sys.path.insert(0, os.path.join(bench.HERE, "..", "lib"))
 import daemon                    # noqa: E402  (the certificate)
 
 KINDS = ("udp", "tcp", "tls", "dtls")

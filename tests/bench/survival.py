@@ -21,9 +21,8 @@ import sys
 import threading
 import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-import daemon                    # noqa: E402
-import turnclient as tc          # noqa: E402
+import daemon
+import turnclient as tc
 
 PROG = os.path.join(daemon.TOP_BUILD, "src", "prog")
 CONFIG = daemon.DEFAULT.replace("workers: 2", "workers: 2, shards: 4") + \

@@ -6,7 +6,7 @@
  *
  * TP_CONTROL=1: kills without replay of the redo record, which the audit must notice sooner or later.
  * TP_SCRIPTS: how often each passage of a marked point is died at (1; make soak: 100);
- * TP_POINTS: how often each marked point is died at, each time in another state (100; with a sanitizer 10; make soak: 1000);
+ * TP_POINTS: how often each marked point is died at, each time in another state (10; make check-crash: 100; make soak: 1000);
  * TP_KILLS: random kills (300); TP_SEED: the seed, printed otherwise; TP_ROUNDS: of evil (300).
  */
 #include "config.h"
@@ -17,13 +17,6 @@
 #include <unistd.h>
 
 #include "crash.h"
-
-/* A fork takes ten times as long with a sanitizer's shadow. */
-#ifdef TP_SANITIZER
-#define POINTS 10
-#else
-#define POINTS 100
-#endif
 
 static uint64_t
 number(const char *name, uint64_t otherwise)
@@ -47,7 +40,7 @@ main(int argc, char **argv)
 	for (uint64_t n = number("TP_SCRIPTS", 1); n > 0 && (*what == '\0' || strcmp(what, "script") == 0); n--)
 		script_run();
 	if (*what == '\0' || strcmp(what, "points") == 0)
-		points_run((unsigned)number("TP_POINTS", POINTS), seed);
+		points_run((unsigned)number("TP_POINTS", 10), seed);
 	crash_control = number("TP_CONTROL", 0) != 0;
 	if (*what == '\0' || strcmp(what, "kills") == 0)
 		kills_run(kills, seed);

@@ -1,6 +1,11 @@
 # crash: programs with their own compilation of the rooms, crash points always in
 check_PROGRAMS += %D%/crash_state
-TESTS += %D%/crash_state
+# `make check` dies at each marked point ten times, `make check-crash` 100 times.
+TP_CRASH = %D%/crash_state
+TESTS += $(TP_CRASH)
+.PHONY: check-crash
+check-crash: all
+	TP_POINTS=100 TP_KILLS=1000 $(MAKE) check TESTS='$(TP_CRASH)'
 %C%_crash_state_SOURCES = %D%/crash_state.c %D%/crash_world.c %D%/crash_script.c %D%/crash_deaths.c %D%/crash_kills.c %D%/crash_evil.c \
 	%D%/crash.h src/state/state_int.h \
 	src/shm/region.c src/shm/lock.c src/shm/crash.c \

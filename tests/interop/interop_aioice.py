@@ -7,8 +7,7 @@ import ssl
 import sys
 import unittest
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-import daemon                    # noqa: E402
+import daemon
 try:
     import aioice
     from aioice import turn

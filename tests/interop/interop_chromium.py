@@ -18,9 +18,8 @@ import threading
 import time
 import unittest
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-import daemon                    # noqa: E402
-import turnclient as tc          # noqa: E402
+import daemon
+import turnclient as tc
 
 HOST = "10.77.0.1"
 CONFIG = daemon.DEFAULT.replace("listeners:", "listeners:\n  - {{ address: 10.77.0.1, port: {port}, transport: [ udp, tcp, tls ] }}").replace(

@@ -18,9 +18,8 @@ import threading
 import time
 import unittest
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-import daemon                    # noqa: E402
-import turnclient as tc          # noqa: E402
+import daemon
+import turnclient as tc
 
 PROXIES = os.environ.get("TP_PROXIES", "")
 EXAMPLES = os.path.join(daemon.TOP_SRC, "contrib", "proxies")

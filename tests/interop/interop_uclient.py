@@ -11,8 +11,7 @@ import sys
 import time
 import unittest
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-import daemon                    # noqa: E402
+import daemon
 
 COTURN = os.environ.get("TP_COTURN", "")
 UCLIENT = os.path.join(COTURN, "usr/bin/turnutils_uclient")

@@ -2,13 +2,9 @@
 """A TURN client over DTLS 1.2: libssl through ctypes, with memory BIOs, so that a test sees and may change each datagram."""
 import ctypes
 import ctypes.util
-import os
-import socket
-import sys
 import time
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import turnclient as tc          # noqa: E402
+import turnclient as tc
 
 _path = ctypes.util.find_library("ssl") or "libssl.so.3"
 _ssl, _crypto = ctypes.CDLL(_path), ctypes.CDLL(_path.replace("ssl", "crypto"))

@@ -7,12 +7,10 @@ import random
 import selectors
 import ssl
 import struct
-import sys
 import time
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import daemon                    # noqa: E402
-import turnclient as tc          # noqa: E402
+import daemon
+import turnclient as tc
 
 CHANNEL = 0x4000
 RENEW = 60              # seconds: permissions last 300, allocations and channels 600

@@ -4,10 +4,8 @@ import mmap
 import os
 import shutil
 import struct
-import sys
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import daemon                    # noqa: E402
+import daemon
 
 ROWS, ROW = 8, 32
 PROGRAMS = os.path.join(daemon.TOP_BUILD, "tests", "marked")

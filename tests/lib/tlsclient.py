@@ -1,13 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A TLS 1.3 client socket over libssl through ctypes: what Python's ssl does not offer is KeyUpdate."""
 import ctypes
-import os
 import select
 import socket
-import sys
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import dtlsclient as dc          # noqa: E402
+import dtlsclient as dc
 
 _method = dc._declare(dc._ssl, "TLS_client_method", ctypes.c_void_p)
 _set_fd = dc._declare(dc._ssl, "SSL_set_fd", ctypes.c_int, ctypes.c_void_p, ctypes.c_int)

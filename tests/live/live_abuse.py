@@ -9,13 +9,11 @@ import select
 import socket
 import struct
 import subprocess
-import sys
 import time
 import unittest
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-import daemon                    # noqa: E402
-import turnclient as tc          # noqa: E402
+import daemon
+import turnclient as tc
 
 SEED = int(os.environ.get("TP_SEED", "0")) or random.randrange(1, 1 << 31)
 TRANSPORT = tc.attr("REQUESTED_TRANSPORT", b"\x11\0\0\0")

@@ -2,16 +2,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The daemon relays: every path a packet can take, over IPv4 and IPv6, checked by bytes and counters."""
 import os
-import socket
 import struct
-import sys
 import time
 import unittest
 
-sys.path.insert(0, os.path.join(os.environ.get("top_srcdir", "."), "tests", "lib"))
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-import daemon                    # noqa: E402
-import turnclient as tc          # noqa: E402
+import daemon
+import turnclient as tc
 
 CONFIG = daemon.DEFAULT.replace(
     "addresses: [ 127.0.0.1 ]", 'addresses: [ 127.0.0.1, "::1" ]').replace(

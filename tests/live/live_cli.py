@@ -10,14 +10,12 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import unittest
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-import daemon                    # noqa: E402
-from daemon import until as wait_for    # noqa: E402
-import turnclient as tc          # noqa: E402
+import daemon
+from daemon import until as wait_for
+import turnclient as tc
 
 USAGE, BIND, CONF = 64, 69, 78
 # The block of the specification, with nothing adapted: its second relay address is not this host's.

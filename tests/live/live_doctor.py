@@ -5,11 +5,9 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import unittest
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-import daemon                    # noqa: E402
+import daemon
 
 CONFIG = daemon.DEFAULT.replace("transport: udp }}", """transport: [ udp, tcp ] }}
   - {{ address: 127.0.0.1, port: {tls}, transport: tls }}""") + """

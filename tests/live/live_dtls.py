@@ -3,18 +3,15 @@
 """TURN over DTLS: relaying, workers and turnpike-tls processes that die, bad records, cookies, a new handshake on a live 5-tuple."""
 import os
 import random
-import signal
 import struct
 import subprocess
-import sys
 import time
 import unittest
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-import daemon                    # noqa: E402
-from daemon import until         # noqa: E402
-import dtlsclient                # noqa: E402
-import turnclient as tc          # noqa: E402
+import daemon
+from daemon import until
+import dtlsclient
+import turnclient as tc
 
 CONFIG = daemon.DEFAULT.replace("transport: udp }}", """transport: [ udp, dtls ] }}
   - {{ address: 127.0.0.1, port: {dtls}, transport: dtls }}""") + """

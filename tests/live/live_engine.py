@@ -7,13 +7,10 @@ import os
 import re
 import socket
 import struct
-import sys
 import unittest
 
-sys.path.insert(0, os.path.join(os.environ.get("top_srcdir", "."), "tests", "lib"))
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-import daemon                    # noqa: E402
-import turnclient as tc          # noqa: E402
+import daemon
+import turnclient as tc
 
 UDP_SEGMENT = 103
 CONFIG = daemon.DEFAULT.replace("workers: 2", "workers: 1") + "io: {{ engine: {engine}, cpu_affinity: {affinity} }}\n"

@@ -11,15 +11,12 @@ import resource
 import socket
 import ssl
 import struct
-import subprocess
-import sys
 import time
 import unittest
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-import daemon                    # noqa: E402
-from daemon import tls_context as context, until    # noqa: E402
-import turnclient as tc          # noqa: E402
+import daemon
+from daemon import tls_context as context, until
+import turnclient as tc
 
 DESCRIPTORS = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 resource.setrlimit(resource.RLIMIT_NOFILE, (min(DESCRIPTORS, 65536), DESCRIPTORS))

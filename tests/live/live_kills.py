@@ -18,13 +18,12 @@ import threading
 import time
 import unittest
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-import daemon                    # noqa: E402
-import dtlsclient                # noqa: E402
-import flows as fl               # noqa: E402
-import marked                    # noqa: E402
-import tlsclient                 # noqa: E402
-import turnclient as tc          # noqa: E402
+import daemon
+import dtlsclient
+import flows as fl
+import marked
+import tlsclient
+import turnclient as tc
 
 FLOWS = int(os.environ.get("TP_FLOWS", 64))
 KILLS = int(os.environ.get("TP_SECURE_KILLS", 10000 if os.environ.get("TP_SOAK") else 1000))

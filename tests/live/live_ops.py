@@ -8,13 +8,11 @@ import pwd
 import re
 import signal
 import subprocess
-import sys
 import unittest
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-import daemon                    # noqa: E402
-from daemon import is_sanitized, until as wait_for    # noqa: E402
-import turnclient as tc          # noqa: E402
+import daemon
+from daemon import is_sanitized, until as wait_for
+import turnclient as tc
 
 SAMPLE = re.compile(r'^([a-zA-Z_:][a-zA-Z0-9_:]*)(\{(?:[a-zA-Z_][a-zA-Z0-9_]*="(?:[^"\\\n]|\\[\\n"])*",?)*\})? (\S+)$')
 SUFFIXES = {"counter": ("_total", "_created"), "gauge": ("",), "info": ("_info",), "histogram": ("_bucket", "_count", "_sum"),

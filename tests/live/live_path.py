@@ -10,14 +10,11 @@ import signal
 import socket
 import struct
 import subprocess
-import sys
 import unittest
 
-sys.path.insert(0, os.path.join(os.environ.get("top_srcdir", "."), "tests", "lib"))
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-import daemon                    # noqa: E402
-import turnclient as tc          # noqa: E402
-from daemon import until         # noqa: E402
+import daemon
+import turnclient as tc
+from daemon import until
 
 UDP_SEGMENT, SO_TIMESTAMPNS = 103, 35
 HERE, SECOND, THERE = "10.77.0.1", "10.77.0.3", "10.77.0.2"

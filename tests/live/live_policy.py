@@ -9,9 +9,8 @@ import sys
 import time
 import unittest
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-import daemon                    # noqa: E402
-import turnclient as tc          # noqa: E402
+import daemon
+import turnclient as tc
 
 HOST4, SECOND4, HOST6, INSIDE, OUTSIDE = "45.0.0.1", "45.0.0.2", "2a05:1::1", "10.0.0.5", "45.0.0.77"
 DENIED = """127.0.0.1 127.255.255.254 0.0.0.0 0.1.2.3 10.0.0.1 172.16.0.1 172.31.255.255 192.168.1.1 100.64.0.1

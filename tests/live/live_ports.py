@@ -3,13 +3,11 @@
 """The relay range: all of it is usable from every shard, and comes back when allocations end."""
 import os
 import signal
-import sys
 import time
 import unittest
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-import daemon                    # noqa: E402
-import turnclient as tc          # noqa: E402
+import daemon
+import turnclient as tc
 
 CONFIG = daemon.DEFAULT.replace("workers: 2", "workers: 2, shards: 4").replace(
     "addresses: [ 127.0.0.1 ]", "addresses: [ 127.0.0.1 ]\n  ports: 50000-50019")

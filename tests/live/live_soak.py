@@ -12,12 +12,10 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import time
 import unittest
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-import daemon                    # noqa: E402
+import daemon
 
 SOAK = bool(os.environ.get("TP_SOAK"))
 SECONDS = float(os.environ.get("TP_SOAK_SECONDS", 600 if SOAK else 5))

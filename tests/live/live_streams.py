@@ -8,19 +8,15 @@ of each transport (64)."""
 import os
 import random
 import selectors
-import socket
 import ssl
 import struct
-import subprocess
-import sys
 import threading
 import time
 import unittest
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-import daemon                    # noqa: E402
-from daemon import tls_context as context    # noqa: E402
-import turnclient as tc          # noqa: E402
+import daemon
+from daemon import tls_context as context
+import turnclient as tc
 
 FLOWS = int(os.environ.get("TP_FLOWS", 64))
 KILLS = int(os.environ.get("TP_KILLS", 1000 if os.environ.get("TP_SOAK") else 50))

@@ -15,16 +15,14 @@ import socket
 import ssl
 import struct
 import subprocess
-import sys
 import threading
 import time
 import unittest
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-import daemon                    # noqa: E402
-from daemon import kill_all, until    # noqa: E402
-import marked                    # noqa: E402
-import turnclient as tc          # noqa: E402
+import daemon
+from daemon import kill_all, until
+import marked
+import turnclient as tc
 
 SOAK = bool(os.environ.get("TP_SOAK"))
 SEED = int(os.environ.get("TP_SEED", random.SystemRandom().randrange(1 << 31)))

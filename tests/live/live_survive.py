@@ -3,14 +3,12 @@
 """kill -9 of any child while calls are up: sessions go on, nothing is delivered to the wrong one."""
 import os
 import struct
-import sys
 import threading
 import time
 import unittest
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-import daemon                    # noqa: E402
-import turnclient as tc          # noqa: E402
+import daemon
+import turnclient as tc
 
 FLOWS = 24
 

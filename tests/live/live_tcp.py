@@ -5,14 +5,12 @@ import os
 import random
 import socket
 import struct
-import sys
 import time
 import unittest
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-import daemon                    # noqa: E402
-from daemon import until    # noqa: E402
-import turnclient as tc          # noqa: E402
+import daemon
+from daemon import until
+import turnclient as tc
 
 CONFIG = daemon.DEFAULT.replace("transport: udp }}", """transport: [ udp, tcp ] }}
   - {{ address: 127.0.0.1, port: {proxy}, transport: tcp, proxy_protocol: [ 127.0.0.0/8 ] }}""") + """

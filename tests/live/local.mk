@@ -21,16 +21,21 @@ TP_LIVE += %D%/live_floods.py
 TP_LIVE += %D%/live_dtls.py
 TP_LIVE += %D%/live_soak.py
 TP_LIVE += %D%/live_kills.py
-TESTS += $(TP_LIVE)
+# `make check` runs a short set; `make check-live` runs all of them.
+TESTS += %D%/live_basic.py %D%/live_survive.py %D%/live_conf.py %D%/live_path.py %D%/live_policy.py %D%/live_tcp.py \
+	%D%/live_ops.py
+.PHONY: check-live
+check-live: all
+	$(MAKE) check TESTS='$(TP_LIVE) $(TP_LOAD)'
 # The long versions: a death at each marked point 100 times and 10,000 at random, thousands of kills of the daemon's
 # workers, as many allocations as the descriptor limit allows, the model, ten minutes of load with churn
 # (TP_SOAK_SECONDS).
 .PHONY: soak
 soak: all spin
-	TP_SCRIPTS=100 TP_POINTS=1000 TP_KILLS=10000 $(MAKE) check TESTS='tests/crash/crash_state'
+	TP_SCRIPTS=100 TP_POINTS=1000 TP_KILLS=10000 $(MAKE) check TESTS='$(TP_CRASH)'
 	TP_SOAK=1 $(MAKE) check TESTS='%D%/live_survival.py %D%/live_streams.py %D%/live_dtls.py %D%/live_kills.py \
 		%D%/live_soak.py'
-# All live tests on the engines that `auto` does not take where the kernel merges.
+# All live tests on the engines that `auto` does not choose where the kernel merges datagrams.
 .PHONY: check-engines
 check-engines: all
 	TP_ENGINE=plain $(MAKE) check TESTS='$(TP_LIVE)'

@@ -8,8 +8,7 @@ import subprocess
 import sys
 import unittest
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from faulty_relay import ASTRAY, DOWN, FATES, UP, FaultyRelay  # noqa: E402
+from faulty_relay import ASTRAY, DOWN, FATES, UP, FaultyRelay
 
 LOAD = os.path.join(os.path.abspath(os.environ.get("top_builddir", ".")), "src", "prog", "turnpike-load")
 SEED = int(os.environ.get("TP_SEED", random.SystemRandom().randrange(1 << 31)))

@@ -6,11 +6,9 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import unittest
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-import daemon                    # noqa: E402
+import daemon
 
 LOAD = os.path.join(os.environ["TP_PREFIX"], "bin", "turnpike-load") if os.environ.get("TP_PREFIX") else \
     os.path.join(daemon.TOP_BUILD, "src", "prog", "turnpike-load")
