@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * child: what turnpike-auth, turnpike-tls and turnpike-admin have in common: from the first message to READY, rights that are given up, the tick,
- * the end.  (A worker is told more before it starts, and is its own: worker/start.c.)
+ * child: what all processes that turnpiked starts have in common: from the first message to READY, rights that are given up,
+ * the tick, the end.
  */
 #ifndef TP_CHILD_H
 #define TP_CHILD_H
@@ -12,10 +12,11 @@
 
 struct child_role {
 	enum proc_role role;
+	bool own_loop;			/* a worker: child_told() instead of child_run(), then an event loop of its own */
 	bool writes_log;		/* turnpike-admin: what it says before its end goes to stderr, not into its own queue */
 	/* START: maps and reads what it was told, then child_confine(). */
 	void (*start)(void *arg, const struct msg_start *m);
-	void (*go)(void *arg);		/* GO: whoever asks is heard from now on; READY is sent afterwards */
+	void (*go)(void *arg);		/* GO: whoever asks is heard from now on; READY is sent afterwards; not with own_loop */
 	void (*message)(void *arg, const union msg *m, int fd);	/* any other; owns fd */
 	void (*stop)(void *arg);	/* STOP while it serves; NULL: it ends at once */
 };
@@ -27,6 +28,7 @@ struct child_proc {
 	struct stats *stat;		/* NULL before START */
 	bool started, serving;
 	int parent;
+	unsigned index;			/* of the command line */
 };
 
 /* First in main: log, signals, loop, control socket.  0, or the exit code. */
@@ -34,10 +36,12 @@ int  child_begin(struct child_proc *c, const struct child_role *r, void *arg, in
 int  child_run(struct child_proc *c);		/* until it is told to end; the exit code */
 void child_end(struct child_proc *c);
 void child_beat(struct child_proc *c);		/* in the tick: heartbeat, lost log lines */
+/* With own_loop: start() and message() for what comes, until GO.  Ends the process at STOP and without a supervisor. */
+void child_told(struct child_proc *c);
 /* Leaves last words, and ends the process.  err: errno or 0. */
 void child_give_up(struct child_proc *c, int err, const char *what) __attribute__((noreturn));
-/* User, core dumps, files, system calls; see sandbox_*().  `refuse`: what is not allowed fails instead of killing. */
-void child_confine(struct child_proc *c, int log_dir, const struct sandbox_rule *more, unsigned n, bool refuse);
+/* User, core dumps, files but for those below log_dir (-1: none), system calls but for the role's rows of syscalls.def. */
+void child_confine(struct child_proc *c, int log_dir);
 
 /* A read-only mapping of a memfd, which is closed; NULL with errno. */
 void *child_map(int fd, size_t least, size_t most, size_t *size);

@@ -179,20 +179,13 @@ int  sandbox_harden(int parent);
 /* No file, no TCP port, no signal or abstract socket outside; but in and below the directory `log_dir` (-1: none) files may
  * be made and written.  Best effort: 0, or -errno where the kernel has none and in a build with a sanitizer. */
 int  sandbox_landlock(int log_dir);
-/*
- * One allowed system call; several rows for one number mean "any of them".  Of the arguments with a check the low 32
- * bits count.
- */
-enum sandbox_check { SANDBOX_ANY, SANDBOX_EQ /* arg == value */, SANDBOX_CLEAR /* (arg & value) == 0 */ };
-struct sandbox_rule {
-	uint32_t nr;			/* SYS_xxx */
-	struct { uint8_t arg, check; uint32_t value; } on[2];
-};
-/* Everything else kills the process.  Rows of the common list (memory without PROT_EXEC, futex, clocks, exit, reading,
- * writing and waiting on descriptors that exist) are there already.  Does nothing in a build with a sanitizer. */
-int  sandbox_seccomp(const struct sandbox_rule *more, unsigned n);
-/* The same, but what is not allowed fails with EPERM: for a process whose libraries' calls are not ours to list (an HTTP
- * server of another version). */
-int  sandbox_seccomp_refuse(const struct sandbox_rule *more, unsigned n);
+/* The ABI version of Landlock that this kernel has; -errno where it has none or a container does not let us. */
+int  sandbox_landlock_abi(void);
+
+/* ---- syscall_filter.c ------------------------------------------------------------------------------------ */
+
+/* Every system call that include/tp/tbl/syscalls.def does not permit this role kills the process from now on.  Does nothing
+ * in a build with a sanitizer.  0 or -errno. */
+int  sandbox_seccomp(unsigned role);
 
 #endif

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "admin_int.h"
@@ -169,9 +169,6 @@ on_tick(void *arg)
 	loop_after(s->proc.loop, TICK_MS, on_tick, s);
 }
 
-#define ANY(nr) { nr, { { 0, SANDBOX_ANY, 0 }, { 0, SANDBOX_ANY, 0 } } }
-#define EQ(nr, n, v) { nr, { { n, SANDBOX_EQ, v }, { 0, SANDBOX_ANY, 0 } } }
-
 /* The directory of the log file, which a reload makes anew there after a rotation; -1: there is none. */
 static int
 log_directory(const struct admin *s)
@@ -189,22 +186,12 @@ log_directory(const struct admin *s)
 
 /* With another log target the supervisor makes another turnpike-admin. */
 static void
-confine(struct admin *s, int log_dir)
+confine(struct admin *s)
 {
-	static const struct sandbox_rule more[] = {
-		/* clients of the control socket and of HTTP */
-		ANY(SYS_accept4), ANY(SYS_shutdown), ANY(SYS_getsockopt), ANY(SYS_setsockopt), ANY(SYS_getsockname),
-		ANY(SYS_epoll_create1), EQ(SYS_fcntl, 1, F_SETFL), EQ(SYS_fcntl, 1, F_SETFD),
-		/* regions, and a log that is opened anew: stderr, a socket to syslog, a file (Landlock says where) */
-		EQ(SYS_fcntl, 1, 1034 /* F_GET_SEALS */), EQ(SYS_fcntl, 1, F_DUPFD_CLOEXEC), ANY(SYS_dup3),
-		ANY(SYS_pread64),		/* counters of the host */
-#ifdef SYS_dup2
-		ANY(SYS_dup2),
-#endif
-		EQ(SYS_socket, 0, AF_UNIX), ANY(SYS_openat), ANY(SYS_fchmod),
-	};
+	int log_dir = log_directory(s);
 
-	child_confine(&s->proc, log_dir, more, TP_COUNT(more), true);
+	tzset();			/* reads /etc/localtime, which is out of reach afterwards: syslog's lines have local time */
+	child_confine(&s->proc, log_dir);
 	if (log_dir >= 0)
 		close(log_dir);
 }
@@ -231,7 +218,7 @@ on_start(void *arg, const struct msg_start *m)
 	if (m->http_fd >= 0 && !http_is_built)
 		child_give_up(&s->proc, ENOSYS, "metrics: this build has no HTTP (it was made without libmicrohttpd); leave "
 		    "metrics.address empty");
-	confine(s, log_directory(s));
+	confine(s);
 }
 
 static void

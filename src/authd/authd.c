@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "authd_int.h"
@@ -187,16 +186,12 @@ on_peer(void *arg, int fd, uint32_t events)
 static void
 confine(struct authd *k)
 {
-	/* A reload brings new guarded memory and gives the old back. */
-	static const struct sandbox_rule more[] = {
-		{ .nr = SYS_mlock }, { .nr = SYS_munlock }, { .nr = SYS_prlimit64 },
-	};
 	char warm[REST_PASSWORD_MAX];
 
 	/* libcrypto reads its configuration with the first digest, and no file can be opened later. */
 	rest_password(false, "", 0, "", 0, warm);
 	rest_password(true, "", 0, "", 0, warm);
-	child_confine(&k->proc, -1, more, TP_COUNT(more), false);
+	child_confine(&k->proc, -1);
 }
 
 static void

@@ -3,12 +3,16 @@
  * child.c: the life of a small process that turnpiked started.
  *
  *	START -> start() -> GO -> go() -> READY -> messages -> STOP, or the supervisor is gone
+ *
+ * A worker is told more between START and GO, and has an event loop of its own: child_told() is its part of this.
  */
 #include "config.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <sodium.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
@@ -18,6 +22,8 @@
 #include "tp/child.h"
 
 #define EXIT_INTERNAL 70
+#define EXIT_USAGE    64
+#define TOLD_WAIT_MS  30000
 
 void
 child_give_up(struct child_proc *c, int err, const char *what)
@@ -64,7 +70,7 @@ child_conf(int fd, void (*take)(void *arg, const struct conf *c), void *arg)
 }
 
 void
-child_confine(struct child_proc *c, int log_dir, const struct sandbox_rule *more, unsigned n, bool refuse)
+child_confine(struct child_proc *c, int log_dir)
 {
 	int err = c->start.drop_privileges ? sandbox_become(c->start.uid, c->start.gid) : 0;
 
@@ -72,10 +78,11 @@ child_confine(struct child_proc *c, int log_dir, const struct sandbox_rule *more
 		err = sandbox_harden(c->parent);
 	if (err < 0)
 		child_give_up(c, -err, "privileges: cannot give them up");
-	if ((err = sandbox_landlock(log_dir)) < 0)
-		log_debug("landlock: not available: %s", strerror(-err));
-	err = refuse ? sandbox_seccomp_refuse(more, n) : sandbox_seccomp(more, n);
-	if (err < 0)
+	/* A kernel without it is the supervisor's one warning; anything else is this process's own. */
+	err = sandbox_landlock(log_dir);
+	if (err < 0 && err != -ENOSYS && err != -EOPNOTSUPP && err != -EPERM)
+		log_warnx("landlock: files are not confined: %s", strerror(-err));
+	if ((err = sandbox_seccomp(c->role->role)) < 0)
 		child_give_up(c, -err, "system calls: cannot give them up");
 }
 
@@ -92,7 +99,7 @@ child_beat(struct child_proc *c)
 static void
 on_start(struct child_proc *c, const struct msg_start *m)
 {
-	if (c->started || m->role != (unsigned)c->role->role)
+	if (c->started || m->role != (unsigned)c->role->role || m->index != c->index)
 		child_give_up(c, EPROTO, "start: told to be another process");
 	c->started = true;
 	c->start = *m;
@@ -163,21 +170,78 @@ on_control(void *arg, int sock, uint32_t events)
 		child_give_up(c, -n, "control: bad message of the supervisor");
 }
 
+/* One message; ends the process where there will be none. */
+static void
+await_message(struct child_proc *c, union msg *m, int *fd)
+{
+	struct pollfd p = { .fd = CHILD_FD_CONTROL, .events = POLLIN };
+
+	for (;;) {
+		int n = ipc_recv(CHILD_FD_CONTROL, ROLE_SUPER, c->role->role, m, fd);
+
+		if (n == 1)
+			return;
+		if (n == -EPIPE)
+			exit(0);		/* the supervisor is gone */
+		if (n < 0)
+			child_give_up(c, -n, "control: bad message of the supervisor");
+		if (poll(&p, 1, TOLD_WAIT_MS) == 0)
+			child_give_up(c, ETIMEDOUT, "start: nothing comes from the supervisor");
+	}
+}
+
+void
+child_told(struct child_proc *c)
+{
+	union msg m;
+	int fd;
+
+	for (;;) {
+		await_message(c, &m, &fd);
+		if (m.h.type == MSG_STOP)
+			exit(0);
+		if (m.h.type == MSG_GO && c->started)
+			return;
+		handle(c, &m, fd);
+	}
+}
+
 /* ---- the process ------------------------------------------------------------------------------------ */
+
+/* argv[1]: the index, as the supervisor writes it. */
+static bool
+take_index(struct child_proc *c, int argc, char **argv)
+{
+	char *end;
+	unsigned long n;
+
+	if (argc != 2 || argv[1][0] < '0' || argv[1][0] > '9')
+		return false;
+	n = strtoul(argv[1], &end, 10);
+	c->index = (unsigned)n;
+	return *end == '\0' && n < MSG_SHARDS_MAX;
+}
 
 int
 child_begin(struct child_proc *c, const struct child_role *r, void *arg, int argc, char **argv)
 {
 	*c = (struct child_proc){ .role = r, .arg = arg, .parent = getppid() };
-	if (argc != 2 || sodium_init() < 0)
+	if (!take_index(c, argc, argv)) {
+		fprintf(stderr, "turnpike-%s is started by turnpiked\n", proc_role_name(r->role));
+		return EXIT_USAGE;
+	}
+	if (sodium_init() < 0)
 		return EXIT_INTERNAL;
-	log_init(proc_role_name(r->role), r->role, (unsigned)strtoul(argv[1], NULL, 10), LOG_L_INFO);
+	log_init(proc_role_name(r->role), r->role, c->index, LOG_L_INFO);
 	if (!r->writes_log)
 		log_sink_fd(CHILD_FD_LOG);
 	/* The terminal's ^C and the service manager's signal are for the supervisor, which then sends STOP. */
 	signal(SIGINT, SIG_IGN);
+	signal(SIGTERM, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
 	signal(SIGPIPE, SIG_IGN);
+	if (r->own_loop)
+		return 0;
 	c->loop = loop_new();
 	if (c->loop == NULL || loop_add(c->loop, CHILD_FD_CONTROL, EPOLLIN, on_control, c) < 0)
 		fatal(EXIT_INTERNAL, "start: no control socket (turnpike-%s is started by turnpiked)", proc_role_name(r->role));

@@ -14,7 +14,7 @@ sbin_PROGRAMS += %D%/turnpiked
 	src/io/libtp_io.a src/base/libtp_base.a $(SODIUM_LIBS)
 pkglibexec_PROGRAMS += %D%/turnpike-worker
 %C%_turnpike_worker_SOURCES = %D%/turnpike-worker.c
-%C%_turnpike_worker_LDADD = src/worker/libtp_worker.a src/seal/libtp_seal.a src/turn/libtp_turn.a src/auth/libtp_auth.a \
+%C%_turnpike_worker_LDADD = src/worker/libtp_worker.a src/child/libtp_child.a src/seal/libtp_seal.a src/turn/libtp_turn.a src/auth/libtp_auth.a \
 	src/state/libtp_state.a src/stun/libtp_stun.a src/conf/libtp_conf.a src/shm/libtp_shm.a src/io/libtp_io.a \
 	src/base/libtp_base.a $(SODIUM_LIBS) $(CRYPTO_LIBS)
 pkglibexec_PROGRAMS += %D%/turnpike-admin

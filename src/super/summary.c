@@ -4,6 +4,7 @@
  */
 #include "config.h"
 
+#include <errno.h>
 #include <pwd.h>
 #include <stdio.h>
 
@@ -134,6 +135,20 @@ buffers(const struct super *s)
 		    (unsigned long long)s->conf.receive_buffer, (unsigned long long)s->conf.send_buffer);
 }
 
+/* Once for all processes. */
+static void
+confinement(struct super *s)
+{
+	int abi = sandbox_landlock_abi();
+
+	if (abi >= 1)
+		return;
+	s->warnings++;
+	log_warnx("landlock: this kernel or container has none (%s): a process that is taken over is kept from files by its system "
+	    "call filter alone, and turnpike-admin by its user alone; boot with lsm=landlock,... or allow landlock_create_ruleset",
+	    strerror(abi < 0 ? -abi : ENOSYS));
+}
+
 void
 super_summary(struct super *s)
 {
@@ -152,6 +167,7 @@ super_summary(struct super *s)
 	else
 		log_info("metrics: none (metrics.address)");
 	buffers(s);
+	confinement(s);
 	log_info("control: %s/control", s->o->runtime_dir);
 	log_info("ready: %u warnings", s->warnings);
 }

@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "tlsd_int.h"
@@ -219,13 +218,6 @@ tlsd_hurry(struct tlsd *u)
 
 /* ---- life -------------------------------------------------------------------------------------- */
 
-/* Beyond the common list: messages to workers, and what libc asks for when it sorts and when it ends. */
-static const struct sandbox_rule rules[] = {
-	{ SYS_sendmmsg, { { 0, SANDBOX_ANY, 0 }, { 0, SANDBOX_ANY, 0 } } },
-	{ SYS_lseek, { { 0, SANDBOX_ANY, 0 }, { 0, SANDBOX_ANY, 0 } } },
-	{ SYS_sysinfo, { { 0, SANDBOX_ANY, 0 }, { 0, SANDBOX_ANY, 0 } } },
-};
-
 static void
 on_start(void *arg, const struct msg_start *s)
 {
@@ -236,7 +228,7 @@ on_start(void *arg, const struct msg_start *s)
 	u->numbers = (uint64_t)s->h.generation << 32 | 1;
 	if ((err = child_conf(s->conf_fd, take_conf, u)) < 0)
 		child_give_up(&u->proc, -err, "start: configuration refused");
-	child_confine(&u->proc, -1, rules, TP_COUNT(rules), false);
+	child_confine(&u->proc, -1);
 	if ((err = take_certs(u, s->certs_fd)) < 0)
 		child_give_up(&u->proc, -err, "start: certificates refused");
 }

@@ -251,8 +251,8 @@ stream_forget_fd(struct worker *w, struct lane *l, int fd)
 	if (!lane_window(l, fd))
 		return;
 	(void)epoll_ctl(l->told.epoll_fd, EPOLL_CTL_DEL, fd, NULL);
-	/* The supervisor's copy keeps the connection up a moment longer: the client shall not wait for that. */
-	(void)shutdown(fd, SHUT_RDWR);
+	/* The supervisor's copy is the last one: the connection ends when it has read RELEASE.  No shutdown() here: a
+	 * worker that may call it may end listeners, too. */
 	close(fd);
 	*lane_use(l, fd) = FD_NONE;
 	control_send(w, &m);

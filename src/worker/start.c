@@ -12,66 +12,39 @@
 #include "config.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <netinet/in.h>
-#include <netinet/udp.h>
-#include <poll.h>
 #include <sodium.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
-#include <sysexits.h>
 #include <unistd.h>
 
 #include "worker_int.h"
 
-#define START_WAIT_MS 30000
 #define PAGE 4096u
 #define COOKIE_EPOCH_MS 30000u		/* a cookie is good for one to two of them */
 
 static void __attribute__((noreturn))
 refuse(struct worker *w, const char *what, int rc)
 {
-	if (w->stat != NULL)
-		stat_words(w->stat, "start: %s: %s", what, strerror(-rc));
-	errno = -rc;
-	fatal(EX_SOFTWARE, "start: %s", what);
+	char text[80];
+
+	snprintf(text, sizeof text, "start: %s", what);
+	child_give_up(&w->proc, -rc, text);
 }
 
 /* ---- what is told -------------------------------------------------------------------------------- */
 
-static void
-next_message(struct worker *w, union msg *m)
+void
+worker_told_start(void *arg, const struct msg_start *m)
 {
-	struct pollfd p = { .fd = w->control, .events = POLLIN };
-	int fd;
+	struct worker *w = arg;
 
-	for (;;) {
-		int rc = ipc_recv(w->control, ROLE_SUPER, ROLE_WORKER, m, &fd);
-		if (rc == 1 && fd >= 0) {
-			close(fd);
-			refuse(w, "a descriptor before GO", -EPROTO);
-		}
-		if (rc == 1)
-			return;
-		if (rc == -EPIPE)
-			exit(0);		/* the supervisor is gone */
-		if (rc < 0)
-			refuse(w, "message", rc);
-		if (poll(&p, 1, START_WAIT_MS) == 0)
-			refuse(w, "nothing comes from the supervisor", -ETIMEDOUT);
-	}
-}
-
-static void
-told_start(struct worker *w, const struct msg_start *m)
-{
-	if (w->lane != NULL || m->role != ROLE_WORKER || m->index != w->index || m->shard_count == 0 ||
-	    m->shard_count > SHARDS_MAX || m->index >= SHARDS_MAX || m->slot_max == 0 || m->slot_max > SLOT_MAX_MAX ||
+	if (m->shard_count == 0 || m->shard_count > SHARDS_MAX || m->slot_max == 0 || m->slot_max > SLOT_MAX_MAX ||
 	    m->tlsd_count > MSG_TLSDS_MAX)
 		refuse(w, "START does not fit", -EPROTO);
 	w->start = *m;
+	w->stat = w->proc.stat;
 	w->lane = calloc(m->shard_count, sizeof *w->lane);
 	if (w->lane == NULL)
 		refuse(w, "memory", -ENOMEM);
@@ -166,40 +139,30 @@ told_streams(struct worker *w, const struct msg_streams *m)
 	}
 }
 
-static void
-be_told(struct worker *w)
+void
+worker_told(void *arg, const union msg *m, int fd)
 {
-	union msg m;
+	struct worker *w = arg;
 
-	for (;;) {
-		next_message(w, &m);
-		if ((m.h.type == MSG_START) == (w->lane != NULL))
-			refuse(w, "START comes first, and once", -EPROTO);
-		switch (m.h.type) {
-		case MSG_START:
-			told_start(w, &m.msg_start);
-			break;
-		case MSG_SHARD:
-			told_shard(w, &m.msg_shard);
-			break;
-		case MSG_LISTENER:
-			told_listener(w, &m.msg_listener);
-			break;
-		case MSG_POOL:
-			told_pool(w, &m.msg_pool);
-			break;
-		case MSG_STREAMS:
-			told_streams(w, &m.msg_streams);
-			break;
-		case MSG_GO:
-			if (w->lane_count == 0)
-				refuse(w, "no shard", -EPROTO);
-			return;
-		case MSG_STOP:
-			exit(0);
-		default:
-			refuse(w, "a message that has no place before GO", -EPROTO);
-		}
+	if (fd >= 0) {
+		close(fd);
+		refuse(w, "a descriptor before GO", -EPROTO);
+	}
+	switch (m->h.type) {
+	case MSG_SHARD:
+		told_shard(w, &m->msg_shard);
+		break;
+	case MSG_LISTENER:
+		told_listener(w, &m->msg_listener);
+		break;
+	case MSG_POOL:
+		told_pool(w, &m->msg_pool);
+		break;
+	case MSG_STREAMS:
+		told_streams(w, &m->msg_streams);
+		break;
+	default:
+		refuse(w, "a message that has no place before GO", -EPROTO);
 	}
 }
 
@@ -268,8 +231,6 @@ map_all(struct worker *w)
 {
 	int rc;
 
-	w->stat = map(w, w->start.stat_fd, STAT_SIZE, true, false, "counters");
-	stat_init(w->stat, ROLE_WORKER, w->index, w->start.h.generation, clock_ms());
 	w->secret = map(w, w->start.secret_fd, SECRET_BYTES, false, true, "secret");
 	void *cross = map(w, w->start.cross_fd, cross_region_size(), true, false, "cross region");
 	if ((rc = cross_attach(&w->cross, cross, w->index, NULL)) < 0)
@@ -337,36 +298,6 @@ make_core(struct worker *w)
 	worker_keys(w);
 }
 
-/* ---- rights ------------------------------------------------------------------------------------------ */
-
-#define ANY(nr) { nr, { { 0, SANDBOX_ANY, 0 }, { 0, SANDBOX_ANY, 0 } } }
-#define OPTION(level, name) { SYS_setsockopt, { { 1, SANDBOX_EQ, level }, { 2, SANDBOX_EQ, name } } }
-
-static void
-give_up(struct worker *w, int parent)
-{
-	static const struct sandbox_rule calls[] = {
-		ANY(SYS_recvmmsg), ANY(SYS_sendmmsg), ANY(SYS_dup3), ANY(SYS_getsockopt), ANY(SYS_getsockname),
-		ANY(SYS_accept4), ANY(SYS_shutdown), ANY(SYS_getpeername),
-		{ SYS_ioctl, { { 1, SANDBOX_EQ, 0x541b /* SIOCINQ */ }, { 0, SANDBOX_ANY, 0 } } },
-		{ SYS_ioctl, { { 1, SANDBOX_EQ, 0x5411 /* SIOCOUTQ */ }, { 0, SANDBOX_ANY, 0 } } },
-		OPTION(SOL_SOCKET, SO_DETACH_FILTER), OPTION(SOL_SOCKET, SO_ATTACH_BPF), OPTION(IPPROTO_IP, IP_MTU_DISCOVER),
-		OPTION(IPPROTO_IPV6, IPV6_MTU_DISCOVER), OPTION(IPPROTO_UDP, UDP_GRO),
-		{ SYS_fcntl, { { 1, SANDBOX_EQ, F_DUPFD_CLOEXEC }, { 0, SANDBOX_ANY, 0 } } },
-		{ SYS_fcntl, { { 1, SANDBOX_EQ, 1034 /* F_GET_SEALS */ }, { 0, SANDBOX_ANY, 0 } } },
-	};
-	int rc = 0;
-
-	if (w->start.drop_privileges && (rc = sandbox_become(w->start.uid, w->start.gid)) < 0)
-		refuse(w, "giving up the user", rc);
-	if ((rc = sandbox_harden(parent)) < 0)
-		refuse(w, "giving up rights", rc);
-	if ((rc = sandbox_landlock(-1)) < 0)
-		log_debug("landlock: not available: %s", strerror(-rc));
-	if ((rc = sandbox_seccomp(calls, TP_COUNT(calls))) < 0)
-		refuse(w, "system call filter", rc);
-}
-
 /* ---- state --------------------------------------------------------------------------------------------- */
 
 struct adopting { struct worker *w; struct lane *l; };
@@ -404,17 +335,18 @@ adopt(struct worker *w, struct msg_ready *m)
 void
 worker_start(struct worker *w)
 {
-	int parent = getppid();
 	struct msg_ready m = { .h = { MSG_READY, 0 } };
 
-	be_told(w);
+	child_told(&w->proc);
+	if (w->lane_count == 0)
+		refuse(w, "no shard", -EPROTO);
 	map_all(w);
 	make_core(w);
 	w->authd = w->start.authd_fd;
 	int rc = events_open(w);
 	if (rc < 0)
 		refuse(w, "event loop", rc);
-	give_up(w, parent);
+	child_confine(&w->proc, -1);
 	adopt(w, &m);
 	w->serving = true;
 	control_readable(w);		/* sessions to close, sources to drop: before their next packet */

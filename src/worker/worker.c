@@ -4,27 +4,11 @@
  */
 #include "config.h"
 
-#include <errno.h>
-#include <signal.h>
-#include <sodium.h>
 #include <stdlib.h>
 #include <sysexits.h>
 
 #include "tp/worker.h"
 #include "worker_int.h"
-
-static unsigned
-index_of(int argc, char **argv)
-{
-	char *end;
-
-	if (argc == 2 && argv[1][0] >= '0' && argv[1][0] <= '9') {
-		unsigned long n = strtoul(argv[1], &end, 10);
-		if (*end == '\0' && n < SHARDS_MAX)
-			return (unsigned)n;
-	}
-	fatal(EX_USAGE, "turnpike-worker is started by turnpiked");
-}
 
 /* What lies on the heap.  Regions and descriptors end with the process. */
 static void
@@ -57,19 +41,14 @@ worker_free(struct worker *w)
 int
 worker_run(int argc, char **argv)
 {
-	/* The descriptors are the supervisor's: without it there is nothing on these numbers. */
-	unsigned index = index_of(argc, argv);
+	static const struct child_role role = { .role = ROLE_WORKER, .own_loop = true, .start = worker_told_start,
+		.message = worker_told };
 	struct worker *w = calloc(1, sizeof *w);
+	int code = w == NULL ? EX_OSERR : child_begin(&w->proc, &role, w, argc, argv);
 
-	log_init("worker", ROLE_WORKER, index, LOG_L_INFO);
-	if (w == NULL || sodium_init() < 0)
-		fatal(EX_OSERR, "start");
-	log_sink_fd(CHILD_FD_LOG);
-	signal(SIGPIPE, SIG_IGN);
-	signal(SIGHUP, SIG_IGN);
-	signal(SIGINT, SIG_IGN);	/* of a terminal: the supervisor decides */
-	signal(SIGTERM, SIG_IGN);
-	w->index = index;
+	if (code != 0)
+		return code;
+	w->index = w->proc.index;
 	w->control = CHILD_FD_CONTROL;
 	worker_start(w);
 	events_run(w);

@@ -18,6 +18,7 @@
 #define TP_WORKER_INT_H
 
 #include "tp/auth.h"
+#include "tp/child.h"
 #include "tp/conf.h"
 #include "tp/io.h"
 #include "tp/msg.h"
@@ -143,6 +144,7 @@ struct worker {
 	unsigned index;
 	int control, authd, outer, tick;
 	bool stop, serving, unsettled;
+	struct child_proc proc;
 	struct msg_start start;
 	struct lane *lane;
 	unsigned lane_count;
@@ -190,6 +192,9 @@ struct worker {
 
 /* Receives everything up to GO, maps, gives up rights, adopts.  Ends the process when something is wrong. */
 void worker_start(struct worker *w);
+/* Of struct child_role. */
+void worker_told_start(void *arg, const struct msg_start *m);
+void worker_told(void *arg, const union msg *m, int fd);
 void worker_keys(struct worker *w);	/* nonce and cookie keys of the present epochs */
 
 /* ---- events.c ------------------------------------------------------------------------------------ */

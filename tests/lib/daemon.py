@@ -47,6 +47,8 @@ def keep_ports_apart():
         f.write("12000 32767")
 
 
+# A child that its system call filter killed: a row is missing in syscalls.def.
+FORBIDDEN = "(Bad system call)"
 SANITIZER = ("ERROR: AddressSanitizer", "ERROR: LeakSanitizer", "runtime error: ")
 failures = []
 given = set()
@@ -331,6 +333,9 @@ class Daemon:
             at = text.find(mark)
             if at >= 0:
                 raise RuntimeError("a sanitizer's finding:\n" + text[max(0, at - 300):at + 4000])
+        if FORBIDDEN in text:
+            at = text.find(FORBIDDEN)
+            raise RuntimeError("a child made a system call that syscalls.def does not permit:\n" + text[max(0, at - 2000):at + 100])
         if failures:
             failures.clear()
             sys.stderr.write("--- log of turnpiked, its end ---\n%s\n---\n" % text[-4000:])

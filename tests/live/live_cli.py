@@ -312,7 +312,28 @@ class Starting(Base):
             with tc.Client(d.server, "alice", "wonderland") as c:
                 c.allocate()
                 self.assertEqual(d.ctl("verify")[0], 0)
+            self.assertEqual(self.as_user(d, nobody.pw_uid, nobody.pw_gid), 0)
             self.assertEqual(d.stop(), 0)
+
+    def as_user(self, d, uid, gid, groups=()):
+        """Exit code of `turnpikectl status` as another user."""
+        return subprocess.run([d.turnpikectl, "--runtime-dir", d.runtime, "status"], user=uid, group=gid, extra_groups=list(groups),
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60).returncode
+
+    def test_control_socket_is_for_whom_the_manual_names(self):
+        if os.geteuid() != 0:
+            self.skipTest("needs other users")
+        nobody = pwd.getpwnam("nobody")
+        with daemon.Daemon(args=["--set", "process.user=nobody"]) as d:
+            os.chmod(d.dir, 0o755)
+            if subprocess.run([d.turnpikectl, "-V"], user=nobody.pw_uid, stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL).returncode not in (0, USAGE):
+                self.skipTest("nobody cannot run the build tree")
+            self.assertEqual(self.as_user(d, 0, 0), 0)
+            self.assertEqual(self.as_user(d, nobody.pw_uid, nobody.pw_gid), 0)
+            self.assertEqual(self.as_user(d, 12345, nobody.pw_gid), 0)
+            self.assertEqual(self.as_user(d, 12345, 12345, [nobody.pw_gid]), 0)
+            self.assertNotEqual(self.as_user(d, 12345, 12345), 0)
 
 
 class Signals(Base):

@@ -4,7 +4,7 @@ check_PROGRAMS += %D%/turnpike-worker %D%/turnpike-tls
 	$(src_shm_libtp_shm_a_SOURCES)
 %C%_turnpike_worker_CPPFLAGS = $(AM_CPPFLAGS) -DTP_CRASH_POINTS=1
 %C%_turnpike_worker_CFLAGS = $(AM_CFLAGS) $(SODIUM_CFLAGS)
-%C%_turnpike_worker_LDADD = src/seal/libtp_seal.a src/turn/libtp_turn.a src/auth/libtp_auth.a src/stun/libtp_stun.a \
+%C%_turnpike_worker_LDADD = src/child/libtp_child.a src/seal/libtp_seal.a src/turn/libtp_turn.a src/auth/libtp_auth.a src/stun/libtp_stun.a \
 	src/conf/libtp_conf.a src/io/libtp_io.a src/base/libtp_base.a $(SODIUM_LIBS) $(CRYPTO_LIBS)
 %C%_turnpike_tls_SOURCES = src/prog/turnpike-tls.c $(src_tlsd_libtp_tlsd_a_SOURCES) $(src_shm_libtp_shm_a_SOURCES)
 %C%_turnpike_tls_CPPFLAGS = $(AM_CPPFLAGS) -DTP_CRASH_POINTS=1
