@@ -13,6 +13,16 @@
 
 #include "super_int.h"
 
+/* Takes the lowest number that is free.  A container may have no /dev/null, or one for root only: then a descriptor that
+ * can be neither read nor written. */
+static int
+open_null(int flags)
+{
+	int fd = open("/dev/null", O_RDWR | flags);
+
+	return fd >= 0 ? fd : open("/", O_PATH | flags);
+}
+
 int
 daemon_stdio(void)
 {
@@ -20,7 +30,7 @@ daemon_stdio(void)
 
 	umask(022);
 	for (fd = 0; fd <= STDERR_FILENO; fd++)
-		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
+		if (fcntl(fd, F_GETFD) < 0 && open_null(0) != fd)
 			return -errno;
 	/* What the caller's shell left open is not ours, and would sit in the way of our numbers. */
 	for (fd = 3; fd < 1024; fd++)
@@ -35,7 +45,7 @@ daemon_low(void)
 	int fd;
 
 	for (fd = CHILD_FD_CONTROL; fd <= CHILD_FD_LOG; fd++)
-		if (open("/dev/null", O_RDWR | O_CLOEXEC) != fd)
+		if (open_null(O_CLOEXEC) != fd)
 			return -errno;
 	if (dup2(CHILD_FD_CONTROL, STDIN_FILENO) < 0 || dup2(CHILD_FD_CONTROL, STDOUT_FILENO) < 0)
 		return -errno;
