@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/types.h>
@@ -198,6 +199,13 @@ size_t text_copy(char *dst, size_t dst_len, const char *src);
 char *text_hex(char *out, const void *bytes, size_t len);
 /* RFC 3339 "2030-01-01T00:00:00Z" (also with +hh:mm) to Unix seconds.  -EINVAL. */
 int  text_time(int64_t *unix_s, const char *text);
+
+/* ---- mdoc.c ------------------------------------------------------------------------------- */
+/*
+ * Prints text as lines of mdoc(7) input, at most 72 columns wide where words allow it.  `code` becomes bold, each
+ * sentence starts a new line, and what roff would interpret is escaped.  text: NUL-terminated, borrowed.
+ */
+void   text_print_mdoc(const char *text, FILE *f);
 
 /* ---- log.c -------------------------------------------------------------------------------- */
 

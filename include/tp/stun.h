@@ -34,7 +34,7 @@ enum stun_attr_type {
 #undef ATTR
 };
 enum stun_error {
-#define ERROR(number, name, phrase) STUN_E_##name = number,
+#define ERROR(number, name, phrase, help) STUN_E_##name = number,
 #include "tp/tbl/errors.def"
 #undef ERROR
 };

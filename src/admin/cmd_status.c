@@ -317,7 +317,7 @@ counters_data(const struct view *v, bool all)
 		snprintf(label, sizeof label, "reason=\"%s\"", drop_rows[i].label);
 		put_counter(o, all, "drops", label, sum(v, offsetof(struct stats, drop) + i * sizeof(uint64_t)));
 	}
-#define ERROR(number, name, phrase) \
+#define ERROR(number, name, phrase, help) \
 	put_counter(o, all, "error_responses", "code=\"" #number "\"", \
 	    sum(v, offsetof(struct stats, error) + row++ * sizeof(uint64_t)));
 #include "tp/tbl/errors.def"

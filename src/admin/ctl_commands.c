@@ -29,32 +29,16 @@ ctl_commands_help(FILE *f)
 		    ctl_commands[i].args, ctl_commands[i].help);
 }
 
-/* Text for roff: a minus that is meant, a backslash that is seen. */
-static void
-man_text(FILE *f, const char *text)
-{
-	for (; *text != '\0'; text++) {
-		if (*text == '-')
-			fputc('\\', f);
-		if (*text == '\\')
-			fputs("\\e", f);
-		else
-			fputc(*text, f);
-	}
-}
-
 void
 ctl_commands_man(FILE *f)
 {
+	fputs(".Bl -tag -width Ds\n", f);
 	for (int i = 0; i < CTL_COMMANDS; i++) {
-		fprintf(f, ".TP\n.B ");
-		man_text(f, ctl_commands[i].word);
-		if (ctl_commands[i].args[0] != '\0') {
-			fprintf(f, " \\fR");
-			man_text(f, ctl_commands[i].args);
-		}
+		fprintf(f, ".It Cm %s", ctl_commands[i].word);
+		if (ctl_commands[i].args[0] != '\0')
+			fprintf(f, " No %s", ctl_commands[i].args);
 		fputc('\n', f);
-		man_text(f, ctl_commands[i].help);
-		fputc('\n', f);
+		text_print_mdoc(ctl_commands[i].help, f);
 	}
+	fputs(".El\n", f);
 }

@@ -140,7 +140,7 @@ static void
 write_errors(const struct view *v, FILE *f)
 {
 	static const unsigned codes[] = {
-#define ERROR(number, name, phrase) number,
+#define ERROR(number, name, phrase, help) number,
 #include "tp/tbl/errors.def"
 #undef ERROR
 	};

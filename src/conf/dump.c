@@ -161,44 +161,48 @@ conf_dump_sample(FILE *f)
 
 /* ---- manual ----------------------------------------------------------------------------------- */
 
-/* `code` becomes bold; what roff would take for its own is escaped. */
-static void
-man_text(const char *text, FILE *f)
-{
-	bool bold = false, line_start = true;
-
-	for (; *text != '\0'; text++) {
-		if (*text == '`') {
-			bold = !bold;
-			fputs(bold ? "\\fB" : "\\fR", f);
-		} else if (*text == '\\') {
-			fputs("\\e", f);
-		} else if (*text == '-') {
-			fputs("\\-", f);
-		} else {
-			if (line_start && (*text == '.' || *text == '\''))
-				fputs("\\&", f);
-			putc(*text, f);
-		}
-		line_start = false;
-	}
-}
-
 static void
 man_allowed(const struct option_row *o, FILE *f)
 {
-	char why[256] = "";
+	char why[256] = "", text[640];
 
 	if (o->type == OPT_LIST) {
-		fputs("Form: ", f);
-		man_text(o->shape, f);
-		fputs(".\n", f);
-		return;
+		snprintf(text, sizeof text, "Form: %s.", o->shape);
+	} else {
+		option_allowed(o, why, sizeof why);
+		snprintf(text, sizeof text, "Allowed%s.", why + strlen("allowed"));
 	}
-	option_allowed(o, why, sizeof why);
-	fputs("Allowed", f);
-	man_text(why + strlen("allowed"), f);
-	fputs(".\n", f);
+	text_print_mdoc(text, f);
+}
+
+/* The option as it stands in a file, with its section around it. */
+static void
+man_example(const struct option_row *o, FILE *f)
+{
+	size_t n = section_len(o);
+	const char *name = o->path + n;
+
+	if (o->type == OPT_LIST && list_example[option_id(o)][0] == NULL)
+		return;
+	fputs(".Bd -literal -compact\n", f);
+	if (n > 0)
+		fprintf(f, "%.*s:\n", (int)n - 1, o->path);
+	fprintf(f, "%s%s:", n > 0 ? "  " : "", name);
+	if (o->type == OPT_LIST) {
+		putc('\n', f);
+		for (unsigned i = 0; i < 4 && list_example[option_id(o)][i] != NULL; i++)
+			fprintf(f, "%s  %s\n", n > 0 ? "  " : "", list_example[option_id(o)][i]);
+	} else {
+		putc(' ', f);
+		if (o->type == OPT_BOOL)
+			fputs(strcmp(o->def, "true") == 0 ? "false" : "true", f);
+		else if (o->type == OPT_STR || o->type == OPT_PATH)
+			yaml_print_text(o->def, f);
+		else
+			fputs(o->def, f);
+		putc('\n', f);
+	}
+	fputs(".Ed\n", f);
 }
 
 void
@@ -208,25 +212,23 @@ conf_dump_man(FILE *f)
 		const struct option_row *o = &option_rows[i];
 		size_t n = section_len(o);
 
-		if (starts_section(i))
-			fprintf(f, ".SS %.*s\n", (int)n - 1, o->path);
-		else if (n == 0)
-			fprintf(f, ".SS %s\n", o->path);
-		fputs(".TP\n\\fB", f);
-		man_text(o->path, f);
-		fputs("\\fR", f);
-		if (o->type != OPT_LIST && o->def[0] != '\0') {
-			fputs(" (default \\fB", f);
-			man_text(o->def, f);
-			fputs("\\fR)", f);
+		if (starts_section(i)) {
+			fputs(i > 0 ? ".El\n" : "", f);
+			fprintf(f, ".Ss %.*s\n.Bl -tag -width Ds\n", (int)n - 1, o->path);
+		} else if (n == 0) {
+			fputs(i > 0 ? ".El\n" : "", f);
+			fprintf(f, ".Ss %s\n.Bl -tag -width Ds\n", o->path);
 		}
+		fprintf(f, ".It Cm %s", o->path);
+		if (o->type != OPT_LIST && o->def[0] != '\0')
+			fprintf(f, " Pq default Cm %s", o->def);
 		putc('\n', f);
-		man_text(o->doc, f);
-		putc('\n', f);
+		text_print_mdoc(o->doc, f);
 		man_allowed(o, f);
-		man_text(class_text(o->cls), f);
-		putc('\n', f);
+		text_print_mdoc(class_text(o->cls), f);
+		man_example(o, f);
 	}
+	fputs(".El\n", f);
 }
 
 /* ---- help ------------------------------------------------------------------------------------- */

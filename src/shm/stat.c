@@ -24,7 +24,7 @@ const struct drop_row drop_rows[DROPS] = {
 };
 
 static const uint16_t error_codes[] = {
-#define ERROR(number, name, phrase) number,
+#define ERROR(number, name, phrase, help) number,
 #include "tp/tbl/errors.def"
 #undef ERROR
 };

@@ -179,7 +179,7 @@ const char *
 stun_error_phrase(unsigned code)
 {
 	switch (code) {
-#define ERROR(number, name, phrase) case number: return phrase;
+#define ERROR(number, name, phrase, help) case number: return phrase;
 #include "tp/tbl/errors.def"
 #undef ERROR
 	default: return "unknown";

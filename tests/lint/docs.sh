@@ -11,7 +11,7 @@ trap 'rm -rf "$tmp"' EXIT
 
 "$conf" --sample >"$tmp/sample"
 "$conf" --man >"$tmp/options"
-sed 's/\\/\\e/g; s/-/\\-/g; s/^\([.'\'']\)/\\\&\1/' "$top_srcdir/tests/unit/conf/example.yaml" >"$tmp/example"
+sed 's/\\/\\e/g; s/^\([.'\'']\)/\\\&\1/' "$top_srcdir/tests/unit/conf/example.yaml" >"$tmp/example"
 # Text between `.\" begin NAME` and `.\" end NAME` is generated.
 awk -v dir="$tmp" '
 /^\.\\" begin / { print; file = dir "/" $3; while ((getline line < file) > 0) print line; skip = 1 }

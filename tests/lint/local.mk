@@ -4,3 +4,5 @@ TESTS += $(lints)
 EXTRA_DIST += $(lints) %D%/size.allow
 TESTS += %D%/ctl_man.sh
 EXTRA_DIST += %D%/ctl_man.sh
+TESTS += %D%/man_tables.sh %D%/mandoc.sh
+EXTRA_DIST += %D%/man_tables.sh %D%/mandoc.sh %D%/tables.py

@@ -203,7 +203,7 @@ START_TEST(man_and_help_name_all)
 	conf_dump_help(f);
 	fclose(f);
 	for (unsigned i = 0; i < option_count; i++) {
-		snprintf(name, sizeof name, "\\fB%s\\fR", option_rows[i].path);
+		snprintf(name, sizeof name, ".It Cm %s", option_rows[i].path);
 		ck_assert_msg(strstr(man, name) != NULL, "%s", name);
 		ck_assert_ptr_nonnull(strstr(help, option_rows[i].path));
 	}
