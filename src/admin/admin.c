@@ -22,6 +22,7 @@
 struct admin {
 	struct child_proc proc;
 	struct view view;
+	struct intake intake;
 	struct target target;
 	struct control *control;
 	struct control_ops ops;
@@ -32,39 +33,24 @@ struct admin {
 
 /* ---- logs ------------------------------------------------------------------------------------------ */
 
+/* At most `most` records; everything that is still in the queue at the end. */
+static void
+write_records(struct admin *s, unsigned most)
+{
+	struct log_rec r;
+	int n;
+
+	while (most-- > 0 && (n = intake_next(&s->intake, &r)) >= 0)
+		if (n == 1)
+			target_write(&s->target, &r);
+}
+
 static void
 on_log(void *arg, int fd, uint32_t events)
 {
-	struct admin *s = arg;
-	struct log_rec r;
-
+	(void)fd;
 	(void)events;
-	for (unsigned i = 0; i < RECORDS; i++) {
-		ssize_t n = recv(fd, &r, sizeof r, MSG_DONTWAIT | MSG_TRUNC);
-
-		if (n < 0)
-			return;
-		if (logline_check(&r, (size_t)n))
-			target_write(&s->target, &r);
-		else
-			stat_add(s->view.admin, STAT_MSG_BAD, 1);
-	}
-}
-
-/* Everything that is still in the queue: at the end. */
-static void
-drain_log(struct admin *s)
-{
-	struct log_rec r;
-	ssize_t n;
-
-	for (unsigned i = 0; i < 64 * RECORDS && s->view.start.log_fd >= 0; i++) {
-		n = recv(s->view.start.log_fd, &r, sizeof r, MSG_DONTWAIT | MSG_TRUNC);
-		if (n < 0)
-			return;
-		if (logline_check(&r, (size_t)n))
-			target_write(&s->target, &r);
-	}
+	write_records(arg, RECORDS);
 }
 
 /*
@@ -166,6 +152,7 @@ on_tick(void *arg)
 
 	child_beat(&s->proc);
 	view_tick(&s->view, clock_ms());
+	intake_learn(&s->intake);
 	loop_after(s->proc.loop, TICK_MS, on_tick, s);
 }
 
@@ -214,6 +201,8 @@ on_start(void *arg, const struct msg_start *m)
 	text_copy(s->log_target, sizeof s->log_target, s->view.conf != NULL ? s->view.conf->log_target : "stderr");
 	open_target(s, m->drop_privileges);
 	host_counts_open(s->view.host_fd);
+	if ((err = intake_init(&s->intake, &s->view, m->log_fd)) < 0)
+		child_give_up(&s->proc, -err, "log: cannot ask who sends");
 	s->view.target = &s->target;
 	if (m->http_fd >= 0 && !http_is_built)
 		child_give_up(&s->proc, ENOSYS, "metrics: this build has no HTTP (it was made without libmicrohttpd); leave "
@@ -293,7 +282,8 @@ admin_main(int argc, char **argv)
 	if ((code = child_begin(&s->proc, &role, s, argc, argv)) != 0)
 		return code;
 	code = child_run(&s->proc);
-	drain_log(s);
+	if (s->view.start.log_fd >= 0)
+		write_records(s, 64 * RECORDS);
 	control_free(s->control);
 	http_stop(s->http);
 	target_close(&s->target);

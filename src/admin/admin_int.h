@@ -73,6 +73,23 @@ static inline uint64_t view_hist(const struct stats *s, const struct stat_hist *
 }
 uint64_t view_shard_packets(const struct view *v, unsigned shard);
 
+/* ---- log_intake.c ------------------------------------------------------------------------------------------- */
+
+#define INTAKE_SENDERS 512
+struct intake_sender { int32_t pid; uint8_t role, index; };
+struct intake {
+	struct view *view;
+	int fd;
+	unsigned next;			/* place for the next sender, modulo INTAKE_SENDERS */
+	struct intake_sender sender[INTAKE_SENDERS];
+};
+/* fd: -1 for none.  Asks the kernel for senders from now on: before confinement.  0 or -errno. */
+int  intake_init(struct intake *in, struct view *v, int fd);
+/* Remembers the numbers of all children that there are now: once a second. */
+void intake_learn(struct intake *in);
+/* 1: a record, its sender and time as turnpike-admin knows them; 0: one was refused; -EAGAIN: none is there. */
+int  intake_next(struct intake *in, struct log_rec *r);
+
 /* ---- metrics.c, http.c ------------------------------------------------------------------------------------ */
 
 #define METRICS_TYPE "application/openmetrics-text; version=1.0.0; charset=utf-8"

@@ -248,9 +248,12 @@ super_pool_send(void *arg, unsigned shard, const void *msg, int fd)
 static int
 make_channels(struct super *s)
 {
-	int log[2], e;
+	int log[2], on = 1, e;
 
 	if (socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, log) < 0)
+		return -errno;
+	/* turnpike-admin reads there who has sent what; what is said before it has started, too. */
+	if (setsockopt(log[0], SOL_SOCKET, SO_PASSCRED, &on, sizeof on) < 0)
 		return -errno;
 	s->log_read = log[0];
 	s->log_write = log[1];

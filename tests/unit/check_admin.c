@@ -278,6 +278,7 @@ main(void)
 	int failed;
 
 	srunner_add_suite(r, suite_ctl_play());
+	srunner_add_suite(r, suite_ctl_intake());
 	srunner_run_all(r, CK_ENV);
 	failed = srunner_ntests_failed(r);
 	srunner_free(r);

@@ -9,6 +9,7 @@
 
 Suite *suite_ctl_units(void);
 Suite *suite_ctl_play(void);
+Suite *suite_ctl_intake(void);
 /* Fails the test unless the text is OpenMetrics as far as we use it; changes the text. */
 void openmetrics_check(char *text);
 
