@@ -29,7 +29,6 @@
 #ifndef TP_UNSET
 #define TP_UNSET
 #endif
-#define TP_CACHELINE 64
 
 /* Units of time.  Instants are CLOCK_MONOTONIC: milliseconds in arguments, whole seconds in shared
  * slots (rounded up at the moment of storing, so nothing expires early). */

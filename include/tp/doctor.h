@@ -102,6 +102,5 @@ struct doctor_request {
 bool doctor_arguments(struct doctor_request *q, int argc, char *const *argv);
 /* Prints every finding.  0 fine, 1 warnings, 2 something is bad. */
 int  doctor_run(const struct doctor_request *q);
-int  doctor_print(const struct doctor_report *r, bool json, FILE *f);
 
 #endif

@@ -27,7 +27,6 @@ struct msg_head {
 };
 
 #define MSG_SHARDS_MAX 128
-#define MSG_ROWS_MAX   64
 #define MSG_STUN_MAX   2048		/* a request that is passed to turnpike-auth */
 #define MSG_TEXT_MAX   1024
 #define MSG_TLSDS_MAX 16

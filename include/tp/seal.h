@@ -373,7 +373,6 @@ struct seal_cookie_keys {
 /* Keyed BLAKE2b over the client's address and all of the hello but the cookie. */
 void seal_cookie_make(uint8_t out[SEAL_COOKIE_LEN], const struct seal_cookie_keys *keys, const struct addr *client,
     const struct seal_hello *h);
-bool seal_cookie_ok(const struct seal_cookie_keys *keys, const struct addr *client, const struct seal_hello *h);
 
 enum seal_verdict {
 	SEAL_V_DROP,		/* no answer */

@@ -51,13 +51,12 @@ void lock_recover(lock_word *words, unsigned n, size_t stride, uint32_t owner);
 /*
  * CRASH_POINT(name) marks a place between two stores of shared state.  Compiled to nothing unless
  * --enable-crash-points; then crash_arm() makes the process kill itself with SIGKILL at the n-th passage
- * of the named point.  crash_count() counts passages of all points (tests kill at each in turn).  Processes of a
- * daemon are told by a file, see crash.c.
+ * of the named point.  A daemon's processes read
+ * the point from a file; see crash.c.
  */
 #ifdef TP_CRASH_POINTS
 void crash_point(const char *name);
 void crash_arm(const char *name, unsigned long passage);	/* name NULL: the n-th passage of any point */
-unsigned long crash_count(void);
 /* Which points were passed since crash_arm() or crash_collect(true), and how often each: how many. */
 struct crash_name { const char *name; unsigned long passed; };
 void crash_collect(bool on);

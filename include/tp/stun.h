@@ -88,7 +88,7 @@ static inline void channel_header(uint8_t out[CHANNEL_HEADER], uint16_t number, 
 	put_u16(out + 2, len);
 }
 
-/* ---- msg.c -------------------------------------------------------------------------------- */
+/* ---- stun_msg.c -------------------------------------------------------------------------------- */
 
 struct stun_attr {
 	uint16_t type, len;		/* len without padding */

@@ -32,7 +32,6 @@ extern const char *const census_transports[CENSUS_TRANSPORTS], *const census_fam
 struct host_counts { uint64_t received, receive_errors, send_errors, softnet_dropped; };
 void host_counts_open(int fd[HOST_FILES]);
 bool host_counts_read(const int fd[HOST_FILES], struct host_counts *c);	/* false: not one could be read */
-void host_counts_udp(struct host_counts *c, char *text);	/* the text of /proc/net/snmp */
 
 struct view {
 	struct msg_start start;
@@ -149,9 +148,7 @@ int  cmd_verify(struct job *j);
 int  cmd_doctor(struct job *j);
 json_t *status_data(struct view *v, tp_ms now);
 json_t *counters_data(const struct view *v, bool all);
-int  cmd_close(struct job *j);
 int  cmd_credentials(struct job *j);
-json_t *ice_servers(const struct conf *c, const json_t *urls, const char *name, const char *password);
 
 /* "shard.slot.gen", as in every log line of a session. */
 #define SESSION_ID_LEN 40

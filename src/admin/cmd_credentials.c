@@ -70,7 +70,7 @@ listener_urls(const struct conf *c)
 	return urls;
 }
 
-json_t *
+static json_t *
 ice_servers(const struct conf *c, const json_t *urls, const char *name, const char *password)
 {
 	json_t *list = urls != NULL ? json_deep_copy(urls) : c != NULL ? listener_urls(c) : json_array();

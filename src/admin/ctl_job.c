@@ -184,7 +184,7 @@ cmd_log(struct job *j)
 	return job_say(j, CTL_USAGE, "usage: log level error|warn|info|debug");
 }
 
-int
+static int
 cmd_close(struct job *j)
 {
 	struct msg_command m = { .command = CMD_CLOSE_SESSION };

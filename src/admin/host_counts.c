@@ -38,7 +38,7 @@ read_all(int fd, char *text, size_t size)
 }
 
 /* "Udp: InDatagrams ...", then a line of as many numbers. */
-void
+static void
 host_counts_udp(struct host_counts *c, char *text)
 {
 	char *line = strstr(text, "\nUdp: "), *values, *name, *value;

@@ -8,7 +8,7 @@
 
 #include <sodium.h>
 
-#include "auth_int.h"
+#include "tp/auth.h"
 
 static struct key_entry *
 key_set(struct key_cache *kc, uint64_t id)

@@ -9,7 +9,7 @@
 
 #include <sodium.h>
 
-#include "auth_int.h"
+#include "tp/auth.h"
 
 /* PASSWORD-ALGORITHMS in order of preference: number and length of parameters of each, RFC 8489 14.11. */
 static const uint8_t algs_any[] = { 0, STUN_ALG_SHA256, 0, 0, 0, STUN_ALG_MD5, 0, 0 };

@@ -10,7 +10,7 @@
 
 #include <sodium.h>
 
-#include "auth_int.h"
+#include "tp/auth.h"
 
 #define COOKIE "obMatJos2"
 #define COOKIE_LEN 9

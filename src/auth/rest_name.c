@@ -4,7 +4,7 @@
  */
 #include "config.h"
 
-#include "auth_int.h"
+#include "tp/auth.h"
 
 #define DIGITS_MAX 11
 

@@ -167,7 +167,6 @@ const char *suggest_option(struct load *l, const char *prefix, const char *wrong
 void host_ask(struct conf_host *h);
 /* "*", default addresses, ports of relays, then every check that needs more than one option. */
 void resolve(struct load *l);
-bool addr_is_private(const struct addr *a);
 bool addr_is_loopback(const struct addr *a);
 
 #endif

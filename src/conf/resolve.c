@@ -25,7 +25,7 @@ addr_is_loopback(const struct addr *a)
 }
 
 /* Not reachable from the Internet, and not loopback. */
-bool
+static bool
 addr_is_private(const struct addr *a)
 {
 	return in(a, "10.0.0.0/8") || in(a, "172.16.0.0/12") || in(a, "192.168.0.0/16") || in(a, "100.64.0.0/10")

@@ -169,7 +169,7 @@ print_line(const struct doctor_finding *f, FILE *out)
 	fputc('\n', out);
 }
 
-int
+static int
 doctor_print(const struct doctor_report *r, bool json, FILE *out)
 {
 	unsigned n[DOCTOR_LEVELS] = { 0 };

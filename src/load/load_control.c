@@ -258,7 +258,7 @@ ctl_free(struct worker *w, struct flow *f, uint64_t now)
 		begin(w, f, CTL_FREE, now);
 }
 
-void
+static void
 ctl_keep(struct worker *w, struct flow *f, uint64_t now)
 {
 	f->refresh_at = now + f->authd_ns;

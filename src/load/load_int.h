@@ -113,7 +113,6 @@ void ctl_connected(struct worker *w, struct flow *f, uint64_t now);
 /* The connection has ended and the transport has let go of it. */
 void ctl_closed(struct worker *w, struct flow *f, uint16_t error, uint64_t now);
 void ctl_free(struct worker *w, struct flow *f, uint64_t now);		/* Refresh 0 */
-void ctl_keep(struct worker *w, struct flow *f, uint64_t now);		/* Refresh, then the channel or permission */
 /* A STUN message or hello answer on the flow's socket. */
 void ctl_input(struct worker *w, struct flow *f, const uint8_t *p, size_t n, uint64_t now);
 /* Retransmissions and give-ups of all flows; call every 20 ms or so. */
@@ -283,7 +282,7 @@ void flow_input(struct worker *w, struct flow *f, const uint8_t *p, size_t n, ui
 
 uint64_t now_ns(void);
 
-/* ---- report.c ----------------------------------------------------------------------------------------------- */
+/* ---- load_report.c ----------------------------------------------------------------------------------------------- */
 
 struct step_result {
 	double rate_asked, seconds, sent_pps, got_pps, loss, cpu_us, self_us;

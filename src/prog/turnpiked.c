@@ -51,7 +51,8 @@ static const char usage_text[] =
     "  -V, --version           print the version\n"
     "  -h, --help              print this and every option of the configuration\n"
     "\n"
-    "Exit status: 0 ended in good order, 64 usage, 69 cannot bind, 70 internal, 78 configuration.\n";
+    "Exit status: 0 ended in good order, 64 usage, 69 cannot bind, 70 internal, 78 configuration.\n"
+    "Manual: turnpiked(8).  Report faults to <" PACKAGE_BUGREPORT ">.\n";
 
 static void __attribute__((noreturn))
 usage(const char *wrong)

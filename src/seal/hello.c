@@ -95,7 +95,7 @@ seal_cookie_make(uint8_t out[SEAL_COOKIE_LEN], const struct seal_cookie_keys *ke
 	mac(out + 1, keys->key[0], client, h);
 }
 
-bool
+static bool
 seal_cookie_ok(const struct seal_cookie_keys *keys, const struct addr *client, const struct seal_hello *h)
 {
 	uint8_t want[MAC_LEN];

@@ -90,12 +90,6 @@ crash_arm(const char *name, unsigned long passage)
 	name_count = 0;
 }
 
-unsigned long
-crash_count(void)
-{
-	return all;
-}
-
 void
 crash_collect(bool on)
 {

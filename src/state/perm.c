@@ -11,7 +11,7 @@
 
 #include "state_int.h"
 
-void
+static void
 perm4_store(struct perm4 *p, uint32_t ip, uint32_t expiry)
 {
 	struct perm4 v = { .ip = ip, .expiry = expiry };

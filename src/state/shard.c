@@ -11,7 +11,7 @@
 
 struct shard_layout { size_t slots, area[2], blocks, conns, links, rings, size; };
 
-unsigned
+static unsigned
 shard_index_max(uint32_t slot_max)
 {
 	unsigned k = INDEX_LOG2_MIN;

@@ -139,7 +139,6 @@ struct block {
 _Static_assert(sizeof(struct block) == 64, "a block is one cache line");
 
 /* shard.c */
-unsigned shard_index_max(uint32_t slot_max);	/* largest k */
 static inline uint32_t shard_block_chain_max(uint32_t slot_max) { return 2 * slot_max + 512; }
 /* Every session can have its bucket, whatever permissions and channels take. */
 static inline uint32_t shard_block_max(uint32_t slot_max) { return 3 * slot_max + 512; }
@@ -252,7 +251,6 @@ static inline uint32_t addr_ip4(const struct addr *a)
 	memcpy(&ip, a->ip, sizeof ip);
 	return ip;
 }
-void perm4_store(struct perm4 *p, uint32_t ip, uint32_t expiry);
 static inline void
 store32(uint32_t *p, uint32_t v)
 {

@@ -52,12 +52,6 @@ offered(const struct turn_call *c, uint8_t family)
 	return -1;
 }
 
-bool
-sockets_offered(const struct turn_call *c, uint8_t family)
-{
-	return offered(c, family) >= 0;
-}
-
 /* From one of the rows that have some, each as likely as the others. */
 static bool
 take_from_pool(struct turn_call *c, uint8_t family, struct relay_ref *r)

@@ -71,7 +71,6 @@ uint32_t lifetime_granted(const struct turn_policy *p, const struct stun_attr *l
 /* sockets.c: relay sockets from the pool or from the supervisor's offer */
 bool sockets_take(struct turn_call *c, uint8_t family, bool from_offer, struct relay_ref *r);
 bool sockets_pool_has(const struct turn_call *c, uint8_t family);
-bool sockets_offered(const struct turn_call *c, uint8_t family);
 void sockets_give(struct turn_call *c, const struct relay_ref *r);
 void sockets_settle_offer(struct turn_call *c);
 bool relay_family_served(const struct turn_policy *p, uint8_t family);

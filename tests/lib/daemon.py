@@ -211,6 +211,18 @@ class Daemon:
         if start:
             self.start()
 
+    def copy_programs(self):
+        """Programs that every user may run, in a directory of this daemon: a build below /root can be run by root only."""
+        where = os.path.join(self.dir, "bin")
+        os.mkdir(where)
+        os.chmod(where, 0o755)
+        for path in (self.turnpiked, self.turnpikectl,
+                     *(os.path.join(self.libexec, n) for n in os.listdir(self.libexec) if n.startswith("turnpike-"))):
+            if os.path.isfile(path) and os.access(path, os.X_OK):
+                shutil.copy(path, where)
+        self.turnpiked, self.turnpikectl = os.path.join(where, "turnpiked"), os.path.join(where, "turnpikectl")
+        self.libexec = where
+
     def write(self, text):
         with open(self.config, "w") as f:
             f.write(text.format(**self.values))

@@ -6,3 +6,5 @@ TESTS += %D%/ctl_man.sh
 EXTRA_DIST += %D%/ctl_man.sh
 TESTS += %D%/man_tables.sh %D%/mandoc.sh
 EXTRA_DIST += %D%/man_tables.sh %D%/mandoc.sh %D%/tables.py
+TESTS += %D%/names.sh
+EXTRA_DIST += %D%/names.sh %D%/exports.sh

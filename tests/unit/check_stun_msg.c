@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* msg.c: what is refused, what is hidden, and that nothing beyond the end is read. */
+/* stun_msg.c: what is refused, what is hidden, and that nothing beyond the end is read. */
 #include "config.h"
 
 #include "check_stun.h"

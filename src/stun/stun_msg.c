@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * msg.c: a datagram or a stream frame taken apart into attributes; names for logs.
+ * stun_msg.c: a datagram or a stream frame taken apart into attributes; names for logs.
  */
 #include "config.h"
 
