@@ -1,6 +1,7 @@
 dist_noinst_HEADERS += \
 	%D%/tp/base.h %D%/tp/stun.h \
 	%D%/tp/tbl/attrs.def %D%/tp/tbl/errors.def
+dist_noinst_HEADERS += %D%/tp/outside.h
 dist_noinst_HEADERS += %D%/tp/conf.h %D%/tp/tbl/options.def
 dist_noinst_HEADERS += %D%/tp/shm.h %D%/tp/state.h %D%/tp/tbl/drops.def %D%/tp/tbl/counters.def
 dist_noinst_HEADERS += %D%/tp/auth.h %D%/tp/turn.h

@@ -26,6 +26,7 @@
 #define CONF_SHARDS_MAX    128
 #define CONF_CERTS_MAX     32
 #define CONF_PATH_MAX      256
+#define CONF_EXTERNAL_MAX  128
 
 enum conf_family { CONF_FAMILY_IPV4, CONF_FAMILY_IPV6, CONF_FAMILY_CLIENT };
 enum conf_algs { CONF_ALGS_ANY, CONF_ALGS_SHA256 };
@@ -48,10 +49,12 @@ struct conf_listener {
 };
 struct conf_relay {
 	struct addr addr;		/* concrete local address, port 0 */
-	struct addr external;		/* ADDR_NONE when there is no NAT */
+	struct addr external;		/* ADDR_NONE when there is no NAT, or when it is not known yet */
 	uint16_t port_min, port_max;	/* inclusive */
 	uint8_t retired;		/* as in conf_listener */
-	uint8_t zero[3];
+	uint8_t unknown;		/* external_name gave no address when this was compiled */
+	uint8_t zero[2];
+	char external_name[CONF_EXTERNAL_MAX];	/* a host name or "auto", looked up again and again; "": external is fixed */
 };
 struct conf_ports { uint16_t min, max; };
 struct conf_own { struct addr addr; struct conf_ports ports; };	/* allow_own; transport udp */
@@ -66,7 +69,7 @@ struct conf_certificate {
 struct conf_rules { uint32_t count; struct cidr rule[CONF_RULES_MAX]; };
 
 #define CONF_MAGIC   0x54504346u	/* "TPCF" */
-#define CONF_LAYOUT  4			/* raised when the struct changes */
+#define CONF_LAYOUT  5			/* raised when the struct changes */
 
 /* The compiled configuration.  Times in ms, rates in bytes per second, sizes in bytes. */
 struct conf {
@@ -85,6 +88,8 @@ struct conf {
 	struct conf_listener listeners[CONF_LISTENERS_MAX];
 	struct conf_relay relays[CONF_RELAYS_MAX];
 	struct conf_ports relay_ports;
+	char     external_stun[128];	/* NAME, NAME:PORT, address or [address]:port; empty: none */
+	uint64_t external_interval;
 	uint32_t default_family;	/* enum conf_family */
 	bool     strict_family;
 	uint64_t default_lifetime, max_lifetime, replace_idle;
@@ -272,6 +277,12 @@ struct conf_request {
 	conf_report_h *report;
 	void *arg;
 	bool foreground;		/* resolves log.target auto */
+	/*
+	 * Finds the external address of a relay address; may take seconds.  name: a host name; NULL: ask the STUN server
+	 * `stun`.  0, or -errno and why.  NULL: nothing is looked up, and external stays unknown.
+	 */
+	int (*outside)(const char *name, const char *stun, const struct addr *inside, struct addr *out, char *why,
+	    size_t why_len);
 	/* Where to put the CERTS region: a malloc'ed block, for the caller to wipe and free; set on success only, never
 	 * NULL then.  NULL: not wanted. */
 	struct certs **certs;

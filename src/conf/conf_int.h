@@ -154,6 +154,11 @@ void certs_check(struct load *l);
 /* The CERTS region, malloc'ed. */
 struct certs *certs_block(struct load *l, size_t *len);
 
+/* ---- no_effect.c ------------------------------------------------------------------------------ */
+
+/* Warns of what is accepted and changes nothing.  After everything else, without errors. */
+void no_effect_check(struct load *l);
+
 /* ---- suggest.c -------------------------------------------------------------------------------- */
 
 /* "; did you mean X?", else ": allowed: " and all of them. */

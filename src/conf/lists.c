@@ -197,6 +197,55 @@ read_listener(struct load *l, const struct node *n)
 /* ---- relay addresses --------------------------------------------------------------------------- */
 
 static bool
+is_host_name(const char *text)
+{
+	bool letter = false;
+
+	for (const char *p = text; *p != '\0'; p++) {
+		letter |= (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z');
+		if (strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-", *p) == NULL)
+			return false;
+	}
+	return letter && *text != '-' && *text != '.';
+}
+
+/* No address was given: it is this host's own one towards the default route, of the family of external or of any. */
+static bool
+take_route(struct load *l, const struct node *n, struct conf_relay *r)
+{
+	const struct addr *route = l->host->route;
+
+	if (r->external.family != ADDR_NONE)
+		r->addr = route[r->external.family == ADDR_V6];
+	else
+		r->addr = route[route[0].family == ADDR_NONE];
+	if (r->addr.family != ADDR_NONE)
+		return true;
+	load_error(l, n, "relay.addresses: external: %s: this host has no default route of that family to take the inside "
+	    "address from: give address, too", load_show(l, n));
+	return false;
+}
+
+static bool
+read_external(struct load *l, const struct node *n, bool own_route, struct conf_relay *r)
+{
+	if (n->kind == NODE_SCALAR && n->len < sizeof r->external_name && is_host_name(n->text)) {
+		text_copy(r->external_name, sizeof r->external_name, n->text);
+		return !own_route || take_route(l, n, r);
+	}
+	if (!read_host(l, n, "relay.addresses: external", &r->external) || (own_route && !take_route(l, n, r)))
+		return false;
+	if (r->external.family != r->addr.family || is_unspecified(&r->external)) {
+		load_error(l, n, "relay.addresses: external: %s: allowed: an address of the same family as address, a host name, "
+		    "or auto", load_show(l, n));
+		return false;
+	}
+	if (addr_ip_eq(&r->external, &r->addr))
+		r->external = (struct addr){ 0 };	/* no NAT */
+	return true;
+}
+
+static bool
 read_relay_parts(struct load *l, const struct node *n, struct conf_relay *r)
 {
 	static const char *const names[] = { "address", "external", "ports" };
@@ -205,21 +254,14 @@ read_relay_parts(struct load *l, const struct node *n, struct conf_relay *r)
 
 	if (!shape_read(l, n, "relay.addresses", names, 3, part))
 		return false;
-	if (part[0] == NULL) {
+	if (part[0] == NULL && part[1] == NULL) {
 		load_error(l, n, "relay.addresses: no address: allowed: %s", option_rows[OPTION_relays].shape);
 		return false;
 	}
-	if (!read_host(l, part[0], "relay.addresses: address", &r->addr))
+	if (part[0] != NULL && !read_host(l, part[0], "relay.addresses: address", &r->addr))
 		return false;
-	if (part[1] != NULL) {
-		if (!read_host(l, part[1], "relay.addresses: external", &r->external))
-			return false;
-		if (r->external.family != r->addr.family || is_unspecified(&r->external)) {
-			load_error(l, part[1], "relay.addresses: external: %s: allowed: an address of the same family as address",
-			    load_show(l, part[1]));
-			return false;
-		}
-	}
+	if (part[1] != NULL && !read_external(l, part[1], part[0] == NULL, r))
+		return false;
 	if (part[2] == NULL)
 		return true;
 	if (part[2]->kind != NODE_SCALAR || !read_ports(part[2]->text, 1024, "", &ports)) {

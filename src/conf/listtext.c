@@ -60,7 +60,9 @@ print_relay(const struct conf *c, const struct conf_relay *r, FILE *f)
 
 	fputs("{ address: ", f);
 	yaml_print_text(addr_print_ip(&r->addr, buf), f);
-	if (r->external.family != ADDR_NONE) {
+	if (r->external_name[0] != '\0') {
+		fprintf(f, ", external: %s", r->external_name);
+	} else if (r->external.family != ADDR_NONE) {
 		fputs(", external: ", f);
 		yaml_print_text(addr_print_ip(&r->external, buf), f);
 	}

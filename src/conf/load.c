@@ -313,6 +313,8 @@ conf_load(const struct conf_request *rq, struct conf *conf, struct users **users
 	resolve(l);
 	creds_check(l);
 	certs_check(l);
+	if (l->errors == 0)
+		no_effect_check(l);
 	if (l->errors == 0) {
 		if (rq->certs != NULL)
 			*rq->certs = certs_block(l, rq->certs_len);

@@ -5,6 +5,7 @@
  */
 #include "config.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -185,6 +186,32 @@ default_relays(struct load *l)
 		    "addresses");
 }
 
+/*
+ * A name or `auto` becomes an address here.  What cannot be found now is no error: the sessions of this address are told
+ * the inside one until it is, and the supervisor looks again.
+ */
+static void
+find_external(struct load *l, struct conf_relay *r, const struct node *at)
+{
+	const struct conf *c = l->conf;
+	bool is_auto = strcmp(r->external_name, "auto") == 0;
+	char why[160] = "nothing is looked up here";
+	struct addr found;
+	int e = -ENOSYS;
+
+	if (is_auto && (addr_is_loopback(&r->addr) || !addr_is_private(&r->addr)))
+		return;
+	if (is_auto && c->external_stun[0] == '\0')
+		snprintf(why, sizeof why, "it is private: name a STUN server in relay.external_stun");
+	else if (l->rq->outside != NULL)
+		e = l->rq->outside(is_auto ? NULL : r->external_name, c->external_stun, &r->addr, &found, why, sizeof why);
+	r->unknown = e < 0;
+	if (e < 0)
+		load_warn(l, at, "relay.addresses: external: %s: %s", r->external_name, why);
+	else if (!addr_ip_eq(&found, &r->addr))
+		r->external = found;
+}
+
 static void
 check_relay(struct load *l, const struct conf_relay *r, const struct node *at)
 {
@@ -192,7 +219,7 @@ check_relay(struct load *l, const struct conf_relay *r, const struct node *at)
 	char buf[ADDR_STRLEN];
 
 	addr_print_ip(&r->addr, buf);
-	if (r->external.family == ADDR_NONE && addr_is_private(&r->addr))
+	if (r->external.family == ADDR_NONE && !r->unknown && addr_is_private(&r->addr))
 		load_warn(l, at, "relay.addresses: %s is a private address: peers elsewhere cannot reach it; give the public one "
 		    "as external", buf);
 	if (at != NULL && !host_has(l->host, &r->addr))
@@ -224,6 +251,8 @@ resolve_relays(struct load *l)
 			r->port_min = c->relay_ports.min;
 			r->port_max = c->relay_ports.max;
 		}
+		if (r->external_name[0] != '\0')
+			find_external(l, r, l->relay_at[i]);
 		check_relay(l, r, l->relay_at[i]);
 	}
 }

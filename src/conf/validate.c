@@ -127,7 +127,7 @@ lists_are_valid(const struct conf *c)
 		const struct conf_relay *r = &c->relays[i];
 
 		if (!addr_is_valid(&r->addr, false) || !addr_is_valid(&r->external, true) || r->port_min == 0
-		    || r->port_min > r->port_max)
+		    || r->port_min > r->port_max || !is_terminated(r->external_name, sizeof r->external_name))
 			return false;
 	}
 	for (uint32_t i = 0; i < c->peer_own_count; i++)

@@ -22,6 +22,7 @@
 #include "tp/conf.h"
 #include "tp/io.h"
 #include "tp/msg.h"
+#include "tp/outside.h"
 
 #define SETS_MAX 64
 
@@ -201,6 +202,16 @@ send_result(struct args *a, struct conf *conf, const struct users *users, size_t
 	return ok ? EX_OK : EX_CONFIG;
 }
 
+/* ---- what the network says ---------------------------------------------------------------------- */
+
+static int
+ask_outside(const char *name, const char *stun, const struct addr *inside, struct addr *out, char *why, size_t why_len)
+{
+	if (name != NULL)
+		return outside_name(name, inside->family, out, why, why_len);
+	return outside_stun(stun, inside, out, why, why_len);
+}
+
 /* ---- the load --------------------------------------------------------------------------------- */
 
 static int
@@ -216,6 +227,7 @@ load(struct args *a)
 	if (conf == NULL)
 		return EX_OSERR;
 	a->rq.report = on_report;
+	a->rq.outside = ask_outside;
 	a->rq.arg = a;
 	a->rq.certs = &certs;
 	a->rq.certs_len = &certs_len;

@@ -177,7 +177,9 @@ super_conf_again(struct super *s, char *why, size_t len)
 		e = conf_run_wait(r);
 	if (e == -EINVAL && r->line_count > 0)
 		snprintf(why, len, "configuration: %.300s", r->line[0].text);
-	if (e == 0 && (e = conf_run_conf(r, c)) == 0 && (e = conf_keep_rows(&s->conf, c)) == 0) {
+	if (e == 0 && (e = conf_run_conf(r, c)) == 0)
+		external_keep(&s->conf, c);
+	if (e == 0 && (e = conf_keep_rows(&s->conf, c)) == 0) {
 		/* Of the old one only the rows are known: the HTTP port stays where it is. */
 		text_copy(s->conf.metrics_address, sizeof s->conf.metrics_address, c->metrics_address);
 		s->conf.metrics_port = c->metrics_port;
@@ -302,6 +304,7 @@ check_and_apply(struct super *s, struct conf *c, struct requester who)
 		fail(s, who, "no memory");
 		goto out;
 	}
+	external_keep(&s->conf, c);
 	*was = s->conf;
 	*is = *c;
 	conf_strip_rows(was);
@@ -334,14 +337,17 @@ finish(struct super *s, int e)
 	struct conf *c = malloc(sizeof *c);
 
 	loop_del(s->loop, r->fd);
-	for (unsigned i = 0; i < r->line_count; i++) {
+	for (unsigned i = 0; i < r->line_count && !s->looking; i++) {
 		if (r->line[i].level == LOG_L_ERROR)
 			log_errx("reload: %s", r->line[i].text);
 		else
 			log_warnx("reload: %s", r->line[i].text);
 		super_reply(s, who, 0, true, "%s", r->line[i].text);
 	}
-	if (e == 1 && r->ok && c != NULL && conf_run_conf(r, c) == 0) {
+	if (s->looking) {
+		if (e == 1 && r->ok && c != NULL && conf_run_conf(r, c) == 0)
+			external_take(s, c);
+	} else if (e == 1 && r->ok && c != NULL && conf_run_conf(r, c) == 0) {
 		c->generation = s->conf.generation + 1;
 		check_and_apply(s, c, who);
 	} else {
@@ -351,7 +357,9 @@ finish(struct super *s, int e)
 	free(c);
 	s->reload_who.used = false;
 	s->reloading = false;
-	notify_send("READY=1");
+	if (!s->looking)
+		notify_send("READY=1");
+	s->looking = false;
 	if (s->reload_again) {
 		who = s->reload_next;
 		s->reload_again = s->reload_next.used = false;
@@ -373,12 +381,31 @@ conf_event(void *arg, int fd, uint32_t events)
 	super_rearm(s);
 }
 
+/* Compiles and watches for the result.  0 or -errno. */
+static int
+compile(struct super *s, bool keep_stderr)
+{
+	int e = conf_run_start(&s->conf_run, s->o, s->binary[ROLE_CONF], s->conf.generation + 1, s->foreground, keep_stderr);
+
+	if (e == 0)
+		e = loop_add(s->loop, s->conf_run.fd, EPOLLIN, conf_event, s);
+	if (e < 0)
+		conf_run_end(&s->conf_run);
+	s->reloading = e == 0;
+	return e;
+}
+
+void
+super_conf_look(struct super *s)
+{
+	s->looking = compile(s, false) == 0;
+}
+
 /* Any number of requests while one runs make one more. */
 void
 super_reload(struct super *s, struct requester who)
 {
 	char text[80];
-	int e;
 
 	if (s->reloading) {
 		/* What runs may have read the file before it was changed: whoever asks waits for the next one. */
@@ -397,14 +424,8 @@ super_reload(struct super *s, struct requester who)
 	snprintf(text, sizeof text, "RELOADING=1\nMONOTONIC_USEC=%llu000", (unsigned long long)clock_ms());
 	notify_send(text);
 	s->reload_who = who;
-	e = conf_run_start(&s->conf_run, s->o, s->binary[ROLE_CONF], s->conf.generation + 1, s->foreground,
-	    s->foreground);
-	if (e == 0)
-		e = loop_add(s->loop, s->conf_run.fd, EPOLLIN, conf_event, s);
-	if (e < 0) {
+	if (compile(s, s->foreground) < 0) {
 		fail(s, who, "turnpike-conf cannot be started");
 		notify_send("READY=1");
-		return;
 	}
-	s->reloading = true;
 }

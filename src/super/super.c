@@ -72,6 +72,7 @@ on_tick(void *arg)
 	super_closings(s, now);
 	super_drain_step(s, now);
 	super_watch_step(s, now);
+	super_external_step(s, now);
 	super_addresses_step(s, now);
 	super_stop_step(s);
 	super_upgrade_step(s);

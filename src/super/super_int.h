@@ -344,6 +344,8 @@ struct super {
 	struct requester reload_who;
 	struct requester reload_next;	/* of the reload that comes after the running one */
 	bool reloading, reload_again;
+	bool looking;			/* what is compiled is wanted for its external addresses alone */
+	tp_ms external_due;
 	struct watch watch;
 	tp_ms addresses_due;		/* the host's own are looked at; 0 at the next tick */
 
@@ -351,7 +353,7 @@ struct super {
 	int  filter_fd;			/* the program that silences relay sockets between two sessions; -1 none */
 	int  authd_pair[SHARDS_MAX + 1][2];	/* [i][0] worker i's (last: turnpike-admin's), [i][1] turnpike-auth's */
 	uint32_t tlsd_count;		/* there shall be, once something needs them */
-	int  tlsd_pair[SHARDS_MAX][MSG_TLSDS_MAX][2];	/* [shard][turnpike-tls]: [0] the owner's, [1] turnpike-tls's */
+	int  tlsd_pair[SHARDS_MAX][MSG_TLSDS_MAX][2];	/* [worker][turnpike-tls]: [0] the worker's, [1] turnpike-tls's */
 	int  pid_fd, daemon_fd;
 	bool foreground, drop;
 	uint32_t uid, gid;
@@ -393,10 +395,15 @@ void super_reload(struct super *s, struct requester who);
 int  super_conf_first(struct super *s);			/* exit code, 0 */
 void super_conf_warnings(const struct super *s);
 int  super_conf_again(struct super *s, char *why, size_t len);	/* for an image that cannot read the old one's: 0 or -errno */
+void super_conf_look(struct super *s);			/* compiles it for its external addresses alone */
 int  super_conf_publish(struct super *s, const struct conf *c);	/* its descriptor */
 /* cert_watch.c */
 void super_watch_step(struct super *s, tp_ms now);	/* certificates: files that changed, ends that come near */
 unsigned expiry_stage(int64_t left, int64_t first);	/* grows with each warning that is due; 0 none */
+/* external_watch.c: external addresses that are names, or `auto` */
+void super_external_step(struct super *s, tp_ms now);
+void external_keep(const struct conf *was, struct conf *is);	/* what was known and could not be found again */
+void external_take(struct super *s, const struct conf *found);	/* after super_conf_look() */
 /* addresses.c */
 void super_addresses_watch(struct super *s);		/* once there is a loop */
 void super_addresses_step(struct super *s, tp_ms now);

@@ -135,7 +135,7 @@ load(const char *list, struct conf *c)
 
 	addr_parse(&host.addr[0], "127.0.0.1");
 	host.route[0] = host.addr[0];
-	fprintf(f, "tls: { certificates: %s }\n", list);
+	fprintf(f, "tls: { certificates: %s }\nlisteners: { address: 127.0.0.1, transport: [ udp, tls ] }\n", list);
 	fclose(f);
 	snprintf(path, sizeof path, "%s/t.yaml", dir);
 	reports[0] = '\0';

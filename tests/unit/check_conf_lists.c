@@ -48,7 +48,8 @@ static const struct {
 	{ "relay: { addresses: 0.0.0.0 }\n", "not all of them" },
 	{ "relay: { addresses: \"::\" }\n", "not all of them" },
 	{ "relay: { addresses: [ 127.0.0.1, 127.0.0.1 ] }\n", "listed twice: the first is at text:1:23" },
-	{ "relay: { addresses: { external: 203.0.113.7 } }\n", "no address" },
+	{ "relay: { addresses: { ports: 2000-3000 } }\n", "no address" },
+	{ "relay: { addresses: { external: 0.0.0.0 } }\n", "same family" },
 	{ "relay: { addresses: { address: 192.0.2.10, external: \"2001:db8::7\" } }\n", "same family" },
 	{ "relay: { addresses: { address: 192.0.2.10, ports: 50000 } }\n", "LOW-HIGH" },
 	{ "relay: { addresses: { address: 192.0.2.10, ports: 60000-50000 } }\n", "LOW-HIGH" },
@@ -115,6 +116,58 @@ expect_relay(const struct loaded *r, unsigned i, const char *addr, const char *e
 	ck_assert_uint_eq(o->port_min, min);
 	ck_assert_uint_eq(o->port_max, max);
 }
+
+/* What is accepted and changes nothing is said. */
+static const struct { const char *yaml, *says; } idle[] = {
+	{ "peers: { deny: 10.0.0.0/8, allow: 10.2.0.0/16 }\n",
+	    "peers.allow: 10.2.0.0/16 has no effect: peers.deny has 10.0.0.0/8, and deny wins" },
+	{ "peers: { deny: \"::/0\", allow_private: \"fd00::/8\" }\n", "peers.allow_private: fd00::/8 has no effect: peers.deny" },
+	{ "peers: { deny: 192.0.2.0/24, allow_own: \"192.0.2.10:1-2/udp\" }\n", "peers.allow_own: 192.0.2.10 has no effect" },
+	{ "peers: { deny: [ 9.0.0.0/8, 9.1.0.0/16 ] }\n", "9.1.0.0/16 has no effect: 9.0.0.0/8 is in the list" },
+	{ "peers: { allow: [ 9.1.2.3, 9.1.2.3 ] }\n", "9.1.2.3/32 has no effect: 9.1.2.3/32 is in the list" },
+	{ "limits: { stream_queue: 64KiB }\n", "no listener has transport tcp or tls" },
+	{ "limits: { half_open_total: 9 }\n", "no listener has transport tls or dtls" },
+	{ "metrics: { port: 99 }\n", "metrics.port: has no effect: metrics.address is empty" },
+	{ "auth: { strict_expiry: true, users: { joe: 9f8e7d6c5b4a3 } }\n", "auth.strict_expiry: has no effect" },
+	{ "relay: { external_stun: stun.example.org }\n", "no relay address has `external: auto`" },
+	{ "relay: { external_interval: 9s }\n", "no relay address has a name or auto" },
+	{ "relay: { ports: 2000-3000, addresses: { address: 192.0.2.10, ports: 4000-5000 } }\n", "relay.ports: has no effect" },
+};
+
+START_TEST(warns_of_no_effect)
+{
+	struct loaded *r = load_text(idle[_i].yaml);
+
+	ck_assert_msg(r->rc == 0, "%s: %s", idle[_i].yaml, r->reports);
+	ck_assert_msg(strstr(r->reports, idle[_i].says) != NULL, "%s: says %s", idle[_i].yaml, r->reports);
+	unload(r);
+}
+END_TEST
+
+START_TEST(is_silent_where_it_has_an_effect)
+{
+	struct loaded *r = load_text("peers: { deny: [ 10.0.0.0/9, 9.0.0.0/8 ], allow: [ 10.0.0.0/8, 11.0.0.0/8 ], allow_private: 10.128.0.0/9 }\n"
+	    "listeners: { address: 192.0.2.10, transport: [ udp, tcp ] }\nlimits: { stream_queue: 64KiB, connections_total: 9 }\n");
+
+	ck_assert_msg(r->rc == 0, "%s", r->reports);
+	ck_assert_msg(strstr(r->reports, "no effect") == NULL, "%s", r->reports);
+	unload(r);
+}
+END_TEST
+
+/* A name, or auto; here nothing is looked up, so the inside address stays. */
+START_TEST(external_names)
+{
+	struct loaded *r = load_text("relay: { addresses: [ { external: turn.example.org }, { address: \"2001:db8::10\", external: auto } ] }\n");
+
+	expect_relay(r, 0, "192.0.2.10", "none", 49152, 65535);
+	ck_assert_str_eq(r->conf.relays[0].external_name, "turn.example.org");
+	ck_assert_uint_eq(r->conf.relays[0].unknown, 1);
+	expect_relay(r, 1, "2001:db8::10", "none", 49152, 65535);
+	ck_assert_uint_eq(r->conf.relays[1].unknown, 0);	/* auto: the address is public */
+	unload(r);
+}
+END_TEST
 
 START_TEST(host_defaults)
 {
@@ -212,6 +265,11 @@ START_TEST(relay_warnings)
 	ck_assert_ptr_nonnull(strstr(r->reports, "10.0.0.5 is a private address"));
 	ck_assert_ptr_nonnull(strstr(r->reports, "not an address of this host"));
 	unload(r);
+	/* Without the inside address it is that of the default route; an external one that is the own one is no NAT. */
+	r = load_text("relay: { addresses: [ { external: 203.0.113.7 }, { external: \"2001:db8::10\" } ] }\n");
+	expect_relay(r, 0, "192.0.2.10", "203.0.113.7", 49152, 65535);
+	expect_relay(r, 1, "2001:db8::10", "none", 49152, 65535);
+	unload(r);
 	r = load_text("relay: { addresses: { address: 192.0.2.10, external: 203.0.113.7 } }\n");
 	ck_assert_uint_eq(r->warnings, 0);
 	unload(r);
@@ -266,6 +324,9 @@ suite_lists(void)
 	TCase *t = tcase_create("lists");
 
 	tcase_add_loop_test(t, refuses, 0, (int)TP_COUNT(refused));
+	tcase_add_loop_test(t, warns_of_no_effect, 0, (int)TP_COUNT(idle));
+	tcase_add_test(t, is_silent_where_it_has_an_effect);
+	tcase_add_test(t, external_names);
 	tcase_add_test(t, host_defaults);
 	tcase_add_test(t, star_is_what_remains);
 	tcase_add_test(t, too_many);
