@@ -19,3 +19,9 @@ if INSTALL_INIT
 initscriptdir = $(initdir)
 nodist_initscript_SCRIPTS = %D%/turnpike
 endif
+# the converter of coturn's configuration, installed under another name
+EXTRA_DIST += %D%/coturn2turnpike
+CLEANFILES += %D%/turnpike-convert
+nodist_bin_SCRIPTS = %D%/turnpike-convert
+%D%/turnpike-convert: $(srcdir)/%D%/coturn2turnpike Makefile
+	$(AM_V_GEN)$(MKDIR_P) %D% && $(SED) '1s|.*|#!$(PYTHON3)|' $(srcdir)/%D%/coturn2turnpike >$@.tmp && chmod +x $@.tmp && mv $@.tmp $@

@@ -16,12 +16,13 @@ TP_LIVE += %D%/live_survival.py
 TP_LIVE += %D%/live_tcp.py
 TP_LIVE += %D%/live_streams.py
 TP_LIVE += %D%/live_tls.py
-TP_LIVE += %D%/live_shakes.py
 TP_LIVE += %D%/live_doctor.py
 TP_LIVE += %D%/live_floods.py
 TP_LIVE += %D%/live_dtls.py
 TP_LIVE += %D%/live_soak.py
 TP_LIVE += %D%/live_kills.py
+TP_LIVE += %D%/live_convert.py
+TP_LIVE += %D%/live_external.py
 # `make check` runs a short set; `make check-live` runs all of them.
 TESTS += %D%/live_basic.py %D%/live_survive.py %D%/live_conf.py %D%/live_path.py %D%/live_policy.py %D%/live_tcp.py \
 	%D%/live_ops.py
@@ -43,3 +44,6 @@ check-engines: all
 	TP_ENGINE=mmsg $(MAKE) check TESTS='$(TP_LIVE)'
 EXTRA_DIST += $(TP_LIVE) tests/lib/turnclient.py tests/lib/daemon.py tests/lib/dtlsclient.py \
 	tests/lib/tlsclient.py tests/lib/flows.py tests/lib/marked.py
+EXTRA_DIST += tests/convert/jitsi.conf tests/convert/nextcloud.conf tests/convert/synapse.conf \
+	tests/convert/bigbluebutton.conf tests/convert/matrix-playbook.conf tests/convert/freepbx.conf \
+	tests/convert/kubernetes.args
