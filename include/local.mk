@@ -4,6 +4,7 @@ dist_noinst_HEADERS += \
 dist_noinst_HEADERS += %D%/tp/outside.h
 dist_noinst_HEADERS += %D%/tp/conf.h %D%/tp/tbl/options.def
 dist_noinst_HEADERS += %D%/tp/shm.h %D%/tp/state.h %D%/tp/tbl/drops.def %D%/tp/tbl/counters.def
+dist_noinst_HEADERS += %D%/tp/tbl/reasons.def
 dist_noinst_HEADERS += %D%/tp/auth.h %D%/tp/turn.h
 dist_noinst_HEADERS += %D%/tp/msg.h %D%/tp/io.h %D%/tp/super.h %D%/tp/tbl/msgs.def %D%/tp/tbl/syscalls.def
 dist_noinst_HEADERS += %D%/tp/child.h

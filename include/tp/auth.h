@@ -51,6 +51,7 @@ enum grant_verdict { GRANT_OK, GRANT_REFUSED };
 struct auth_grant {
 	uint8_t  verdict;		/* enum grant_verdict */
 	uint8_t  alg, key_len;		/* enum stun_alg */
+	uint8_t  reason;		/* GRANT_REFUSED: enum reason */
 	uint8_t  stable_len;		/* 0: nobody in particular (bare timestamp): no per-user limit */
 	uint8_t  key[STUN_KEY_MAX];
 	int64_t  credential_expiry;	/* Unix seconds; 0: none */
@@ -99,6 +100,7 @@ struct auth_who {
 	bool     mi256;			/* sign the answer with MESSAGE-INTEGRITY-SHA256 */
 	uint8_t  key[STUN_KEY_MAX];
 	int64_t  credential_expiry;
+	enum reason reason;		/* why it was refused */
 	uint8_t  user_text_len;
 	char     user_text[SESSION_NAME];
 };

@@ -218,6 +218,7 @@ void   text_print_mdoc(const char *text, FILE *f);
 enum log_level { LOG_L_ERROR, LOG_L_WARN, LOG_L_INFO, LOG_L_DEBUG };
 
 #define LOG_TEXT_MAX 1000
+#define LOG_FIELDS_MAX 512
 
 /* Datagram of a record (native byte order, same machine, same build; turnpike-admin checks the length). */
 struct log_rec {
@@ -230,9 +231,10 @@ struct log_rec {
 	uint32_t suppressed;	/* records of this class that rate limiting swallowed before this one */
 	int64_t  wall_us;	/* CLOCK_REALTIME */
 	uint16_t len;		/* bytes of text, no NUL */
-	char     text[LOG_TEXT_MAX];
+	uint16_t fields_len;	/* bytes of fields behind the text: "key=value" and a NUL each */
+	char     text[LOG_TEXT_MAX + LOG_FIELDS_MAX];
 };
-#define LOG_REC_MAGIC 0x54504c31u	/* "TPL1" */
+#define LOG_REC_MAGIC 0x54504c32u	/* "TPL2" */
 #define LOG_REC_HEAD offsetof(struct log_rec, text)
 
 /* name: "worker", shown with the index in front of records that go to stderr. */
@@ -257,6 +259,13 @@ struct log_class { uint64_t second; uint32_t used, suppressed; };
 /* Would log_limited() swallow it now?  If so it is counted as swallowed: for texts that cost something to make. */
 bool log_silent(struct log_class *c, uint32_t per_second, enum log_level level);
 void log_limited(struct log_class *c, uint32_t per_second, enum log_level level, const char *fmt, ...) TP_PRINTF(4, 5);
+/*
+ * What a record is about, apart from its text: fields of JSON logs and of the journal.  Start with a zeroed struct.
+ * key: lower-case letters and `_`; the value is escaped.  A field that does not fit is left out.
+ */
+struct log_fields { uint16_t len; char bytes[LOG_FIELDS_MAX]; };
+void log_field(struct log_fields *f, const char *key, const char *value);
+void log_with(enum log_level level, uint32_t suppressed, const struct log_fields *f, const char *fmt, ...) TP_PRINTF(4, 5);
 /* log_err() and exit(code). */
 void fatal(int code, const char *fmt, ...) TP_PRINTF(2, 3) __attribute__((noreturn));
 

@@ -119,6 +119,7 @@ struct conf {
 	uint32_t log_level;		/* enum log_level */
 	char     log_target[256];	/* absolute when a path */
 	uint32_t log_format;		/* enum conf_logformat */
+	bool     log_anonymize;
 	char     metrics_address[64];
 	uint64_t metrics_port;
 

@@ -147,6 +147,7 @@ struct msg_key_answer {			/* fields as struct auth_grant of tp/auth.h */
 	uint16_t name_len;
 	char     stable[128];
 	char     name[508];
+	uint8_t  reason, zero[7];	/* GRANT_REFUSED: enum reason of tp/shm.h */
 };
 /* Make a REST credential (turnpikectl credentials). */
 struct msg_cred_ask { struct msg_head h; uint32_t request, sha256; int64_t lifetime; char user[128]; };

@@ -68,10 +68,29 @@ unsigned crash_names(struct crash_name *out, unsigned max);
 
 /* ---- stat.c: counters of one process -------------------------------------------------------- */
 
+/* Why a request was refused, or an allocation ended. */
+enum reason {
+#define REASON(name, word, text, help) REASON_##name,
+#include "tp/tbl/reasons.def"
+#undef REASON
+	REASONS
+};
+struct reason_row { const char *name, *word, *text, *help; };
+extern const struct reason_row reason_rows[REASONS];
+
+/* Methods that error responses are counted by. */
+enum stat_method { STAT_M_BINDING, STAT_M_ALLOCATE, STAT_M_REFRESH, STAT_M_PERMISSION, STAT_M_CHANNEL, STAT_METHODS };
 enum stat_counter {
 #define COUNTER(name, metric, labels, kind, help) STAT_##name,
 #include "tp/tbl/counters.def"
 #undef COUNTER
+	/* A counter for each reason, and for each method and code of an error response. */
+#define REASON(name, word, text, help) STAT_REASON_##name,
+#include "tp/tbl/reasons.def"
+#undef REASON
+#define ERROR(number, name, phrase, help) STAT_ERROR_##number, STAT_ERROR_##number##_LAST = STAT_ERROR_##number + STAT_METHODS - 1,
+#include "tp/tbl/errors.def"
+#undef ERROR
 	STAT_COUNTERS
 };
 enum drop {
@@ -134,7 +153,11 @@ static inline void stat_drop(struct stats *s, enum drop d)
 {
 	atomic_store_explicit((_Atomic uint64_t *)&s->drop[d], s->drop[d] + 1, memory_order_relaxed);
 }
-void stat_error(struct stats *s, unsigned code);		/* STUN error code */
+void stat_error(struct stats *s, enum stat_method m, unsigned code);	/* STUN error code */
+static inline void stat_reason(struct stats *s, enum reason r)
+{
+	stat_add(s, (enum stat_counter)(STAT_REASON_NONE + (unsigned)r), 1);
+}
 int  stat_error_row(unsigned code);			/* index into errors.def order, -1 */
 /* The histograms, as they are told: le is the largest number in a bucket, ~0 in the last. */
 struct stat_hist { const char *metric, *help; size_t offset; };

@@ -150,9 +150,11 @@ struct turn_out {
 	int32_t  close[4];		/* relay sockets to take out, close and release; close_count */
 	uint8_t  close_count;
 	struct turn_want want;
-	enum turn_event event;		/* for the log; ref is the session it is about */
+	enum turn_event event;		/* for the log; ref is the session it is about (also of DROP_BANDWIDTH) */
 	struct session_ref ref;
 	unsigned code;			/* error code sent, 0: none */
+	enum reason reason;		/* why: of an error code, and of an end */
+	int64_t  credential_expiry;	/* REASON_EXPIRED: Unix seconds */
 	struct addr peer;		/* EV_PEER_DENIED: with verdict and rule */
 	enum peer_verdict verdict;
 	struct cidr rule;
@@ -186,8 +188,8 @@ enum turn_act turn_peer_icmp(struct turn *t, struct shard *s, struct session_ref
 
 /* ---- session_end.c ---------------------------------------------------------------------------------------------- */
 
-/* Ends a session for an operator or policy (EV_CLOSED); out->close has its sockets. */
-enum turn_act turn_close(struct turn *t, struct shard *s, struct session_ref ref, enum turn_event why, struct turn_out *out);
+/* Ends a session (EV_CLOSED) for a reason REASON_END_...; out->close has its sockets. */
+enum turn_act turn_close(struct turn *t, struct shard *s, struct session_ref ref, enum reason why, struct turn_out *out);
 /* Looks at the next n slots; calls back with a filled `out` for each session that ended (expired; or its credential
  * with strict_expiry).  Returns the new cursor. */
 typedef void turn_swept_h(void *arg, struct turn_out *out);

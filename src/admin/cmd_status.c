@@ -308,7 +308,6 @@ counters_data(const struct view *v, bool all)
 {
 	json_t *o = json_object();
 	char label[64];
-	unsigned row = 0;
 
 	for (unsigned i = 0; i < STAT_COUNTERS; i++)
 		put_counter(o, all, stat_rows[i].metric, stat_rows[i].labels,
@@ -317,11 +316,6 @@ counters_data(const struct view *v, bool all)
 		snprintf(label, sizeof label, "reason=\"%s\"", drop_rows[i].label);
 		put_counter(o, all, "drops", label, sum(v, offsetof(struct stats, drop) + i * sizeof(uint64_t)));
 	}
-#define ERROR(number, name, phrase, help) \
-	put_counter(o, all, "error_responses", "code=\"" #number "\"", \
-	    sum(v, offsetof(struct stats, error) + row++ * sizeof(uint64_t)));
-#include "tp/tbl/errors.def"
-#undef ERROR
 	for (unsigned h = 0; h < STAT_HISTS; h++)
 		put_hist(v, o, all, &stat_hists[h]);
 	for (unsigned i = 0; i < v->shard_count; i++) {

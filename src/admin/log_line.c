@@ -13,11 +13,52 @@
 
 #define TIME_LEN 32
 
+/* Fields that a record may have, each once; a taken-over process cannot write over `message` or `level`. */
+static const char *const field_keys[] = {
+	"event", "session", "reason", "code", "user", "client", "transport", "relay", "peer", "lifetime", "seconds", "up_bytes",
+	"up_packets", "down_bytes", "down_packets", "meaning", "listener",
+};
+
+/* Its number in field_keys; -1: it is none. */
+static int
+field_key(const char *field)
+{
+	size_t n = strcspn(field, "=");
+
+	for (unsigned i = 0; i < TP_COUNT(field_keys); i++)
+		if (strlen(field_keys[i]) == n && memcmp(field_keys[i], field, n) == 0 && field[n] == '=')
+			return (int)i;
+	return -1;
+}
+
+/* Every field is "key=value" of printable ASCII with a NUL behind it. */
+static bool
+fields_check(const struct log_rec *r)
+{
+	const char *p = r->text + r->len, *end = p + r->fields_len;
+	uint32_t seen = 0;
+
+	if (r->fields_len > 0 && end[-1] != '\0')
+		return false;
+	for (; p < end; p++) {
+		int key = field_key(p);
+
+		if (key < 0 || (seen & 1u << key) != 0)
+			return false;
+		seen |= 1u << key;
+		for (; *p != '\0'; p++)
+			if (*p < 0x20 || *p >= 0x7f)
+				return false;
+	}
+	return true;
+}
+
 bool
 logline_check(const struct log_rec *r, size_t len)
 {
-	return len >= LOG_REC_HEAD && r->magic == LOG_REC_MAGIC && r->len <= LOG_TEXT_MAX && len == LOG_REC_HEAD + r->len &&
-	    r->level <= LOG_L_DEBUG && r->role < ROLES;
+	return len >= LOG_REC_HEAD && r->magic == LOG_REC_MAGIC && r->len <= LOG_TEXT_MAX &&
+	    r->fields_len <= LOG_FIELDS_MAX && len == LOG_REC_HEAD + r->len + r->fields_len &&
+	    r->level <= LOG_L_DEBUG && r->role < ROLES && fields_check(r);
 }
 
 static const char *
@@ -77,6 +118,13 @@ logline_text(const struct log_rec *r, char out[LOGLINE_MAX])
 	    log_level_name((enum log_level)r->level), process_name(r, who), clean(r, text), suppressed(r, more)));
 }
 
+/* A user may be called 1234, and is text nevertheless. */
+static bool
+is_text_key(const char *field)
+{
+	return strncmp(field, "user=", 5) == 0;
+}
+
 /* What is left to escape in printable ASCII. */
 static void
 json_text(const char *in, char *out)
@@ -97,17 +145,41 @@ lower_level(const struct log_rec *r)
 	return names[r->level];
 }
 
+/* ,"key":"value" for each field: numbers as numbers. */
+static void
+json_fields(const struct log_rec *r, char out[3 * LOG_FIELDS_MAX])
+{
+	const char *p = r->text + r->len, *end = p + r->fields_len;
+	char value[2 * LOG_FIELDS_MAX + 1];
+	size_t n = 0;
+
+	out[0] = '\0';
+	for (; p < end; p += strlen(p) + 1) {
+		const char *v = strchr(p, '=') + 1;
+		bool number = *v != '\0' && strlen(v) < 16 && strspn(v, "0123456789") == strlen(v) && (v[0] != '0' || v[1] == '\0');
+		const char *quote = number && !is_text_key(p) ? "" : "\"";
+
+		json_text(v, value);
+		n += (size_t)snprintf(out + n, 3 * LOG_FIELDS_MAX - n, ",\"%.*s\":%s%s%s", (int)(v - 1 - p), p, quote, value,
+		    quote);
+		if (n >= 3 * LOG_FIELDS_MAX)
+			return;
+	}
+}
+
 size_t
 logline_json(const struct log_rec *r, char out[LOGLINE_MAX])
 {
 	char when[TIME_LEN], text[LOG_TEXT_MAX + 1], escaped[2 * LOG_TEXT_MAX + 1], more[40] = "";
+	char fields[3 * LOG_FIELDS_MAX];
 
 	json_text(clean(r, text), escaped);
+	json_fields(r, fields);
 	if (r->suppressed > 0)
 		snprintf(more, sizeof more, ",\"suppressed\":%u", r->suppressed);
 	return length(snprintf(out, LOGLINE_MAX,
-	    "{\"time\":\"%s\",\"level\":\"%s\",\"process\":\"%s\",\"index\":%u,\"pid\":%d,\"message\":\"%s\"%s}\n",
-	    iso_time(r, when), lower_level(r), proc_role_name(r->role), r->index, r->pid, escaped, more));
+	    "{\"time\":\"%s\",\"level\":\"%s\",\"process\":\"%s\",\"index\":%u,\"pid\":%d,\"message\":\"%s\"%s%s}\n",
+	    iso_time(r, when), lower_level(r), proc_role_name(r->role), r->index, r->pid, escaped, fields, more));
 }
 
 static int
@@ -131,12 +203,31 @@ logline_syslog(const struct log_rec *r, char out[LOGLINE_MAX])
 	    process_name(r, who), clean(r, text), suppressed(r, more)));
 }
 
+/* TURNPIKE_KEY=value, one a line. */
+static void
+journal_fields(const struct log_rec *r, char out[2 * LOG_FIELDS_MAX])
+{
+	const char *p = r->text + r->len, *end = p + r->fields_len;
+	size_t n = 0;
+
+	for (; p < end && n + strlen(p) + 12 < 2 * LOG_FIELDS_MAX; p++) {
+		n += (size_t)sprintf(out + n, "TURNPIKE_");
+		for (; *p != '='; p++)
+			out[n++] = *p == '_' ? '_' : (char)(*p - 'a' + 'A');
+		for (; *p != '\0'; p++)
+			out[n++] = *p;
+		out[n++] = '\n';
+	}
+	out[n] = '\0';
+}
+
 size_t
 logline_journal(const struct log_rec *r, char out[LOGLINE_MAX])
 {
-	char who[48], more[40], text[LOG_TEXT_MAX + 1];
+	char who[48], more[40], text[LOG_TEXT_MAX + 1], fields[2 * LOG_FIELDS_MAX];
 
+	journal_fields(r, fields);
 	return length(snprintf(out, LOGLINE_MAX,
-	    "PRIORITY=%d\nSYSLOG_IDENTIFIER=turnpike\nTURNPIKE_PROCESS=%s\nTURNPIKE_PID=%d\nMESSAGE=%s: %s%s\n", priority(r),
-	    process_name(r, who), r->pid, who, clean(r, text), suppressed(r, more)));
+	    "PRIORITY=%d\nSYSLOG_IDENTIFIER=turnpike\nTURNPIKE_PROCESS=%s\nTURNPIKE_PID=%d\n%sMESSAGE=%s: %s%s\n", priority(r),
+	    process_name(r, who), r->pid, fields, who, clean(r, text), suppressed(r, more)));
 }

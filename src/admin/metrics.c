@@ -137,22 +137,6 @@ write_drops(const struct view *v, FILE *f)
 }
 
 static void
-write_errors(const struct view *v, FILE *f)
-{
-	static const unsigned codes[] = {
-#define ERROR(number, name, phrase, help) number,
-#include "tp/tbl/errors.def"
-#undef ERROR
-	};
-
-	family(f, "error_responses", "counter", "Error responses sent, by code");
-	for (unsigned i = 0; i < MSG_SHARDS_MAX; i++)
-		for (unsigned e = 0; has_run(v->worker[i]) && e < TP_COUNT(codes); e++)
-			fprintf(f, NAME "error_responses_total{worker=\"%u\",code=\"%u\"} %llu\n", i, codes[e],
-			    (unsigned long long)view_read(&v->worker[i]->error[e]));
-}
-
-static void
 one(FILE *f, const char *name, const char *type, const char *help, uint64_t value)
 {
 	family(f, name, type, help);
@@ -269,7 +253,6 @@ metrics_write(struct view *v, tp_ms now, FILE *f)
 	write_sessions(v, now, f);
 	write_counters(v, f);
 	write_drops(v, f);
-	write_errors(v, f);
 	for (unsigned i = 0; i < STAT_HISTS; i++)
 		write_hist(v, f, &stat_hists[i]);
 	write_host(v, f);

@@ -196,12 +196,21 @@ find_key(const struct auth_in *in, const struct stun_msg *m, const struct stun_a
 		return 0;
 	id = hash_identity(in, name, alg);
 	if (in->grant != NULL) {
+		who->reason = in->grant->verdict == GRANT_REFUSED && in->grant->reason < REASONS ?
+		    (enum reason)in->grant->reason : REASON_PASSWORD;
 		if (!grant_is_sound(in->grant, alg))
 			return STUN_E_UNAUTHENTICATED;
 		return from_entry(authd_grant(in, id), m, who) ? 0 : STUN_E_UNAUTHENTICATED;
 	}
 	e = key_cache_find(in->cache, id, in->now, in->policy->conf_generation);
 	return e != NULL && from_entry(e, m, who) ? 0 : AUTH_NEED_KEY;
+}
+
+static int
+refused(struct auth_who *who, enum reason why, int code)
+{
+	who->reason = why;
+	return code;
 }
 
 int
@@ -217,28 +226,28 @@ auth_check(const struct auth_in *in, const struct stun_msg *m, struct auth_who *
 	*foreign = false;
 	memset(who, 0, sizeof *who);
 	if (m->mi_off == 0 && m->mi256_off == 0)
-		return STUN_E_UNAUTHENTICATED;
+		return refused(who, REASON_CHALLENGE, STUN_E_UNAUTHENTICATED);
 	code = take_identity(m, &id);
 	if (code != 0)
-		return code;
+		return refused(who, REASON_INCOMPLETE, code);
 	v = nonce_judge(id.nonce->value, id.nonce->len, in->nonces, in->client, p->realm, p->realm_len, in->now,
 	    p->nonce_lifetime, &bits);
 	*foreign = v == NONCE_FOREIGN;
 	if (v != NONCE_GOOD)
-		return STUN_E_STALE_NONCE;
+		return refused(who, *foreign ? REASON_NONCE_FOREIGN : REASON_NONCE_STALE, STUN_E_STALE_NONCE);
 	code = choose_alg(p, m, bits, &alg);
 	if (code != 0)
-		return code;
+		return refused(who, REASON_ALGORITHM, code);
 	if (id.realm->len != p->realm_len || memcmp(id.realm->value, p->realm, p->realm_len) != 0)
-		return STUN_E_UNAUTHENTICATED;
+		return refused(who, REASON_REALM, STUN_E_UNAUTHENTICATED);
 	if (p->sha256_only && m->mi256_off == 0)
-		return STUN_E_UNAUTHENTICATED;
+		return refused(who, REASON_ALGORITHM, STUN_E_UNAUTHENTICATED);
 	code = find_key(in, m, id.name, alg, who);
 	if (code != 0)
 		return code;
 	who->mi256 = m->mi256_off != 0;
 	if (p->strict_expiry && who->credential_expiry != 0 && in->unix_now >= who->credential_expiry)
-		return STUN_E_UNAUTHENTICATED;
+		return refused(who, REASON_EXPIRED, STUN_E_UNAUTHENTICATED);
 	return 0;
 }
 

@@ -8,6 +8,8 @@
 
 #include "authd_int.h"
 
+#define YEARS_MAX (INT64_C(10) * 365 * 86400)	/* that a timestamp may be away from now */
+
 enum origin { ORIGIN_NONE, ORIGIN_STATIC, ORIGIN_REST };
 
 /* What a request says about its sender. */
@@ -182,6 +184,30 @@ put_grant(struct auth_grant *g, const struct trial *t)
 	}
 }
 
+/* A number of seconds or milliseconds where a Unix time should be, or one that no clock of today is near to. */
+static bool
+timestamp_is_odd(const struct claim *c, int64_t unix_now)
+{
+	size_t digits = 0;
+
+	while (digits < c->name_len && c->name[digits] >= '0' && c->name[digits] <= '9')
+		digits++;
+	if (digits > 11 && (digits == c->name_len || c->name[digits] == ':'))
+		return true;
+	return c->rest && (c->expiry < unix_now - YEARS_MAX || c->expiry > unix_now + YEARS_MAX);
+}
+
+/* Why it is refused when no key fits.  It is made of what the request says in the clear, before any key is tried. */
+static enum reason
+refusal(const struct authd_db *db, const struct claim *c, int64_t unix_now)
+{
+	if (c->user != NULL)
+		return REASON_PASSWORD;
+	if (timestamp_is_odd(c, unix_now))
+		return REASON_TIMESTAMP;
+	return c->rest && db->users->secret_count > 0 ? REASON_NO_SECRET : REASON_UNKNOWN_USER;
+}
+
 void
 authd_judge(const struct authd_db *db, const void *message, size_t len, int64_t unix_now, struct auth_grant *g,
     struct authd_work *work)
@@ -194,8 +220,10 @@ authd_judge(const struct authd_db *db, const void *message, size_t len, int64_t 
 	memset(g, 0, sizeof *g);
 	g->verdict = GRANT_REFUSED;
 	g->conf_generation = db->generation;
+	g->reason = REASON_INCOMPLETE;
 	if (!read_claim(db, message, len, &c))
 		return;
+	g->reason = (uint8_t)refusal(db, &c, unix_now);
 	try_static(&t);
 	for (uint32_t i = 0; i < db->users->secret_count; i++) {
 		try_secret(&t, &s[i], false, unix_now);

@@ -118,6 +118,7 @@ answer_key(struct peer *p, int fd, const struct msg_key_ask *ask)
 	a.credential_expiry = g.credential_expiry;
 	a.conf_generation = g.conf_generation;
 	a.name_len = g.name_len;
+	a.reason = g.reason;
 	memcpy(a.stable, g.stable, sizeof a.stable);
 	memcpy(a.name, g.name, sizeof a.name);
 	answer(p, fd, &a);

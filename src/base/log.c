@@ -66,7 +66,7 @@ log_lost(void)
 }
 
 static void
-send_record(enum log_level level, uint32_t suppressed, const char *text, size_t len)
+send_record(enum log_level level, uint32_t suppressed, const struct log_fields *f, const char *text, size_t len)
 {
 	struct log_rec rec;
 	struct timespec now;
@@ -81,8 +81,11 @@ send_record(enum log_level level, uint32_t suppressed, const char *text, size_t 
 	rec.suppressed = suppressed;
 	rec.wall_us = (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 	rec.len = (uint16_t)len;
+	rec.fields_len = f != NULL ? f->len : 0;
 	memcpy(rec.text, text, len);
-	if (send(logger.fd, &rec, LOG_REC_HEAD + len, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+	if (f != NULL)
+		memcpy(rec.text + len, f->bytes, f->len);
+	if (send(logger.fd, &rec, LOG_REC_HEAD + len + rec.fields_len, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
 		logger.lost++;
 }
 
@@ -102,8 +105,8 @@ print_record(enum log_level level, uint32_t suppressed, const char *text)
 }
 
 /* Formats, escapes, delivers.  err: an errno to name, 0 for none. */
-static void TP_PRINTF(4, 0)
-record(enum log_level level, uint32_t suppressed, int err, const char *fmt, va_list ap)
+static void TP_PRINTF(5, 0)
+record(enum log_level level, uint32_t suppressed, int err, const struct log_fields *f, const char *fmt, va_list ap)
 {
 	char raw[LOG_TEXT_MAX + 1], text[LOG_TEXT_MAX + 1], why[128];
 	int n = vsnprintf(raw, sizeof raw, fmt, ap);
@@ -115,7 +118,7 @@ record(enum log_level level, uint32_t suppressed, int err, const char *fmt, va_l
 	}
 	base_escape(text, sizeof text, raw, len, false);
 	if (logger.fd >= 0)
-		send_record(level, suppressed, text, strlen(text));
+		send_record(level, suppressed, f, text, strlen(text));
 	else
 		print_record(level, suppressed, text);
 }
@@ -126,7 +129,7 @@ record(enum log_level level, uint32_t suppressed, int err, const char *fmt, va_l
 	if ((lvl) <= logger.level) {				\
 		va_list ap;					\
 		va_start(ap, fmt);				\
-		record((lvl), 0, (err), fmt, ap);		\
+		record((lvl), 0, (err), NULL, fmt, ap);		\
 		va_end(ap);					\
 	}							\
 	errno = saved;						\
@@ -198,9 +201,35 @@ log_limited(struct log_class *c, uint32_t per_second, enum log_level level, cons
 	if (!log_silent(c, per_second, level)) {
 		c->used++;
 		va_start(ap, fmt);
-		record(level, c->suppressed, 0, fmt, ap);
+		record(level, c->suppressed, 0, NULL, fmt, ap);
 		va_end(ap);
 		c->suppressed = 0;
+	}
+	errno = saved;
+}
+
+void
+log_field(struct log_fields *f, const char *key, const char *value)
+{
+	char text[256];
+	int n;
+
+	text_escape(text, sizeof text, value, strlen(value));
+	n = snprintf(f->bytes + f->len, sizeof f->bytes - f->len, "%s=%s", key, text);
+	if (n > 0 && (size_t)n < sizeof f->bytes - f->len)
+		f->len = (uint16_t)(f->len + n + 1);
+}
+
+void
+log_with(enum log_level level, uint32_t suppressed, const struct log_fields *f, const char *fmt, ...)
+{
+	int saved = errno;
+	va_list ap;
+
+	if (level <= logger.level) {
+		va_start(ap, fmt);
+		record(level, suppressed, 0, f, fmt, ap);
+		va_end(ap);
 	}
 	errno = saved;
 }
@@ -212,7 +241,7 @@ fatal(int code, const char *fmt, ...)
 	va_list ap;
 
 	va_start(ap, fmt);
-	record(LOG_L_ERROR, 0, saved, fmt, ap);
+	record(LOG_L_ERROR, 0, saved, NULL, fmt, ap);
 	va_end(ap);
 	exit(code);
 }

@@ -15,6 +15,23 @@ const struct stat_row stat_rows[STAT_COUNTERS] = {
 #define COUNTER(name, metric, labels, kind, help) { #name, metric, labels, help, KIND_##kind },
 #include "tp/tbl/counters.def"
 #undef COUNTER
+#define REASON(name, word, text, help) { "REASON_" #name, "refusals", "reason=\"" word "\"", \
+	"Requests that were refused and allocations that ended, by reason", KIND_C },
+#include "tp/tbl/reasons.def"
+#undef REASON
+#define HELP_ERRORS "Error responses sent, by method and code"
+#define ERROR_ROW(number, method) \
+	{ "ERROR_" #number "_" method, "error_responses", "method=\"" method "\",code=\"" #number "\"", HELP_ERRORS, KIND_C },
+#define ERROR(number, name, phrase, help) ERROR_ROW(number, "Binding") ERROR_ROW(number, "Allocate") \
+	ERROR_ROW(number, "Refresh") ERROR_ROW(number, "CreatePermission") ERROR_ROW(number, "ChannelBind")
+#include "tp/tbl/errors.def"
+#undef ERROR
+};
+
+const struct reason_row reason_rows[REASONS] = {
+#define REASON(name, word, text, help) { #name, word, text, help },
+#include "tp/tbl/reasons.def"
+#undef REASON
 };
 
 const struct drop_row drop_rows[DROPS] = {
@@ -47,13 +64,15 @@ stat_error_row(unsigned code)
 }
 
 void
-stat_error(struct stats *s, unsigned code)
+stat_error(struct stats *s, enum stat_method m, unsigned code)
 {
 	int row = stat_error_row(code);
 
-	if (row >= 0)
-		atomic_store_explicit(
-		    (_Atomic uint64_t *)&s->error[row], s->error[row] + 1, memory_order_relaxed);
+	if (row < 0)
+		return;
+	atomic_store_explicit(
+	    (_Atomic uint64_t *)&s->error[row], s->error[row] + 1, memory_order_relaxed);
+	stat_add(s, (enum stat_counter)(STAT_ERROR_300 + (unsigned)row * STAT_METHODS + (unsigned)m), 1);
 }
 
 unsigned

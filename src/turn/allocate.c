@@ -54,7 +54,7 @@ read_token(struct turn_call *c, struct wish *w)
 	w->token = (uint64_t)get_u32(a->value) << 32 | get_u32(a->value + 4);
 	if (w->token == 0 || token_look(c->t->cross, w->token, reservation_owner(c->who.user, c->who.name),
 	    c->t->now, &r) != 0)
-		return STUN_E_INSUFFICIENT_CAPACITY;
+		return refuse(c, REASON_TOKEN, STUN_E_INSUFFICIENT_CAPACITY);
 	w->reservation = r.id;
 	return 0;
 }
@@ -247,13 +247,13 @@ take_sockets(struct turn_call *c, const struct wish *w, struct relay_ref relay[2
 
 	relay[0] = relay[1] = (struct relay_ref){ .fd = -1 };
 	if (w->token != 0)
-		return take_one(c, w, ADDR_NONE, &relay[0]) ? 0 : STUN_E_INSUFFICIENT_CAPACITY;
+		return take_one(c, w, ADDR_NONE, &relay[0]) ? 0 : refuse(c, REASON_TOKEN, STUN_E_INSUFFICIENT_CAPACITY);
 	if (w->v4)
 		n += take_one(c, w, ADDR_V4, &relay[n]);
 	if (w->v6)
 		n += take_one(c, w, ADDR_V6, &relay[n]);
 	/* Without ADDITIONAL-ADDRESS-FAMILY there is one family only. */
-	return n > 0 ? 0 : STUN_E_INSUFFICIENT_CAPACITY;
+	return n > 0 ? 0 : refuse(c, REASON_PORTS, STUN_E_INSUFFICIENT_CAPACITY);
 }
 
 /* ---- the slot ---------------------------------------------------------------------------------------- */
@@ -306,12 +306,20 @@ publish_token(struct turn_call *c, const struct wish *w, struct session *x)
 	if (!w->reserve)
 		return 0;
 	if (c->in->offer == NULL || c->in->offer->reservation == 0)
-		return STUN_E_INSUFFICIENT_CAPACITY;
+		return refuse(c, REASON_PORTS, STUN_E_INSUFFICIENT_CAPACITY);
 	r.id = c->in->offer->reservation;
 	if (token_put(c->t->cross, &r, c->t->now) != 0)
 		return STUN_E_INSUFFICIENT_CAPACITY;
 	x->flags |= SESSION_RESERVED;
 	return 0;
+}
+
+static bool
+total_is_reached(const struct turn_call *c)
+{
+	uint64_t total = c->t->policy->quota.total;
+
+	return total != 0 && cross_total(c->t->cross) >= total;
 }
 
 /* The slot goes live, or says why not: an error code; 1 for a lock that was not to be had. */
@@ -327,9 +335,12 @@ publish(struct turn_call *c, const struct wish *w, struct session *x)
 		return code;
 	switch (cross_open(c->t->cross, c->in->shard, x, &c->t->policy->quota, w->token)) {
 	case 0: return 0;
-	case -EDQUOT: case -EUSERS: return STUN_E_ALLOCATION_QUOTA;
+	case -EDQUOT: return refuse(c, REASON_LIMIT_USER, STUN_E_ALLOCATION_QUOTA);
+	case -EUSERS: return refuse(c, REASON_LIMIT_PREFIX, STUN_E_ALLOCATION_QUOTA);
+	case -ENOSPC: return refuse(c, total_is_reached(c) ? REASON_LIMIT_TOTAL : REASON_MEMORY, STUN_E_INSUFFICIENT_CAPACITY);
+	case -ENOENT: return refuse(c, REASON_TOKEN, STUN_E_INSUFFICIENT_CAPACITY);
 	case -ETIMEDOUT: return LOCKED_OUT;
-	default: return STUN_E_INSUFFICIENT_CAPACITY;
+	default: return refuse(c, REASON_MEMORY, STUN_E_INSUFFICIENT_CAPACITY);
 	}
 }
 
@@ -409,10 +420,12 @@ turn_allocate(struct turn_call *c)
 		return answer(c, x);
 	}
 	if (x != NULL && !may_replace(c))
-		return reply_error(c, STUN_E_ALLOCATION_MISMATCH);
+		return reply_error(c, refuse(c, REASON_HAS_ALLOCATION, STUN_E_ALLOCATION_MISMATCH));
 	/* Browsers cannot change credentials during a call: their end only forbids new allocations. */
 	if (c->who.credential_expiry != 0 && c->t->unix_now >= c->who.credential_expiry) {
 		c->out->event = EV_UNAUTHENTICATED;
+		c->out->reason = REASON_EXPIRED;
+		c->out->credential_expiry = c->who.credential_expiry;
 		return challenge_allowed(c) ? reply_challenge(c, STUN_E_UNAUTHENTICATED) :
 		    turn_drop(c->t, c->out, DROP_RATE_CHALLENGE);
 	}

@@ -72,6 +72,13 @@ count_request(const struct turn_call *c)
 	stat_add(c->t->stat, row, 1);
 }
 
+/* Everything but what happens to every client in the course of things. */
+static bool
+is_worth_a_line(enum reason why)
+{
+	return why != REASON_CHALLENGE && why != REASON_NONCE_STALE;
+}
+
 /* TURN_DONE: c->who is who it says.  Otherwise the act that ends this datagram. */
 static enum turn_act
 authenticate(struct turn_call *c)
@@ -99,7 +106,9 @@ authenticate(struct turn_call *c)
 		stat_add(t->stat, STAT_KEY_MISSES, 1);
 		return TURN_NEED_KEY;
 	}
-	if (c->in->grant != NULL) {
+	c->out->reason = c->who.reason;
+	c->out->credential_expiry = c->who.credential_expiry;
+	if (is_worth_a_line(c->who.reason)) {
 		c->out->event = EV_UNAUTHENTICATED;
 		reply_names_claimed(c);
 	}
@@ -135,7 +144,7 @@ turn_request(struct turn_call *c)
 		client_is_alive(c->t, c->session);
 	}
 	if (source_is_tunnel(&c->in->client))
-		return reply_error(c, STUN_E_FORBIDDEN);
+		return reply_error(c, refuse(c, REASON_TUNNEL, STUN_E_FORBIDDEN));
 	return method(c);
 }
 

@@ -82,10 +82,10 @@ turn_create_permission(struct turn_call *c)
 		return reply_error(c, code);
 	peers_judge_again(c->t, c->in->shard, c->session);
 	if (!perm_fits(c->in->shard, c->session, peers, n, t->now, t->policy->permissions_max))
-		return reply_error(c, STUN_E_INSUFFICIENT_CAPACITY);
+		return reply_error(c, refuse(c, REASON_LIMIT_PERMISSIONS, STUN_E_INSUFFICIENT_CAPACITY));
 	for (unsigned i = 0; i < n; i++)
 		if (perm_set(c->in->shard, c->session, &peers[i], t->now, t->policy->permissions_max) != 0)
-			return reply_error(c, STUN_E_INSUFFICIENT_CAPACITY);
+			return reply_error(c, refuse(c, REASON_LIMIT_PERMISSIONS, STUN_E_INSUFFICIENT_CAPACITY));
 	reply_begin(c, &o, STUN_SUCCESS);
 	return reply_success(c, &o, STAT_OK_PERMISSION);
 }

@@ -80,6 +80,7 @@ turn_refresh(struct turn_call *c)
 		return answer(c, 0);
 	}
 	session_end(c->t, c->in->shard, c->session, EV_ENDED, c->out);
+	stat_reason(c->t->stat, REASON_END_CLIENT);
 	c->session = NULL;
 	return answer(c, 0);
 }

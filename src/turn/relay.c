@@ -32,8 +32,10 @@ relay_up(struct turn_call *c, const struct addr *peer, uint8_t *data, size_t len
 		return turn_drop(t, out, DROP_PEER_FAMILY);
 	if (!perm_has(c->in->shard, x, peer, t->now))
 		return turn_drop(t, out, DROP_NO_PERMISSION);
-	if (!bandwidth_left(t, c->in->shard, x, true, len))
+	if (!bandwidth_left(t, c->in->shard, x, true, len)) {
+		out->ref = (struct session_ref){ session_slot(c->in->shard, x), x->gen };
 		return turn_drop(t, out, DROP_BANDWIDTH);
+	}
 	x->up_bytes += len;
 	x->up_packets++;
 	stat_add(t->stat, form, 1);
@@ -154,8 +156,10 @@ turn_peer_input(struct turn *t, struct shard *s, struct session_ref ref, unsigne
 	/* A channel's peer was judged with its port. */
 	if (number == 0 && !peer_port_may(t, s, x, &peer, out))
 		return turn_drop(t, out, DROP_PEER_DENIED);
-	if (!bandwidth_left(t, s, x, false, len))
+	if (!bandwidth_left(t, s, x, false, len)) {
+		out->ref = ref;
 		return turn_drop(t, out, DROP_BANDWIDTH);
+	}
 	to_client(x, out);
 	act = number != 0 ? put_channel(t, x, number, payload, len, out) : put_indication(t, &peer, payload, len, out);
 	if (act == TURN_TO_CLIENT) {

@@ -73,10 +73,44 @@ begin_error(struct turn_call *c, struct stun_out *o, unsigned code)
 	c->out->code = code;
 }
 
+/* Of a code that has one reason in most cases; the others are named where they are found. */
+static enum reason
+common_reason(unsigned code)
+{
+	switch (code) {
+	case STUN_E_TRY_ALTERNATE: return REASON_DRAINING;
+	case STUN_E_BAD_REQUEST: return REASON_MALFORMED;
+	case STUN_E_FORBIDDEN: return REASON_PEER_DENIED;
+	case STUN_E_UNKNOWN_ATTRIBUTE: return REASON_UNKNOWN_ATTRIBUTE;
+	case STUN_E_ALLOCATION_MISMATCH: return REASON_NO_ALLOCATION;
+	case STUN_E_ADDRESS_FAMILY: return REASON_FAMILY;
+	case STUN_E_WRONG_CREDENTIALS: return REASON_OTHER_USER;
+	case STUN_E_UNSUPPORTED_TRANSPORT: return REASON_TRANSPORT;
+	case STUN_E_PEER_FAMILY: return REASON_PEER_FAMILY;
+	case STUN_E_INSUFFICIENT_CAPACITY: return REASON_MEMORY;
+	default: return REASON_NONE;
+	}
+}
+
+static enum stat_method
+counted_method(uint16_t method)
+{
+	switch (method) {
+	case STUN_ALLOCATE: return STAT_M_ALLOCATE;
+	case STUN_REFRESH: return STAT_M_REFRESH;
+	case STUN_CREATE_PERMISSION: return STAT_M_PERMISSION;
+	case STUN_CHANNEL_BIND: return STAT_M_CHANNEL;
+	default: return STAT_M_BINDING;
+	}
+}
+
 static enum turn_act
 end_error(struct turn_call *c, struct stun_out *o, bool sign)
 {
-	stat_error(c->t->stat, c->out->code);
+	if (c->out->reason == REASON_NONE)
+		c->out->reason = common_reason(c->out->code);
+	stat_error(c->t->stat, counted_method(c->msg.method), c->out->code);
+	stat_reason(c->t->stat, c->out->reason);
 	if (sign && c->out->event == EV_NONE)
 		c->out->event = EV_REFUSED;
 	return reply_end(c, o, sign);
@@ -165,6 +199,7 @@ reply_alternate(struct turn_call *c)
 	const struct addr *to = &c->t->policy->alternate;
 	struct stun_out o;
 
+	c->out->reason = REASON_DRAINING;
 	if (to->family != c->in->client.family)
 		return reply_error(c, STUN_E_INSUFFICIENT_CAPACITY);
 	begin_error(c, &o, STUN_E_TRY_ALTERNATE);

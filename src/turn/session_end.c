@@ -16,11 +16,23 @@ end_counter(enum turn_event why)
 	}
 }
 
+static enum reason
+end_reason(enum turn_event why)
+{
+	switch (why) {
+	case EV_ENDED: return REASON_END_CLIENT;
+	case EV_EXPIRED: return REASON_END_EXPIRED;
+	case EV_REPLACED: return REASON_END_REPLACED;
+	default: return REASON_END_CREDENTIAL;
+	}
+}
+
 void
 session_end(struct turn *t, struct shard *s, struct session *x, enum turn_event why, struct turn_out *out)
 {
 	memcpy(&out->ended, x, sizeof out->ended);
 	out->event = why;
+	out->reason = end_reason(why);
 	out->ref = (struct session_ref){ session_slot(s, x), x->gen };
 	out->user_len = (uint8_t)strnlen(x->user_text, SESSION_NAME);
 	memcpy(out->user, x->user_text, SESSION_NAME);
@@ -33,14 +45,16 @@ session_end(struct turn *t, struct shard *s, struct session *x, enum turn_event 
 }
 
 enum turn_act
-turn_close(struct turn *t, struct shard *s, struct session_ref ref, enum turn_event why, struct turn_out *out)
+turn_close(struct turn *t, struct shard *s, struct session_ref ref, enum reason why, struct turn_out *out)
 {
 	struct session *x = session_get(s, ref);
 
 	turn_out_reset(out);
 	if (x == NULL)
 		return turn_drop(t, out, DROP_STALE_EVENT);
-	session_end(t, s, x, why, out);
+	session_end(t, s, x, EV_CLOSED, out);
+	out->reason = why;
+	stat_reason(t->stat, why);
 	return TURN_DONE;
 }
 
@@ -59,6 +73,7 @@ sweep_end(struct sweep *w, struct session *x, enum turn_event why)
 {
 	turn_out_reset(w->out);
 	session_end(w->t, w->s, x, why, w->out);
+	stat_reason(w->t->stat, w->out->reason);
 	w->cb(w->arg, w->out);
 }
 

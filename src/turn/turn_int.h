@@ -42,6 +42,13 @@ enum turn_act reply_end(struct turn_call *c, struct stun_out *o, bool sign);
 enum turn_act reply_success(struct turn_call *c, struct stun_out *o, enum stat_counter ok);
 /* Signed error answer to an authenticated request. */
 enum turn_act reply_error(struct turn_call *c, unsigned code);
+/* The reason of the code, for the log: the code again. */
+static inline unsigned
+refuse(struct turn_call *c, enum reason why, unsigned code)
+{
+	c->out->reason = why;
+	return code;
+}
 /* 400, 401, 438 to somebody unknown: bounded, nothing is kept. */
 enum turn_act reply_challenge(struct turn_call *c, unsigned code);
 /* Is there an answer left for this client's prefix?  Takes it. */

@@ -275,7 +275,7 @@ stream_close(struct worker *w, struct lane *l, struct conn *c)
 	path_flush_up(w);
 	if (x != NULL && x->conn == conn_slot(&l->shard, c) + 1) {
 		struct session_ref ref = { session_slot(&l->shard, x), x->gen };
-		if (turn_close(&w->turn, &l->shard, ref, EV_CLOSED, &w->out) == TURN_DONE)
+		if (turn_close(&w->turn, &l->shard, ref, REASON_END_CONNECTION, &w->out) == TURN_DONE)
 			path_effects(w, l);
 	}
 	conn_free(&l->shard, c);

@@ -224,7 +224,7 @@ opened(struct worker *w, struct lane *l)
 	if (relays_open(w, l, o->open))
 		return true;
 	struct session_ref ref = o->open;
-	if (turn_close(&w->turn, &l->shard, ref, EV_CLOSED, o) == TURN_DONE)
+	if (turn_close(&w->turn, &l->shard, ref, REASON_END_SOCKET, o) == TURN_DONE)
 		path_effects(w, l);
 	return false;
 }
@@ -258,6 +258,9 @@ carry_out(struct worker *w, struct lane *l, enum turn_act act, const struct turn
 	}
 	switch (act) {
 	case TURN_DROP:
+		if (o->drop == DROP_BANDWIDTH)
+			worklog_over(w, l, o);
+		return false;
 	case TURN_DONE:
 		return false;
 	case TURN_TO_CLIENT:

@@ -183,6 +183,7 @@ tick(struct worker *w)
 		return;
 	atomic_store_explicit(&w->stat->heartbeat_ms, w->turn.now, memory_order_relaxed);
 	atomic_fetch_add_explicit(&w->stat->ticks, 1, memory_order_relaxed);
+	worklog_tick(w);
 	w->stat->busy.phase = BUSY_SWEEP;
 	for (unsigned i = 0; i < w->lane_count; i++) {
 		sweep(w, &w->lane[i]);

@@ -288,7 +288,7 @@ pending_answer(struct worker *w, const struct msg_key_answer *a)
 	    sizeof e->grant.name == sizeof a->name, "grant and message");
 	e->grant = (struct auth_grant){ .verdict = a->verdict, .alg = a->alg, .key_len = a->key_len,
 		.stable_len = a->stable_len, .credential_expiry = a->credential_expiry,
-		.conf_generation = a->conf_generation, .name_len = a->name_len };
+		.conf_generation = a->conf_generation, .name_len = a->name_len, .reason = a->reason };
 	memcpy(e->grant.key, a->key, sizeof e->grant.key);
 	memcpy(e->grant.stable, a->stable, sizeof e->grant.stable);
 	memcpy(e->grant.name, a->name, sizeof e->grant.name);

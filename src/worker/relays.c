@@ -239,7 +239,7 @@ relays_adopt(struct worker *w, struct lane *l)
 		if (adopt_fds(l, x) && ((x->flags & SESSION_RELAY_OPEN) != 0 || relays_open(w, l, ref)))
 			continue;
 		worklog_dropped(w, l->shard.index, x, slot, "its relay socket is gone");
-		if (turn_close(&w->turn, &l->shard, ref, EV_CLOSED, &w->out) == TURN_DONE)
+		if (turn_close(&w->turn, &l->shard, ref, REASON_END_SOCKET, &w->out) == TURN_DONE)
 			path_effects(w, l);
 	}
 }

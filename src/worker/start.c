@@ -244,7 +244,8 @@ map_all(struct worker *w)
 	w->down = udp_ring_new(RING_MAX);
 	w->up = udp_ring_new(RING_MAX);
 	w->rows = calloc(CONF_LISTENERS_MAX, sizeof *w->rows);
-	if (w->rows == NULL || w->policy[0] == NULL || w->policy[1] == NULL || w->pending == NULL || w->arena == NULL || w->down == NULL ||
+	w->once = log_once_new();
+	if (w->rows == NULL || w->once == NULL || w->policy[0] == NULL || w->policy[1] == NULL || w->pending == NULL || w->arena == NULL || w->down == NULL ||
 	    w->up == NULL)
 		refuse(w, "memory", -ENOMEM);
 	w->policy[0]->draining = w->start.draining != 0;

@@ -119,7 +119,7 @@ control_writable(struct worker *w)
 static bool
 close_one(struct worker *w, struct lane *l, struct session_ref ref)
 {
-	if (turn_close(&w->turn, &l->shard, ref, EV_CLOSED, &w->out) != TURN_DONE)
+	if (turn_close(&w->turn, &l->shard, ref, REASON_END_OPERATOR, &w->out) != TURN_DONE)
 		return false;
 	path_effects(w, l);
 	return true;

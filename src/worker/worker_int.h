@@ -114,7 +114,16 @@ static inline struct lane_sock *lane_sock(struct lane *l, int fd) { return &l->s
 /* Messages of this round, and what did not fit into the socket before, in order.  full: EPOLLOUT is waited for. */
 struct outbox { uint8_t *bytes; size_t head, tail, max; bool full; };
 
-enum log_kind { WL_ALLOCATED, WL_ENDED, WL_DENIED, WL_REFUSED, WL_UNAUTHENTICATED, WL_BAD_MESSAGE, WL_OTHER, WL_KINDS };
+enum log_kind { WL_ALLOCATED, WL_ENDED, WL_STRANGER, WL_BAD_MESSAGE, WL_OTHER, WL_KINDS };
+
+/* What was told of whom: log_once.c. */
+#define ONCE_SETS 256
+#define ONCE_WAYS 4
+struct once_entry { uint64_t key; tp_ms until; uint32_t more, lines; };
+struct log_once { uint64_t seed[2]; struct once_entry e[ONCE_SETS][ONCE_WAYS]; };
+
+/* Sessions whose datagrams a bandwidth limit dropped since the last report: the last one. */
+struct over_limit { uint64_t drops, told; uint32_t lane, slot, gen; tp_ms next; };
 
 /* Sources that workers died of. */
 #define POISON_MAX 16
@@ -179,6 +188,9 @@ struct worker {
 	struct poison poison[POISON_MAX];
 	unsigned poisons;
 	struct log_class log[WL_KINDS];
+	struct log_once *once;
+	struct over_limit over;
+	bool anonymous;			/* log.anonymize_addresses */
 	tp_ms last_wish;		/* when pools were topped up */
 	uint64_t dice;			/* which resting socket is next; never 0 */
 	uint64_t log_lost;
@@ -429,6 +441,19 @@ uint32_t policy_depth(const struct turn_relay_row *r, uint32_t shards);
 /* ---- worklog.c ------------------------------------------------------------------------------------------------ */
 
 void worklog_event(struct worker *w, const struct lane *l, const struct turn_out *o);
+void worklog_over(struct worker *w, const struct lane *l, const struct turn_out *o);	/* DROP_BANDWIDTH: only noted */
+void worklog_tick(struct worker *w);		/* tells it, once a minute */
 void worklog_dropped(struct worker *w, unsigned shard, const struct session *x, uint32_t slot, const char *why);
+
+/* ---- log_once.c ----------------------------------------------------------------------------------------------- */
+
+struct log_once *log_once_new(void);		/* NULL: no memory */
+/*
+ * May this be said now?  Once a minute per user, source and reason, and ONCE_LINES a minute per source.  *more: how often it
+ * was swallowed since it was said last.
+ */
+#define ONCE_LINES 10
+bool log_once(struct log_once *o, const struct addr *source, const char *user, size_t user_len, unsigned reason, tp_ms now,
+    uint32_t *more);
 
 #endif

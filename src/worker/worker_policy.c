@@ -136,6 +136,7 @@ take(struct worker *w, const struct conf *c)
 			relays_recall(w, i, 0);
 	}
 	log_level_set((enum log_level)c->log_level);
+	w->anonymous = c->log_anonymize;
 	if (w->engine != NULL)
 		return;			/* these need a new worker */
 	tune_engine(w, c->engine);

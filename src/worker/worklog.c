@@ -1,66 +1,165 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * worklog: one line for what an operator wants to know about a session.  Everything that a stranger can cause is limited
- * per kind; names are escaped; no key, password or token is ever printed.
+ * worklog: one line for what an operator wants to know about a session, with the same as fields.  What a stranger can cause
+ * is said once a minute for each user, source and reason, and limited in all; names are escaped; no key, password or token
+ * is ever printed.
  */
 #include "config.h"
 
 #include <stdio.h>
+#include <time.h>
 
 #include "worker_int.h"
 
 #define LINES_PER_SEC 200
-#define STRANGER_LINES_PER_SEC 10
+#define STRANGER_LINES_PER_SEC 50
+#define OVER_SPAN 60000			/* between two reports of bandwidth limits */
 
 #define SESSION_FMT "session %02x.%08x.%04x"
+#define WHO_MAX 340
 
-/* "user alice client 192.0.2.1:5000 relay 203.0.113.7:50001" */
+/* ---- parts of a line and fields -------------------------------------------------------------------------- */
+
+/* With log.anonymize_addresses only the network, and no port. */
 static const char *
-who(const struct worker *w, const struct session *x, char out[300])
+address_text(const struct worker *w, const struct addr *a, char out[ADDR_STRLEN])
 {
-	char user[4 * SESSION_NAME + 4], client[ADDR_STRLEN], relay[ADDR_STRLEN];
-	size_t n;
+	struct addr net = *a;
 
-	text_escape(user, sizeof user, x->user_text, strnlen(x->user_text, sizeof x->user_text));
-	addr_print(&x->client, client);
-	n = (size_t)snprintf(out, 300, "user %s client %s relay", user[0] != '\0' ? user : "-", client);
-	for (unsigned i = 0; i < 2 && n < 300; i++) {
+	if (!w->anonymous)
+		return addr_print(a, out);
+	memset(net.ip + (a->family == ADDR_V4 ? 3 : 6), 0, sizeof net.ip - (a->family == ADDR_V4 ? 3 : 6));
+	net.port = 0;
+	return addr_print_ip(&net, out);
+}
+
+static const char *
+transport_text(uint8_t transport)
+{
+	switch (transport) {
+	case TRANSPORT_TCP: return "tcp";
+	case TRANSPORT_TLS: return "tls";
+	case TRANSPORT_DTLS: return "dtls";
+	default: return "udp";
+	}
+}
+
+static void TP_PRINTF(3, 4)
+field(struct log_fields *f, const char *key, const char *fmt, ...)
+{
+	char text[200];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof text, fmt, ap);
+	va_end(ap);
+	log_field(f, key, text);
+}
+
+static void
+session_fields(struct log_fields *f, const char *event, unsigned shard, uint32_t slot, uint32_t gen)
+{
+	log_field(f, "event", event);
+	field(f, "session", "%02x.%08x.%04x", shard, slot, gen);
+}
+
+/* The relayed addresses, as peers see them; the length of the text. */
+static size_t
+relays_text(const struct worker *w, const struct session *x, char *out, size_t size)
+{
+	char relay[ADDR_STRLEN];
+	size_t n = 0;
+
+	out[0] = '\0';
+	for (unsigned i = 0; i < 2; i++) {
 		const struct relay_ref *r = &x->relay[i];
 		if (r->family == ADDR_NONE || r->row >= w->policy[0]->relay_count)
 			continue;
 		const struct turn_relay_row *row = &w->policy[0]->relay[r->row];
 		struct addr a = row->external.family != ADDR_NONE ? row->external : row->addr;
 		a.port = r->port;
-		n += (size_t)snprintf(out + n, 300 - n, " %s", addr_print(&a, relay));
+		int k = snprintf(out + n, size - n, "%s%s", n > 0 ? " " : "", addr_print(&a, relay));
+		n += k > 0 && (size_t)k < size - n ? (size_t)k : 0;
+	}
+	return n;
+}
+
+/* "user alice client 192.0.2.1:5000 udp relay 203.0.113.7:50001", and the same as fields. */
+static const char *
+who(const struct worker *w, const struct session *x, struct log_fields *f, char out[WHO_MAX])
+{
+	char user[4 * SESSION_NAME + 4], client[ADDR_STRLEN], relays[2 * ADDR_STRLEN + 2];
+
+	text_escape(user, sizeof user, x->user_text, strnlen(x->user_text, sizeof x->user_text));
+	address_text(w, &x->client, client);
+	relays_text(w, x, relays, sizeof relays);
+	snprintf(out, WHO_MAX, "user %s client %s %s relay %s", user[0] != '\0' ? user : "-", client,
+	    transport_text(x->transport), relays);
+	if (f != NULL) {
+		log_field(f, "user", user);
+		log_field(f, "client", client);
+		log_field(f, "transport", transport_text(x->transport));
+		log_field(f, "relay", relays);
 	}
 	return out;
 }
+
+/* Is there room for another line of this kind in this second?  Takes it; *suppressed lines were swallowed before. */
+static bool
+line_allowed(struct worker *w, enum log_kind kind, uint32_t per_second, enum log_level level, uint32_t *suppressed)
+{
+	struct log_class *c = &w->log[kind];
+
+	if (log_silent(c, per_second, level))
+		return false;
+	c->used++;
+	*suppressed = c->suppressed;
+	c->suppressed = 0;
+	return true;
+}
+
+/* ---- sessions --------------------------------------------------------------------------------------------- */
 
 static void
 allocated(struct worker *w, const struct lane *l, const struct turn_out *o)
 {
 	const struct session *x = session_get((struct shard *)(uintptr_t)&l->shard, o->ref);
-	char text[300];
+	struct log_fields f = { 0 };
+	char text[WHO_MAX];
+	uint32_t suppressed;
 
-	if (x != NULL && !log_silent(&w->log[WL_ALLOCATED], LINES_PER_SEC, LOG_L_INFO))
-		log_limited(&w->log[WL_ALLOCATED], LINES_PER_SEC, LOG_L_INFO, SESSION_FMT ": allocated: %s lifetime %u%s",
-		    l->shard.index, o->ref.slot, x->gen, who(w, x, text), x->lifetime,
-		    o->event == EV_REPLACED ? ", in place of an idle one" : "");
+	if (x == NULL || !line_allowed(w, WL_ALLOCATED, LINES_PER_SEC, LOG_L_INFO, &suppressed))
+		return;
+	session_fields(&f, "allocated", l->shard.index, o->ref.slot, x->gen);
+	who(w, x, &f, text);
+	field(&f, "lifetime", "%u", x->lifetime);
+	log_with(LOG_L_INFO, suppressed, &f, SESSION_FMT ": allocated: %s lifetime %u%s", l->shard.index, o->ref.slot, x->gen,
+	    text, x->lifetime, o->event == EV_REPLACED ? ", in place of an idle one" : "");
 }
 
 static void
-ended(struct worker *w, const struct lane *l, const struct turn_out *o, const char *why)
+ended(struct worker *w, const struct lane *l, const struct turn_out *o)
 {
 	const struct session *x = &o->ended;
-	uint32_t now = (uint32_t)(w->turn.now / 1000);
+	enum reason why = o->event == EV_REPLACED ? REASON_END_REPLACED : o->reason;
+	uint32_t now = (uint32_t)(w->turn.now / 1000), suppressed;
 	uint32_t slot = o->event == EV_REPLACED ? SLOT_NONE : o->ref.slot;
-	char text[300];
+	uint32_t age = now > x->created ? now - x->created : 0;
+	struct log_fields f = { 0 };
+	char text[WHO_MAX];
 
-	if (log_silent(&w->log[WL_ENDED], LINES_PER_SEC, LOG_L_INFO))
+	if (!line_allowed(w, WL_ENDED, LINES_PER_SEC, LOG_L_INFO, &suppressed))
 		return;
-	log_limited(&w->log[WL_ENDED], LINES_PER_SEC, LOG_L_INFO, SESSION_FMT ": ended: %s: %s, %u s, up %llu bytes in %u, "
-	    "down %llu bytes in %u", l->shard.index, slot, x->gen, why, who(w, x, text),
-	    now > x->created ? now - x->created : 0, (unsigned long long)x->up_bytes, x->up_packets,
+	session_fields(&f, "ended", l->shard.index, slot, x->gen);
+	log_field(&f, "reason", reason_rows[why].word);
+	who(w, x, &f, text);
+	field(&f, "seconds", "%u", age);
+	field(&f, "up_bytes", "%llu", (unsigned long long)x->up_bytes);
+	field(&f, "up_packets", "%u", x->up_packets);
+	field(&f, "down_bytes", "%llu", (unsigned long long)x->down_bytes);
+	field(&f, "down_packets", "%u", x->down_packets);
+	log_with(LOG_L_INFO, suppressed, &f, SESSION_FMT ": ended: %s: %s, %u s, up %llu bytes in %u, down %llu bytes in %u",
+	    l->shard.index, slot, x->gen, reason_rows[why].text, text, age, (unsigned long long)x->up_bytes, x->up_packets,
 	    (unsigned long long)x->down_bytes, x->down_packets);
 }
 
@@ -97,25 +196,135 @@ static void
 denied(struct worker *w, const struct lane *l, const struct turn_out *o)
 {
 	const struct session *x = session_get((struct shard *)(uintptr_t)&l->shard, o->ref);
-	char peer[ADDR_STRLEN], what[160], text[300];
+	char peer[ADDR_STRLEN], what[160], text[WHO_MAX];
+	struct log_fields f = { 0 };
+	uint32_t more = 0, suppressed;
 
-	if (x != NULL && !log_silent(&w->log[WL_DENIED], STRANGER_LINES_PER_SEC, LOG_L_INFO))
-		log_limited(&w->log[WL_DENIED], STRANGER_LINES_PER_SEC, LOG_L_INFO, SESSION_FMT ": peer denied: %s: %s: %s%s",
-		    l->shard.index, o->ref.slot, o->ref.gen, addr_print(&o->peer, peer), peer_verdict_text(o->verdict),
-		    who(w, x, text), remedy(o, what));
+	if (x == NULL || log_level_get() < LOG_L_INFO)
+		return;
+	/* Once for each peer, not for each address that tries it. */
+	if (!log_once(w->once, &o->peer, x->user_text, SESSION_NAME, REASON_PEER_DENIED, w->turn.now, &more) ||
+	    !line_allowed(w, WL_STRANGER, STRANGER_LINES_PER_SEC, LOG_L_INFO, &suppressed))
+		return;
+	addr_print(&o->peer, peer);
+	session_fields(&f, "refused", l->shard.index, o->ref.slot, o->ref.gen);
+	log_field(&f, "reason", reason_rows[REASON_PEER_DENIED].word);
+	log_field(&f, "peer", peer);
+	who(w, x, &f, text);
+	log_with(LOG_L_INFO, more, &f, SESSION_FMT ": peer denied: %s: %s: %s%s", l->shard.index, o->ref.slot, o->ref.gen, peer,
+	    peer_verdict_text(o->verdict), text, remedy(o, what));
+}
+
+/* ---- refusals ----------------------------------------------------------------------------------------------- */
+
+/* " (2)" for a limit, " 100 s ago" for an end: what the reason's text leaves open. */
+static void
+reason_value(const struct worker *w, const struct turn_out *o, char *out, size_t size)
+{
+	const struct turn_policy *p = w->policy[0];
+	int64_t late = w->turn.unix_now - o->credential_expiry;
+
+	out[0] = '\0';
+	switch (o->reason) {
+	case REASON_LIMIT_USER:
+		snprintf(out, size, " (%llu)", (unsigned long long)p->quota.per_user);
+		break;
+	case REASON_LIMIT_PREFIX:
+		snprintf(out, size, " (%llu)", (unsigned long long)p->quota.per_prefix);
+		break;
+	case REASON_LIMIT_TOTAL:
+		snprintf(out, size, " (%llu)", (unsigned long long)p->quota.total);
+		break;
+	case REASON_LIMIT_PERMISSIONS:
+		snprintf(out, size, " (%u)", p->permissions_max);
+		break;
+	case REASON_LIMIT_CHANNELS:
+		snprintf(out, size, " (%u)", p->channels_max);
+		break;
+	case REASON_EXPIRED:
+		if (o->credential_expiry != 0)
+			snprintf(out, size, " %lld s ago", (long long)(late > 0 ? late : 0));
+		break;
+	case REASON_REALM:
+		snprintf(out, size, ", not %.60s", p->auth.realm);
+		break;
+	default:
+		break;
+	}
+}
+
+/* What an operator has to act on is a warning: limits that are reached. */
+static enum log_level
+refusal_level(enum reason why)
+{
+	switch (why) {
+	case REASON_LIMIT_USER: case REASON_LIMIT_PREFIX: case REASON_LIMIT_TOTAL: case REASON_LIMIT_PERMISSIONS:
+	case REASON_LIMIT_CHANNELS: case REASON_PORTS: case REASON_MEMORY:
+		return LOG_L_WARN;
+	case REASON_MALFORMED: case REASON_UNKNOWN_ATTRIBUTE: case REASON_NO_ALLOCATION: case REASON_HAS_ALLOCATION:
+	case REASON_FAMILY: case REASON_TRANSPORT: case REASON_PEER_FAMILY: case REASON_NONCE_FOREIGN: case REASON_NONE:
+		return LOG_L_DEBUG;
+	default:
+		return LOG_L_INFO;
+	}
 }
 
 static void
-refused(struct worker *w, const struct lane *l, const struct turn_out *o, enum log_kind kind, const char *what)
+refused(struct worker *w, const struct lane *l, const struct turn_out *o)
 {
-	enum log_level level = kind == WL_REFUSED ? LOG_L_DEBUG : LOG_L_INFO;
-	char client[ADDR_STRLEN], user[4 * SESSION_NAME + 4];
+	enum log_level level = refusal_level(o->reason);
+	char client[ADDR_STRLEN], user[4 * SESSION_NAME + 4], value[80];
+	struct log_fields f = { 0 };
+	uint32_t more = 0, suppressed;
 
-	if (log_silent(&w->log[kind], STRANGER_LINES_PER_SEC, level))
+	if (level > log_level_get() || !log_once(w->once, &o->to, o->user, o->user_len, o->reason, w->turn.now, &more) ||
+	    !line_allowed(w, WL_STRANGER, STRANGER_LINES_PER_SEC, level, &suppressed))
 		return;
-	log_limited(&w->log[kind], STRANGER_LINES_PER_SEC, level,
-	    "shard %u: %s: %u %s: user %s client %s", l->shard.index, what, o->code, stun_error_phrase(o->code),
-	    text_escape(user, sizeof user, o->user, o->user_len), addr_print(&o->to, client));
+	text_escape(user, sizeof user, o->user, o->user_len);
+	address_text(w, &o->to, client);
+	reason_value(w, o, value, sizeof value);
+	log_field(&f, "event", "refused");
+	log_field(&f, "reason", reason_rows[o->reason].word);
+	field(&f, "code", "%u", o->code);
+	log_field(&f, "user", user);
+	log_field(&f, "client", client);
+	log_field(&f, "transport", transport_text(o->transport));
+	log_with(level, more, &f, "shard %u: refused: %s%s: %u %s: user %s client %s %s", l->shard.index,
+	    reason_rows[o->reason].text, value, o->code, stun_error_phrase(o->code), user[0] != '\0' ? user : "-", client,
+	    transport_text(o->transport));
+}
+
+/* Only noted: this is the data path. */
+void
+worklog_over(struct worker *w, const struct lane *l, const struct turn_out *o)
+{
+	w->over.drops++;
+	w->over.lane = (uint32_t)(l - w->lane);
+	w->over.slot = o->ref.slot;
+	w->over.gen = o->ref.gen;
+}
+
+void
+worklog_tick(struct worker *w)
+{
+	struct over_limit *over = &w->over;
+	const struct session *x;
+	struct log_fields f = { 0 };
+	char text[WHO_MAX];
+
+	if (over->drops == over->told || w->turn.now < over->next || over->lane >= w->lane_count)
+		return;
+	x = session_get(&w->lane[over->lane].shard, (struct session_ref){ over->slot, over->gen });
+	over->next = w->turn.now + OVER_SPAN;
+	stat_reason(w->stat, REASON_LIMIT_BANDWIDTH);
+	session_fields(&f, "refused", w->lane[over->lane].shard.index, over->slot, over->gen);
+	log_field(&f, "reason", reason_rows[REASON_LIMIT_BANDWIDTH].word);
+	log_with(LOG_L_WARN, 0, &f, "bandwidth: %llu datagrams dropped by limits.bandwidth_per_allocation (%llu bit/s), "
+	    "bandwidth_per_user (%llu) or bandwidth_total (%llu); the last of " SESSION_FMT " %s",
+	    (unsigned long long)(over->drops - over->told), 8ull * w->policy[0]->bandwidth.per_allocation,
+	    8ull * w->policy[0]->bandwidth.per_user, 8ull * w->policy[0]->bandwidth.total, w->lane[over->lane].shard.index,
+	    over->slot, over->gen, x != NULL ? who(w, x, &f, text) : "(ended)");
+	over->told = over->drops;
 }
 
 void
@@ -129,26 +338,20 @@ worklog_event(struct worker *w, const struct lane *l, const struct turn_out *o)
 		allocated(w, l, o);
 		return;
 	case EV_ENDED:
-		ended(w, l, o, "by its client");
-		return;
 	case EV_EXPIRED:
-		ended(w, l, o, "expired");
-		return;
 	case EV_CLOSED:
-		ended(w, l, o, "closed");
+		ended(w, l, o);
 		return;
 	case EV_REPLACED:
-		ended(w, l, o, "replaced");
+		ended(w, l, o);
 		allocated(w, l, o);
 		return;
 	case EV_PEER_DENIED:
 		denied(w, l, o);
 		return;
 	case EV_REFUSED:
-		refused(w, l, o, WL_REFUSED, "refused");
-		return;
 	case EV_UNAUTHENTICATED:
-		refused(w, l, o, WL_UNAUTHENTICATED, "wrong credentials");
+		refused(w, l, o);
 		return;
 	}
 }
@@ -156,9 +359,9 @@ worklog_event(struct worker *w, const struct lane *l, const struct turn_out *o)
 void
 worklog_dropped(struct worker *w, unsigned shard, const struct session *x, uint32_t slot, const char *why)
 {
-	char text[300];
+	char text[WHO_MAX];
 
 	stat_add(w->stat, STAT_ALLOC_INVALID, 1);
 	log_limited(&w->log[WL_OTHER], LINES_PER_SEC, LOG_L_WARN, SESSION_FMT ": dropped at adoption: %s: %s", shard, slot,
-	    x->gen, why, who(w, x, text));
+	    x->gen, why, who(w, x, NULL, text));
 }

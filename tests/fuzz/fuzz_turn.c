@@ -197,7 +197,7 @@ other(struct run *r, unsigned c, uint8_t op)
 		break;
 	case 3:
 		turn_close(&r->w->t[client_shard(c)], &r->w->shard[client_shard(c)],
-		    (struct session_ref){ rd_u8(&r->in) & 7, rd_u8(&r->in) & 7 }, EV_CLOSED, &r->out);
+		    (struct session_ref){ rd_u8(&r->in) & 7, rd_u8(&r->in) & 7 }, REASON_END_OPERATOR, &r->out);
 		world_effects(r->w, client_shard(c), &r->out);
 		break;
 	case 4:

@@ -9,7 +9,7 @@ man=$top_srcdir/man/turnpike-tables.7
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 
-for part in metrics drops errors; do
+for part in metrics drops errors reasons; do
 	"$PYTHON3" "$top_srcdir/tests/lint/tables.py" $part >"$tmp/$part"
 	[ -s "$tmp/$part" ] || { echo "no rows for $part"; exit 1; }
 done

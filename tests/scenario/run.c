@@ -411,7 +411,7 @@ line_close(struct script *s, const struct words *l)
 		return;
 	}
 	s->act = turn_close(&s->w->t[c->shard], &s->w->shard[c->shard],
-	    (struct session_ref){ session_slot(&s->w->shard[c->shard], x), x->gen }, EV_CLOSED, &s->out);
+	    (struct session_ref){ session_slot(&s->w->shard[c->shard], x), x->gen }, REASON_END_OPERATOR, &s->out);
 	world_effects(s->w, c->shard, &s->out);
 }
 

@@ -180,6 +180,37 @@ START_TEST(log_hostile)
 }
 END_TEST
 
+/* Fields become members of JSON and of the journal; what is not in the list, comes twice or overruns is refused. */
+START_TEST(log_fields)
+{
+	static const char good[] = "event=refused\0user=1234\0code=401\0client=192.0.2.1:5", *bad[] = {
+		"message=forged", "event=a\0event=b", "event", "Event=a", "=a", "event=a\nb" };
+	static const size_t bad_len[] = { 15, 16, 6, 8, 3, 10 };
+	struct log_rec r = record("text", 4, 0);
+	char out[LOGLINE_MAX];
+	json_t *o;
+
+	memcpy(r.text + 4, good, sizeof good);
+	r.fields_len = sizeof good;
+	ck_assert(logline_check(&r, LOG_REC_HEAD + 4 + sizeof good));
+	logline_json(&r, out);
+	o = json_loads(out, JSON_REJECT_DUPLICATES, NULL);
+	ck_assert_ptr_nonnull(o);
+	ck_assert_str_eq(json_string_value(json_object_get(o, "user")), "1234");
+	ck_assert_int_eq(json_integer_value(json_object_get(o, "code")), 401);
+	ck_assert_str_eq(json_string_value(json_object_get(o, "client")), "192.0.2.1:5");
+	json_decref(o);
+	logline_journal(&r, out);
+	ck_assert_ptr_nonnull(strstr(out, "\nTURNPIKE_USER=1234\n"));
+	ck_assert_ptr_nonnull(strstr(out, "\nTURNPIKE_CLIENT=192.0.2.1:5\nMESSAGE="));
+	for (unsigned i = 0; i < TP_COUNT(bad); i++) {
+		memcpy(r.text + 4, bad[i], bad_len[i]);
+		r.fields_len = (uint16_t)bad_len[i];
+		ck_assert_msg(!logline_check(&r, LOG_REC_HEAD + 4 + bad_len[i]), "%s", bad[i]);
+	}
+}
+END_TEST
+
 START_TEST(log_check)
 {
 	struct log_rec r = record("text", 4, 0), x;
@@ -265,6 +296,7 @@ suite_ctl_units(void)
 	tcase_add_test(t, log_formats);
 	tcase_add_test(t, log_hostile);
 	tcase_add_test(t, log_check);
+	tcase_add_test(t, log_fields);
 	tcase_add_test(t, target_file);
 	tcase_add_test(t, target_full);
 	suite_add_tcase(s, t);

@@ -328,7 +328,7 @@ START_TEST(admin_metrics)
 	free(text);
 	expect_metric("\nturnpike_received_packets_total{worker=\"0\",side=\"client\"} 42\n");
 	expect_metric("\nturnpike_drops_total{worker=\"0\",reason=\"junk\"} 1\n");
-	expect_metric("\nturnpike_error_responses_total{worker=\"0\",code=\"401\"} 1\n");
+	expect_metric("\nturnpike_error_responses_total{worker=\"0\",method=\"Allocate\",code=\"401\"} 1\n");
 	expect_metric("\nturnpike_sessions{transport=\"udp\",family=\"ipv4\"} 1\n");
 	expect_metric("\nturnpike_receive_batch_size_bucket{worker=\"0\",le=\"4.0\"} 5\n");
 	expect_metric("\nturnpike_send_segments_bucket{worker=\"0\",le=\"64.0\"} 0\n");

@@ -110,7 +110,7 @@ make_state(void)
 	stat_init(play.worker_stat, ROLE_WORKER, 0, 1, clock_ms());
 	stat_add(play.worker_stat, STAT_CLIENT_RX_PACKETS, 42);
 	stat_drop(play.worker_stat, DROP_JUNK);
-	stat_error(play.worker_stat, 401);
+	stat_error(play.worker_stat, STAT_M_ALLOCATE, 401);
 	play.worker_stat->rx_batch[2] = 5;
 	play.worker_stat->gso_batch[7] = 6;
 	play.ledger = region(&play.ledger_fd, ledger_size);

@@ -243,8 +243,10 @@ START_TEST(stat_tables)
 		ck_assert_str_ne(drop_rows[i].label, "");
 	stat_add(&s, STAT_ALLOC_MADE, 3);
 	stat_drop(&s, DROP_JUNK);
-	stat_error(&s, 401);
-	stat_error(&s, 999);			/* no such row */
+	stat_error(&s, STAT_M_ALLOCATE, 401);
+	ck_assert_uint_eq(s.counter[STAT_ERROR_401 + STAT_M_ALLOCATE], 1);
+	ck_assert_str_eq(stat_rows[STAT_ERROR_401 + STAT_M_ALLOCATE].labels, "method=\"Allocate\",code=\"401\"");
+	stat_error(&s, STAT_M_ALLOCATE, 999);			/* no such row */
 	ck_assert_int_eq(stat_error_row(300), 0);
 	ck_assert_int_eq(stat_error_row(999), -1);
 	ck_assert_uint_eq(s.error[stat_error_row(401)], 1);
