@@ -29,6 +29,7 @@ struct child_proc {
 	bool started, serving;
 	int parent;
 	unsigned index;			/* of the command line */
+	int usage_fd;			/* of stat_usage_open() */
 };
 
 /* First in main: log, signals, loop, control socket.  0, or the exit code. */

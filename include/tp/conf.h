@@ -120,6 +120,7 @@ struct conf {
 	char     log_target[256];	/* absolute when a path */
 	uint32_t log_format;		/* enum conf_logformat */
 	bool     log_anonymize;
+	bool     metrics_coturn_names;
 	char     metrics_address[64];
 	uint64_t metrics_port;
 

@@ -80,6 +80,7 @@ extern const struct reason_row reason_rows[REASONS];
 
 /* Methods that error responses are counted by. */
 enum stat_method { STAT_M_BINDING, STAT_M_ALLOCATE, STAT_M_REFRESH, STAT_M_PERMISSION, STAT_M_CHANNEL, STAT_METHODS };
+#define STAT_H_BUCKETS 13
 enum stat_counter {
 #define COUNTER(name, metric, labels, kind, help) STAT_##name,
 #include "tp/tbl/counters.def"
@@ -91,8 +92,23 @@ enum stat_counter {
 #define ERROR(number, name, phrase, help) STAT_ERROR_##number, STAT_ERROR_##number##_LAST = STAT_ERROR_##number + STAT_METHODS - 1,
 #include "tp/tbl/errors.def"
 #undef ERROR
+	/* Buckets and sum of each distribution. */
+#define HIST(name, metric, labels, unit, help) STAT_H_##name, STAT_H_##name##_LAST = STAT_H_##name + STAT_H_BUCKETS,
+#include "tp/tbl/histograms.def"
+#undef HIST
 	STAT_COUNTERS
 };
+/* A distribution over time: STAT_H_BUCKETS counters from `first` on, then the sum in its unit. */
+enum stat_unit { STAT_UNIT_MS, STAT_UNIT_S };
+enum stat_spread {
+#define HIST(name, metric, labels, unit, help) SPREAD_##name,
+#include "tp/tbl/histograms.def"
+#undef HIST
+	SPREADS
+};
+struct spread_row { const char *metric, *labels, *help; enum stat_unit unit; enum stat_counter first; };
+extern const struct spread_row spread_rows[SPREADS];
+extern const uint32_t stat_bounds[2][STAT_H_BUCKETS - 1];	/* by unit: the largest value of each bucket but the last */
 enum drop {
 #define DROP(name, label, help) DROP_##name,
 #include "tp/tbl/drops.def"
@@ -153,6 +169,7 @@ static inline void stat_drop(struct stats *s, enum drop d)
 {
 	atomic_store_explicit((_Atomic uint64_t *)&s->drop[d], s->drop[d] + 1, memory_order_relaxed);
 }
+void stat_observe(struct stats *s, enum stat_spread d, uint64_t value);	/* in the unit of the distribution */
 void stat_error(struct stats *s, enum stat_method m, unsigned code);	/* STUN error code */
 static inline void stat_reason(struct stats *s, enum reason r)
 {
@@ -165,6 +182,9 @@ struct stat_hist { const char *metric, *help; size_t offset; };
 extern const struct stat_hist stat_hists[STAT_HISTS];
 static inline unsigned stat_batch_le(unsigned bucket) { return bucket < STAT_BATCH_BUCKETS - 1 ? 1u << bucket : ~0u; }
 unsigned stat_batch_bucket(unsigned n);
+/* What the process uses: a descriptor to be opened before it is confined (-1: none), then read now and then. */
+int  stat_usage_open(void);
+void stat_usage(struct stats *s, int fd);
 void stat_init(struct stats *s, unsigned role, unsigned index, uint32_t generation, tp_ms now);	/* keeps counters */
 void stat_words(struct stats *s, const char *fmt, ...) TP_PRINTF(2, 3);
 

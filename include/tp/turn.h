@@ -95,6 +95,7 @@ struct turn {
 	struct cross *cross;
 	struct stats *stat;
 	uint8_t  token_key[32];		/* reservation tokens are a keyed hash of shard, slot, generation */
+	struct round_trip { uint8_t txid[12]; bool up; tp_ms sent; } trips[64];	/* connectivity checks on their way */
 	uint64_t rnd[2];		/* seeded by the worker; picks relay addresses, transaction ids of indications */
 	tp_ms    now;			/* set once per batch */
 	int64_t  unix_now;

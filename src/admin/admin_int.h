@@ -23,6 +23,7 @@ enum { CENSUS_V4, CENSUS_V6, CENSUS_DUAL, CENSUS_FAMILIES };
 struct census {
 	tp_ms    when;			/* 0: never */
 	uint64_t total, by[CENSUS_TRANSPORTS][CENSUS_FAMILIES];
+	uint32_t relay[CONF_RELAYS_MAX];	/* sockets that allocations have, by row of conf.relays */
 	uint64_t shard[SHARDS_MAX];
 };
 extern const char *const census_transports[CENSUS_TRANSPORTS], *const census_families[CENSUS_FAMILIES];
@@ -70,6 +71,9 @@ static inline uint64_t view_hist(const struct stats *s, const struct stat_hist *
 {
 	return view_read((const uint64_t *)(const void *)((const char *)s + h->offset) + bucket);
 }
+/* Ports of each relay address that is configured; how many rows. */
+struct port_use { struct addr addr, external; uint16_t low, high; uint32_t used, prepared, free; };
+unsigned view_ports(struct view *v, tp_ms now, struct port_use out[CONF_RELAYS_MAX]);
 uint64_t view_shard_packets(const struct view *v, unsigned shard);
 
 /* ---- log_intake.c ------------------------------------------------------------------------------------------- */
@@ -89,10 +93,24 @@ void intake_learn(struct intake *in);
 /* 1: a record, its sender and time as turnpike-admin knows them; 0: one was refused; -EAGAIN: none is there. */
 int  intake_next(struct intake *in, struct log_rec *r);
 
-/* ---- metrics.c, http.c ------------------------------------------------------------------------------------ */
+/* ---- metrics.c, metrics_more.c, http.c ----------------------------------------------------------------------- */
 
 #define METRICS_TYPE "application/openmetrics-text; version=1.0.0; charset=utf-8"
-void metrics_write(struct view *v, tp_ms now, FILE *f);
+#define METRICS_TYPE_CLASSIC "text/plain; version=0.0.4; charset=utf-8"
+/* A page on its way.  classic: Prometheus' text format, not OpenMetrics. */
+struct page { struct view *v; FILE *f; bool classic; };
+void metrics_write(struct view *v, tp_ms now, bool classic, FILE *f);
+void page_family(const struct page *p, const char *name, const char *type, const char *help);
+void page_one(const struct page *p, const char *name, const char *type, const char *help, uint64_t value);
+void page_spreads(const struct page *p);
+void page_ports(const struct page *p, tp_ms now);
+void page_processes(const struct page *p, const struct ledger *l);
+const struct stats *stats_of_child(const struct view *v, const struct ledger_child *c);	/* NULL: none */
+void page_coturn(const struct page *p, tp_ms now);
+/* The status page: its file, the policy that fits it (in static storage), and the figures that it asks for. */
+extern const char status_page[];
+const char *status_page_policy(void);
+void status_page_figures(struct view *v, tp_ms now, FILE *f);
 /* "ok\n" and 200, or why not and 503. */
 unsigned health_write(const struct view *v, bool readiness, FILE *f);
 
@@ -146,6 +164,8 @@ int  cmd_limits(struct job *j);
 int  cmd_counters(struct job *j);
 int  cmd_verify(struct job *j);
 int  cmd_doctor(struct job *j);
+json_t *warnings_data(const struct view *v, const struct ledger *l);
+json_t *ports_data(struct view *v, tp_ms now);
 json_t *status_data(struct view *v, tp_ms now);
 json_t *counters_data(const struct view *v, bool all);
 int  cmd_credentials(struct job *j);

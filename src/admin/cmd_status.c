@@ -98,7 +98,7 @@ relays_data(const struct conf *c)
 	return list;
 }
 
-static json_t *
+json_t *
 warnings_data(const struct view *v, const struct ledger *l)
 {
 	json_t *list = json_array();
@@ -310,7 +310,8 @@ counters_data(const struct view *v, bool all)
 	char label[64];
 
 	for (unsigned i = 0; i < STAT_COUNTERS; i++)
-		put_counter(o, all, stat_rows[i].metric, stat_rows[i].labels,
+		if (stat_rows[i].metric[0] != '\0')
+			put_counter(o, all, stat_rows[i].metric, stat_rows[i].labels,
 		    sum(v, offsetof(struct stats, counter) + i * sizeof(uint64_t)));
 	for (unsigned i = DROP_NONE + 1; i < DROPS; i++) {
 		snprintf(label, sizeof label, "reason=\"%s\"", drop_rows[i].label);

@@ -36,6 +36,9 @@ respond(struct MHD_Connection *c, unsigned status, const char *type, char *body,
 	}
 	MHD_add_response_header(r, MHD_HTTP_HEADER_CONTENT_TYPE, type);
 	MHD_add_response_header(r, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
+	MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
+	if (strncmp(type, "text/html", 9) == 0)
+		MHD_add_response_header(r, "Content-Security-Policy", status_page_policy());
 	if (status == MHD_HTTP_METHOD_NOT_ALLOWED)
 		MHD_add_response_header(r, MHD_HTTP_HEADER_ALLOW, "GET, HEAD");
 	done = MHD_queue_response(c, status, r);
@@ -43,8 +46,33 @@ respond(struct MHD_Connection *c, unsigned status, const char *type, char *body,
 	return done;
 }
 
+/* OpenMetrics for those that ask for it; Prometheus' text format for all others. */
+static bool
+accepts_openmetrics(struct MHD_Connection *c)
+{
+	const char *accept = MHD_lookup_connection_value(c, MHD_HEADER_KIND, MHD_HTTP_HEADER_ACCEPT);
+
+	return accept != NULL && strstr(accept, "application/openmetrics-text") != NULL;
+}
+
+/* A foreign web page can make a browser ask this port, by a name of its own that it then lets lead here. */
+static bool
+asked_by_address(struct MHD_Connection *c)
+{
+	const char *host = MHD_lookup_connection_value(c, MHD_HEADER_KIND, MHD_HTTP_HEADER_HOST);
+	char name[64];
+	struct addr a;
+
+	if (host == NULL || text_copy(name, sizeof name, host) >= sizeof name)
+		return false;
+	if (addr_parse(&a, name) == 0)
+		return true;
+	name[strcspn(name, ":")] = '\0';
+	return strcmp(name, "localhost") == 0;
+}
+
 static unsigned
-write_body(struct http *h, const char *method, const char *url, FILE *f, const char **type)
+write_body(struct http *h, struct MHD_Connection *c, const char *method, const char *url, FILE *f, const char **type)
 {
 	*type = "text/plain; charset=utf-8";
 	if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0) {
@@ -54,8 +82,22 @@ write_body(struct http *h, const char *method, const char *url, FILE *f, const c
 	if (strcmp(url, "/healthz") == 0 || strcmp(url, "/readyz") == 0)
 		return health_write(h->view, url[1] == 'r', f);
 	if (strcmp(url, "/metrics") == 0) {
-		*type = METRICS_TYPE;
-		metrics_write(h->view, clock_ms(), f);
+		bool classic = !accepts_openmetrics(c);
+
+		*type = classic ? METRICS_TYPE_CLASSIC : METRICS_TYPE;
+		metrics_write(h->view, clock_ms(), classic, f);
+		return MHD_HTTP_OK;
+	}
+	if (strcmp(url, "/") == 0 || strcmp(url, "/status.json") == 0) {
+		if (!asked_by_address(c)) {
+			fputs("the status page answers to an IP address or localhost only\n", f);
+			return MHD_HTTP_FORBIDDEN;
+		}
+		*type = url[1] == '\0' ? "text/html; charset=utf-8" : "application/json";
+		if (url[1] == '\0')
+			fputs(status_page, f);
+		else
+			status_page_figures(h->view, clock_ms(), f);
 		return MHD_HTTP_OK;
 	}
 	fputs("not found\n", f);
@@ -86,7 +128,7 @@ on_request(void *arg, struct MHD_Connection *c, const char *url, const char *met
 	f = open_memstream(&body, &len);
 	if (f == NULL)
 		return MHD_NO;
-	status = write_body(h, method, url, f, &type);
+	status = write_body(h, c, method, url, f, &type);
 	if (fclose(f) != 0) {
 		free(body);
 		return MHD_NO;

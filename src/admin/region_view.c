@@ -163,9 +163,42 @@ view_census(struct view *v, tp_ms now, tp_ms age)
 				c->total++;
 				c->shard[i]++;
 				c->by[census_transport(x.transport)][census_family(&x)]++;
+				for (unsigned k = 0; k < 2; k++)
+					if (x.relay[k].family != ADDR_NONE && x.relay[k].row < CONF_RELAYS_MAX)
+						c->relay[x.relay[k].row]++;
 			}
 	}
 	return c;
+}
+
+/* The supervisor's table says which ports are bound; which of them serve, the sessions say. */
+unsigned
+view_ports(struct view *v, tp_ms now, struct port_use out[CONF_RELAYS_MAX])
+{
+	const struct census *c = view_census(v, now, 1000);
+	uint32_t bound[CONF_RELAYS_MAX] = { 0 };
+	unsigned n = 0;
+
+	for (uint32_t fd = 0; fd < v->ledger->fd_max && fd < LEDGER_FDS; fd++) {
+		struct ledger_fd e = *(const volatile struct ledger_fd *)&v->ledger->fd[fd];
+
+		if ((e.kind == LEDGER_POOL || e.kind == LEDGER_RESERVED) && e.row < CONF_RELAYS_MAX)
+			bound[e.row]++;
+	}
+	for (unsigned i = 0; v->conf != NULL && i < v->conf->relay_count; i++) {
+		const struct conf_relay *r = &v->conf->relays[i];
+		uint32_t range = r->port_max >= r->port_min && r->port_min != 0 ? (uint32_t)(r->port_max - r->port_min) + 1 : 0;
+		struct port_use *u = &out[n];
+
+		if (r->retired)
+			continue;
+		*u = (struct port_use){ .addr = r->addr, .external = r->external, .low = r->port_min, .high = r->port_max,
+			.used = c->relay[i] };
+		u->prepared = bound[i] > u->used ? bound[i] - u->used : 0;
+		u->free = range > bound[i] ? range - bound[i] : 0;
+		n++;
+	}
+	return n;
 }
 
 uint64_t

@@ -110,6 +110,16 @@ on_start(struct child_proc *c, const struct msg_start *m)
 	c->role->start(c->arg, m);
 }
 
+#define USAGE_MS 5000
+static void
+on_usage(void *arg)
+{
+	struct child_proc *c = arg;
+
+	stat_usage(c->stat, c->usage_fd);
+	(void)loop_after(c->loop, USAGE_MS, on_usage, c);
+}
+
 static void
 on_go(struct child_proc *c)
 {
@@ -118,6 +128,7 @@ on_go(struct child_proc *c)
 	if (!c->started || c->serving)
 		child_give_up(c, EPROTO, "start: GO out of turn");
 	c->serving = true;
+	on_usage(c);
 	c->role->go(c->arg);
 	if (c->stat->ready == 0)
 		c->stat->ready = STAT_READY;
@@ -225,7 +236,7 @@ take_index(struct child_proc *c, int argc, char **argv)
 int
 child_begin(struct child_proc *c, const struct child_role *r, void *arg, int argc, char **argv)
 {
-	*c = (struct child_proc){ .role = r, .arg = arg, .parent = getppid() };
+	*c = (struct child_proc){ .role = r, .arg = arg, .parent = getppid(), .usage_fd = stat_usage_open() };
 	if (!take_index(c, argc, argv)) {
 		fprintf(stderr, "turnpike-%s is started by turnpiked\n", proc_role_name(r->role));
 		return EXIT_USAGE;

@@ -4,13 +4,17 @@
  */
 #include "config.h"
 
+#include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "tp/shm.h"
 
 #define KIND_C 'C'
 #define KIND_G 'G'
+#define KIND_H 'H'
 const struct stat_row stat_rows[STAT_COUNTERS] = {
 #define COUNTER(name, metric, labels, kind, help) { #name, metric, labels, help, KIND_##kind },
 #include "tp/tbl/counters.def"
@@ -26,6 +30,22 @@ const struct stat_row stat_rows[STAT_COUNTERS] = {
 	ERROR_ROW(number, "Refresh") ERROR_ROW(number, "CreatePermission") ERROR_ROW(number, "ChannelBind")
 #include "tp/tbl/errors.def"
 #undef ERROR
+	/* Names for the hand-over of an upgrade; the metrics of spread_rows say the rest. */
+#define H(name, n) { "H_" #name "_" #n, "", "", "", KIND_H },
+#define HIST(name, metric, labels, unit, help) H(name, 0) H(name, 1) H(name, 2) H(name, 3) H(name, 4) H(name, 5) H(name, 6) \
+	H(name, 7) H(name, 8) H(name, 9) H(name, 10) H(name, 11) H(name, 12) H(name, SUM)
+#include "tp/tbl/histograms.def"
+#undef HIST
+};
+
+const struct spread_row spread_rows[SPREADS] = {
+#define HIST(name, metric, labels, unit, help) { metric, labels, help, STAT_UNIT_##unit, STAT_H_##name },
+#include "tp/tbl/histograms.def"
+#undef HIST
+};
+const uint32_t stat_bounds[2][STAT_H_BUCKETS - 1] = {
+	[STAT_UNIT_MS] = { 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 3000, 10000 },
+	[STAT_UNIT_S] = { 1, 5, 15, 60, 180, 600, 1200, 1800, 3600, 7200, 14400, 43200 },
 };
 
 const struct reason_row reason_rows[REASONS] = {
@@ -75,6 +95,18 @@ stat_error(struct stats *s, enum stat_method m, unsigned code)
 	stat_add(s, (enum stat_counter)(STAT_ERROR_300 + (unsigned)row * STAT_METHODS + (unsigned)m), 1);
 }
 
+void
+stat_observe(struct stats *s, enum stat_spread d, uint64_t value)
+{
+	const struct spread_row *r = &spread_rows[d];
+	unsigned b = 0;
+
+	while (b < STAT_H_BUCKETS - 1 && value > stat_bounds[r->unit][b])
+		b++;
+	stat_add(s, (enum stat_counter)(r->first + b), 1);
+	stat_add(s, (enum stat_counter)(r->first + STAT_H_BUCKETS), value);
+}
+
 unsigned
 stat_batch_bucket(unsigned n)
 {
@@ -111,4 +143,27 @@ stat_words(struct stats *s, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(s->words, sizeof s->words, fmt, ap);
 	va_end(ap);
+}
+
+int
+stat_usage_open(void)
+{
+	return open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+}
+
+void
+stat_usage(struct stats *s, int fd)
+{
+	struct timespec used;
+	char text[128], *resident;
+	ssize_t n = fd >= 0 ? pread(fd, text, sizeof text - 1, 0) : -1;
+
+	if (clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used) == 0)
+		s->counter[STAT_CPU_MS] = (uint64_t)used.tv_sec * 1000 + (uint64_t)used.tv_nsec / 1000000;
+	if (n <= 0)
+		return;
+	text[n] = '\0';
+	resident = strchr(text, ' ');
+	if (resident != NULL)
+		s->counter[STAT_MEMORY] = strtoull(resident, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE);
 }

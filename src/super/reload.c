@@ -126,6 +126,8 @@ fail(struct super *s, struct requester who, const char *why)
 {
 	conf_run_end(&s->conf_run);	/* whoever has the answer finds nothing under way */
 	log_errx("reload: %s: the configuration stays as it was", why);
+	stat_add(s->regions.super_map, STAT_RELOADS_FAILED, 1);
+	s->regions.super_map->counter[STAT_RELOAD_GOOD] = 0;
 	super_reply(s, who, 1, false, "%s: the configuration stays as it was", why);
 }
 
@@ -273,6 +275,9 @@ apply(struct super *s, struct conf *c, struct change *ch, int http)
 	ledger_begin(s->ledger);
 	s->ledger->reloads++;
 	s->ledger->last_reload_ms = clock_ms();
+	stat_add(s->regions.super_map, STAT_RELOADS_OK, 1);
+	s->regions.super_map->counter[STAT_RELOAD_GOOD] = 1;
+	s->regions.super_map->counter[STAT_RELOAD_TIME] = (uint64_t)clock_unix();
 	ledger_end(s->ledger);
 	log_info("reload: generation %llu: %u applied now, %u by new workers, %u wait for a restart",
 	    (unsigned long long)s->conf.generation, ch->now, ch->workers, ch->restart);

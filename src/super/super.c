@@ -58,6 +58,7 @@ gauge(struct super *s, enum stat_counter c, uint64_t v)
 	atomic_store_explicit((_Atomic uint64_t *)&s->regions.super_map->counter[c], v, memory_order_relaxed);
 }
 
+#define USAGE_MS 5000
 static void
 on_tick(void *arg)
 {
@@ -67,6 +68,10 @@ on_tick(void *arg)
 	s->tick_timer = loop_after(s->loop, TICK_MS, on_tick, s);
 	super_punctual(s, now);
 	s->tick_last = now;
+	if (now - s->usage_last >= USAGE_MS) {
+		s->usage_last = now;
+		stat_usage(s->regions.super_map, s->usage_fd);
+	}
 	super_heartbeats(s, now);
 	pool_tick(&s->pool, now);
 	super_closings(s, now);
@@ -121,6 +126,9 @@ super_check_ready(struct super *s)
 	if (s->phase != SUPER_STARTING || !children_all_ready(&s->children))
 		return;
 	s->phase = SUPER_RUNNING;
+	s->regions.super_map->counter[STAT_RELOAD_GOOD] = 1;
+	if (s->regions.super_map->counter[STAT_RELOAD_TIME] == 0)
+		s->regions.super_map->counter[STAT_RELOAD_TIME] = (uint64_t)clock_unix();
 	super_summary(s);
 	notify_send("READY=1");
 	if (s->daemon_fd >= 0) {
@@ -287,6 +295,7 @@ super_watch(struct super *s)
 void
 super_tick_start(struct super *s)
 {
+	s->usage_fd = stat_usage_open();
 	s->tick_timer = loop_after(s->loop, TICK_MS, on_tick, s);
 }
 

@@ -318,6 +318,8 @@ struct watch {
 };
 
 struct super {
+	int usage_fd;			/* of stat_usage_open(); not handed over: each image opens its own */
+	tp_ms usage_last;
 	const struct super_options *o;
 	const struct super_program *programs;
 	unsigned program_count;

@@ -66,7 +66,8 @@ hs_new(struct tlsd *u, const struct hs_who *who, bool dtls, int fd)
 		h->who.number = u->numbers++;
 		h->dtls = dtls;
 		h->fd = fd;
-		h->until = clock_ms() + u->timeout;
+		h->began = clock_ms();
+		h->until = h->began + u->timeout;
 		h->certs = cert_set_take(u->certs);
 		h->ssl = cert_set_ssl(h->certs, dtls);
 	}
@@ -256,6 +257,7 @@ hs_finish(struct hs *h)
 	memcpy(m->session, &s, sizeof s);
 	sodium_memzero(&s, sizeof s);
 	count_done(u, m->version);
+	stat_observe(u->proc.stat, SPREAD_HANDSHAKE, clock_ms() - h->began);
 	h->done = m;
 	flight_reset(&u->out);
 	let_go(h);

@@ -61,6 +61,7 @@ struct hs {
 	uint8_t state;			/* enum hs_state */
 	bool dtls, closed, broken;	/* stream: the client closed it, or it sent too much */
 	struct hs_who who;
+	tp_ms began;
 	tp_ms until;			/* half-open: deadline; untaken: given up */
 	tp_ms wake;			/* DTLS: retransmission; untaken: resend; 0: never */
 	struct cert_set *certs;

@@ -36,6 +36,7 @@ relay_up(struct turn_call *c, const struct addr *peer, uint8_t *data, size_t len
 		out->ref = (struct session_ref){ session_slot(c->in->shard, x), x->gen };
 		return turn_drop(t, out, DROP_BANDWIDTH);
 	}
+	round_trip_look(t, true, data, len);
 	x->up_bytes += len;
 	x->up_packets++;
 	stat_add(t->stat, form, 1);
@@ -160,6 +161,7 @@ turn_peer_input(struct turn *t, struct shard *s, struct session_ref ref, unsigne
 		out->ref = ref;
 		return turn_drop(t, out, DROP_BANDWIDTH);
 	}
+	round_trip_look(t, false, payload, len);
 	to_client(x, out);
 	act = number != 0 ? put_channel(t, x, number, payload, len, out) : put_indication(t, &peer, payload, len, out);
 	if (act == TURN_TO_CLIENT) {

@@ -36,6 +36,9 @@ client_is_alive(struct turn *t, struct session *x)
 	x->client_seen = (uint32_t)(t->now / 1000);
 }
 
+/* round_trip.c: looks at relayed data; up: from the client to the peer */
+void round_trip_look(struct turn *t, bool up, const uint8_t *p, size_t len);
+
 /* reply.c: every answer is made here */
 void reply_begin(struct turn_call *c, struct stun_out *o, enum stun_class cls);
 enum turn_act reply_end(struct turn_call *c, struct stun_out *o, bool sign);

@@ -300,6 +300,8 @@ path_input(struct worker *w, struct lane *l, const struct turn_in *in, struct pe
 	enum turn_act act = turn_client_input(&w->turn, in, &w->out);
 	if (e != NULL && e->has_offer)
 		e->offer.count = 0;		/* the core has put them all somewhere */
+	if (w->out.event == EV_ALLOCATED || w->out.event == EV_REPLACED)
+		stat_observe(w->stat, SPREAD_SETUP, e != NULL ? w->turn.now - e->since : 0);
 	bool waits = carry_out(w, l, act, in, e);
 	idle(w);
 	return waits;

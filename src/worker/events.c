@@ -200,6 +200,7 @@ tick(struct worker *w)
 	if (++w->tick_count % TICKS_PER_SEC == 0) {
 		look_at_listeners(w);
 		look_for_rest(w);
+		stat_usage(w->stat, w->proc.usage_fd);
 		w->second = true;
 	}
 	w->stat->counter[STAT_LOG_LOST] += log_lost() - w->log_lost;

@@ -119,6 +119,7 @@ take(struct pending *p, tp_ms now)
 	e->asked = 0;
 	e->conn = e->conn_gen = 0;
 	memset(&e->offer, 0, sizeof e->offer);
+	e->since = now;
 	e->deadline = now + PENDING_MS;
 	e->prev_age = p->newest;
 	e->next_age = 0;

@@ -396,7 +396,7 @@ struct pending_entry {
 	uint32_t conn, conn_gen;	/* slot + 1 of the connection that it stands in; 0: UDP */
 	uint32_t gen;
 	uint32_t next_age, prev_age, next_hash;	/* index + 1 */
-	tp_ms deadline, asked;		/* asked: when turnpike-auth was, 0: not yet */
+	tp_ms since, deadline, asked;		/* asked: when turnpike-auth was, 0: not yet */
 	struct auth_grant grant;
 	struct turn_offer offer;
 	uint8_t bytes[MSG_STUN_MAX];

@@ -148,6 +148,7 @@ ended(struct worker *w, const struct lane *l, const struct turn_out *o)
 	struct log_fields f = { 0 };
 	char text[WHO_MAX];
 
+	stat_observe(w->stat, SPREAD_LENGTH, age);
 	if (!line_allowed(w, WL_ENDED, LINES_PER_SEC, LOG_L_INFO, &suppressed))
 		return;
 	session_fields(&f, "ended", l->shard.index, slot, x->gen);

@@ -259,9 +259,10 @@ class Daemon:
     def status(self):
         return json.loads(self.ctl("status", as_json=True)[1])
 
-    def http(self, path):
+    def http(self, path, headers=()):
         try:
-            with urllib.request.urlopen("http://127.0.0.1:%d%s" % (self.metrics, path), timeout=60) as r:
+            url = "http://127.0.0.1:%d%s" % (self.metrics, path)
+            with urllib.request.urlopen(urllib.request.Request(url, headers=dict(headers)), timeout=60) as r:
                 return r.status, r.read().decode()
         except urllib.error.HTTPError as e:
             return e.code, e.read().decode()

@@ -30,6 +30,7 @@ TESTS += %D%/live_basic.py %D%/live_survive.py %D%/live_conf.py %D%/live_path.py
 check-live: all
 	$(MAKE) check TESTS='$(TP_LIVE) $(TP_LOAD)'
 TP_LIVE += %D%/live_reasons.py
+TP_LIVE += %D%/live_metrics.py
 TESTS += $(TP_LIVE)
 # The long versions: a death at each marked point 100 times and 10,000 at random, thousands of kills of the daemon's
 # workers, as many allocations as the descriptor limit allows, the model, ten minutes of load with churn

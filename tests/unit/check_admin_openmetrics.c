@@ -17,22 +17,23 @@
 
 struct reader { char family[FAMILIES][80], type[16]; unsigned families; double bucket; char series[300], seen[200000]; };
 
+/* HELP first, then TYPE. */
 static void
 declare(struct reader *r, const char *line)
 {
 	char name[80], type[16];
 
-	if (sscanf(line, "# TYPE %79s %15s", name, type) == 2) {
+	if (sscanf(line, "# HELP %79s", name) == 1) {
 		for (unsigned i = 0; i < r->families; i++)
 			ck_assert_msg(strcmp(r->family[i], name) != 0, "declared twice: %s", name);
 		ck_assert_uint_lt(r->families, FAMILIES);
 		strcpy(r->family[r->families++], name);
-		strcpy(r->type, type);
 		r->series[0] = '\0';
 		return;
 	}
-	ck_assert_msg(sscanf(line, "# HELP %79s", name) == 1, "what is this: %s", line);
+	ck_assert_msg(sscanf(line, "# TYPE %79s %15s", name, type) == 2, "what is this: %s", line);
 	ck_assert_str_eq(name, r->family[r->families - 1]);
+	strcpy(r->type, type);
 }
 
 static const char *
@@ -58,6 +59,12 @@ check_suffix(const struct reader *r, const char *name, size_t len)
 	const char *family = r->family[r->families - 1], *want = "";
 	char full[120];
 
+	snprintf(full, sizeof full, "%s_sum", family);
+	if (strcmp(r->type, "histogram") == 0 && strncmp(full, name, len) == 0)
+		return;
+	snprintf(full, sizeof full, "%s_count", family);
+	if (strcmp(r->type, "histogram") == 0 && strncmp(full, name, len) == 0)
+		return;
 	if (strcmp(r->type, "counter") == 0)
 		want = "_total";
 	else if (strcmp(r->type, "info") == 0)
@@ -106,7 +113,7 @@ check_sample(struct reader *r, char *line)
 	strcat(r->seen, key);
 	value = strtod(p + 1, &end);
 	ck_assert_msg(end != p + 1 && *end == '\0', "value: %s", line);
-	if (strcmp(r->type, "histogram") == 0)
+	if (strcmp(r->type, "histogram") == 0 && strncmp(line + n - 7, "_bucket", 7) == 0)
 		check_bucket(r, line, value);
 }
 

@@ -285,7 +285,8 @@ http(const char *path, unsigned *status)
 	FILE *f;
 
 	ck_assert_int_eq(connect(fd, (struct sockaddr *)&in, sizeof in), 0);
-	dprintf(fd, "GET %s HTTP/1.0\r\n\r\n", path);
+	dprintf(fd, "GET %s HTTP/1.0\r\nAccept: application/openmetrics-text;version=1.0.0,text/plain;q=0.3\r\n"
+	    "Host: 127.0.0.1:9641\r\n\r\n", path);
 	f = fdopen(fd, "r");
 	text = play_slurp(f);
 	fclose(f);

@@ -25,7 +25,8 @@ static const char full[] =
     "tls: { min_version: 1.3, expiry_warning: 3d, watch_interval: 11s }\n"
     "io: { receive_buffer: 100001B, send_buffer: 1MB, relay_receive_buffer: 64KiB, backlog: 9,\n"
     "  engine: mmsg, cpu_affinity: '1,3-4' }\ndrain: { alternate: '[2001:db8::1]:3478' }\n"
-    "log: { level: debug, target: /x/y z.log, format: json }\nmetrics: { address: '::1', port: 1 }\n";
+    "log: { level: debug, target: /x/y z.log, format: json, anonymize_addresses: true }\n"
+    "metrics: { address: '::1', port: 1, coturn_names: true }\n";
 
 static void
 forget_places(struct conf *c)
