@@ -21,6 +21,7 @@ if INSTALL_INIT
 initscriptdir = $(initdir)
 nodist_initscript_SCRIPTS = %D%/turnpike
 endif
+EXTRA_DIST += %D%/container/Containerfile
 # the converter of coturn's configuration, installed under another name
 EXTRA_DIST += %D%/coturn2turnpike
 CLEANFILES += %D%/turnpike-convert
