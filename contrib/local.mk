@@ -21,7 +21,8 @@ if INSTALL_INIT
 initscriptdir = $(initdir)
 nodist_initscript_SCRIPTS = %D%/turnpike
 endif
-EXTRA_DIST += %D%/container/Containerfile
+EXTRA_DIST += %D%/container/Containerfile %D%/kubernetes/kustomization.yaml %D%/kubernetes/namespace.yaml \
+	%D%/kubernetes/daemonset.yaml %D%/kubernetes/turnpike.yaml
 # the converter of coturn's configuration, installed under another name
 EXTRA_DIST += %D%/coturn2turnpike
 CLEANFILES += %D%/turnpike-convert

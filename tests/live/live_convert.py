@@ -103,6 +103,15 @@ class Convert(unittest.TestCase):
             if name not in flags:
                 self.assertTrue(name in said or name in kept, name + " is neither carried over nor reported")
 
+    def test_counterparts_exist(self):
+        """What the table names as a counterpart is an option of this version."""
+        text = subprocess.run([CONVERT, "--table"], check=True, capture_output=True, text=True).stdout
+        with open(os.path.join(daemon.TOP_SRC, "include/tp/tbl/options.def")) as f:
+            known = set(re.findall(r'^(?:OPT|LIST)\("([a-z0-9_.]+)"', f.read(), re.M))
+        named = {name for cell in re.findall(r"^\| [^|]*\| ([^|]*) \|", text, re.M) for name in re.findall(r"`([^`]+)`", cell)}
+        self.assertGreater(len(named), 20)
+        self.assertEqual(named - known, set())
+
     def test_every_port_takes_every_transport(self):
         text, report = self.sample("synapse.conf")
         self.assertIn('{ address: "10.5.0.2", port: 3478, transport: [ udp, tcp, tls, dtls ] }', text)
@@ -158,7 +167,8 @@ class Convert(unittest.TestCase):
             self.assertEqual(f.read(), "9a3f1c5e7b2d4f6081a2b3c4d5e6f708\n")
 
     def test_what_has_no_counterpart_is_said(self):
-        _, report = self.text("rest-api-separator=.\nno-auth\nmobility\nfrobnicate=7\n")
+        _, report = self.text("rest-api-separator=.\nno-auth\nmobility\nfrobnicate=7\nstatic-auth-secert=hush\n")
+        self.assertNotIn("hush", report)                            # a misspelled secret stays one
         lost = report.split("NOT carried over:")[1].split("\n\n")[0]
         for name in ("rest-api-separator", "no-auth", "mobility", "frobnicate"):
             self.assertIn("- " + name, lost)

@@ -24,6 +24,7 @@ TP_LIVE += %D%/live_kills.py
 TP_LIVE += %D%/live_convert.py
 TP_LIVE += %D%/live_external.py
 TP_LIVE += %D%/live_container.py
+TP_LIVE += %D%/live_manifests.py
 # `make check` runs a short set; `make check-live` runs all of them.
 TESTS += %D%/live_basic.py %D%/live_survive.py %D%/live_conf.py %D%/live_path.py %D%/live_policy.py %D%/live_tcp.py \
 	%D%/live_ops.py
