@@ -16,7 +16,7 @@ hash_of(const char *open, const char *close, char out[64])
 {
 	const char *from = strstr(status_page, open), *to = from != NULL ? strstr(from, close) : NULL;
 	uint8_t sum[32];
-	char text[64] = "";
+	char text[sodium_base64_ENCODED_LEN(sizeof sum, sodium_base64_VARIANT_ORIGINAL)] = "";
 
 	if (to != NULL) {
 		from += strlen(open);
