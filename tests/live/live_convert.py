@@ -219,6 +219,7 @@ class Convert(unittest.TestCase):
         with open(os.path.join(self.dir, "out.yaml")) as f:
             text = f.read()
         self.assertIn('workers: 4', text)
+        self.assertIn('coturn_names: true', text)
         self.open_own()
         self.relays((INSIDE, 3478), "edge", "nS3Fj7Kd9Lq2Wp4X")
 
