@@ -297,6 +297,8 @@ struct conf_request {
  * when there was one.  users->secret_count and user_count may both be 0: the caller decides.
  */
 int  conf_load(const struct conf_request *rq, struct conf *conf, struct users **users, size_t *users_len);
+/* Root's power over others' files is given up: a check reads as a start does.  Once, before conf_load(). */
+void conf_rights_reduce(void);
 /*
  * For a start without any credential: DIR/secret (32 random bytes as base64url, mode 0600, made when it is not there)
  * becomes the only secret of *users; DIR is made when it is missing.  check_only: says what would happen and changes

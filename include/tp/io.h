@@ -86,6 +86,16 @@ int  sock_stream_counts(int fd, uint64_t *received, uint64_t *written);
 int  sock_listener_tcp(const struct addr *a, int backlog);
 int  sock_listener_unix(const char *path, unsigned mode);
 
+/* ---- port_holder.c ------------------------------------------------------------------------------------ */
+
+/* Is the port free?  Tried without SO_REUSEPORT, so that another instance's is not silently shared.  0, or -errno and a
+ * sentence that names the port and, where it can be found, its holder. */
+int  port_probe(const struct addr *a, bool tcp, const char *where, char *why, size_t why_len);
+/* Why binding failed with `error` (-errno), in words. */
+void port_sentence(int error, const struct addr *a, bool tcp, const char *where, char *why, size_t why_len);
+/* "turnserver (pid 123)" into out; false when it cannot be found. */
+bool port_holder(const struct addr *a, bool tcp, char *out, size_t len);
+
 /* ---- udp.c: batches --------------------------------------------------------------------------------- */
 
 /*

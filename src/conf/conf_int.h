@@ -90,6 +90,7 @@ struct cert_entry {			/* of one certificate */
 	int kind;			/* of key */
 	bool early;			/* not valid yet */
 };
+struct owned { const struct node *at; const char *path; uid_t uid; struct owned *next; };
 struct load {
 	const struct conf_request *rq;
 	struct conf *conf;		/* the result */
@@ -106,6 +107,7 @@ struct load {
 	struct user_entry *users;
 	struct secret_entry *secrets;
 	size_t user_count, user_cap, secret_count, secret_cap;
+	struct owned *owned;		/* files of users other than root and the one that reads */
 	unsigned errors;
 };
 /* Memory that lives until the end of the load and is wiped then.  Never NULL (ends the process). */
@@ -158,6 +160,26 @@ struct certs *certs_block(struct load *l, size_t *len);
 
 /* Warns of what is accepted and changes nothing.  After everything else, without errors. */
 void no_effect_check(struct load *l);
+/* ---- readable.c ------------------------------------------------------------------------------- */
+
+/* Opens for reading, without waiting, by any right that a start has, too.  A descriptor or -errno. */
+int  readable_open(const struct load *l, const char *path);
+/* Is this a container in which there is no user but root, this one and the daemon's?  Then a file that everybody may read is
+ * one that only they may read. */
+bool readable_is_alone(const struct load *l);
+/* Notes whose file was read; the check warns of those that another unprivileged user can change. */
+void readable_owner(struct load *l, const struct node *at, const char *path, const struct stat *st);
+void readable_check(struct load *l);
+
+/* ---- foreign.c -------------------------------------------------------------------------------- */
+
+/* Is this text a turnserver.conf? */
+bool foreign_is_coturn(const char *text, size_t len);
+
+/* ---- system.c --------------------------------------------------------------------------------- */
+
+/* What a start would ask this host: the user, the target of the log. */
+void system_check(struct load *l);
 
 /* ---- suggest.c -------------------------------------------------------------------------------- */
 

@@ -24,7 +24,7 @@ static const char *const examples[] = {
 bool
 is_world_readable(struct load *l, const struct node *at, const char *path, const struct stat *st)
 {
-	if (!(st->st_mode & (S_IROTH | S_IWOTH)))
+	if (!(st->st_mode & (S_IROTH | S_IWOTH)) || (!(st->st_mode & S_IWOTH) && readable_is_alone(l)))
 		return false;
 	load_error(l, at, "%s: everybody may %s this file: chmod o-rwx", path, st->st_mode & S_IROTH ? "read" : "write");
 	return true;
@@ -244,6 +244,18 @@ secrets_read(struct load *l, const struct node *n)
 
 /* ---- checks ----------------------------------------------------------------------------------- */
 
+/* "${NAME}", which somebody meant to be replaced. */
+static bool
+is_variable(const uint8_t *value, size_t len)
+{
+	if (len < 4 || value[0] != '$' || value[1] != '{' || value[len - 1] != '}')
+		return false;
+	for (size_t i = 2; i + 1 < len; i++)
+		if (value[i] < 0x21 || value[i] > 0x7e || value[i] == '}')
+			return false;
+	return true;
+}
+
 /*
  * A value that anybody can read in our documents is no credential.  On loopback alone it is only
  * worth a warning, so that the examples can be tried as they are written.
@@ -253,6 +265,11 @@ check_example(struct load *l, const struct node *at, const char *what, const uin
 {
 	bool local = l->conf->listener_count > 0;
 
+	if (is_variable(value, len)) {
+		load_error(l, at, "%s: a variable of the environment is not expanded here: every client could know its name; write the "
+		    "value into a file and name that", what);
+		return;
+	}
 	for (unsigned i = 0; i < l->conf->listener_count; i++)
 		local = local && addr_is_loopback(&l->conf->listeners[i].addr);
 	for (unsigned i = 0; i < TP_COUNT(examples); i++) {

@@ -50,15 +50,20 @@ subject(struct load *l, const struct node *at, const char *path)
 static int
 open_regular(struct load *l, const struct node *at, const char *path, struct stat *st)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY), error;
+	int fd = readable_open(l, path);
 
+	if (fd == -EACCES && geteuid() == 0) {
+		load_error(l, at, "%scannot read: neither root without its special rights nor the owner nor user %s may: chown root it, "
+		    "or chown it to that user", subject(l, at, path), l->conf->user);
+		return -1;
+	}
 	if (fd < 0 || fstat(fd, st) < 0) {
-		error = errno;
-		load_error(l, at, "%scannot read: %s", subject(l, at, path), strerror(error));
+		load_error(l, at, "%scannot read: %s", subject(l, at, path), strerror(fd < 0 ? -fd : errno));
 		if (fd >= 0)
 			close(fd);
 		return -1;
 	}
+	readable_owner(l, at, path, st);
 	if (!S_ISREG(st->st_mode)) {
 		load_error(l, at, "%snot a regular file", subject(l, at, path));
 		close(fd);
@@ -143,6 +148,8 @@ include_each(struct load *l, const struct node *n, void (*cb)(struct load *, con
 	rc = glob(pattern_of(l, n), 0, glob_failed, &g);
 	if (rc == GLOB_NOSPACE)
 		abort();
+	if (rc == GLOB_NOMATCH && strpbrk(n->text, "*?[") == NULL)
+		load_error(l, n, "include: %s: there is no such file; only a pattern (with * or ?) may match none", load_show(l, n));
 	if (rc == GLOB_ABORTED)
 		load_error(l, n, "include: %s: cannot read the directory: %s", load_show(l, n), strerror(errno));
 	for (size_t i = 0; rc == 0 && i < g.gl_pathc; i++)

@@ -174,6 +174,21 @@ is_read_already(struct load *l, const struct node *from, const char *path, const
 	return count >= FILES_MAX;
 }
 
+/* The user that the daemon runs as, before the files that this one names are read by its rights. */
+static void
+note_user(struct load *l, const struct node *root)
+{
+	if (root->kind != NODE_MAP || l->seen[OPTION_user] != NULL)
+		return;
+	for (const struct node *s = root->first; s != NULL; s = s->next) {
+		if (strcmp(s->key->text, "process") != 0 || s->kind != NODE_MAP)
+			continue;
+		for (const struct node *n = s->first; n != NULL; n = n->next)
+			if (strcmp(n->key->text, "user") == 0 && n->kind == NODE_SCALAR && n->len < sizeof l->conf->user)
+				text_copy(l->conf->user, sizeof l->conf->user, n->text);
+	}
+}
+
 static void
 read_file(struct load *l, const struct node *from, const char *path)
 {
@@ -202,9 +217,16 @@ read_file(struct load *l, const struct node *from, const char *path)
 	if (st.st_mode & S_IWOTH)
 		load_error(l, from, "%s%severybody may write this file: chmod o-w", from != NULL ? path : "",
 		    from != NULL ? ": " : "");
+	if (foreign_is_coturn(text, len)) {
+		load_error(l, from, "%sthis is a configuration of coturn (turnserver.conf): turnpike-convert (contrib/coturn2turnpike) makes "
+		    "a turnpike.yaml of it", from != NULL ? load_printf(l, "%s: ", path) : "");
+		return;
+	}
 	root = yaml_read(l, s, text, len);
-	if (root != NULL)
-		read_map(l, root, "");
+	if (root == NULL)
+		return;
+	note_user(l, root);
+	read_map(l, root, "");
 }
 
 static void
@@ -311,6 +333,9 @@ conf_load(const struct conf_request *rq, struct conf *conf, struct users **users
 	}
 	read_all(l);
 	resolve(l);
+	if (rq->host == NULL)
+		system_check(l);
+	readable_check(l);
 	creds_check(l);
 	certs_check(l);
 	if (l->errors == 0)

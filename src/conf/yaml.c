@@ -234,7 +234,10 @@ syntax_error(struct reader *r)
 	if (p->error == YAML_READER_ERROR)
 		mark = p->mark;		/* the reader gives an offset only; this is close before it */
 	r->stop = true;
-	if (p->context != NULL && strstr(p->context, "alias") != NULL)
+	/* The problem is noticed at the end of the file; where the quote begins is what is to be mended. */
+	if (p->context != NULL && strstr(p->context, "quoted scalar") != NULL && strstr(p->problem, "end of stream") != NULL)
+		load_error(r->l, here(r, &p->context_mark), "not YAML: the quote that begins here is not closed");
+	else if (p->context != NULL && strstr(p->context, "alias") != NULL)
 		load_error(r->l, here(r, &mark), "not YAML: an unquoted *: write \"*\"");
 	else
 		load_error(r->l, here(r, &mark), "not YAML: %s%s%s", p->problem != NULL ? p->problem : "unknown problem",

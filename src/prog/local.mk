@@ -6,7 +6,7 @@ pkglibexec_PROGRAMS += %D%/turnpike-auth
 pkglibexec_PROGRAMS += %D%/turnpike-conf
 %C%_turnpike_conf_SOURCES = %D%/turnpike-conf.c
 %C%_turnpike_conf_CFLAGS = $(AM_CFLAGS) $(SODIUM_CFLAGS)
-%C%_turnpike_conf_LDADD = src/conf/libtp_conf_yaml.a src/outside/libtp_outside.a src/stun/libtp_stun.a src/conf/libtp_conf.a \
+%C%_turnpike_conf_LDADD = src/doctor/libtp_doctor.a src/conf/libtp_conf_yaml.a src/outside/libtp_outside.a src/stun/libtp_stun.a src/conf/libtp_conf.a \
 	src/io/libtp_io.a src/base/libtp_base.a $(YAML_LIBS) $(SODIUM_LIBS) $(CRYPTO_LIBS)
 sbin_PROGRAMS += %D%/turnpiked
 %C%_turnpiked_SOURCES = %D%/turnpiked.c

@@ -20,6 +20,7 @@
 
 #include "tp/base.h"
 #include "tp/conf.h"
+#include "tp/doctor.h"
 #include "tp/io.h"
 #include "tp/msg.h"
 #include "tp/outside.h"
@@ -32,6 +33,7 @@ struct args {
 	enum mode mode;
 	struct conf_request rq;
 	const char *sets[SETS_MAX];
+	const char *runtime_dir;	/* --check: whose daemon may have the ports; NULL: ports are not tried */
 	const char *state_dir;		/* --fd: NULL means that no credential is an error of the caller's to judge */
 	uint64_t generation;
 	int fd;
@@ -44,7 +46,7 @@ usage(const char *wrong)
 {
 	if (wrong != NULL)
 		fprintf(stderr, "turnpike-conf: %s\n", wrong);
-	fputs("usage: turnpike-conf [--set KEY=VALUE]... [--foreground] [--state-dir DIR] --check FILE | --dump FILE\n"
+	fputs("usage: turnpike-conf [--set KEY=VALUE]... [--foreground] [--state-dir DIR] [--runtime-dir DIR] --check FILE | --dump FILE\n"
 	      "       turnpike-conf --sample | --man | --options-help\n"
 	      "       turnpike-conf ... --fd N --generation N [--config FILE]     (used by turnpiked)\n", stderr);
 	exit(EX_USAGE);
@@ -72,6 +74,7 @@ parse_args(struct args *a, int argc, char **argv)
 		{ "options-help", no_argument, NULL, 'h' }, { "fd", required_argument, NULL, 'n' },
 		{ "config", required_argument, NULL, 'f' }, { "set", required_argument, NULL, 'S' },
 		{ "foreground", no_argument, NULL, 'F' }, { "state-dir", required_argument, NULL, 'D' },
+		{ "runtime-dir", required_argument, NULL, 'R' },
 		{ "generation", required_argument, NULL, 'g' }, { NULL, 0, NULL, 0 },
 	};
 	static const enum mode modes[] = { ['c'] = MODE_CHECK, ['d'] = MODE_DUMP, ['s'] = MODE_SAMPLE, ['m'] = MODE_MAN,
@@ -96,6 +99,8 @@ parse_args(struct args *a, int argc, char **argv)
 			a->rq.foreground = true;
 		else if (o == 'D')
 			a->state_dir = optarg;
+		else if (o == 'R')
+			a->runtime_dir = optarg;
 		else if (o == 'S' && a->rq.set_count < SETS_MAX)
 			a->sets[a->rq.set_count++] = optarg;
 		else if (o == 'S')
@@ -237,6 +242,10 @@ load(struct args *a)
 		ok = conf_first_secret(a->state_dir != NULL ? a->state_dir : TP_STATEDIR, a->mode == MODE_CHECK, conf, &users, &len,
 		    on_report, a) == 0;
 	rc = ok ? EX_OK : EX_CONFIG;
+	if (ok && a->mode == MODE_CHECK && a->runtime_dir != NULL && doctor_ports_taken(conf, a->runtime_dir, on_report, a) > 0) {
+		ok = false;
+		rc = EX_UNAVAILABLE;
+	}
 	if (a->mode == MODE_FD)
 		rc = send_result(a, conf, users, len, certs, certs_len, ok);
 	else if (ok && a->mode == MODE_DUMP)
@@ -263,6 +272,7 @@ main(int argc, char **argv)
 
 	setrlimit(RLIMIT_CORE, &no_core);
 	parse_args(&a, argc, argv);
+	conf_rights_reduce();
 	if (sodium_init() < 0)
 		return EX_SOFTWARE;
 	if (a.mode == MODE_SAMPLE)

@@ -159,7 +159,7 @@ parse(struct args *a, int argc, char **argv)
 	while ((o = getopt_long(argc, argv, "c:tTfVh", options, NULL)) != -1)
 		take(a, o);
 	if (optind != argc)
-		usage("an argument is too much");
+		usage("unexpected argument");
 	if (a->o.state_dir == NULL)
 		a->o.state_dir = a->o.runtime_dir != NULL ? a->o.runtime_dir : TP_STATEDIR;
 	if (a->o.runtime_dir == NULL)
@@ -174,7 +174,7 @@ parse(struct args *a, int argc, char **argv)
 static int
 run_conf(const struct args *a)
 {
-	const char *argv[8 + 2 * SETS_MAX];
+	const char *argv[10 + 2 * SETS_MAX];
 	char path[PATH_MAX];
 	int n = 0;
 
@@ -191,6 +191,8 @@ run_conf(const struct args *a)
 			argv[n++] = "--foreground";
 		argv[n++] = "--state-dir";
 		argv[n++] = a->o.state_dir;
+		argv[n++] = "--runtime-dir";
+		argv[n++] = a->o.runtime_dir;
 		argv[n++] = a->what == CHECK ? "--check" : "--dump";
 		argv[n++] = a->o.config;
 	}

@@ -28,7 +28,7 @@ super_http(const struct conf *c, int *fd, char *why, size_t len)
 		return -EINVAL;
 	}
 	a.port = (uint16_t)c->metrics_port;
-	if ((e = listener_probe(&a, true, "metrics", why, len)) < 0)
+	if ((e = port_probe(&a, true, "metrics", why, len)) < 0)
 		return e;
 	e = sock_listener_tcp(&a, 64);
 	if (e < 0)
@@ -73,7 +73,7 @@ probe_relays(const struct super *s)
 		struct addr a = s->conf.relays[i].addr;
 		char why[WHY_MAX];
 		a.port = 0;
-		if (listener_probe(&a, false, "relay.addresses", why, sizeof why) < 0) {
+		if (port_probe(&a, false, "relay.addresses", why, sizeof why) < 0) {
 			log_errx("%s", why);
 			return EXIT_BIND;
 		}
@@ -87,7 +87,7 @@ await_orphan(const struct addr *a, bool tcp, tp_ms end)
 	struct timespec nap = { .tv_nsec = 20000000 };
 	char why[WHY_MAX], holder[128];
 
-	while (listener_probe(a, tcp, "", why, sizeof why) == -EADDRINUSE && clock_ms() < end &&
+	while (port_probe(a, tcp, "", why, sizeof why) == -EADDRINUSE && clock_ms() < end &&
 	    (!port_holder(a, tcp, holder, sizeof holder) || strncmp(holder, "turnpike-", 9) == 0))
 		(void)nanosleep(&nap, NULL);
 }

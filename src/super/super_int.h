@@ -201,9 +201,6 @@ unsigned regions_shards(const struct regions *r, struct shard out[SHARDS_MAX]);
 /* ---- listeners.c -------------------------------------------------------------------------------------------------- */
 
 #define WHY_MAX 400
-/* Is the port free?  Tried without SO_REUSEPORT, so that another instance's is not silently shared.  0, or -errno and a
- * sentence that names the port and, where it can be found, its holder. */
-int  listener_probe(const struct addr *a, bool tcp, const char *where, char *why, size_t why_len);
 /* What one call or several have opened, by row: to be undone. */
 struct opened { uint64_t datagram, stream; size_t granted /* smallest receive buffer */; };
 /* One socket per shard and kind (UDP, TCP) that row `row` needs and has not.  A retired row needs none. */
@@ -213,8 +210,6 @@ void listener_close(struct ledger *l, const struct windows *w, unsigned row, boo
 /* TCP sockets whose address is another row's now become that row's: after every row could be opened.  (Its workers learn it as
  * new ones; those that there are accept under the old number, which the kernel's event names.) */
 void listeners_inherit(struct ledger *l, const struct windows *w, const struct conf *c);
-/* "turnserver (pid 123)" into out; false when it cannot be found. */
-bool port_holder(const struct addr *a, bool tcp, char *out, size_t len);
 
 /* ---- confchild.c: runs turnpike-conf -------------------------------------------------------------------------------- */
 

@@ -4,6 +4,7 @@
 import array
 import fcntl
 import os
+import pwd
 import re
 import socket
 import struct
@@ -60,6 +61,99 @@ class Program(unittest.TestCase):
         self.assertEqual(r.returncode, 0)
         self.assertIn(self.tmp.name + "/secret", r.stderr)
         self.assertEqual(os.listdir(self.tmp.name), ["t.yaml"])
+
+    def check(self, text, *args):
+        """Exit code and what --check says of a configuration."""
+        r = self.run_conf(*args, "--check", self.write(text))
+        return r.returncode, r.stderr
+
+    def refuses(self, text, *said, code=78, args=()):
+        got, err = self.check(text, *args)
+        self.assertEqual(got, code, err)
+        for part in said:
+            self.assertIn(part, err)
+
+    def test_what_is_easily_got_wrong(self):
+        credentials = "auth: { secrets: %s }\n" % SECRET
+        self.refuses(LOOPBACK + "include: nothing.yaml\n", "nothing.yaml", "no such file")
+        self.assertEqual(self.check(LOOPBACK + credentials + "include: [ 'nothing*.yaml' ]\n")[0], 0)
+        self.refuses(LOOPBACK + "auth: { secrets: [ '${TURN_SECRET}' ] }\n", "not expanded")
+        self.refuses(LOOPBACK + "auth: { users: { a: '${PASSWORD}' } }\n", "not expanded")
+        self.refuses(LOOPBACK + 'auth:\n  realm: "example.org\n  users: {}\n', ":4:10: ", "quote that begins here")
+        self.refuses("listening-port=3478\nfingerprint\nuser=a:b\nrealm=x.org\n# x\nlt-cred-mech\n", "coturn2turnpike")
+        self.refuses(LOOPBACK + credentials + "log: { target: /nowhere/at/all/log }\n", "log.target", "make it")
+        self.refuses(LOOPBACK + credentials + "log: { target: %s }\n" % self.tmp.name, "a directory")
+        os.symlink("/dev/stderr", os.path.join(self.tmp.name, "link"))
+        self.refuses(LOOPBACK + credentials + "log: { target: ./link }\n", "symbolic link")
+
+    @unittest.skipIf(os.geteuid() != 0, "needs users")
+    def test_user_that_a_start_would_refuse(self):
+        credentials = "auth: { secrets: %s }\n" % SECRET
+        self.refuses(LOOPBACK + credentials + "process: { user: nosuchuser }\n", "no user nosuchuser")
+        self.refuses(LOOPBACK + credentials + "process: { user: root }\n", "is root")
+
+    def test_ports_that_are_taken(self):
+        udp, tcp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM), socket.socket()
+        with udp, tcp:
+            udp.bind(("127.0.0.1", 0))
+            tcp.bind(("127.0.0.1", 0))
+            tcp.listen()
+            free = ("--runtime-dir", self.tmp.name)
+            base = "relay: { addresses: 127.0.0.1, ports: 60100-60200 }\nauth: { secrets: %s }\n" % SECRET
+            at = "listeners: { address: 127.0.0.1, port: %d, transport: %s }\n"
+            u, t = udp.getsockname()[1], tcp.getsockname()[1]
+            self.refuses(base + at % (u, "udp"), "that port", code=69, args=free)
+            self.refuses(base + at % (t, "tcp"), "that port", code=69, args=free)
+            self.assertEqual(self.check(base + at % (t, "udp") if t != u else base, *free)[0], 0)
+            self.refuses(base + "listeners: { address: 127.0.0.1 }\nmetrics: { address: 127.0.0.1, port: %d }\n" % t,
+                         "metrics", code=69, args=free)
+            # The very daemon that a start would follow has them.
+            with open(os.path.join(self.tmp.name, "turnpiked.pid"), "w") as f:
+                f.write("%d\n" % os.getpid())
+            self.assertEqual(self.check(base + at % (u, "udp"), *free)[0], 0)
+
+    @unittest.skipIf(os.geteuid() != 0, "needs users")
+    def test_check_and_start_read_by_the_same_rights(self):
+        nobody = pwd.getpwnam("nobody")
+        os.chmod(self.tmp.name, 0o755)
+        text = LOOPBACK + "auth: { secrets: { file: s } }\nprocess: { user: nobody }\n"
+
+        def both(uid, gid, mode, directory=0o755):
+            path = self.write(SECRET + "\n", "s", 0o600)
+            os.chown(path, uid, gid)
+            os.chmod(path, mode)
+            os.chmod(self.tmp.name, directory)
+            code, err = self.check(text)
+            started, _ = self.supervise("--config", self.write(text))
+            self.assertEqual(code, started)
+            return code, err
+
+        self.assertEqual(both(0, 0, 0o600), (0, ""))
+        self.assertEqual(both(0, nobody.pw_gid, 0o640), (0, ""))
+        self.assertEqual(both(nobody.pw_uid, nobody.pw_gid, 0o600), (0, ""))
+        self.assertEqual(both(nobody.pw_uid, nobody.pw_gid, 0o400, 0o700), (0, ""))
+        code, err = both(12345, nobody.pw_gid, 0o040)
+        self.assertEqual((code, "user without a name (12345)" in err), (0, True))
+        code, err = both(12345, 12345, 0o600)
+        self.assertEqual((code, "chown root" in err), (0, True))
+        # Root reads this by a power that a start does not have.
+        self.assertEqual(both(0, 0, 0o000)[0], 78)
+        # The configuration itself may be the service user's.
+        path = self.write(LOOPBACK + "auth: { secrets: %s }\nprocess: { user: nobody }\n" % SECRET)
+        os.chown(path, nobody.pw_uid, nobody.pw_gid)
+        r = self.run_conf("--check", path)
+        self.assertEqual((r.returncode, r.stderr), (0, ""))
+
+    @unittest.skipIf(os.geteuid() != 0, "needs namespaces")
+    def test_mounted_secrets_of_a_container(self):
+        text = LOOPBACK + "auth: { secrets: { file: s } }\nprocess: { user: nobody }\n"
+        self.write(SECRET + "\n", "s", 0o444)
+        self.refuses(text, "everybody may read")
+        r = subprocess.run(["unshare", "--pid", "--fork", "--mount-proc", CONF, "--check", self.write(text)],
+                           capture_output=True, text=True, env={"PATH": os.environ["PATH"]}, timeout=30)
+        if "unshare" in r.stderr:
+            self.skipTest(r.stderr)
+        self.assertEqual((r.returncode, r.stderr), (0, ""))
 
     def test_usage(self):
         for args in ([], ["--check"], ["--sample", "--man"], ["--sample", "x"], ["--nonsense"], ["--fd", "x"]):

@@ -3,6 +3,7 @@
 """contrib/turnpike.init, as init calls it: exit codes, pid files that are stale or lie, configurations that are wrong."""
 import os
 import signal
+import socket
 import subprocess
 import tempfile
 import unittest
@@ -26,7 +27,9 @@ class Init(unittest.TestCase):
         self.write("bin/turnpikectl", '#!/bin/sh\nexec "%s" --runtime-dir "%s" "$@"\n' % (ctl, self.run_dir), 0o755)
         with open(os.path.join(daemon.TOP_SRC, "contrib", "turnpike.init.in")) as f:
             text = f.read()
-        for was, now in (("@sbindir@", os.path.dirname(program)), ("@bindir@", self.tmp.name + "/bin"),
+        # The prefix is a link, as where several versions lie side by side.
+        os.symlink(os.path.dirname(program), self.tmp.name + "/sbin")
+        for was, now in (("@sbindir@", self.tmp.name + "/sbin"), ("@bindir@", self.tmp.name + "/bin"),
                          ("@sysconfdir@", self.tmp.name + "/etc"), ("@runtimedir@", self.run_dir),
                          ("/etc/default/turnpike", self.tmp.name + "/default")):
             self.assertIn(was, text)
@@ -84,6 +87,29 @@ class Init(unittest.TestCase):
         self.assertTrue(self.answers())
         self.assertEqual((self.init("stop"), self.init("stop"), self.init("status")), (0, 0, 3))
         self.assertEqual(os.listdir(self.run_dir), [])
+
+    def test_restart_keeps_what_runs_when_a_start_would_fail(self):
+        self.assertEqual(self.init("start"), 0)
+        pid = self.pid()
+        path = self.tmp.name + "/etc/turnpike/turnpike.yaml"
+        with open(path) as f:
+            good = f.read()
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            port = taken.getsockname()[1]
+            wrong = [good.replace("transport: udp", "transport: [ udp ] }, { address: 127.0.0.1, port: %d, transport: tcp" % port),
+                     good + "metrics: { address: 127.0.0.1, port: %d }\n" % port,
+                     good.replace(self.tmp.name + "/log", self.tmp.name + "/nowhere/log"),
+                     good + "include: nothing.yaml\n"]
+            for text in wrong:
+                self.write("etc/turnpike/turnpike.yaml", text)
+                self.assertEqual(self.init("restart"), 6, text)
+                self.assertEqual(self.pid(), pid)
+                self.assertTrue(self.answers())
+        self.write("etc/turnpike/turnpike.yaml", good)
+        self.assertEqual(self.init("restart"), 0)
+        self.assertNotEqual(self.pid(), pid)
 
     def test_pid_file_that_lies(self):
         victim = subprocess.Popen(["sleep", "600"])

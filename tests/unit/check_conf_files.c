@@ -115,7 +115,7 @@ START_TEST(includes_append_and_nest)
 	temp_file("d/b.secret", GOOD "\n", 0600);
 	temp_file("e/c.yaml", "log: { target: ./c.log }\nauth: { users: { c: { password_file: c.pass } } }\n", 0600);
 	temp_file("e/c.pass", "good-enough-password", 0600);
-	r = load_main("include: [ \"d/*.yaml\", \"none/*.yaml\", missing.yaml ]\npeers: { deny: 12.0.0.0/8 }\n");
+	r = load_main("include: [ \"d/*.yaml\", \"none/*.yaml\", missing*.yaml ]\npeers: { deny: 12.0.0.0/8 }\n");
 	ck_assert_msg(r->rc == 0, "%s", r->reports);
 	ck_assert_uint_eq(r->conf.peer_deny.count, 3);
 	ck_assert_uint_eq(r->users->secret_count, 1);

@@ -134,14 +134,14 @@ START_TEST(test_holder)
 	ck_assert_int_eq(bind(fd, (struct sockaddr *)&ss, len), 0);
 	ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&ss, &len), 0);
 	ck_assert_int_eq(addr_from_sockaddr(&a, (struct sockaddr *)&ss), 0);
-	ck_assert_int_eq(listener_probe(&a, false, "here.yaml:3", why, sizeof why), -EADDRINUSE);
+	ck_assert_int_eq(port_probe(&a, false, "here.yaml:3", why, sizeof why), -EADDRINUSE);
 	snprintf(want, sizeof want, "(pid %d)", (int)getpid());
 	ck_assert(port_holder(&a, false, text, sizeof text));
 	ck_assert_ptr_nonnull(strstr(text, want));
 	ck_assert_ptr_nonnull(strstr(why, want));
 	ck_assert_ptr_nonnull(strstr(why, "here.yaml:3"));
 	close(fd);
-	ck_assert_int_eq(listener_probe(&a, false, "", why, sizeof why), 0);
+	ck_assert_int_eq(port_probe(&a, false, "", why, sizeof why), 0);
 }
 END_TEST
 
