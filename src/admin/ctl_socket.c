@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * ctl_socket.c: connections to the control socket.  One request at a time each; a client that does not read, or asks for
- * nothing, is let go.
+ * nothing, is let go, and makes room for a new one when there are many.
  */
 #include "config.h"
 
@@ -28,12 +28,14 @@ struct talk {
 	struct job job;
 	bool   busy, writing, eof;
 	unsigned timer;
+	uint64_t since;		/* order of arrival */
 };
 struct control {
 	struct loop *loop;
 	struct view *view;
 	const struct control_ops *ops;
 	int  listen_fd;
+	uint64_t arrivals;
 	struct talk conn[CONNECTIONS];
 };
 
@@ -264,24 +266,56 @@ may_connect(int fd)
 }
 
 static void
+say_and_close(int sock, const char *why)
+{
+	char text[200];
+	int n = snprintf(text, sizeof text, "%d %zu\n%s\n", CTL_REFUSED, strlen(why) + 1, why);
+
+	(void)send(sock, text, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL);
+	close(sock);
+}
+
+/* A connection that waits for its client gives its place up, the oldest first; one that waits for the supervisor does not. */
+static struct talk *
+free_place(struct control *control)
+{
+	struct talk *oldest = NULL;
+
+	for (unsigned i = 0; i < CONNECTIONS; i++) {
+		struct talk *c = &control->conn[i];
+
+		if (c->control == NULL)
+			return c;
+		if (!c->busy && (oldest == NULL || c->since < oldest->since))
+			oldest = c;
+	}
+	if (oldest != NULL)
+		conn_close(oldest);
+	return oldest;
+}
+
+static void
 on_listen(void *arg, int fd, uint32_t events)
 {
 	struct control *control = arg;
 	int sock = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	struct talk *c = NULL;
+	struct talk *c;
 
 	(void)events;
 	if (sock < 0)
 		return;
-	for (unsigned i = 0; i < CONNECTIONS && c == NULL; i++)
-		if (control->conn[i].control == NULL)
-			c = &control->conn[i];
-	if (c == NULL || !may_connect(sock)) {
-		close(sock);
+	if (!may_connect(sock)) {
+		say_and_close(sock, "only root, the user that the daemon runs as and members of its group may ask it");
+		return;
+	}
+	c = free_place(control);
+	if (c == NULL) {
+		say_and_close(sock, "too many commands wait for the supervisor: try again");
 		return;
 	}
 	c->control = control;
 	c->fd = sock;
+	c->since = ++control->arrivals;
 	if (loop_add(control->loop, sock, EPOLLIN, on_conn, c) < 0) {
 		close(sock);
 		c->control = NULL;

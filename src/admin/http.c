@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * http.c: /metrics, /healthz and /readyz through libmicrohttpd, driven by our loop: no thread, one epoll descriptor.
+ *
+ * A connection is ours until its request has come whole, and libmicrohttpd's for the answer, which fits into the socket's
+ * buffer; then it ends.  So a client that is idle or slow holds a place here only, and the oldest of these makes room for a
+ * new one: clients that do nothing cost the others nothing, however many they are.
  */
 #include "config.h"
 
@@ -8,20 +12,34 @@
 #include <microhttpd.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "admin_int.h"
 
-#define CONNECTIONS 32
-#define IDLE_SECONDS 10
+#define WAITING_MAX 64			/* connections whose request is not complete */
+#define WAIT_MS 5000			/* for the whole of it */
+#define REQUEST_MAX 8192
+#define ANSWERS_MAX 64
+#define ANSWER_SECONDS 5
+#define ANSWER_BUFFER (1 << 20)		/* the kernel gives what net.core.wmem_max permits */
 
 const bool http_is_built = true;
 
+struct waiting {
+	struct http *http;		/* NULL: free */
+	int fd;
+	unsigned timer;
+	uint64_t since;			/* order of arrival */
+};
 struct http {
 	struct MHD_Daemon *mhd;
 	struct loop *loop;
 	struct view *view;
-	int epoll;
+	int epoll, listen_fd;
 	unsigned timer;
+	uint64_t arrivals;
+	struct waiting waiting[WAITING_MAX];
 };
 
 static enum MHD_Result
@@ -39,6 +57,7 @@ respond(struct MHD_Connection *c, unsigned status, const char *type, char *body,
 	MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
 	if (strncmp(type, "text/html", 9) == 0)
 		MHD_add_response_header(r, "Content-Security-Policy", status_page_policy());
+	MHD_add_response_header(r, MHD_HTTP_HEADER_CONNECTION, "close");
 	if (status == MHD_HTTP_METHOD_NOT_ALLOWED)
 		MHD_add_response_header(r, MHD_HTTP_HEADER_ALLOW, "GET, HEAD");
 	done = MHD_queue_response(c, status, r);
@@ -117,14 +136,9 @@ on_request(void *arg, struct MHD_Connection *c, const char *url, const char *met
 
 	(void)version;
 	(void)upload;
-	if (*upload_len > 0) {		/* a body that nobody asked for */
-		*upload_len = 0;
-		return MHD_YES;
-	}
-	if (*state == NULL) {		/* first call: headers only; the answer comes with the second */
-		*state = h;
-		return MHD_YES;
-	}
+	(void)upload_len;
+	/* The first call, with the headers alone: the answer does not wait for a body, which no request here has. */
+	(void)state;
 	f = open_memstream(&body, &len);
 	if (f == NULL)
 		return MHD_NO;
@@ -148,7 +162,7 @@ on_timer(void *arg)
 }
 
 static void
-on_event(void *arg, int fd, uint32_t events)
+on_answers(void *arg, int fd, uint32_t events)
 {
 	(void)fd;
 	(void)events;
@@ -175,6 +189,102 @@ on_log(void *arg, const char *fmt, va_list ap)
 	(void)ap;
 }
 
+/* ---- connections before their request is complete ------------------------------------------------------- */
+
+/* The descriptor is the caller's from now on. */
+static int
+take_out(struct waiting *w)
+{
+	struct http *h = w->http;
+	int fd = w->fd;
+
+	loop_del(h->loop, fd);
+	if (w->timer != 0)
+		loop_cancel(h->loop, w->timer);
+	*w = (struct waiting){ .http = NULL };
+	return fd;
+}
+
+static void
+on_late(void *arg)
+{
+	struct waiting *w = arg;
+
+	w->timer = 0;
+	close(take_out(w));
+}
+
+/* Looks without taking: libmicrohttpd reads the request from its first byte. */
+static bool
+is_complete(int fd, bool *ended)
+{
+	char text[REQUEST_MAX];
+	ssize_t n = recv(fd, text, sizeof text, MSG_PEEK | MSG_DONTWAIT);
+
+	*ended = n == 0 || n == sizeof text || (n < 0 && errno != EAGAIN && errno != EINTR);
+	return n > 0 && (memmem(text, (size_t)n, "\r\n\r\n", 4) != NULL || memmem(text, (size_t)n, "\n\n", 2) != NULL);
+}
+
+static void
+on_request_bytes(void *arg, int fd, uint32_t events)
+{
+	struct waiting *w = arg;
+	struct http *h = w->http;
+	struct sockaddr_storage peer;
+	socklen_t len = sizeof peer;
+	bool ended;
+
+	(void)events;
+	if (is_complete(fd, &ended)) {
+		fd = take_out(w);
+		if (getpeername(fd, (struct sockaddr *)&peer, &len) < 0)
+			close(fd);
+		else if (MHD_add_connection(h->mhd, fd, (struct sockaddr *)&peer, len) == MHD_YES)	/* it closes fd, else, too */
+			turn_crank(h);
+	} else if (ended) {
+		close(take_out(w));
+	}
+}
+
+static struct waiting *
+free_place(struct http *h)
+{
+	struct waiting *oldest = &h->waiting[0];
+
+	for (unsigned i = 0; i < WAITING_MAX; i++) {
+		if (h->waiting[i].http == NULL)
+			return &h->waiting[i];
+		if (h->waiting[i].since < oldest->since)
+			oldest = &h->waiting[i];
+	}
+	close(take_out(oldest));
+	return oldest;
+}
+
+static void
+on_listen(void *arg, int listen_fd, uint32_t events)
+{
+	struct http *h = arg;
+	int fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK), size = ANSWER_BUFFER;
+	struct waiting *w;
+
+	(void)events;
+	if (fd < 0)
+		return;
+	(void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+	w = free_place(h);
+	*w = (struct waiting){ .http = h, .fd = fd, .since = ++h->arrivals };
+	/* Edge-triggered: bytes that were looked at stay there. */
+	if (loop_add(h->loop, fd, EPOLLIN | EPOLLRDHUP | EPOLLET, on_request_bytes, w) < 0) {
+		w->http = NULL;
+		close(fd);
+		return;
+	}
+	w->timer = loop_after(h->loop, WAIT_MS, on_late, w);
+}
+
+/* ---- life ---------------------------------------------------------------------------------------------- */
+
 int
 http_start(struct http **out, struct loop *l, struct view *v, int fd)
 {
@@ -185,15 +295,16 @@ http_start(struct http **out, struct loop *l, struct view *v, int fd)
 		return -ENOMEM;
 	h->loop = l;
 	h->view = v;
-	h->mhd = MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_ERROR_LOG, 0, NULL, NULL, on_request, h,
+	h->listen_fd = fd;
+	h->mhd = MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ERROR_LOG, 0, NULL, NULL, on_request, h,
 	    MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
-	    MHD_OPTION_LISTEN_SOCKET, fd,
-	    MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS,
-	    MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS,
+	    MHD_OPTION_CONNECTION_LIMIT, (unsigned)ANSWERS_MAX,
+	    MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)ANSWER_SECONDS,
 	    MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)16384,
 	    MHD_OPTION_END);
 	info = h->mhd != NULL ? MHD_get_daemon_info(h->mhd, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
-	if (info == NULL || loop_add(l, info->listen_fd, EPOLLIN, on_event, h) < 0) {
+	if (info == NULL || loop_add(l, info->listen_fd, EPOLLIN, on_answers, h) < 0 ||
+	    loop_add(l, fd, EPOLLIN, on_listen, h) < 0) {
 		if (h->mhd != NULL)
 			MHD_stop_daemon(h->mhd);
 		free(h);
@@ -210,8 +321,13 @@ http_stop(struct http *h)
 	if (h == NULL)
 		return;
 	loop_del(h->loop, h->epoll);
+	loop_del(h->loop, h->listen_fd);
+	for (unsigned i = 0; i < WAITING_MAX; i++)
+		if (h->waiting[i].http != NULL)
+			close(take_out(&h->waiting[i]));
 	if (h->timer != 0)
 		loop_cancel(h->loop, h->timer);
 	MHD_stop_daemon(h->mhd);
+	close(h->listen_fd);
 	free(h);
 }
