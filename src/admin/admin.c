@@ -27,6 +27,7 @@ struct admin {
 	struct control *control;
 	struct control_ops ops;
 	struct http *http;
+	bool reopens;			/* it may make the file of the log again by itself */
 	char log_target[256];		/* of the configuration that it was started with */
 	uint32_t last_request;
 };
@@ -53,6 +54,20 @@ on_log(void *arg, int fd, uint32_t events)
 	write_records(arg, RECORDS);
 }
 
+/* May the effective user make a file beside this one? */
+static bool
+may_make(const char *path)
+{
+	char dir[256];
+	char *slash;
+
+	if (path[0] != '/' || text_copy(dir, sizeof dir, path) >= sizeof dir)
+		return true;
+	slash = strrchr(dir, '/');
+	slash[slash == dir] = '\0';
+	return faccessat(AT_FDCWD, dir, W_OK | X_OK, AT_EACCESS) == 0;
+}
+
 /*
  * While we are root: as the user that we shall be, who opens it anew later; in a directory that is root's alone as root,
  * for the group.  Root has no power over others' files here, and could not give one away.
@@ -66,6 +81,7 @@ open_as_root(struct admin *s, const char *name, bool json)
 	if (setegid(m->gid) < 0 || seteuid(m->uid) < 0)
 		child_give_up(&s->proc, errno, "privileges: cannot change user");
 	err = target_open(&s->target, name, json, false);
+	s->reopens = may_make(name);
 	if (seteuid(0) < 0)
 		child_give_up(&s->proc, errno, "privileges: cannot change user");
 	if (err == -EACCES)
@@ -75,7 +91,10 @@ open_as_root(struct admin *s, const char *name, bool json)
 	return err;
 }
 
-/* With each configuration: a file that was moved away is made anew. */
+/*
+ * With each configuration: a file that was moved away is made anew.  In a directory that is not this user's only a process
+ * that starts as root can do that: the supervisor starts one with each reload.
+ */
 static void
 open_target(struct admin *s, bool as_root)
 {
@@ -85,7 +104,7 @@ open_target(struct admin *s, bool as_root)
 	int err = as_root ? open_as_root(s, name, json) : target_open(&s->target, name, json, false);
 
 	s->view.log_trouble[0] = '\0';
-	s->view.admin->ready = STAT_READY;
+	s->view.admin->ready = s->reopens ? STAT_READY : STAT_READY_RENEW;
 	if (err == 0)
 		return;
 	s->view.admin->ready = STAT_READY_RENEW;	/* where it may write is settled at its start */
@@ -240,7 +259,8 @@ on_conf(struct admin *s, int fd)
 		return;
 	}
 	log_level_set((enum log_level)s->view.conf->log_level);
-	if (strcmp(s->view.conf->log_target, s->log_target) == 0)	/* else the supervisor replaces this process */
+	/* Else the supervisor replaces this process. */
+	if (strcmp(s->view.conf->log_target, s->log_target) == 0 && s->view.admin->ready != STAT_READY_RENEW)
 		open_target(s, false);
 }
 
@@ -279,6 +299,7 @@ admin_main(int argc, char **argv)
 	if (s == NULL)
 		return EXIT_INTERNAL;
 	s->target.fd = -1;
+	s->reopens = true;
 	if ((code = child_begin(&s->proc, &role, s, argc, argv)) != 0)
 		return code;
 	code = child_run(&s->proc);

@@ -13,6 +13,8 @@
 #include "tp/admin.h"
 #include "tp/doctor.h"
 
+#define TRIES 5
+#define EXIT_LOST 4
 #define EXIT_NOT_RUNNING 3
 
 struct command_line { const char *runtime_dir; bool json; int argc; char *argv[CTL_WORDS_MAX]; };
@@ -133,9 +135,10 @@ receive(int fd, unsigned *code, size_t *body_len, size_t *at)
 	return NULL;
 }
 
-/* Asks turnpike-admin.  -1 and the answer, for the caller to free; or the exit code, after a sentence unless `quiet`. */
+/* One question.  -1 and the answer, for the caller to free; EXIT_LOST when none came; another exit code, after a sentence
+ * unless `quiet`. */
 static int
-ask(const struct command_line *c, int argc, char *const *argv, bool json, bool quiet, char **answer, unsigned *code,
+ask_once(const struct command_line *c, int argc, char *const *argv, bool json, bool quiet, char **answer, unsigned *code,
     size_t *body, size_t *at)
 {
 	char line[CTL_LINE_MAX + 16] = "--json ";
@@ -156,11 +159,37 @@ ask(const struct command_line *c, int argc, char *const *argv, bool json, bool q
 	if (send_all(fd, json ? line : line + 7, (size_t)n + (json ? 7 : 0)))
 		*answer = receive(fd, code, body, at);
 	close(fd);
-	if (*answer != NULL)
-		return -1;
-	if (!quiet)
-		fprintf(stderr, "turnpikectl: no answer (refused by turnpike-admin, or it ended)\n");
-	return EXIT_NOT_RUNNING;
+	return *answer != NULL ? -1 : EXIT_LOST;
+}
+
+/* May it be done twice?  What only asks may, and so may what sets a state. */
+static bool
+may_repeat(const char *command)
+{
+	static const char *const once[] = { "restart-workers", "upgrade", "close" };
+
+	for (unsigned i = 0; i < TP_COUNT(once); i++)
+		if (strcmp(command, once[i]) == 0)
+			return false;
+	return true;
+}
+
+/* As ask_once(), but a turnpike-admin that was replaced meanwhile is asked again. */
+static int
+ask(const struct command_line *c, int argc, char *const *argv, bool json, bool quiet, char **answer, unsigned *code,
+    size_t *body, size_t *at)
+{
+	int n = EXIT_LOST;
+
+	for (unsigned i = 0; i < TRIES && n == EXIT_LOST; i++) {
+		n = ask_once(c, argc, argv, json, quiet, answer, code, body, at);
+		if (!may_repeat(argv[0]))
+			break;
+	}
+	if (n == EXIT_LOST && !quiet)
+		fprintf(stderr, "turnpikectl: turnpike-admin ended before it answered; the command may have been carried out "
+		    "(turnpikectl status)\n");
+	return n;
 }
 
 /* With a file the daemon need not run. */

@@ -229,12 +229,16 @@ set_buffers(struct super *s)
  * turnpike-admin with another metrics port, or that may write elsewhere, is a new turnpike-admin; it is replaced after it has passed the
  * answer on.
  */
-static void
-renew_admin(struct super *s)
+void
+super_renew_step(struct super *s)
 {
 	int i = children_find(&s->children, ROLE_ADMIN, 0);
 	struct msg_stop stop = { .h.type = MSG_STOP };
 
+	/* Whoever asked for the reload hears of its end first. */
+	if (!s->renew_admin || s->reloading || s->roll.mode != ROLL_NONE)
+		return;
+	s->renew_admin = false;
 	if (i >= 0 && super_send(s, (unsigned)i, &stop, -1) == 0)
 		children_stopping(&s->children, (unsigned)i, clock_ms(), CHILD_STOP_MS, true);
 }
@@ -292,8 +296,7 @@ apply(struct super *s, struct conf *c, struct change *ch, int http)
 			close(s->http_fd);
 		s->http_fd = http;
 	}
-	if (renew)
-		renew_admin(s);
+	s->renew_admin |= renew;
 }
 
 /* Everything that can fail, before anything is applied. */

@@ -78,6 +78,7 @@ on_tick(void *arg)
 	super_drain_step(s, now);
 	super_watch_step(s, now);
 	super_external_step(s, now);
+	super_renew_step(s);
 	super_addresses_step(s, now);
 	super_stop_step(s);
 	super_upgrade_step(s);

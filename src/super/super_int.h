@@ -343,6 +343,7 @@ struct super {
 	bool reloading, reload_again;
 	bool looking;			/* what is compiled is wanted for its external addresses alone */
 	tp_ms external_due;
+	bool renew_admin;		/* by another turnpike-admin, when nobody waits for an answer any more */
 	struct watch watch;
 	tp_ms addresses_due;		/* the host's own are looked at; 0 at the next tick */
 
@@ -391,6 +392,7 @@ void super_poison_tell(struct super *s, unsigned i);
 void super_reload(struct super *s, struct requester who);
 int  super_conf_first(struct super *s);			/* exit code, 0 */
 void super_conf_warnings(const struct super *s);
+void super_renew_step(struct super *s);
 int  super_conf_again(struct super *s, char *why, size_t len);	/* for an image that cannot read the old one's: 0 or -errno */
 void super_conf_look(struct super *s);			/* compiles it for its external addresses alone */
 int  super_conf_publish(struct super *s, const struct conf *c);	/* its descriptor */

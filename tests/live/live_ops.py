@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
 """What an operator watches: the processes' confinement, metrics, readiness, logs."""
+import contextlib
 import glob
 import json
 import os
 import pwd
 import re
 import signal
+import socket
 import subprocess
 import unittest
 
@@ -167,6 +169,54 @@ class Metrics(unittest.TestCase):
             self.assertEqual(d.http("/readyz")[0], 200)
 
 
+class Crowds(unittest.TestCase):
+    """Connections that are idle or slow cost the others nothing."""
+
+    def test_idle_http_clients(self):
+        with daemon.Daemon() as d, contextlib.ExitStack() as crowd:
+            for i in range(200):
+                s = crowd.enter_context(socket.create_connection(("127.0.0.1", d.metrics), timeout=60))
+                s.send((b"", b"G", b"GET /metrics HTTP/1.1\r\nHost: x\r\n")[i % 3])
+                if i % 20 == 0:
+                    self.assertEqual(d.http("/healthz")[0], 200)
+            for path in ("/healthz", "/readyz", "/metrics"):
+                self.assertEqual(d.http(path)[0], 200)
+            # One that never reads its answer.
+            for _ in range(100):
+                s = crowd.enter_context(socket.create_connection(("127.0.0.1", d.metrics), timeout=60))
+                s.send(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+            self.assertEqual(d.http("/healthz")[0], 200)
+            self.assertEqual(d.stop(), 0)
+
+    def test_idle_control_clients(self):
+        with daemon.Daemon() as d, contextlib.ExitStack() as crowd:
+            for i in range(100):
+                s = crowd.enter_context(socket.socket(socket.AF_UNIX))
+                s.connect(d.runtime + "/control")
+                s.send((b"", b"stat", b"sessions\nsessions\n")[i % 3])
+            self.assertEqual(d.ctl("status")[0], 0)
+            self.assertEqual(d.ctl("reload")[0], 0)
+            self.assertEqual(d.stop(), 0)
+
+
+class Answers(unittest.TestCase):
+    def test_a_reload_that_replaces_turnpike_admin_is_answered(self):
+        """Workers and the log's target change at once: the answer comes, and says that it was applied."""
+        with daemon.Daemon() as d:
+            with open(d.config) as f:
+                text = f.read()
+            for i in range(4):
+                with open(d.config, "w") as f:
+                    f.write(text.replace("target: stderr", "target: %s/log%d" % (d.dir, i)).replace(
+                        "relay: {", "relay: { ports: %d-60999," % (40000 + i) if "ports:" not in text else "relay: {").replace(
+                            "workers: 2", "workers: %d" % (1 + i % 2)))
+                admin = list(d.children("admin"))
+                code, said = d.ctl("reload", check=False)
+                self.assertEqual(code, 0, said)
+                self.assertTrue(wait_for(lambda: d.replaced("admin", admin)))
+            self.assertEqual(d.stop(), 0)
+
+
 class Logs(unittest.TestCase):
     def test_every_line_of_a_session(self):
         with daemon.Daemon() as d, tc.Client(d.server, "alice", "wonderland") as c:
@@ -208,11 +258,12 @@ class Logs(unittest.TestCase):
                 self.assertEqual(os.stat(path).st_mode & 0o777, 0o640 if owned or os.geteuid() != 0 else 0o660)
                 d.ctl("reload")
                 self.assertNotIn("cannot open", d.text() + open(path).read())
-                if not owned:           # root's own directory: logrotate's `create` makes the new file
-                    continue
                 os.rename(path, path + ".1")
                 d.process.send_signal(signal.SIGHUP)
                 self.assertTrue(wait_for(lambda: os.path.exists(path)), glob.glob(d.dir + "/logs/*"))
+                # In root's own directory another turnpike-admin has made it; the old one ends.
+                self.assertTrue(wait_for(lambda: all(path + ".1" not in links(pid).values() for pid in d.children("admin"))))
+                self.assertTrue(wait_for(d.ready))
                 size = os.stat(path + ".1").st_size
                 with tc.Client(d.server, "alice", "wonderland") as c:
                     c.allocate()
