@@ -142,6 +142,27 @@ worker_sockets(void)
 		_exit(3);
 }
 
+static int
+by_value(const void *a, const void *b)
+{
+	return *(const int *)a < *(const int *)b ? -1 : *(const int *)a > *(const int *)b;
+}
+
+/* glibc asks how much memory there is before it sorts more than fits on its stack. */
+static void
+sorting(void)
+{
+	size_t n = 1 << 16;
+	int *list = calloc(n, sizeof *list);
+
+	if (list == NULL)
+		_exit(1);
+	for (size_t i = 0; i < n; i++)
+		list[i] = (int)(n - i);
+	qsort(list, n, sizeof *list, by_value);
+	_exit(list[0] == 1 ? 0 : 2);
+}
+
 static void
 authd_guard(void)
 {
@@ -191,6 +212,8 @@ START_TEST(test_permitted)
 			ck_assert_msg(run(roles[r], all[i]) == 0, "%s: part %u", proc_role_name(roles[r]), i);
 	ck_assert_int_eq(run(ROLE_WORKER, worker_sockets), 0);
 	ck_assert_int_eq(run(ROLE_AUTHD, authd_guard), 0);
+	ck_assert_int_eq(run(ROLE_ADMIN, sorting), 0);
+	ck_assert_int_eq(run(ROLE_TLSD, sorting), 0);
 	ck_assert_int_eq(run(ROLE_ADMIN, admin_clients), 0);
 	ck_assert_int_eq(run(ROLE_ADMIN, admin_log), 0);
 }
