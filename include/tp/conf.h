@@ -53,7 +53,8 @@ struct conf_relay {
 	uint16_t port_min, port_max;	/* inclusive */
 	uint8_t retired;		/* as in conf_listener */
 	uint8_t unknown;		/* external_name gave no address when this was compiled */
-	uint8_t zero[2];
+	uint8_t absent;			/* this host does not have the address now: no new sessions; the supervisor's word */
+	uint8_t zero;
 	char external_name[CONF_EXTERNAL_MAX];	/* a host name or "auto", looked up again and again; "": external is fixed */
 };
 struct conf_ports { uint16_t min, max; };
@@ -98,6 +99,7 @@ struct conf {
 	uint32_t peer_own_count;
 	struct conf_own peer_own[CONF_OWN_MAX];
 	/* Every address of this host (getifaddrs), port 0; the supervisor keeps it up to date. */
+	bool     follows_host;		/* "*" or a default: other addresses of the host make another configuration */
 	uint32_t host_addr_count;
 	struct addr host_addr[CONF_HOST_ADDRS_MAX];
 

@@ -59,11 +59,13 @@ void loop_stop(struct loop *l, int value);
 /* ---- sock.c: what the supervisor binds ----------------------------------------------------------- */
 
 struct sock_options { size_t receive_buffer, send_buffer; };
-/* UDP listener: SO_REUSEPORT, V6ONLY, pmtu discovery off, error queue (IP_RECVERR) on, buffers FORCEd when permitted.
+/* UDP listener, also of an address that comes later (IP_FREEBIND, as all listeners): SO_REUSEPORT, V6ONLY, pmtu discovery off, error queue (IP_RECVERR) on, buffers FORCEd when permitted.
  * *granted (may be NULL) is the receive buffer that the kernel gave.  Returns a descriptor or -errno. */
 int  sock_listener_udp(const struct addr *a, const struct sock_options *o, size_t *granted);
 /* UDP relay socket: bound, no reuse, V6ONLY, no broadcast, pmtu discovery off, IP_RECVERR, drop-all filter attached. */
 int  sock_relay_udp(const struct addr *a, size_t receive_buffer);
+/* Does this host have the address, ready for use?  Not while IPv6 looks for duplicates of it, nor when there is one. */
+bool sock_is_here(const struct addr *a);
 int  sock_filter_attach(int fd);		/* drop all */
 int  sock_filter_detach(int fd);		/* 0 also when there is none */
 /*

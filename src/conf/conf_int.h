@@ -107,6 +107,7 @@ struct load {
 	struct user_entry *users;
 	struct secret_entry *secrets;
 	size_t user_count, user_cap, secret_count, secret_cap;
+	bool listeners_full;		/* said once */
 	struct owned *owned;		/* files of users other than root and the one that reads */
 	unsigned errors;
 };

@@ -6,10 +6,14 @@
 #include "config.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdio.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "conf_int.h"
+
+#define PREFER_PUBLIC 2		/* IPV6_PREFER_SRC_PUBLIC of <linux/in6.h>, which does not go with <netinet/in.h> */
 
 static bool
 in(const struct addr *a, const char *cidr)
@@ -51,6 +55,9 @@ ask_route(const char *far, struct addr *out)
 	fd = socket(ss.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return;
+	/* Not a temporary address of IPv6 privacy, which goes within days, and the sessions with it. */
+	if (a.family == ADDR_V6)
+		(void)setsockopt(fd, IPPROTO_IPV6, IPV6_ADDR_PREFERENCES, &(int){ PREFER_PUBLIC }, sizeof(int));
 	if (connect(fd, (const struct sockaddr *)&ss, len) == 0) {
 		len = sizeof ss;
 		if (getsockname(fd, (struct sockaddr *)&ss, &len) == 0
@@ -60,6 +67,28 @@ ask_route(const char *far, struct addr *out)
 		}
 	}
 	close(fd);
+}
+
+/* Does the kernel call it temporary?  /proc/net/if_inet6: address, interface, prefix, scope, flags, name. */
+static bool
+host_is_temporary(const struct addr *a)
+{
+	char line[128];
+	bool found = false;
+	FILE *f = a->family == ADDR_V6 ? fopen("/proc/net/if_inet6", "re") : NULL;
+
+	while (f != NULL && !found && fgets(line, sizeof line, f) != NULL) {
+		struct addr is = { .family = ADDR_V6 };
+		unsigned flags = 0, byte = 0;
+
+		for (unsigned i = 0; i < 16 && sscanf(line + 2 * i, "%2x", &byte) == 1; i++)
+			is.ip[i] = (uint8_t)byte;
+		if (sscanf(line + 32, " %*x %*x %*x %x", &flags) == 1)
+			found = addr_ip_eq(&is, a) && (flags & 1 /* IFA_F_TEMPORARY */) != 0;
+	}
+	if (f != NULL)
+		fclose(f);
+	return found;
 }
 
 static bool
@@ -100,8 +129,10 @@ add_listener(struct load *l, const struct listener_wish *w, const struct addr *a
 	const char *name, *slash;
 
 	if (c->listener_count == CONF_LISTENERS_MAX) {
-		load_error(l, w->at, "listeners: this host has too many addresses for \"*\": at most %u listeners are allowed; "
-		    "name the addresses", CONF_LISTENERS_MAX);
+		if (!l->listeners_full)
+			load_warn(l, w->at, "listeners: this host has too many addresses for \"*\": the first %u are served; name the "
+			    "addresses", CONF_LISTENERS_MAX);
+		l->listeners_full = true;
 		return;
 	}
 	n = &c->listeners[c->listener_count++];
@@ -135,11 +166,13 @@ add_every(struct load *l, const struct listener_wish *w)
 			continue;
 		if (in(&a, "fe80::/10"))	/* needs an interface, which an address here does not carry */
 			continue;
+		if (l->rq->host == NULL && host_is_temporary(&a))
+			continue;		/* of IPv6 privacy: it goes within days */
 		if (listener_find(l->conf, &a, w->transports) == NULL)
 			add_listener(l, w, &a);
 	}
 	if (l->conf->listener_count == before && before == 0 && l->errors == errors)
-		load_error(l, w->at, "listeners: this host has no address to listen on");
+		load_warn(l, w->at, "listeners: this host has no address to listen on yet: the first one that comes is served");
 }
 
 static void
@@ -147,6 +180,7 @@ resolve_listeners(struct load *l)
 {
 	struct listener_wish every = { .addr.port = 3478, .every = true, .transports = TRANSPORT_UDP };
 	const struct conf_listener *clash;
+	char text[ADDR_STRLEN];
 
 	/* Named addresses first: "*" is what remains. */
 	for (unsigned i = 0; i < l->wish_count; i++) {
@@ -155,10 +189,14 @@ resolve_listeners(struct load *l)
 		if (w->every)
 			continue;
 		clash = listener_find(l->conf, &w->addr, w->transports);
-		if (clash != NULL)
+		if (clash != NULL) {
 			load_error(l, w->at, "listeners: the same address, port and transport is at %s", clash->where);
-		else
-			add_listener(l, w, &w->addr);
+			continue;
+		}
+		if (!host_has(l->host, &w->addr))
+			load_warn(l, w->at, "listeners: %s is not an address of this host now: it is served when it comes",
+			    addr_print_ip(&w->addr, text));
+		add_listener(l, w, &w->addr);
 	}
 	for (unsigned i = 0; i < l->wish_count; i++)
 		if (l->wish[i].every)
@@ -182,8 +220,8 @@ default_relays(struct load *l)
 	if (v6->family != ADDR_NONE && !addr_is_private(v6))
 		c->relays[c->relay_count++].addr = *v6;
 	if (c->relay_count == 0)
-		load_error(l, NULL, "relay.addresses: this host has no default route to take an address from: list the "
-		    "addresses");
+		load_warn(l, NULL, "relay.addresses: this host has no default route to take an address from yet: no allocation until "
+		    "there is one, or list the addresses");
 }
 
 /*
@@ -335,6 +373,9 @@ resolve(struct load *l)
 		    CONF_HOST_ADDRS_MAX);
 	resolve_listeners(l);
 	resolve_relays(l);
+	c->follows_host = l->seen[OPTION_listeners] == NULL || l->seen[OPTION_relays] == NULL;
+	for (unsigned i = 0; i < l->wish_count; i++)
+		c->follows_host |= l->wish[i].every;
 	check_user(l);
 	check_realm(l);
 	check_metrics(l);

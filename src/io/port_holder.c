@@ -7,6 +7,7 @@
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -155,8 +156,12 @@ bind_plain(const struct addr *a)
 
 	if (fd < 0)
 		return -errno;
-	if (a->family == ADDR_V6)
-		(void)setsockopt(fd, 41 /* IPPROTO_IPV6 */, 26 /* IPV6_V6ONLY */, &one, sizeof one);
+	if (a->family == ADDR_V6) {
+		(void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
+		(void)setsockopt(fd, IPPROTO_IPV6, IPV6_FREEBIND, &one, sizeof one);
+	} else {
+		(void)setsockopt(fd, IPPROTO_IP, IP_FREEBIND, &one, sizeof one);
+	}
 	if (bind(fd, (struct sockaddr *)&ss, len) < 0)
 		r = -errno;
 	close(fd);

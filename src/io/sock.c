@@ -75,6 +75,16 @@ udp_open(const struct addr *a)
 	return fd < 0 ? -errno : fd;
 }
 
+/*
+ * An address that is not here yet, or is being probed for duplicates, may be bound: the socket serves from the moment that it
+ * comes.  For listeners only; a relayed address that is not here must not be given to a client.
+ */
+static int
+bind_ahead(int fd, uint8_t family)
+{
+	return family == ADDR_V6 ? set_int(fd, IPPROTO_IPV6, IPV6_FREEBIND, 1) : set_int(fd, IPPROTO_IP, IP_FREEBIND, 1);
+}
+
 static int
 bind_addr(int fd, const struct addr *a)
 {
@@ -94,7 +104,8 @@ sock_listener_udp(const struct addr *a, const struct sock_options *o, size_t *gr
 
 	if (fd < 0)
 		return fd;
-	if ((rc = udp_common(fd, a->family)) < 0 || (rc = set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1)) < 0)
+	if ((rc = udp_common(fd, a->family)) < 0 || (rc = set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1)) < 0 ||
+	    (rc = bind_ahead(fd, a->family)) < 0)
 		return fail(fd, rc);
 	set_buffer(fd, SO_RCVBUFFORCE, SO_RCVBUF, o->receive_buffer);
 	set_buffer(fd, SO_SNDBUFFORCE, SO_SNDBUF, o->send_buffer);
@@ -104,6 +115,20 @@ sock_listener_udp(const struct addr *a, const struct sock_options *o, size_t *gr
 	if (granted != NULL && getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &value, &len) == 0)
 		*granted = (size_t)value / 2;
 	return fd;
+}
+
+bool
+sock_is_here(const struct addr *a)
+{
+	struct addr any = *a;
+	int fd = udp_open(a), rc;
+
+	if (fd < 0)
+		return false;
+	any.port = 0;
+	rc = bind_addr(fd, &any);
+	close(fd);
+	return rc != -EADDRNOTAVAIL;
 }
 
 int
@@ -193,7 +218,7 @@ sock_listener_tcp(const struct addr *a, int backlog)
 
 	if (fd < 0)
 		return -errno;
-	if ((rc = set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1)) < 0)
+	if ((rc = set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1)) < 0 || (rc = bind_ahead(fd, a->family)) < 0)
 		return fail(fd, rc);
 	if (a->family == ADDR_V6 && (rc = set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1)) < 0)
 		return fail(fd, rc);
@@ -230,7 +255,7 @@ sock_listener_stream(const struct addr *a, int backlog)
 
 	if (fd < 0)
 		return -errno;
-	if ((rc = stream_common(fd)) < 0 || (a->family == ADDR_V6 && (rc = set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1)) < 0) ||
+	if ((rc = stream_common(fd)) < 0 || (rc = bind_ahead(fd, a->family)) < 0 || (a->family == ADDR_V6 && (rc = set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1)) < 0) ||
 	    (rc = bind_addr(fd, a)) < 0)
 		return fail(fd, rc);
 	return listen(fd, backlog) < 0 ? fail(fd, -errno) : fd;

@@ -65,22 +65,6 @@ fill_pools(struct super *s)
 			(void)pool_fill(&s->pool, shard, row, POOL_START, clock_ms());
 }
 
-/* A relay address that this host does not have is found now, not at the first call. */
-static int
-probe_relays(const struct super *s)
-{
-	for (uint32_t i = 0; i < s->conf.relay_count; i++) {
-		struct addr a = s->conf.relays[i].addr;
-		char why[WHY_MAX];
-		a.port = 0;
-		if (port_probe(&a, false, "relay.addresses", why, sizeof why) < 0) {
-			log_errx("%s", why);
-			return EXIT_BIND;
-		}
-	}
-	return 0;
-}
-
 static void
 await_orphan(const struct addr *a, bool tcp, tp_ms end)
 {
@@ -114,7 +98,6 @@ super_bind(struct super *s)
 	struct opened done = { .granted = SIZE_MAX };
 	char why[WHY_MAX];
 	struct addr a;
-	int e;
 
 	await_orphans(s);
 	for (uint32_t row = 0; row < s->conf.listener_count; row++)
@@ -133,8 +116,6 @@ super_bind(struct super *s)
 	}
 	if (bind_control(s) < 0)
 		return EXIT_BIND;
-	if ((e = probe_relays(s)) != 0)
-		return e;
 	pool_rows(&s->pool, &s->conf);
 	fill_pools(s);
 	return 0;

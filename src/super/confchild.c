@@ -170,6 +170,8 @@ conf_run_conf(const struct conf_run *r, struct conf *c)
 	memcpy(c, p, sizeof *c);
 	munmap((void *)(uintptr_t)p, sizeof *c);
 	e = conf_validate(c, sizeof *c);
+	if (e == 0)
+		(void)super_addresses_mark(c);
 	return e;
 }
 

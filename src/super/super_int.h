@@ -405,6 +405,8 @@ void external_keep(const struct conf *was, struct conf *is);	/* what was known a
 void external_take(struct super *s, const struct conf *found);	/* after super_conf_look() */
 /* addresses.c */
 void super_addresses_watch(struct super *s);		/* once there is a loop */
+/* Says of each relay row whether this host has its address now; how many have changed, with a line of the log each. */
+unsigned super_addresses_mark(struct conf *c);
 void super_addresses_step(struct super *s, tp_ms now);
 /* roll.c */
 void super_roll(struct super *s, enum roll_mode mode, unsigned workers, struct requester who);

@@ -124,7 +124,7 @@ take(struct worker *w, const struct conf *c)
 	w->handshake_seconds = (uint32_t)(c->handshake_timeout / 1000) + HANDSHAKE_GRACE;
 	memcpy(w->rows, c->listeners, sizeof c->listeners);
 	for (unsigned i = 0; i < TURN_RELAYS_MAX; i++)
-		w->depth[i] = i < p->relay_count && !c->relays[i].retired ?
+		w->depth[i] = i < p->relay_count && !c->relays[i].retired && !c->relays[i].absent ?
 		    policy_depth(&p->relay[i], w->start.shard_count) : 0;
 	/* A row that is no longer configured serves no new allocation; ports of the others may have changed. */
 	for (unsigned i = 0; i < TURN_RELAYS_MAX; i++) {

@@ -11,6 +11,7 @@ TP_LIVE += %D%/live_cli.py
 TP_LIVE += %D%/live_policy.py
 TP_LIVE += %D%/live_abuse.py
 TP_LIVE += %D%/live_ops.py
+TP_LIVE += %D%/live_addresses.py
 TP_LIVE += %D%/live_init.py
 TP_LIVE += %D%/live_survival.py
 TP_LIVE += %D%/live_tcp.py

@@ -33,6 +33,7 @@ forget_places(struct conf *c)
 {
 	for (unsigned i = 0; i < c->listener_count; i++)
 		memset(c->listeners[i].where, 0, sizeof c->listeners[i].where);
+	c->follows_host = false;	/* a dump names the addresses */
 }
 
 static char *
