@@ -183,6 +183,8 @@ int  udp_send_df(int fd, const struct addr *to, const uint8_t *p, size_t len);
 /*
  * In this order: sandbox_become (when the supervisor is root), sandbox_harden, sandbox_landlock, sandbox_seccomp.
  */
+/* When memory ends the kernel ends this process before the supervisor, which replaces it.  Before the files are out of reach. */
+void sandbox_spend_first(void);
 /* No groups, no capabilities, and this user for good; verified.  0 or -errno (then end the process). */
 int  sandbox_become(uint32_t uid, uint32_t gid);
 /* No core, no ptrace, no new privileges, and no life after `parent` (getppid() at the start of main); -ESRCH when the

@@ -109,6 +109,10 @@ warnings_data(const struct view *v, const struct ledger *l)
 		json_array_append_new(list, json_string("metrics are configured but not served"));
 	for (uint32_t i = 0; v->conf != NULL && i < v->conf->warning_count; i++)
 		json_array_append_new(list, json_string(v->conf->warning[i]));
+	/* By a signal or a changed certificate, too, where nobody has seen the answer. */
+	if (v->super != NULL && view_read(&v->super->counter[STAT_RELOADS_FAILED]) > 0 &&
+	    view_read(&v->super->counter[STAT_RELOAD_GOOD]) == 0)
+		json_array_append_new(list, json_string("the last reload failed, and the configuration stays as it was: the log says why"));
 	if (v->log_trouble[0] != '\0')
 		json_array_append_new(list, json_string(v->log_trouble));
 	if (v->target != NULL && v->target->lost > 0)

@@ -72,8 +72,10 @@ child_conf(int fd, void (*take)(void *arg, const struct conf *c), void *arg)
 void
 child_confine(struct child_proc *c, int log_dir)
 {
-	int err = c->start.drop_privileges ? sandbox_become(c->start.uid, c->start.gid) : 0;
+	int err;
 
+	sandbox_spend_first();
+	err = c->start.drop_privileges ? sandbox_become(c->start.uid, c->start.gid) : 0;
 	if (err == 0)
 		err = sandbox_harden(c->parent);
 	if (err < 0)

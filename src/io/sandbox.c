@@ -5,15 +5,20 @@
 #include "config.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "tp/io.h"
+
+#define SPEND_FIRST 100			/* of 1000: a tenth of the memory that there is */
 
 /* ---- user ------------------------------------------------------------------------------------- */
 
@@ -46,6 +51,26 @@ sandbox_become(uint32_t uid, uint32_t gid)
 		if ((caps[i].effective | caps[i].permitted | caps[i].inheritable) != 0)
 			return -EPERM;
 	return 0;
+}
+
+void
+sandbox_spend_first(void)
+{
+	int fd = open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC);
+	char text[16] = "";
+
+	if (fd < 0)
+		return;
+	if (pread(fd, text, sizeof text - 1, 0) > 0) {
+		long score = strtol(text, NULL, 10) + SPEND_FIRST;
+		int n = snprintf(text, sizeof text, "%ld", score > 1000 ? 1000 : score);
+
+		if (pwrite(fd, text, (size_t)n, 0) < 0) {
+			close(fd);
+			return;			/* as it is then */
+		}
+	}
+	close(fd);
 }
 
 int

@@ -47,8 +47,10 @@ bind_control(struct super *s)
 
 	if (snprintf(path, sizeof path, "%s/control", s->o->runtime_dir) >= (int)sizeof path)
 		return -ENAMETOOLONG;
-	if (s->drop && setegid(s->gid) < 0)
+	if (s->drop && setegid(s->gid) < 0) {
+		log_err("control socket %s: cannot be given to group %u", path, (unsigned)s->gid);
 		return -errno;
+	}
 	s->control_fd = sock_listener_unix(path, 0660);
 	if (s->drop && setegid(was) < 0)
 		return -errno;

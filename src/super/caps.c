@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <linux/capability.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -42,6 +43,49 @@ caps_reduce(void)
 	if (syscall(SYS_capset, &head, data) < 0)
 		return -errno;
 	return 0;
+}
+
+/*
+ * As root without these no child could become another user.  A container that drops all capabilities has to add them; or it
+ * starts turnpiked as the user that it is to run as, which needs none.
+ */
+int
+caps_check(bool change_user)
+{
+	static const struct { unsigned cap; const char *name, *what; bool must; } needed[] = {
+		{ CAP_SETUID, "CAP_SETUID", "the other processes cannot become another user", true },
+		{ CAP_SETGID, "CAP_SETGID", "the other processes cannot become another group", true },
+		{ CAP_SETPCAP, "CAP_SETPCAP", "the other processes cannot give up what they may become", true },
+		{ CAP_KILL, "CAP_KILL", "a process that hangs cannot be ended and replaced", true },
+	};
+	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[2];
+
+	if (!change_user || syscall(SYS_capget, &head, data) < 0)
+		return 0;
+	for (unsigned i = 0; i < TP_COUNT(needed); i++)
+		if ((data[0].effective & 1u << needed[i].cap) == 0) {
+			log_errx("capabilities: root without %s: %s: add it (--cap-add, CapabilityBoundingSet=), or start turnpiked as an "
+			    "ordinary user", needed[i].name, needed[i].what);
+			return -EPERM;
+		}
+	return 0;
+}
+
+/* A limit on the size of files counts for shared memory, too, and its signal would end the process without a word. */
+void
+limit_file_size(void)
+{
+	struct rlimit r;
+
+	(void)signal(SIGXFSZ, SIG_IGN);
+	if (getrlimit(RLIMIT_FSIZE, &r) < 0 || r.rlim_cur == RLIM_INFINITY)
+		return;
+	r.rlim_cur = r.rlim_max;
+	(void)setrlimit(RLIMIT_FSIZE, &r);
+	if (r.rlim_max != RLIM_INFINITY)
+		log_warnx("limits: files may have %llu bytes (ulimit -f, LimitFSIZE=): shared memory that is larger cannot be made; use "
+		    "unlimited", (unsigned long long)r.rlim_max);
 }
 
 static uint64_t

@@ -38,10 +38,12 @@ is_named(int fd, const char *path)
 static int
 open_locked(const char *path, pid_t *holder)
 {
-	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644), r;
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600), r;
 
 	if (fd < 0)
 		return -errno;
+	/* flock() needs no right to write: whoever can open the file could hold the lock, and keep a start waiting. */
+	(void)fchmod(fd, 0600);
 	if (flock(fd, LOCK_EX | LOCK_NB) == 0)
 		return fd;
 	r = -errno;

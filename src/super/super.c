@@ -349,13 +349,15 @@ prepare(struct super *s)
 	uint64_t files = limit_files();
 	int code;
 
+	limit_file_size();
+
 	s->ledger = ledger_new(&s->ledger_ro);
 	if (s->ledger == NULL) {
 		log_err("shared memory");
 		return EXIT_INTERNAL;
 	}
 	if ((code = lock_directory(s)) != 0 || (code = super_find_binaries(s)) != 0 || (code = super_conf_first(s)) != 0 ||
-	    (code = super_find_user(s)) != 0 || (code = make_state(s, files)) != 0)
+	    (code = super_find_user(s)) != 0 || (code = caps_check(s->drop) < 0 ? EXIT_BIND : 0) != 0 || (code = make_state(s, files)) != 0)
 		return code;
 	log_level_set((enum log_level)s->conf.log_level);
 	pool_init(&s->pool, s->ledger, &s->win, super_pool_send, s);

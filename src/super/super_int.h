@@ -67,6 +67,9 @@ pid_t spawn_child(const struct spawn *s);
  * and SETPCAP (for them to empty their bounding sets), in the bounding set too.  0 when there is nothing to give up. */
 int  caps_reduce(void);
 /* RLIMIT_NOFILE as high as it can be made; the soft limit then. */
+/* Has root what the start needs?  0, or -EPERM after a sentence that names the capability. */
+int  caps_check(bool change_user);
+void limit_file_size(void);	/* off, where that is permitted; else a warning */
 uint64_t limit_files(void);
 
 /* ---- children.c: the table, restarts, deadlines; no kernel calls, time comes in ----------------------------- */

@@ -224,8 +224,10 @@ class Daemon:
         self.libexec = where
 
     def write(self, text):
-        with open(self.config, "w") as f:
+        """As an editor does it: a reload that runs finds the old file or the new one, not half of it."""
+        with open(self.config + ".new", "w") as f:
             f.write(text.format(**self.values))
+        os.replace(self.config + ".new", self.config)
 
     def command(self):
         return [self.turnpiked, "-f", "--config", self.config, "--runtime-dir", self.runtime,

@@ -331,6 +331,52 @@ class Starting(Base):
             self.assertNotEqual(self.as_user(d, 12345, 12345), 0)
 
 
+class Containers(Base):
+    """What a container takes away is named, with what to do."""
+
+    @unittest.skipIf(os.geteuid() != 0, "needs root")
+    def test_missing_capabilities_are_named(self):
+        for gone in ("setuid", "setgid", "setpcap", "kill"):
+            with daemon.Daemon(start=False) as d:
+                r = subprocess.run(["setpriv", "--bounding-set", "-" + gone, "--inh-caps", "-" + gone, *d.command()],
+                                   stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
+                self.assertEqual(r.returncode, BIND, r.stderr)
+                self.assertIn("CAP_" + gone.upper(), r.stderr)
+
+    def test_limited_file_size_is_said(self):
+        with daemon.Daemon(start=False) as d:
+            r = subprocess.run(["prlimit", "--fsize=65536", *d.command()], stdin=subprocess.DEVNULL, capture_output=True,
+                               text=True, timeout=120)
+            self.assertGreater(r.returncode, 0, r.stderr)
+            self.assertIn("LimitFSIZE", r.stderr)
+
+    @unittest.skipIf(os.geteuid() != 0, "needs another user")
+    def test_nobody_else_can_hold_the_lock(self):
+        with daemon.Daemon() as d:
+            self.assertEqual(os.stat(d.runtime + "/turnpiked.pid").st_mode & 0o777, 0o600)
+
+    def test_children_go_first_when_memory_ends(self):
+        def score(pid):
+            with open("/proc/%d/oom_score_adj" % pid) as f:
+                return int(f.read())
+        with daemon.Daemon() as d:
+            for pid in d.children():
+                self.assertGreater(score(pid), score(d.process.pid))
+
+    def test_a_reload_that_failed_is_a_warning(self):
+        with daemon.Daemon() as d:
+            with open(d.config) as f:
+                good = f.read()
+            with open(d.config, "a") as f:
+                f.write("bogus: 1\n")
+            d.process.send_signal(signal.SIGHUP)
+            self.assertTrue(wait_for(lambda: any("reload failed" in w for w in d.status()["warnings"])))
+            with open(d.config, "w") as f:
+                f.write(good)
+            d.ctl("reload")
+            self.assertFalse(any("reload failed" in w for w in d.status()["warnings"]))
+
+
 class Signals(Base):
     def test_term_ends_soon_and_cleanly(self):
         for sig in (signal.SIGTERM, signal.SIGINT):
