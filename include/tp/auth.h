@@ -48,6 +48,8 @@ bool rest_name(const char *name, size_t len, int64_t *expiry, const char **stabl
 
 /* turnpike-auth's answer about one request. */
 enum grant_verdict { GRANT_OK, GRANT_REFUSED };
+/* Of one user, where they differ from the configured ones; 0: as configured.  Bandwidth in bytes per second. */
+struct auth_limits { uint64_t allocations, permissions, bandwidth; };
 struct auth_grant {
 	uint8_t  verdict;		/* enum grant_verdict */
 	uint8_t  alg, key_len;		/* enum stun_alg */
@@ -56,6 +58,7 @@ struct auth_grant {
 	uint8_t  key[STUN_KEY_MAX];
 	int64_t  credential_expiry;	/* Unix seconds; 0: none */
 	uint64_t conf_generation;	/* of the users it was made from */
+	struct auth_limits limits;
 	char     stable[128];		/* stable part of the name; not terminated */
 	char     name[STUN_USERNAME_MAX];	/* whole name (USERHASH resolved); name_len */
 	uint16_t name_len;
@@ -69,6 +72,7 @@ struct key_entry {
 	int64_t  credential_expiry;
 	tp_ms    until;			/* the cache asks again after this */
 	uint64_t conf_generation;
+	struct auth_limits limits;
 	uint32_t used;
 	uint8_t  alg, key_len, user_text_len, zero;
 	uint8_t  key[STUN_KEY_MAX];
@@ -84,6 +88,9 @@ void key_cache_clear(struct key_cache *kc);
 
 /* ---- check.c ------------------------------------------------------------------------------------ */
 
+/* A user that may not begin or go on: as session.user, and until when (Unix time; 0: no end). */
+#define TURN_DENIED_MAX 256
+struct auth_denied { int64_t until; uint64_t user; };
 struct auth_policy {
 	char     realm[128];
 	size_t   realm_len;
@@ -92,6 +99,8 @@ struct auth_policy {
 	bool     strict_expiry;
 	tp_ms    nonce_lifetime;
 	uint64_t conf_generation;
+	uint32_t denied_count;
+	struct auth_denied denied[TURN_DENIED_MAX];
 };
 /* Who a request was found to come from; valid until the next call. */
 struct auth_who {
@@ -101,6 +110,7 @@ struct auth_who {
 	uint8_t  key[STUN_KEY_MAX];
 	int64_t  credential_expiry;
 	enum reason reason;		/* why it was refused */
+	struct auth_limits limits;	/* of this user; from the session's own key: permissions alone */
 	uint8_t  user_text_len;
 	char     user_text[SESSION_NAME];
 };

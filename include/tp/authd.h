@@ -8,6 +8,7 @@
 
 #include "tp/auth.h"
 #include "tp/conf.h"
+#include "tp/db.h"
 #include "tp/msg.h"
 
 /* ---- credentials.c: users and secrets in guarded memory ------------------------------------------------- */
@@ -24,6 +25,15 @@ unsigned authd_db_secrets(const struct authd_db *db);
 
 /* ---- answer.c: one request -------------------------------------------------------------------- */
 
+/* What databases have told: one entry each, NULL where there is none. */
+struct authd_more {
+	unsigned count;
+	const struct db_facts *facts[USERS_DATABASES_MAX];
+	const struct db_found *found[USERS_DATABASES_MAX];	/* of the name of this request */
+};
+/* The user that a request names; false when it names none that a database could know. */
+struct authd_asked { char realm[128]; uint16_t name_len; bool rest; char name[STUN_USERNAME_MAX]; };
+bool authd_name(const struct authd_db *db, const void *message, size_t len, struct authd_asked *a);
 /* What was spent on an answer.  For one database it is the same whoever asks with whatever password. */
 struct authd_work { uint64_t keys, rest_hmacs, checks; };
 /*
@@ -31,9 +41,10 @@ struct authd_work { uint64_t keys, rest_hmacs, checks; };
  * has the REST form, both password forms of each secret that is not past its `until`.  All of them are always tried, with
  * stand-ins for those that do not exist, and the result is selected without branches.  Expiry is reported and not
  * judged.  *g is complete; the caller wipes it.  *work (may be NULL) is added to.
+ * Keys and secrets of databases (more, may be NULL) are tried behind the static ones.
  */
-void authd_judge(const struct authd_db *db, const void *message, size_t len, int64_t unix_now, struct auth_grant *g,
-    struct authd_work *work);
+void authd_judge(const struct authd_db *db, const struct authd_more *more, const void *message, size_t len, int64_t unix_now,
+    struct auth_grant *g, struct authd_work *work);
 
 /* ---- rest_key.c: TURN REST credentials ------------------------------------------------------------- */
 

@@ -83,6 +83,14 @@ static inline bool addr_ip_eq(const struct addr *a, const struct addr *b)
 	return a->family == b->family && memcmp(a->ip, b->ip, sizeof a->ip) == 0;
 }
 
+/* First to last, of one family, ports 0, inclusive. */
+struct addr_range { struct addr first, last; };
+static inline bool addr_range_has(const struct addr_range *r, const struct addr *a)
+{
+	return r->first.family == a->family && memcmp(a->ip, r->first.ip, sizeof a->ip) >= 0 &&
+	    memcmp(a->ip, r->last.ip, sizeof a->ip) <= 0;
+}
+
 /* An IP prefix.  Host bits are zero. */
 struct cidr {
 	uint8_t family;		/* ADDR_* */

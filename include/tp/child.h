@@ -43,6 +43,8 @@ void child_told(struct child_proc *c);
 void child_give_up(struct child_proc *c, int err, const char *what) __attribute__((noreturn));
 /* User, core dumps, files but for those below log_dir (-1: none), system calls but for the role's rows of syscalls.def. */
 void child_confine(struct child_proc *c, int log_dir);
+/* The same with more files, and TCP connections outwards: turnpike-auth with databases (rows DATABASES of syscalls.def). */
+void child_confine_reach(struct child_proc *c, const struct sandbox_reach *reach, unsigned role);
 
 /* A read-only mapping of a memfd, which is closed; NULL with errno. */
 void *child_map(int fd, size_t least, size_t most, size_t *size);

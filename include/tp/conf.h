@@ -27,6 +27,10 @@
 #define CONF_CERTS_MAX     32
 #define CONF_PATH_MAX      256
 #define CONF_EXTERNAL_MAX  128
+#define CONF_DENIED_MAX   256
+#define CONF_DENIED_NAME  128
+#define CONF_DATABASES_MAX 8
+#define CONF_DATABASE_NAME 32
 
 enum conf_family { CONF_FAMILY_IPV4, CONF_FAMILY_IPV6, CONF_FAMILY_CLIENT };
 enum conf_algs { CONF_ALGS_ANY, CONF_ALGS_SHA256 };
@@ -67,10 +71,11 @@ struct conf_certificate {
 	int64_t  not_after;		/* Unix seconds: the first certificate of the file */
 	struct conf_stamp stamp[CERT_FILES];
 };
+struct conf_database { char name[CONF_DATABASE_NAME]; uint32_t type /* enum conf_database_type */, connections, timeout_ms; };
 struct conf_rules { uint32_t count; struct cidr rule[CONF_RULES_MAX]; };
 
 #define CONF_MAGIC   0x54504346u	/* "TPCF" */
-#define CONF_LAYOUT  5			/* raised when the struct changes */
+#define CONF_LAYOUT  6			/* raised when the struct changes */
 
 /* The compiled configuration.  Times in ms, rates in bytes per second, sizes in bytes. */
 struct conf {
@@ -82,6 +87,10 @@ struct conf {
 	bool     strict_expiry;
 	bool     has_names;		/* only static users: names are known, so USERHASH can be offered */
 	uint32_t user_count, secret_count;	/* of the USERS region made with this one */
+	uint32_t database_count;
+	struct conf_database databases[CONF_DATABASES_MAX];
+	uint64_t database_cache, database_negative_cache, lookups_per_prefix;
+	bool     databases_ready;
 	uint64_t nonce_lifetime;
 	uint32_t password_algorithms;	/* enum conf_algs */
 
@@ -158,7 +167,7 @@ void conf_place(struct conf_place *p, const char *affinity, uint64_t workers, un
 /* ---- users: what turnpike-auth alone maps ------------------------------------------------------ */
 
 #define USERS_MAGIC 0x54505553u		/* "TPUS" */
-#define USERS_LAYOUT 1
+#define USERS_LAYOUT 3
 #define USERS_NAME_MAX 128
 #define USERS_PASSWORD_MAX 256
 #define USERS_SECRET_MAX 256
@@ -167,6 +176,7 @@ struct users_user {
 	uint16_t name_len, pass_len;
 	uint8_t  kind;			/* enum users_kind: what pass[] holds; keys are raw bytes, 16 or 32 */
 	uint8_t  zero[3];
+	uint64_t allocations, permissions, bandwidth;	/* of this user; 0: as configured */
 	char     name[USERS_NAME_MAX];	/* UTF-8, not terminated */
 	uint8_t  pass[USERS_PASSWORD_MAX];
 };
@@ -177,10 +187,41 @@ struct users_secret {
 	uint8_t  value[USERS_SECRET_MAX];
 };
 /* Followed by secret_count users_secret, then user_count users_user, sorted by name bytes. */
+/* A database of users.  What it is called and its type are in CONF, too: struct conf_database. */
+enum conf_database_type { CONF_DB_POSTGRESQL, CONF_DB_REDIS, CONF_DB_SQLITE, CONF_DB_MARIADB, CONF_DB_HTTP, CONF_DB_TYPES };
+#define USERS_DATABASES_MAX CONF_DATABASES_MAX
+#define USERS_CONNECTION_MAX 1024
+struct users_database {
+	char     name[CONF_DATABASE_NAME];
+	char     connection[USERS_CONNECTION_MAX];	/* string, URI, path or URL; may hold a password */
+	char     secret[USERS_SECRET_MAX + 1];		/* http: signs the questions; "" none */
+	char     ca[CONF_PATH_MAX];			/* http: whom to trust; "" the system's */
+	char     where[64];				/* "turnpike.yaml:12" */
+	uint32_t type, connections, timeout_ms, zero;
+};
 struct users {
 	uint32_t magic, layout;
 	uint32_t secret_count, user_count;
 	char     realm[128];
+	uint32_t database_count, zero;
+	struct users_database database[USERS_DATABASES_MAX];
+};
+
+/* ---- followed: what turnpike-auth has found in databases, for workers ------------------------------ */
+
+#define FOLLOWED_MAGIC 0x5450464fu	/* "TPFO" */
+#define FOLLOWED_LAYOUT 1
+#define FOLLOWED_RANGES_MAX 4096
+#define FOLLOWED_ADDRS_MAX 32
+struct conf_denied { char name[CONF_DENIED_NAME]; int64_t until; };	/* stable name, terminated; Unix time, 0: no end */
+struct conf_followed {
+	uint32_t magic, layout;
+	uint32_t complete;		/* every database has told: else only addresses and denied users count */
+	uint32_t deny_count, allow_count, addr_count, denied_count, zero;
+	uint64_t max_bps, total_quota, user_quota;	/* 0: as configured */
+	struct addr addr[FOLLOWED_ADDRS_MAX];		/* of the databases, with ports: never peers */
+	struct addr_range deny[FOLLOWED_RANGES_MAX], allow[FOLLOWED_RANGES_MAX];	/* allow: exceptions of deny */
+	struct conf_denied denied[CONF_DENIED_MAX];
 };
 
 /* ---- certs: what turnpike-tls processes alone map ------------------------------------------------------- */
@@ -225,12 +266,15 @@ void option_print(const struct conf *c, const struct option_row *o, char *out, s
 /* Every scalar at its default; lists empty (conf_load() resolves those). */
 void conf_defaults(struct conf *c);
 
+extern const char *const conf_database_types[CONF_DB_TYPES];	/* listtext.c */
+
 /* ---- validate.c ------------------------------------------------------------------------------- */
 
 /* Checks magic, layout, counts and bounds of a mapped region before anybody uses it. */
 int  conf_validate(const struct conf *c, size_t size);
 int  users_validate(const struct users *u, size_t size);
 int  certs_validate(const struct certs *c, size_t size);
+int  followed_validate(const struct conf_followed *f, size_t size);
 static inline const void *certs_bytes(const struct certs *c, struct certs_part p) { return (const char *)c + p.at; }
 static inline const struct users_secret *users_secrets(const struct users *u) { return (const void *)(u + 1); }
 static inline const struct users_user *users_users(const struct users *u)

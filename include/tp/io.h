@@ -196,10 +196,21 @@ int  sandbox_landlock(int log_dir);
 /* The ABI version of Landlock that this kernel has; -errno where it has none or a container does not let us. */
 int  sandbox_landlock_abi(void);
 
+/* The same with more: paths that may be read, or written with what is below them, and TCP connections outwards. */
+struct sandbox_reach {
+	int log_dir;
+	bool connects;
+	unsigned read_count, write_count;
+	const char *const *read, *const *write;
+};
+int  sandbox_landlock_reach(const struct sandbox_reach *reach);
+
 /* ---- syscall_filter.c ------------------------------------------------------------------------------------ */
 
 /* Every system call that include/tp/tbl/syscalls.def does not permit this role kills the process from now on.  Does nothing
  * in a build with a sanitizer.  0 or -errno. */
 int  sandbox_seccomp(unsigned role);
+/* For `role`: turnpike-auth with databases.  A call of a client library that has no row fails with EPERM. */
+#define SANDBOX_DATABASES ROLES
 
 #endif

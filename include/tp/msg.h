@@ -134,6 +134,7 @@ struct msg_key_ask {
 	struct msg_head h;
 	uint32_t request;		/* the worker's pending slot and its generation */
 	uint32_t worker;
+	struct addr client;
 	uint16_t len;
 	uint8_t  message[MSG_STUN_MAX];	/* the whole STUN request, integrity included */
 };
@@ -144,6 +145,7 @@ struct msg_key_answer {			/* fields as struct auth_grant of tp/auth.h */
 	uint8_t  key[32];
 	int64_t  credential_expiry;
 	uint64_t conf_generation;
+	uint64_t allocations, permissions, bandwidth;	/* of this user; 0: as configured */
 	uint16_t name_len;
 	char     stable[128];
 	char     name[508];
@@ -152,6 +154,20 @@ struct msg_key_answer {			/* fields as struct auth_grant of tp/auth.h */
 /* Make a REST credential (turnpikectl credentials). */
 struct msg_cred_ask { struct msg_head h; uint32_t request, sha256; int64_t lifetime; char user[128]; };
 struct msg_cred_answer { struct msg_head h; uint32_t request, ok; int64_t expiry; char name[160], password[64], realm[128]; };
+
+/* A worker that begins asks; turnpike-auth tells, and again at each change. */
+struct msg_followed_ask { struct msg_head h; };
+struct msg_followed { struct msg_head h; uint64_t size; };	/* + sealed memfd: struct conf_followed */
+/* turnpikectl user, secret, deny.  what: enum db_change of tp/db.h, or one of the list in shared memory. */
+enum msg_db_what { DB_ASK_CHANGE, DB_ASK_DENY, DB_ASK_UNDENY, DB_ASK_DENIED };
+struct msg_db_ask {
+	struct msg_head h;
+	uint32_t request, what /* enum msg_db_what */, change /* enum db_change */, zero;
+	int64_t  until;
+	char     database[32], from[32], realm[128], name[512], value[512];
+};
+/* Zero or more with more = 1, the last with more = 0 and the code (0 done, 1 refused). */
+struct msg_db_answer { struct msg_head h; uint32_t request, code, more; char text[512]; };
 
 struct msg_conf_text { struct msg_head h; uint32_t level; char text[MSG_TEXT_MAX]; };
 enum conf_blob { BLOB_CONF, BLOB_USERS, BLOB_CERTS };

@@ -134,7 +134,14 @@ struct stat_busy {
 #define STAT_ERROR_CODES 32		/* rows of errors.def, by order there */
 #define STAT_WORDS 256
 #define STAT_MAGIC 0x54505354u		/* "TPST" */
-#define STAT_LAYOUT 2
+#define STAT_LAYOUT 3
+#define STAT_DATABASES 8
+#define STAT_DENIED 128
+/* What turnpike-auth knows of one database; `up` 1 or 0. */
+struct stat_database {
+	uint64_t up, since_ms, found, absent, failed, dropped, secrets, denied, allowed, bad;
+	char     why[128];		/* it is down; terminated */
+};
 /*
  * One region per process (not "struct stat": <fcntl.h> has that one).  Single writer, relaxed stores;
  * readers tolerate a value that is a moment old.
@@ -156,6 +163,9 @@ struct stats {
 	_Alignas(64) uint64_t error[STAT_ERROR_CODES];	/* error responses sent, by row of errors.def */
 	uint64_t rx_batch[STAT_BATCH_BUCKETS], tx_batch[STAT_BATCH_BUCKETS];	/* messages per call */
 	uint64_t gro_batch[STAT_BATCH_BUCKETS], gso_batch[STAT_BATCH_BUCKETS];	/* datagrams per buffer, per message */
+	struct stat_database database[STAT_DATABASES];	/* of turnpike-auth, in the order of auth.databases */
+	/* Of turnpike-auth: users that are denied.  A successor goes on with it.  name[0] 0: free. */
+	struct { char name[128]; int64_t until; } denied[STAT_DENIED];
 	char     engine[8];		/* of a worker's I/O; terminated */
 	int32_t  cpu;			/* that it is pinned to; -1: none, or several */
 	uint32_t node;			/* 1 + NUMA node of the processors that it is pinned to; 0: none */

@@ -96,7 +96,7 @@ struct session_ref { uint32_t slot, gen; };
 struct session_key {
 	uint32_t gen;			/* of the session it belongs to */
 	uint8_t  alg, len;		/* enum stun_alg as a number; 16 or 32 */
-	uint16_t zero;
+	uint16_t permissions;		/* that this user may have; 0: as configured */
 	int64_t  credential_expiry;	/* Unix seconds, 0: none (strict_expiry) */
 	uint8_t  key[32];
 };
@@ -394,6 +394,8 @@ bool rate_take(struct cross *c, enum rate_kind kind, uint64_t prefix, uint32_t p
  * is used up it takes the next from the user's and the total bucket in CROSS (atomics, no lock).  False:
  * drop.  `up`: client to peer. */
 struct bandwidth { uint64_t per_allocation, per_user, total; };		/* 0: none */
+/* Before the slot is published: the bytes a second of its user, in place of b->per_user.  False: no room. */
+bool bandwidth_of_user(struct shard *s, struct session *x, uint64_t rate);
 bool bandwidth_take(struct cross *c, struct shard *s, struct session *x, const struct bandwidth *b, bool up, uint32_t bytes, tp_ms now);
 
 /*

@@ -23,6 +23,7 @@
 struct turn_relay_row { struct addr addr, external; uint16_t port_min, port_max; };	/* addr.port 0; external may be ADDR_NONE */
 struct turn_ports { struct addr addr; uint16_t min, max; };
 struct turn_rules { uint32_t count; struct cidr rule[TURN_RULES_MAX]; };
+struct turn_ranges { uint32_t count; const struct addr_range *range; };	/* borrowed */
 struct peer_policy {
 	struct turn_rules deny, allow, allow_private;
 	uint32_t own_count;
@@ -31,12 +32,17 @@ struct peer_policy {
 	struct addr host[256];			/* addresses of this host, externals included, port 0 */
 	uint32_t listener_count;
 	struct addr listener[TURN_LISTENERS_MAX + 1];	/* listeners and metrics: never a peer */
+	/* Of databases: denied_peer_ip, its exceptions allowed_peer_ip, and the databases' own addresses with their ports. */
+	struct turn_ranges follow_deny, follow_allow;
+	uint32_t database_count;
+	const struct addr *database;
 };
 enum peer_verdict {
 	PEER_OK, PEER_NEVER /* unspecified, multicast, broadcast, class E, own listener: no rule opens it */,
 	PEER_RULE /* peers.deny */, PEER_NOT_ALLOWED /* not in peers.allow */,
 	PEER_OWN /* this host: allow_own or allow_private opens it */, PEER_PRIVATE /* allow_private opens it */,
 	PEER_TRANSITION /* an IPv6 form that embeds an IPv4 address, or outside 2000::/3 */,
+	PEER_DATABASE /* denied_peer_ip of a database, or a database itself */,
 };
 
 struct turn_policy {

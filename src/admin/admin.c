@@ -144,6 +144,25 @@ ask_authd(void *arg, struct msg_cred_ask *m)
 	return s->view.start.authd_fd < 0 ? -EPIPE : ipc_send(s->view.start.authd_fd, m, -1);
 }
 
+static int
+ask_database(void *arg, struct msg_db_ask *m)
+{
+	struct admin *s = arg;
+
+	m->h.generation = s->view.start.h.generation;
+	m->request = next_request(s);
+	return s->view.start.authd_fd < 0 ? -EPIPE : ipc_send(s->view.start.authd_fd, m, -1);
+}
+
+static void
+on_answer(struct control *control, const union msg *m)
+{
+	if (m->h.type == MSG_DB_ANSWER)
+		control_database(control, &m->msg_db_answer);
+	else
+		control_credential(control, &m->msg_cred_answer);
+}
+
 static void
 on_authd(void *arg, int sock, uint32_t events)
 {
@@ -155,7 +174,7 @@ on_authd(void *arg, int sock, uint32_t events)
 	while ((n = ipc_recv(sock, ROLE_AUTHD, ROLE_ADMIN, &m, &fd)) == 1)
 		/* Not what a predecessor asked for. */
 		if (s->control != NULL && m.h.generation == s->view.start.h.generation)
-			control_credential(s->control, &m.msg_cred_answer);
+			on_answer(s->control, &m);
 	if (n == -EPROTO)
 		stat_add(s->view.admin, STAT_MSG_BAD, 1);
 	else if (n < 0)
@@ -235,7 +254,7 @@ on_go(void *arg)
 	struct admin *s = arg;
 	const struct msg_start *m = &s->view.start;
 
-	s->ops = (struct control_ops){ .ask_super = ask_super, .ask_authd = ask_authd, .arg = s };
+	s->ops = (struct control_ops){ .ask_super = ask_super, .ask_authd = ask_authd, .ask_database = ask_database, .arg = s };
 	if (m->log_fd >= 0 && loop_add(s->proc.loop, m->log_fd, EPOLLIN, on_log, s) < 0)
 		child_give_up(&s->proc, errno, "start: cannot watch the log");
 	if (m->authd_fd >= 0)

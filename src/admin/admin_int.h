@@ -126,12 +126,14 @@ struct control;
 struct control_ops {			/* what commands need of the process */
 	int  (*ask_super)(void *arg, struct msg_command *m);	/* sets m->request */
 	int  (*ask_authd)(void *arg, struct msg_cred_ask *m);
+	int  (*ask_database)(void *arg, struct msg_db_ask *m);	/* turnpike-auth, too */
 	void *arg;
 };
 struct control *control_new(struct loop *l, struct view *v, const struct control_ops *ops, int listen_fd);
 void control_free(struct control *c);
 void control_reply(struct control *c, const struct msg_reply *r);
 void control_credential(struct control *c, const struct msg_cred_answer *a);
+void control_database(struct control *c, const struct msg_db_answer *a);
 
 /* One request while it is worked on. */
 struct job {
@@ -152,6 +154,7 @@ struct job {
 int  job_run(struct job *j, enum ctl_command c);
 int  job_reply(struct job *j, const struct msg_reply *r);	/* as job_run */
 int  job_credential(struct job *j, const struct msg_cred_answer *a);
+int  job_database(struct job *j, const struct msg_db_answer *a);
 /* A sentence as the answer, in JSON { "error": ... } when code is not CTL_OK. */
 int  job_say(struct job *j, enum ctl_code code, const char *fmt, ...) TP_PRINTF(3, 4);
 /* Ends a job with its data: JSON as it is, else written by `text`. Takes the reference. */
@@ -168,7 +171,18 @@ json_t *warnings_data(const struct view *v, const struct ledger *l);
 json_t *ports_data(struct view *v, tp_ms now);
 json_t *status_data(struct view *v, tp_ms now);
 json_t *counters_data(const struct view *v, bool all);
+/* ---- database_view.c ---------------------------------------------------------------------------------- */
+
+json_t *databases_data(const struct view *v, tp_ms now);
+void databases_text(FILE *f, const json_t *list);
+void databases_metrics(const struct page *p);
+bool databases_are_up(const struct view *v);
+
 int  cmd_credentials(struct job *j);
+int  cmd_user(struct job *j);
+int  cmd_secret(struct job *j);
+int  cmd_deny(struct job *j);
+int  cmd_undeny(struct job *j);
 
 /* "shard.slot.gen", as in every log line of a session. */
 #define SESSION_ID_LEN 40

@@ -125,6 +125,13 @@ warnings_data(const struct view *v, const struct ledger *l)
 	return list;
 }
 
+static bool
+is_ready(const struct view *v, const struct ledger *l)
+{
+	return l->ready != 0 && l->magic == LEDGER_MAGIC &&
+	    (v->conf == NULL || !v->conf->databases_ready || databases_are_up(v));
+}
+
 json_t *
 status_data(struct view *v, tp_ms now)
 {
@@ -140,7 +147,7 @@ status_data(struct view *v, tp_ms now)
 		rate += v->rate[i];
 	o = json_pack("{s:s, s:i, s:I, s:b, s:b, s:I, s:I}", "version", PACKAGE_VERSION, "pid", (int)l->pid,
 	    "uptime_seconds", (json_int_t)(now > l->boot_ms ? (now - l->boot_ms) / 1000 : 0),
-	    "ready", l->ready != 0 && l->magic == LEDGER_MAGIC, "draining", l->draining != 0,
+	    "ready", is_ready(v, l), "draining", l->draining != 0,
 	    "sessions", (json_int_t)census->total, "packets_per_second", (json_int_t)rate);
 	json_object_set_new(o, "config", json_pack("{s:s, s:I, s:I}", "file", v->conf != NULL ? v->conf->file : "",
 	    "generation", (json_int_t)l->conf_generation, "reloads", (json_int_t)l->reloads));
@@ -151,6 +158,7 @@ status_data(struct view *v, tp_ms now)
 	json_object_set_new(o, "processes", processes);
 	json_object_set_new(o, "listeners", listeners_data(v->conf));
 	json_object_set_new(o, "relays", relays_data(v->conf));
+	json_object_set_new(o, "databases", databases_data(v, now));
 	json_object_set_new(o, "log", json_string(v->target != NULL ? v->target->name : ""));
 	json_object_set_new(o, "warnings", warnings_data(v, l));
 	return o;
@@ -208,6 +216,7 @@ text_status(FILE *f, const json_t *d)
 		fprintf(f, "  %s ports %lld-%lld%s%s\n", str(x, "address"), num(x, "port_min"), num(x, "port_max"),
 		    json_object_get(x, "external") != NULL ? " seen as " : "",
 		    json_object_get(x, "external") != NULL ? str(x, "external") : "");
+	databases_text(f, json_object_get(d, "databases"));
 	fprintf(f, "log: %s\n", str(d, "log"));
 	json_array_foreach(json_object_get(d, "warnings"), i, x)
 		fprintf(f, "warning: %s\n", json_string_value(x));

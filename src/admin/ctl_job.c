@@ -261,6 +261,14 @@ job_run(struct job *j, enum ctl_command c)
 		return cmd_log(j);
 	case CTL_CMD_CREDENTIALS:
 		return cmd_credentials(j);
+	case CTL_CMD_USER:
+		return cmd_user(j);
+	case CTL_CMD_SECRET:
+		return cmd_secret(j);
+	case CTL_CMD_DENY:
+		return cmd_deny(j);
+	case CTL_CMD_UNDENY:
+		return cmd_undeny(j);
 	case CTL_CMD_STOP:
 		return cmd_simple(j, CMD_STOP);
 	case CTL_COMMANDS:

@@ -391,3 +391,12 @@ control_credential(struct control *control, const struct msg_cred_answer *a)
 	if (c != NULL)
 		job_ended(c, job_credential(&c->job, a));
 }
+
+void
+control_database(struct control *control, const struct msg_db_answer *a)
+{
+	struct talk *c = find_job(control, a->request);
+
+	if (c != NULL)
+		job_ended(c, job_database(&c->job, a));
+}

@@ -277,6 +277,7 @@ metrics_write(struct view *v, tp_ms now, bool classic, FILE *f)
 
 	page_family(&p, "build", "info", "The version in a label");
 	fprintf(f, NAME "build_info{version=\"" PACKAGE_VERSION "\"} 1\n");
+	databases_metrics(&p);
 	page_one(&p, "ready", "gauge", "1 when every process is ready", l->ready != 0);
 	page_one(&p, "draining", "gauge", "1 while new allocations are refused (turnpikectl drain)", l->draining != 0);
 	page_one(&p, "start_time_seconds", "gauge", "When the daemon was first started, Unix time; upgrades do not change it",
@@ -315,6 +316,8 @@ health_write(const struct view *v, bool readiness, FILE *f)
 		why = "draining";
 	else if (readiness && !l->ready)
 		why = "not every process is ready";
+	else if (readiness && v->conf != NULL && v->conf->databases_ready && !databases_are_up(v))
+		why = "a database of users is down (auth.databases_ready)";
 	fprintf(f, "%s\n", why != NULL ? why : "ok");
 	return why != NULL ? 503 : 200;
 }

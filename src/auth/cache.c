@@ -68,6 +68,7 @@ key_cache_put(struct key_cache *kc, uint64_t id, const struct auth_grant *g, uin
 	e->credential_expiry = g->credential_expiry;
 	e->until = now + KEY_CACHE_MS;
 	e->conf_generation = g->conf_generation;
+	e->limits = g->limits;
 	e->used = ++kc->clock;
 	e->alg = g->alg;
 	e->key_len = g->key_len;

@@ -148,6 +148,7 @@ from_session(const struct auth_in *in, const struct stun_msg *m, const struct st
 	who->key_len = k->len;
 	memcpy(who->key, k->key, sizeof who->key);
 	who->credential_expiry = k->credential_expiry;
+	who->limits.permissions = k->permissions;
 	memcpy(who->user_text, x->user_text, SESSION_NAME);
 	who->user_text_len = (uint8_t)strnlen(x->user_text, SESSION_NAME);
 	return true;
@@ -164,6 +165,7 @@ from_entry(const struct key_entry *e, const struct stun_msg *m, struct auth_who 
 	who->key_len = e->key_len;
 	memcpy(who->key, e->key, sizeof who->key);
 	who->credential_expiry = e->credential_expiry;
+	who->limits = e->limits;
 	memcpy(who->user_text, e->user_text, SESSION_NAME);
 	who->user_text_len = e->user_text_len;
 	return true;
@@ -213,6 +215,15 @@ refused(struct auth_who *who, enum reason why, int code)
 	return code;
 }
 
+static bool
+is_denied(const struct auth_policy *p, uint64_t user, int64_t unix_now)
+{
+	for (uint32_t i = 0; i < p->denied_count; i++)
+		if (p->denied[i].user == user && (p->denied[i].until == 0 || p->denied[i].until > unix_now))
+			return true;
+	return false;
+}
+
 int
 auth_check(const struct auth_in *in, const struct stun_msg *m, struct auth_who *who, bool *foreign)
 {
@@ -245,6 +256,8 @@ auth_check(const struct auth_in *in, const struct stun_msg *m, struct auth_who *
 	code = find_key(in, m, id.name, alg, who);
 	if (code != 0)
 		return code;
+	if (who->user != 0 && is_denied(p, who->user, in->unix_now))
+		return refused(who, REASON_DENIED, STUN_E_UNAUTHENTICATED);
 	who->mi256 = m->mi256_off != 0;
 	if (p->strict_expiry && who->credential_expiry != 0 && in->unix_now >= who->credential_expiry)
 		return refused(who, REASON_EXPIRED, STUN_E_UNAUTHENTICATED);

@@ -10,7 +10,7 @@
 
 #define YEARS_MAX (INT64_C(10) * 365 * 86400)	/* that a timestamp may be away from now */
 
-enum origin { ORIGIN_NONE, ORIGIN_STATIC, ORIGIN_REST };
+enum origin { ORIGIN_NONE, ORIGIN_STATIC, ORIGIN_REST, ORIGIN_DATABASE /* + index */ };
 
 /* What a request says about its sender. */
 struct claim {
@@ -27,6 +27,7 @@ struct claim {
 
 struct trial {
 	const struct authd_db *db;
+	const struct authd_more *more;	/* NULL: no databases */
 	const struct claim *c;
 	struct authd_work *work;
 	uint8_t key[STUN_KEY_MAX];
@@ -128,15 +129,14 @@ try_static(struct trial *t)
 }
 
 static void
-try_secret(struct trial *t, const struct users_secret *s, bool sha256, int64_t unix_now)
+try_secret(struct trial *t, const void *value, size_t value_len, bool valid, bool sha256)
 {
-	bool valid = t->c->rest && (s->until == 0 || s->until > unix_now);
 	char password[REST_PASSWORD_MAX];
 	uint8_t key[STUN_KEY_MAX];
-	size_t len = rest_password(sha256, s->value, s->len, t->c->name, t->c->name_len, password);
+	size_t len = rest_password(sha256, value, value_len, t->c->name, t->c->name_len, password);
 
 	t->work->rest_hmacs++;
-	valid = valid && len > 0;
+	valid = valid && t->c->rest && len > 0;
 	len = make_key(t, password, len, key);
 	try_key(t, key, len, valid, ORIGIN_REST);
 	sodium_memzero(key, sizeof key);
@@ -182,6 +182,54 @@ put_grant(struct auth_grant *g, const struct trial *t)
 	} else {
 		put_stable(g, c->name, c->name_len);
 	}
+	if (t->origin == ORIGIN_STATIC)
+		g->limits = (struct auth_limits){ c->user->allocations, c->user->permissions, c->user->bandwidth };
+	if (t->origin >= ORIGIN_DATABASE) {
+		const struct db_found *f = t->more->found[t->origin - ORIGIN_DATABASE];
+
+		g->credential_expiry = f->expires;
+		g->limits = (struct auth_limits){ f->limits.allocations, f->limits.permissions, f->limits.bandwidth };
+	}
+}
+
+/* Secrets and keys that came from databases. */
+static void
+try_more(struct trial *t, int64_t unix_now)
+{
+	const struct authd_more *m = t->more;
+
+	for (unsigned d = 0; d < m->count; d++) {
+		const struct db_facts *facts = m->facts[d];
+		const struct db_found *f = m->found[d];
+		bool sha256 = t->c->alg == STUN_ALG_SHA256;
+
+		for (uint32_t i = 0; facts != NULL && t->c->rest && i < facts->secret_count; i++) {
+			try_secret(t, facts->secret[i].value, facts->secret[i].len, true, false);
+			try_secret(t, facts->secret[i].value, facts->secret[i].len, true, true);
+		}
+		if (f != NULL && (sha256 ? f->has_sha256 : f->has_md5) && (f->expires == 0 || f->expires > unix_now)) {
+			uint8_t key[STUN_KEY_MAX] = { 0 };
+
+			memcpy(key, sha256 ? f->sha256 : f->md5, sha256 ? 32 : 16);
+			try_key(t, key, sha256 ? 32 : 16, true, (enum origin)(ORIGIN_DATABASE + d));
+			sodium_memzero(key, sizeof key);
+		}
+	}
+}
+
+bool
+authd_name(const struct authd_db *db, const void *message, size_t len, struct authd_asked *a)
+{
+	struct claim c;
+
+	memset(a, 0, sizeof *a);
+	if (!read_claim(db, message, len, &c) || stun_find(&c.m, STUN_A_USERNAME) == NULL)
+		return false;
+	a->name_len = (uint16_t)c.name_len;
+	memcpy(a->name, c.name, c.name_len);
+	a->rest = c.rest;
+	text_copy(a->realm, sizeof a->realm, db->users->realm);
+	return true;
 }
 
 /* A number of seconds or milliseconds where a Unix time should be, or one that no clock of today is near to. */
@@ -209,12 +257,12 @@ refusal(const struct authd_db *db, const struct claim *c, int64_t unix_now)
 }
 
 void
-authd_judge(const struct authd_db *db, const void *message, size_t len, int64_t unix_now, struct auth_grant *g,
-    struct authd_work *work)
+authd_judge(const struct authd_db *db, const struct authd_more *more, const void *message, size_t len, int64_t unix_now,
+    struct auth_grant *g, struct authd_work *work)
 {
 	struct authd_work unasked = { 0 };
 	struct claim c;
-	struct trial t = { .db = db, .c = &c, .work = work != NULL ? work : &unasked };
+	struct trial t = { .db = db, .more = more, .c = &c, .work = work != NULL ? work : &unasked };
 	const struct users_secret *s = users_secrets(db->users);
 
 	memset(g, 0, sizeof *g);
@@ -226,9 +274,13 @@ authd_judge(const struct authd_db *db, const void *message, size_t len, int64_t 
 	g->reason = (uint8_t)refusal(db, &c, unix_now);
 	try_static(&t);
 	for (uint32_t i = 0; i < db->users->secret_count; i++) {
-		try_secret(&t, &s[i], false, unix_now);
-		try_secret(&t, &s[i], true, unix_now);
+		bool valid = s[i].until == 0 || s[i].until > unix_now;
+
+		try_secret(&t, s[i].value, s[i].len, valid, false);
+		try_secret(&t, s[i].value, s[i].len, valid, true);
 	}
+	if (more != NULL)
+		try_more(&t, unix_now);
 	if (t.origin != ORIGIN_NONE)
 		put_grant(g, &t);
 	sodium_memzero(&t, sizeof t);

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <sodium.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
@@ -15,6 +16,7 @@
 #include "tp/child.h"
 
 #define TICK_MS 1000
+#define LOOKUP_TICK_MS 100
 #define PEER_BURST 32			/* messages of one peer before the others get their turn */
 #define USERS_BYTES_MAX ((size_t)1 << 30)
 #define EXIT_INTERNAL 70
@@ -30,6 +32,11 @@ struct peer {
 struct authd {
 	struct child_proc proc;
 	struct authd_db *db;
+	struct lookup *lookup;		/* NULL: no databases are configured */
+	struct lookup_limits limits;
+	struct conf_followed *followed;
+	bool told, untold[MSG_SHARDS_MAX];	/* workers that are to be told of it */
+	uint32_t admin_generation;
 	struct peer peer[MSG_SHARDS_MAX + 1];
 	struct log_class bad, dropped;
 };
@@ -50,11 +57,21 @@ db_from_fd(struct authd_db **db, int fd, uint64_t generation)
 	return err;
 }
 
-/* Of the configuration turnpike-auth wants the generation, which workers compare. */
+/* Of the configuration turnpike-auth wants the generation, which workers compare, and the limits of look-ups. */
+struct wanted { uint64_t generation; struct lookup_limits limits; };
+
 static void
-take_generation(void *arg, const struct conf *c)
+take_conf(void *arg, const struct conf *c)
 {
-	*(uint64_t *)arg = c->generation;
+	*(struct wanted *)arg = (struct wanted){ c->generation,
+		{ c->database_cache, c->database_negative_cache, c->lookups_per_prefix } };
+}
+
+static bool
+same_databases(const struct users *a, const struct users *b)
+{
+	return a->database_count == b->database_count && memcmp(a->database, b->database, sizeof a->database) == 0 &&
+	    (a->database_count == 0 || strcmp(a->realm, b->realm) == 0);
 }
 
 static void
@@ -65,6 +82,14 @@ replace_users(struct authd *k, int fd, uint64_t generation)
 
 	if (err < 0) {
 		log_errx("users: new ones refused, the old ones stay: %s", strerror(-err));
+		return;
+	}
+	/* What this process may do was settled at its start: the next one starts with the new databases. */
+	if (!same_databases(k->db->users, db->users)) {
+		log_info("users: the databases are others: turnpike-auth starts again");
+		authd_db_free(db);
+		k->proc.stat->ready = STAT_READY_RENEW;
+		loop_stop(k->proc.loop, 0);
 		return;
 	}
 	authd_db_free(k->db);
@@ -101,29 +126,56 @@ answer_held(struct peer *p, int fd)
 }
 
 static void
+answer_grant(struct peer *p, int fd, uint32_t request, uint32_t generation, const struct auth_grant *g)
+{
+	struct authd *k = p->k;
+	struct msg_key_answer a = { .h = { .type = MSG_KEY_ANSWER, .generation = generation } };
+
+	stat_add(k->proc.stat, g->verdict == GRANT_OK ? STAT_AUTHD_ANSWERS : STAT_AUTHD_UNKNOWN, 1);
+	a.request = request;
+	a.verdict = g->verdict;
+	a.alg = g->alg;
+	a.key_len = g->key_len;
+	a.stable_len = g->stable_len;
+	memcpy(a.key, g->key, sizeof a.key);
+	a.credential_expiry = g->credential_expiry;
+	a.conf_generation = g->conf_generation;
+	a.allocations = g->limits.allocations;
+	a.permissions = g->limits.permissions;
+	a.bandwidth = g->limits.bandwidth;
+	a.name_len = g->name_len;
+	a.reason = g->reason;
+	memcpy(a.stable, g->stable, sizeof a.stable);
+	memcpy(a.name, g->name, sizeof a.name);
+	answer(p, fd, &a);
+	sodium_memzero(&a, sizeof a);
+}
+
+static void
 answer_key(struct peer *p, int fd, const struct msg_key_ask *ask)
 {
 	struct authd *k = p->k;
-	struct msg_key_answer a = { .h = { .type = MSG_KEY_ANSWER, .generation = ask->h.generation } };
 	struct auth_grant g;
+	bool now = true;
 
-	authd_judge(k->db, ask->message, ask->len, clock_unix(), &g, NULL);
-	stat_add(k->proc.stat, g.verdict == GRANT_OK ? STAT_AUTHD_ANSWERS : STAT_AUTHD_UNKNOWN, 1);
-	a.request = ask->request;
-	a.verdict = g.verdict;
-	a.alg = g.alg;
-	a.key_len = g.key_len;
-	a.stable_len = g.stable_len;
-	memcpy(a.key, g.key, sizeof a.key);
-	a.credential_expiry = g.credential_expiry;
-	a.conf_generation = g.conf_generation;
-	a.name_len = g.name_len;
-	a.reason = g.reason;
-	memcpy(a.stable, g.stable, sizeof a.stable);
-	memcpy(a.name, g.name, sizeof a.name);
-	answer(p, fd, &a);
+	if (k->lookup != NULL)
+		now = lookup_ask(k->lookup, p->worker, ask, &g);
+	else
+		authd_judge(k->db, NULL, ask->message, ask->len, clock_unix(), &g, NULL);
+	if (now)
+		answer_grant(p, fd, ask->request, ask->h.generation, &g);
 	sodium_memzero(&g, sizeof g);
-	sodium_memzero(&a, sizeof a);
+}
+
+/* A database has answered.  A worker whose queue is full asks again. */
+static void
+on_looked_up(void *arg, unsigned peer, uint32_t request, uint32_t generation, const struct auth_grant *g)
+{
+	struct authd *k = arg;
+	struct peer *p = &k->peer[peer];
+
+	if (!p->held)
+		answer_grant(p, k->proc.start.peer_fd[peer], request, generation, g);
 }
 
 static void
@@ -135,6 +187,108 @@ answer_credential(struct peer *p, int fd, const struct msg_cred_ask *ask)
 	a.ok = authd_credential(p->k->db, ask->user, ask->lifetime, ask->sha256 != 0, clock_unix(), &a) == 0;
 	answer(p, fd, &a);
 	sodium_memzero(&a, sizeof a);
+}
+
+/* ---- what workers are told ---------------------------------------------------------------------- */
+
+static void
+tell_worker(struct authd *k, unsigned i, int memfd)
+{
+	struct msg_followed m = { .h = { .type = MSG_FOLLOWED }, .size = sizeof *k->followed };
+	int fd = k->proc.start.peer_fd[i], err = fd < 0 ? 0 : ipc_send(fd, &m, memfd);
+
+	/* A worker whose queue is full is told by the next tick. */
+	k->untold[i] = err == -EAGAIN;
+}
+
+/* Without databases and denied users there is nothing to say, once nothing was said. */
+static void
+tell_workers(struct authd *k, bool all)
+{
+	int memfd;
+
+	followed_build(k->lookup, k->proc.stat, k->followed);
+	if (k->lookup == NULL && k->followed->denied_count == 0 && !k->told) {
+		memset(k->untold, 0, sizeof k->untold);
+		return;
+	}
+	k->told = true;
+	memfd = followed_memfd(k->followed);
+	if (memfd < 0) {
+		log_limited(&k->dropped, 1, LOG_L_WARN, "what databases say cannot be told: %s", strerror(-memfd));
+		return;
+	}
+	for (unsigned i = 0; i < MSG_SHARDS_MAX; i++)
+		if (all || k->untold[i])
+			tell_worker(k, i, memfd);
+	close(memfd);
+}
+
+static void
+answer_operator(struct authd *k, uint32_t request, uint32_t generation, bool more, int err, const char *text)
+{
+	struct msg_db_answer a = { .h = { .type = MSG_DB_ANSWER, .generation = generation }, .request = request,
+		.code = err < 0, .more = more };
+	int fd = k->proc.start.peer_fd[MSG_SHARDS_MAX];
+
+	text_copy(a.text, sizeof a.text, text);
+	/* A list that is longer than the queue loses its rest, never its end: that is sent when there is room. */
+	if (fd < 0 || (ipc_send(fd, &a, -1) == -EAGAIN && more))
+		return;
+}
+
+static void
+on_told(void *arg, const struct db_event *e)
+{
+	struct authd *k = arg;
+
+	if (e == NULL)
+		tell_workers(k, true);
+	else
+		answer_operator(k, (uint32_t)e->id, k->admin_generation, e->type == DB_EV_ROW, e->err, e->text);
+}
+
+static void
+list_denied(struct authd *k, const struct msg_db_ask *m)
+{
+	char line[256];
+
+	followed_build(k->lookup, k->proc.stat, k->followed);
+	for (uint32_t i = 0; i < k->followed->denied_count; i++) {
+		snprintf(line, sizeof line, "%s %lld", k->followed->denied[i].name, (long long)k->followed->denied[i].until);
+		answer_operator(k, m->request, m->h.generation, true, 0, line);
+	}
+	answer_operator(k, m->request, m->h.generation, false, 0, "");
+}
+
+static void
+answer_db_ask(struct authd *k, const struct msg_db_ask *m)
+{
+	char why[128] = "";
+	int err;
+
+	k->admin_generation = m->h.generation;
+	switch (m->what) {
+	case DB_ASK_CHANGE:
+		if ((err = operator_change(k->lookup, m, why, sizeof why)) == 0)
+			return;			/* the database answers */
+		break;
+	case DB_ASK_DENY:
+		err = operator_deny(k->proc.stat, m->name, m->until);
+		snprintf(why, sizeof why, "%s", err == -ENOSPC ? "the list is full (128): use --database" : err < 0 ?
+		    "allowed: a name of 1 to 127 bytes" : "");
+		break;
+	case DB_ASK_UNDENY:
+		err = operator_undeny(k->proc.stat, m->name);
+		snprintf(why, sizeof why, "%s", err < 0 ? "this user is not in the list" : "");
+		break;
+	default:
+		list_denied(k, m);
+		return;
+	}
+	if (err == 0)
+		tell_workers(k, true);
+	answer_operator(k, m->request, m->h.generation, false, err, why);
 }
 
 static void
@@ -150,6 +304,12 @@ handle_peer(struct peer *p, int fd, const union msg *m)
 {
 	if (m->h.type == MSG_CRED_ASK)
 		answer_credential(p, fd, &m->msg_cred_ask);
+	else if (m->h.type == MSG_FOLLOWED_ASK)
+		p->k->untold[p->worker] = true;
+	else if (m->h.type == MSG_DB_ASK && operator_is_sound(&m->msg_db_ask))
+		answer_db_ask(p->k, &m->msg_db_ask);
+	else if (m->h.type == MSG_DB_ASK)
+		refuse(p, "nonsense");
 	else if (m->msg_key_ask.len > MSG_STUN_MAX || m->msg_key_ask.worker != p->worker)
 		refuse(p, "nonsense");
 	else
@@ -192,7 +352,10 @@ confine(struct authd *k)
 	/* libcrypto reads its configuration with the first digest, and no file can be opened later. */
 	rest_password(false, "", 0, "", 0, warm);
 	rest_password(true, "", 0, "", 0, warm);
-	child_confine(&k->proc, -1);
+	if (k->db->users->database_count > 0)
+		authd_confine_open(&k->proc, k->db->users);
+	else
+		child_confine(&k->proc, -1);
 }
 
 static void
@@ -205,19 +368,43 @@ on_tick(void *arg)
 }
 
 static void
+on_lookup_tick(void *arg)
+{
+	struct authd *k = arg;
+	bool any = false;
+
+	if (k->lookup != NULL)
+		lookup_tick(k->lookup);
+	if (operator_sweep(k->proc.stat, clock_unix()))
+		tell_workers(k, true);
+	for (unsigned i = 0; i < MSG_SHARDS_MAX; i++)
+		any = any || k->untold[i];
+	if (any)
+		tell_workers(k, false);
+	loop_after(k->proc.loop, LOOKUP_TICK_MS, on_lookup_tick, k);
+}
+
+static void
 on_start(void *arg, const struct msg_start *s)
 {
 	struct authd *k = arg;
-	uint64_t generation = 0;
+	struct wanted w = { 0 };
 	int err;
 
-	if (s->conf_fd >= 0 && (err = child_conf(s->conf_fd, take_generation, &generation)) < 0)
+	if (s->conf_fd >= 0 && (err = child_conf(s->conf_fd, take_conf, &w)) < 0)
 		child_give_up(&k->proc, -err, "start: configuration refused");
-	if ((err = db_from_fd(&k->db, s->users_fd, generation)) < 0)
+	k->limits = w.limits;
+	if ((k->followed = calloc(1, sizeof *k->followed)) == NULL)
+		child_give_up(&k->proc, ENOMEM, "start: no memory");
+	if ((err = db_from_fd(&k->db, s->users_fd, w.generation)) < 0)
 		child_give_up(&k->proc, -err, "start: users refused");
 	if (s->secret_fd >= 0)
 		close(s->secret_fd);
+	memset(k->proc.stat->database, 0, sizeof k->proc.stat->database);
 	confine(k);
+	if (k->db->users->database_count > 0 && (err = lookup_new(&k->lookup, &k->proc, &k->db, k->db->users, &k->limits,
+	    on_looked_up, on_told, k)) < 0)
+		child_give_up(&k->proc, -err, "start: databases");
 }
 
 static void
@@ -234,18 +421,24 @@ on_go(void *arg)
 			log_warnx("start: cannot watch peer %u", i);
 	}
 	on_tick(k);
+	/* A predecessor may have died with a question unanswered. */
+	for (unsigned i = 0; i < MSG_SHARDS_MAX; i++)
+		k->untold[i] = k->proc.start.peer_fd[i] >= 0;
+	on_lookup_tick(k);
 }
 
 static void
 on_conf(struct authd *k, int fd)
 {
-	uint64_t generation = 0;
-	int err = child_conf(fd, take_generation, &generation);
+	struct wanted w = { 0 };
+	int err = child_conf(fd, take_conf, &w);
 
-	if (err < 0)
+	if (err < 0) {
 		log_errx("configuration: refused, the old one stays: %s", strerror(-err));
-	else
-		authd_db_generation(k->db, generation);
+		return;
+	}
+	k->limits = w.limits;
+	authd_db_generation(k->db, w.generation);
 }
 
 static void
@@ -275,7 +468,10 @@ authd_main(int argc, char **argv)
 	if (code != 0)
 		return code;
 	code = child_run(&k->proc);
+	if (k->lookup != NULL)
+		_exit(code);		/* threads are inside client libraries, which exit() would take apart */
 	authd_db_free(k->db);
+	free(k->followed);
 	child_end(&k->proc);
 	free(k);
 	return code;

@@ -72,6 +72,12 @@ child_conf(int fd, void (*take)(void *arg, const struct conf *c), void *arg)
 void
 child_confine(struct child_proc *c, int log_dir)
 {
+	child_confine_reach(c, &(struct sandbox_reach){ .log_dir = log_dir }, c->role->role);
+}
+
+void
+child_confine_reach(struct child_proc *c, const struct sandbox_reach *reach, unsigned role)
+{
 	int err;
 
 	sandbox_spend_first();
@@ -81,10 +87,10 @@ child_confine(struct child_proc *c, int log_dir)
 	if (err < 0)
 		child_give_up(c, -err, "privileges: cannot give them up");
 	/* A kernel without it is the supervisor's one warning; anything else is this process's own. */
-	err = sandbox_landlock(log_dir);
+	err = sandbox_landlock_reach(reach);
 	if (err < 0 && err != -ENOSYS && err != -EOPNOTSUPP && err != -EPERM)
 		log_warnx("landlock: files are not confined: %s", strerror(-err));
-	if ((err = sandbox_seccomp(c->role->role)) < 0)
+	if ((err = sandbox_seccomp(role)) < 0)
 		child_give_up(c, -err, "system calls: cannot give them up");
 }
 

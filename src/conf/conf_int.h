@@ -107,6 +107,8 @@ struct load {
 	struct user_entry *users;
 	struct secret_entry *secrets;
 	size_t user_count, user_cap, secret_count, secret_cap;
+	struct users_database databases[USERS_DATABASES_MAX];
+	uint32_t database_count;
 	bool listeners_full;		/* said once */
 	struct owned *owned;		/* files of users other than root and the one that reads */
 	unsigned errors;
@@ -138,6 +140,8 @@ bool shape_read(struct load *l, const struct node *map, const char *what, const 
 void list_read(struct load *l, const struct option_row *o, const struct node *n);
 void users_read(struct load *l, const struct node *n);
 void secrets_read(struct load *l, const struct node *n);
+/* A value that stands in the YAML itself, without control characters; reported and false when it is none. */
+bool read_inline(struct load *l, const struct node *n, const char *what, size_t max, const uint8_t **out, size_t *len);
 /* Reported when everybody may read or write the file. */
 bool is_world_readable(struct load *l, const struct node *at, const char *path, const struct stat *st);
 /* The bytes of a secret file without its last newline, in load memory; reported and false when it is none. */
@@ -147,6 +151,10 @@ void creds_check(struct load *l);
 void creds_fini(struct load *l);
 /* A malloc'ed block, users sorted by name. */
 struct users *creds_block(struct load *l, size_t *len);
+
+/* ---- databases.c: one entry of auth.databases ---------------------------------------------------- */
+
+void database_read(struct load *l, const struct node *n);
 
 /* ---- certs.c: certificates and keys ------------------------------------------------------------- */
 

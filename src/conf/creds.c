@@ -63,7 +63,7 @@ read_secret_file(struct load *l, const struct node *n, const char *what, size_t 
 }
 
 /* A value that stands in the YAML itself. */
-static bool
+bool
 read_inline(struct load *l, const struct node *n, const char *what, size_t max, const uint8_t **out, size_t *len)
 {
 	struct source *src;
@@ -132,11 +132,40 @@ read_key_file(struct load *l, const struct node *n, struct users_user *u)
 	return true;
 }
 
+/* One of a user's own limits: a number or a rate as in `limits`. */
+static bool
+read_limit(struct load *l, const struct node *n, const struct option_row *o, uint64_t *out)
+{
+	char why[160];
+	bool ok;
+
+	if (n == NULL)
+		return true;
+	/* The row's field is at offset 0: nothing but *out is written. */
+	ok = n->kind == NODE_SCALAR && option_set((struct conf *)(void *)out, o, n->text, why, sizeof why) == 0;
+	if (!ok)
+		load_error(l, n, "auth.users: %s: %s", o->path, n->kind == NODE_SCALAR ? why : "a number is wanted");
+	return ok;
+}
+
+static bool
+read_limits(struct load *l, const struct node *const part[3], struct users_user *u)
+{
+	static const struct option_row rows[] = {
+		{ .path = "allocations", .type = OPT_INT, .max = 1000000, .size = 8 },
+		{ .path = "permissions", .type = OPT_INT, .max = 65535, .size = 8 },
+		{ .path = "bandwidth", .type = OPT_RATE, .max = UINT32_MAX, .size = 8 },
+	};
+
+	return read_limit(l, part[0], &rows[0], &u->allocations) && read_limit(l, part[1], &rows[1], &u->permissions) &&
+	    read_limit(l, part[2], &rows[2], &u->bandwidth);
+}
+
 static bool
 read_user_value(struct load *l, const struct node *n, struct users_user *u)
 {
-	static const char *const names[] = { "password", "password_file", "key_file" };
-	const struct node *part[3];
+	static const char *const names[] = { "password", "password_file", "key_file", "allocations", "permissions", "bandwidth" };
+	const struct node *part[6];
 	const uint8_t *text;
 	size_t len;
 	bool ok;
@@ -144,12 +173,14 @@ read_user_value(struct load *l, const struct node *n, struct users_user *u)
 	memset(part, 0, sizeof part);
 	if (n->kind == NODE_SCALAR)
 		part[0] = n;
-	else if (n->kind != NODE_MAP || !shape_read(l, n, "auth.users", names, 3, part)
+	else if (n->kind != NODE_MAP || !shape_read(l, n, "auth.users", names, 6, part)
 	    || (part[0] != NULL) + (part[1] != NULL) + (part[2] != NULL) != 1) {
 		load_error(l, n, "auth.users: allowed: name: PASSWORD, or name: with exactly one of password, password_file, "
-		    "key_file");
+		    "key_file, and optionally allocations, permissions, bandwidth");
 		return false;
 	}
+	if (!read_limits(l, part + 3, u))
+		return false;
 	if (part[2] != NULL)
 		return read_key_file(l, part[2], u);
 	ok = part[0] != NULL ? read_inline(l, part[0], "auth.users: password", USERS_PASSWORD_MAX, &text, &len)
@@ -322,7 +353,7 @@ creds_check(struct load *l)
 	}
 	l->conf->user_count = (uint32_t)l->user_count;
 	l->conf->secret_count = (uint32_t)l->secret_count;
-	l->conf->has_names = l->user_count > 0 && l->secret_count == 0;
+	l->conf->has_names = l->user_count > 0 && l->secret_count == 0 && l->database_count == 0;
 }
 
 struct users *
@@ -338,6 +369,8 @@ creds_block(struct load *l, size_t *len)
 	u->secret_count = (uint32_t)l->secret_count;
 	u->user_count = (uint32_t)l->user_count;
 	text_copy(u->realm, sizeof u->realm, l->conf->realm);
+	u->database_count = l->database_count;
+	memcpy(u->database, l->databases, sizeof u->database);
 	for (size_t i = 0; i < l->secret_count; i++)
 		memcpy((char *)(u + 1) + i * sizeof(struct users_secret), &l->secrets[i].s, sizeof l->secrets[i].s);
 	for (size_t i = 0; i < l->user_count; i++)
@@ -355,4 +388,5 @@ creds_fini(struct load *l)
 		sodium_memzero(l->secrets, l->secret_cap * sizeof *l->secrets);
 	free(l->users);
 	free(l->secrets);
+	sodium_memzero(l->databases, sizeof l->databases);
 }

@@ -16,6 +16,7 @@
 static const char *const list_example[OPTION_COUNT][4] = {
 	[OPTION_users] = { "alice: { password_file: alice.password }", "bob: { key_file: bob.key }" },
 	[OPTION_secrets] = { "- { file: new.secret }", "- { file: old.secret, until: \"2030-01-01T00:00:00Z\" }" },
+	[OPTION_databases] = { "- { name: main, type: postgresql, connection: \"host=db dbname=coturn user=turnpike\" }" },
 	[OPTION_listeners] = { "- { address: \"*\", port: 3478, transport: udp }" },
 	[OPTION_certificates] = { "- { certificate: fullchain.pem, key: privkey.pem }" },
 	[OPTION_relays] = { "- { address: 10.0.0.5, external: 203.0.113.7, ports: 50000-59999 }", "- \"2001:db8::5\"" },
@@ -63,7 +64,7 @@ dump_list(const struct conf *c, const struct option_row *o, unsigned indent, FIL
 	const char *name = o->path + section_len(o);
 	enum option_id id = option_id(o);
 
-	if (id == OPTION_users || id == OPTION_secrets) {
+	if (id == OPTION_users || id == OPTION_secrets || id == OPTION_databases) {
 		fprintf(f, "%*s# %s: ", (int)indent, "", name);
 		list_print(c, id, f);
 		fputs(", not shown\n", f);

@@ -360,6 +360,9 @@ read_entry(struct load *l, const struct option_row *o, const struct node *n)
 	case OPTION_certificates:
 		certificate_read(l, n);
 		break;
+	case OPTION_databases:
+		database_read(l, n);
+		break;
 	default:
 		read_rule(l, o, n);
 		break;

@@ -101,6 +101,18 @@ rules_of(const struct conf *c, enum option_id id)
 	return id == OPTION_peer_deny ? &c->peer_deny : id == OPTION_peer_allow ? &c->peer_allow : &c->peer_private;
 }
 
+const char *const conf_database_types[CONF_DB_TYPES] = { "postgresql", "redis", "sqlite", "mariadb", "http" };
+
+/* Without the connection, which may hold a password. */
+static void
+print_database(const struct conf_database *d, FILE *f)
+{
+	fputs("{ name: ", f);
+	yaml_print_text(d->name, f);
+	fprintf(f, ", type: %s, connection: (not shown), connections: %u, timeout: %ums }", conf_database_types[d->type],
+	    d->connections, d->timeout_ms);
+}
+
 unsigned
 list_len(const struct conf *c, enum option_id id)
 {
@@ -111,6 +123,8 @@ list_len(const struct conf *c, enum option_id id)
 		return c->relay_count;
 	case OPTION_certificates:
 		return c->certificate_count;
+	case OPTION_databases:
+		return c->database_count;
 	case OPTION_peer_own:
 		return c->peer_own_count;
 	case OPTION_peer_deny:
@@ -133,6 +147,8 @@ print_entry(const struct conf *c, enum option_id id, unsigned i, FILE *f)
 		print_relay(c, &c->relays[i], f);
 	else if (id == OPTION_certificates)
 		print_certificate(&c->certificates[i], f);
+	else if (id == OPTION_databases)
+		print_database(&c->databases[i], f);
 	else if (id == OPTION_peer_own)
 		print_own(&c->peer_own[i], f);
 	else

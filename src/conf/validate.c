@@ -169,14 +169,26 @@ user_is_valid(const struct users_user *u)
 	}
 }
 
+static bool
+database_is_valid(const struct users_database *d)
+{
+	return is_terminated(d->name, sizeof d->name) && is_terminated(d->connection, sizeof d->connection)
+	    && is_terminated(d->secret, sizeof d->secret) && is_terminated(d->ca, sizeof d->ca)
+	    && is_terminated(d->where, sizeof d->where) && d->type < CONF_DB_TYPES && d->connections >= 1
+	    && d->connections <= 32 && d->timeout_ms >= 100 && d->timeout_ms <= 1900;
+}
+
 int
 users_validate(const struct users *u, size_t size)
 {
 	uint64_t need;
 
 	if (size < sizeof *u || u->magic != USERS_MAGIC || u->layout != USERS_LAYOUT
-	    || !is_terminated(u->realm, sizeof u->realm))
+	    || !is_terminated(u->realm, sizeof u->realm) || u->database_count > USERS_DATABASES_MAX)
 		return -EINVAL;
+	for (uint32_t i = 0; i < u->database_count; i++)
+		if (!database_is_valid(&u->database[i]))
+			return -EINVAL;
 	/* Counts are 32 bits and sizes below 1 KiB: no overflow in 64 bits. */
 	need = sizeof *u + u->secret_count * (uint64_t)sizeof(struct users_secret)
 	    + u->user_count * (uint64_t)sizeof(struct users_user);
@@ -209,5 +221,30 @@ certs_validate(const struct certs *c, size_t size)
 		    || !part_is_valid(e->password, CERTS_PASSWORD_MAX, size))
 			return -EINVAL;
 	}
+	return 0;
+}
+
+static bool
+ranges_are_valid(const struct addr_range *r, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		if (!addr_is_valid(&r[i].first, false) || r[i].first.family != r[i].last.family)
+			return false;
+	return true;
+}
+
+int
+followed_validate(const struct conf_followed *f, size_t size)
+{
+	if (size < sizeof *f || f->magic != FOLLOWED_MAGIC || f->layout != FOLLOWED_LAYOUT || f->deny_count > FOLLOWED_RANGES_MAX
+	    || f->allow_count > FOLLOWED_RANGES_MAX || f->addr_count > FOLLOWED_ADDRS_MAX || f->denied_count > CONF_DENIED_MAX
+	    || !ranges_are_valid(f->deny, f->deny_count) || !ranges_are_valid(f->allow, f->allow_count))
+		return -EINVAL;
+	for (uint32_t i = 0; i < f->addr_count; i++)
+		if (!addr_is_valid(&f->addr[i], false))
+			return -EINVAL;
+	for (uint32_t i = 0; i < f->denied_count; i++)
+		if (f->denied[i].name[0] == '\0' || !is_terminated(f->denied[i].name, sizeof f->denied[i].name))
+			return -EINVAL;
 	return 0;
 }

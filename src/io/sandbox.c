@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -100,6 +101,9 @@ sandbox_harden(int parent)
 #define SYS_landlock_restrict_self 446
 #endif
 #define FS_WRITE_FILE (1u << 1)
+#define FS_READ_FILE  (1u << 2)
+#define FS_READ_DIR   (1u << 3)
+#define FS_REMOVE_FILE (1u << 5)
 #define FS_MAKE_REG   (1u << 8)
 
 /* The kernel's struct landlock_path_beneath_attr and LANDLOCK_RULE_PATH_BENEATH. */
@@ -114,6 +118,25 @@ allow_log(int ruleset, int dir)
 	return dir < 0 || syscall(SYS_landlock_add_rule, ruleset, RULE_BENEATH, &b, 0) == 0 ? 0 : -errno;
 }
 
+/* A path that does not exist needs no rule. */
+static int
+allow_path(int ruleset, const char *path, bool writes)
+{
+	int fd = open(path, O_PATH | O_CLOEXEC), rc;
+	struct stat st;
+
+	if (fd < 0)
+		return 0;
+	struct beneath b = { FS_READ_FILE, fd };
+	if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode))
+		b.access |= FS_READ_DIR | (writes ? FS_MAKE_REG | FS_REMOVE_FILE : 0);
+	if (writes)
+		b.access |= FS_WRITE_FILE;
+	rc = syscall(SYS_landlock_add_rule, ruleset, RULE_BENEATH, &b, 0) == 0 ? 0 : -errno;
+	close(fd);
+	return rc;
+}
+
 int
 sandbox_landlock_abi(void)
 {
@@ -125,9 +148,16 @@ sandbox_landlock_abi(void)
 int
 sandbox_landlock(int log_dir)
 {
+	return sandbox_landlock_reach(&(struct sandbox_reach){ .log_dir = log_dir });
+}
+
+int
+sandbox_landlock_reach(const struct sandbox_reach *reach)
+{
 #ifdef TP_SANITIZER
-	(void)log_dir;
+	(void)reach;
 	(void)allow_log;
+	(void)allow_path;
 	return -ENOSYS;			/* the leak checker reads /proc */
 #endif
 	/* The kernel's struct, as far as it is known today; an older kernel takes the shorter form. */
@@ -141,21 +171,25 @@ sandbox_landlock(int log_dir)
 	if (abi >= 2)
 		attr.fs |= 1u << 13;		/* refer */
 	if (abi >= 3)
-		attr.fs |= 1u << 14;		/* truncate */
+		attr.fs |= reach->write_count > 0 ? 0 : 1u << 14;	/* truncate */
 	if (abi >= 4) {
-		attr.net = 3;			/* bind and connect of TCP */
+		attr.net = reach->connects ? 1 : 3;	/* bind and connect of TCP */
 		size = sizeof attr.fs + sizeof attr.net;
 	}
 	if (abi >= 5)
 		attr.fs |= 1u << 15;		/* ioctl on devices */
 	if (abi >= 6) {
-		attr.scoped = 3;		/* abstract unix sockets, signals */
+		attr.scoped = reach->connects ? 2 : 3;	/* abstract unix sockets, signals */
 		size = sizeof attr;
 	}
 	int fd = (int)syscall(SYS_landlock_create_ruleset, &attr, size, 0);
 	if (fd < 0)
 		return -errno;
-	int rc = allow_log(fd, log_dir);
+	int rc = allow_log(fd, reach->log_dir);
+	for (unsigned i = 0; rc == 0 && i < reach->read_count; i++)
+		rc = allow_path(fd, reach->read[i], false);
+	for (unsigned i = 0; rc == 0 && i < reach->write_count; i++)
+		rc = allow_path(fd, reach->write[i], true);
 	if (rc == 0 && syscall(SYS_landlock_restrict_self, fd, 0) < 0)
 		rc = -errno;
 	close(fd);

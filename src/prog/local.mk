@@ -1,8 +1,10 @@
 # prog
 pkglibexec_PROGRAMS += %D%/turnpike-auth
 %C%_turnpike_auth_SOURCES = %D%/turnpike-auth.c
-%C%_turnpike_auth_LDADD = src/authd/libtp_authd.a src/child/libtp_child.a src/auth/libtp_auth.a src/stun/libtp_stun.a src/conf/libtp_conf.a \
-	src/shm/libtp_shm.a src/io/libtp_io.a src/base/libtp_base.a $(SODIUM_LIBS) $(CRYPTO_LIBS)
+%C%_turnpike_auth_CFLAGS = $(AM_CFLAGS) -pthread
+%C%_turnpike_auth_LDADD = src/authd/libtp_authd.a src/db/libtp_db.a src/child/libtp_child.a src/auth/libtp_auth.a src/stun/libtp_stun.a src/conf/libtp_conf.a \
+	src/shm/libtp_shm.a src/io/libtp_io.a src/base/libtp_base.a $(PGSQL_LIBS) $(HIREDIS_LIBS) $(SQLITE_LIBS) $(MARIADB_LIBS) \
+	$(CURL_LIBS) $(JANSSON_LIBS) $(SSL_LIBS) $(SODIUM_LIBS) $(CRYPTO_LIBS)
 pkglibexec_PROGRAMS += %D%/turnpike-conf
 %C%_turnpike_conf_SOURCES = %D%/turnpike-conf.c
 %C%_turnpike_conf_CFLAGS = $(AM_CFLAGS) $(SODIUM_CFLAGS)

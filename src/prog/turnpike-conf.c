@@ -237,7 +237,7 @@ load(struct args *a)
 	a->rq.certs = &certs;
 	a->rq.certs_len = &certs_len;
 	ok = conf_load(&a->rq, conf, &users, &len) == 0;
-	if (ok && users->user_count == 0 && users->secret_count == 0 && a->mode != MODE_DUMP
+	if (ok && users->user_count == 0 && users->secret_count == 0 && users->database_count == 0 && a->mode != MODE_DUMP
 	    && (a->mode == MODE_CHECK || a->state_dir != NULL))
 		ok = conf_first_secret(a->state_dir != NULL ? a->state_dir : TP_STATEDIR, a->mode == MODE_CHECK, conf, &users, &len,
 		    on_report, a) == 0;

@@ -222,6 +222,26 @@ doctor(const struct command_line *c)
 	return fflush(stdout) == 0 ? n : CTL_REFUSED;
 }
 
+/* "-" of `user` and `secret` is a line of standard input: what is an argument can be seen by every user of this host. */
+static bool
+read_hidden(struct command_line *c)
+{
+	static char line[1024];
+
+	if (strcmp(c->argv[0], "user") != 0 && strcmp(c->argv[0], "secret") != 0)
+		return true;
+	for (int i = 1; i < c->argc; i++) {
+		if (strcmp(c->argv[i], "-") != 0)
+			continue;
+		if (fgets(line, sizeof line, stdin) == NULL)
+			return false;
+		line[strcspn(line, "\r\n")] = '\0';
+		c->argv[i] = line;
+		return true;
+	}
+	return true;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -235,6 +255,10 @@ main(int argc, char **argv)
 		return n;
 	if (strcmp(c.argv[0], "doctor") == 0)
 		return doctor(&c);
+	if (!read_hidden(&c)) {
+		fputs("turnpikectl: nothing was read from standard input\n", stderr);
+		return CTL_USAGE;
+	}
 	n = ask(&c, c.argc, c.argv, c.json, false, &answer, &code, &body, &at);
 	if (n >= 0)
 		return n;

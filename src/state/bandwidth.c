@@ -108,12 +108,28 @@ lease(struct cross *c, const struct session *x, struct bucket *k, const struct b
 }
 
 bool
-bandwidth_take(struct cross *c, struct shard *s, struct session *x, const struct bandwidth *b, bool up,
+bandwidth_of_user(struct shard *s, struct session *x, uint64_t rate)
+{
+	struct bucket *k = bucket_of(s, x);
+
+	if (k == NULL)
+		return false;
+	k->user_rate = rate < UINT32_MAX ? (uint32_t)rate : UINT32_MAX;
+	return true;
+}
+
+bool
+bandwidth_take(struct cross *c, struct shard *s, struct session *x, const struct bandwidth *configured, bool up,
     uint32_t bytes, tp_ms now)
 {
 	unsigned dir = up ? 0 : 1;
 	uint64_t now_ns = now * 1000000u;
-	struct bucket *k;
+	struct bandwidth own = *configured;
+	const struct bandwidth *b = &own;
+	struct bucket *k = x->bucket != 0 ? bucket_of(s, x) : NULL;
+
+	if (k != NULL && k->user_rate != 0)
+		own.per_user = k->user_rate;
 
 	if (b->per_allocation == 0 && b->per_user == 0 && b->total == 0)
 		return true;

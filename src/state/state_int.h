@@ -115,6 +115,7 @@ struct bucket {
 	_Atomic uint64_t tat[2]; /* per direction: when the allocation's own bucket is full again, ns */
 	uint32_t lease[2];       /* bytes taken from the user's and the total bucket, not yet spent */
 	uint32_t account;		/* the user's account in its stripe + 1; 0: not looked up */
+	uint32_t user_rate;		/* of this user, bytes a second; 0: as configured */
 };
 #define BLOCK_PERM4S 6
 #define BLOCK_CHAN4S 4

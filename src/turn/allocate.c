@@ -291,6 +291,7 @@ fill_key(struct turn_call *c, const struct session *x)
 	k->alg = c->who.alg;
 	k->len = c->who.key_len;
 	k->credential_expiry = c->who.credential_expiry;
+	k->permissions = (uint16_t)(c->who.limits.permissions < UINT16_MAX ? c->who.limits.permissions : UINT16_MAX);
 	memcpy(k->key, c->who.key, sizeof k->key);
 }
 
@@ -327,13 +328,19 @@ total_is_reached(const struct turn_call *c)
 static unsigned
 publish(struct turn_call *c, const struct wish *w, struct session *x)
 {
+	const struct auth_limits *own = &c->who.limits;
+	struct cross_limits quota = c->t->policy->quota;
 	unsigned code;
 
 	fill_key(c, x);
+	if (own->allocations != 0)
+		quota.per_user = own->allocations;
+	if (own->bandwidth != 0 && !bandwidth_of_user(c->in->shard, x, own->bandwidth))
+		return STUN_E_INSUFFICIENT_CAPACITY;
 	code = publish_token(c, w, x);
 	if (code != 0)
 		return code;
-	switch (cross_open(c->t->cross, c->in->shard, x, &c->t->policy->quota, w->token)) {
+	switch (cross_open(c->t->cross, c->in->shard, x, &quota, w->token)) {
 	case 0: return 0;
 	case -EDQUOT: return refuse(c, REASON_LIMIT_USER, STUN_E_ALLOCATION_QUOTA);
 	case -EUSERS: return refuse(c, REASON_LIMIT_PREFIX, STUN_E_ALLOCATION_QUOTA);

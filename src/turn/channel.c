@@ -21,13 +21,13 @@ bind_channel(struct turn_call *c, uint16_t number, const struct addr *peer)
 		return STUN_E_FORBIDDEN;
 	ip.port = 0;
 	peers_judge_again(c->t, s, c->session);
-	if (!perm_fits(s, c->session, &ip, 1, t->now, t->policy->permissions_max))
+	if (!perm_fits(s, c->session, &ip, 1, t->now, permissions_max(c)))
 		return refuse(c, REASON_LIMIT_PERMISSIONS, STUN_E_INSUFFICIENT_CAPACITY);
 	err = chan_bind(s, c->session, number, peer, t->now, t->policy->channels_max);
 	if (err != 0)
 		return err == -EEXIST ? STUN_E_BAD_REQUEST :
 		    refuse(c, REASON_LIMIT_CHANNELS, STUN_E_INSUFFICIENT_CAPACITY);
-	if (perm_set(s, c->session, &ip, t->now, t->policy->permissions_max) != 0)
+	if (perm_set(s, c->session, &ip, t->now, permissions_max(c)) != 0)
 		return refuse(c, REASON_LIMIT_PERMISSIONS, STUN_E_INSUFFICIENT_CAPACITY);
 	return 0;
 }

@@ -39,6 +39,12 @@ peer_port_may(struct turn *t, struct shard *s, const struct session *x, const st
 	return false;
 }
 
+uint32_t
+permissions_max(const struct turn_call *c)
+{
+	return c->who.limits.permissions != 0 ? (uint32_t)c->who.limits.permissions : c->t->policy->permissions_max;
+}
+
 /* All peers of the request, ports cleared: a permission is for an address.  0 or an error code. */
 static unsigned
 read_peers(struct turn_call *c, struct addr peers[STUN_ATTRS_MAX], unsigned *n)
@@ -81,10 +87,10 @@ turn_create_permission(struct turn_call *c)
 	if (code != 0)
 		return reply_error(c, code);
 	peers_judge_again(c->t, c->in->shard, c->session);
-	if (!perm_fits(c->in->shard, c->session, peers, n, t->now, t->policy->permissions_max))
+	if (!perm_fits(c->in->shard, c->session, peers, n, t->now, permissions_max(c)))
 		return reply_error(c, refuse(c, REASON_LIMIT_PERMISSIONS, STUN_E_INSUFFICIENT_CAPACITY));
 	for (unsigned i = 0; i < n; i++)
-		if (perm_set(c->in->shard, c->session, &peers[i], t->now, t->policy->permissions_max) != 0)
+		if (perm_set(c->in->shard, c->session, &peers[i], t->now, permissions_max(c)) != 0)
 			return reply_error(c, refuse(c, REASON_LIMIT_PERMISSIONS, STUN_E_INSUFFICIENT_CAPACITY));
 	reply_begin(c, &o, STUN_SUCCESS);
 	return reply_success(c, &o, STAT_OK_PERMISSION);

@@ -2,7 +2,7 @@
 /*
  * policy.c: which peers may be reached.  One canonical form, one decision, on every path.
  *
- *	never -> peers.deny -> own relay ports (two clients of this server meet) -> this host -> internal and
+ *	never -> databases' own addresses -> peers.deny -> denied_peer_ip of databases -> own relay ports (two clients of this server meet) -> this host -> internal and
  *	transition ranges (allow_private opens them) -> peers.allow
  */
 #include "config.h"
@@ -224,6 +224,24 @@ judge_range(const struct addr *a, const struct cidr *carries, const struct cidr 
 	return carries != NULL || !cidr_has(&global_v6, a) || cidr_has(&ietf_v6, a) ? PEER_TRANSITION : PEER_OK;
 }
 
+static bool
+in_ranges(const struct turn_ranges *r, const struct addr *a)
+{
+	for (uint32_t i = 0; i < r->count; i++)
+		if (addr_range_has(&r->range[i], a))
+			return true;
+	return false;
+}
+
+static bool
+is_database(const struct peer_policy *pp, const struct addr *a, bool any_port)
+{
+	for (uint32_t i = 0; i < pp->database_count; i++)
+		if (addr_ip_eq(&pp->database[i], a) && (any_port || pp->database[i].port == a->port))
+			return true;
+	return false;
+}
+
 static enum peer_verdict
 judge(const struct turn_policy *p, const struct addr *a, const struct cidr **rule)
 {
@@ -234,9 +252,13 @@ judge(const struct turn_policy *p, const struct addr *a, const struct cidr **rul
 	*rule = find_in(never, TP_COUNT(never), a);
 	if (*rule != NULL || (a->family != ADDR_V4 && a->family != ADDR_V6) || is_own_listener(p, a))
 		return PEER_NEVER;
+	if (is_database(pp, a, false))
+		return PEER_DATABASE;
 	*rule = find_rule(&pp->deny, a);
 	if (*rule != NULL)
 		return PEER_RULE;
+	if (in_ranges(&pp->follow_deny, a) && !in_ranges(&pp->follow_allow, a))
+		return PEER_DATABASE;
 	if (is_own_relay(p, a) || is_allowed_own(pp, a))
 		return PEER_OK;
 	private = find_rule(&pp->allow_private, a);
@@ -246,7 +268,7 @@ judge(const struct turn_policy *p, const struct addr *a, const struct cidr **rul
 	if (a->family == ADDR_V6 && !cidr_has(&loopback_v6, a)) {	/* ::1 is not a v4-compatible 0.0.0.1 */
 		v = judge_embedded(p, a, &carries, rule);
 		if (v != PEER_OK)
-			return v == PEER_NEVER || v == PEER_RULE ? v : PEER_TRANSITION;
+			return v == PEER_NEVER || v == PEER_RULE || v == PEER_DATABASE ? v : PEER_TRANSITION;
 	}
 	*rule = private;
 	if (private != NULL)
@@ -276,7 +298,7 @@ peer_judge(const struct turn_policy *p, const struct addr *peer, struct cidr *ru
 enum peer_verdict
 peer_judge_port(const struct turn_policy *p, const struct addr *peer, struct cidr *rule)
 {
-	if (!is_own_ip(p, peer))
+	if (!is_own_ip(p, peer) && !is_database(&p->peers, peer, true))
 		return PEER_OK;
 	return peer_judge(p, peer, rule);
 }
@@ -291,6 +313,7 @@ peer_verdict_text(enum peer_verdict v)
 	case PEER_NOT_ALLOWED: return "not in peers.allow";
 	case PEER_OWN: return "this host";
 	case PEER_PRIVATE: return "internal range";
+	case PEER_DATABASE: return "denied by a database";
 	case PEER_TRANSITION: return "outside the IPv6 Internet";
 	}
 	return "unknown";

@@ -14,7 +14,7 @@ bandwidth_left(struct turn *t, struct shard *s, struct session *x, bool up, size
 {
 	const struct bandwidth *b = &t->policy->bandwidth;
 
-	return (b->per_allocation | b->per_user | b->total) == 0 ||
+	return ((b->per_allocation | b->per_user | b->total) == 0 && x->bucket == 0) ||
 	    bandwidth_take(t->cross, s, x, b, up, (uint32_t)len, t->now);
 }
 

@@ -86,6 +86,8 @@ void sockets_settle_offer(struct turn_call *c);
 bool relay_family_served(const struct turn_policy *p, uint8_t family);
 
 /* policy.c: what the port adds to the verdict of a permission, which is by address alone */
+/* Permissions that this session may have: its user's number, else the configured one. */
+uint32_t permissions_max(const struct turn_call *c);
 enum peer_verdict peer_judge_port(const struct turn_policy *p, const struct addr *peer, struct cidr *rule);
 
 /* permission.c */

@@ -218,7 +218,7 @@ static bool
 ask(struct worker *w, struct pending_entry *e)
 {
 	struct msg_key_ask m = { .h = { MSG_KEY_ASK, w->start.h.generation }, .request = pending_id(w->pending, e),
-		.worker = w->index, .len = e->len };
+		.worker = w->index, .client = e->client, .len = e->len };
 
 	memcpy(m.message, e->bytes, e->len);
 	if (ipc_send(w->authd, &m, -1) < 0)
@@ -289,7 +289,8 @@ pending_answer(struct worker *w, const struct msg_key_answer *a)
 	    sizeof e->grant.name == sizeof a->name, "grant and message");
 	e->grant = (struct auth_grant){ .verdict = a->verdict, .alg = a->alg, .key_len = a->key_len,
 		.stable_len = a->stable_len, .credential_expiry = a->credential_expiry,
-		.conf_generation = a->conf_generation, .name_len = a->name_len, .reason = a->reason };
+		.conf_generation = a->conf_generation, .limits = { a->allocations, a->permissions, a->bandwidth },
+		.name_len = a->name_len, .reason = a->reason };
 	memcpy(e->grant.key, a->key, sizeof e->grant.key);
 	memcpy(e->grant.stable, a->stable, sizeof e->grant.stable);
 	memcpy(e->grant.name, a->name, sizeof e->grant.name);

@@ -239,13 +239,14 @@ map_all(struct worker *w)
 		map_shard(w, &w->lane[i]);
 	w->policy[0] = calloc(1, sizeof *w->policy[0]);
 	w->policy[1] = calloc(1, sizeof *w->policy[1]);
+	w->plain = calloc(1, sizeof *w->plain);
 	w->pending = pending_new((uint64_t)randombytes_random() << 32 | randombytes_random());
 	w->arena = udp_arena_new(RELAY_BYTES);
 	w->down = udp_ring_new(RING_MAX);
 	w->up = udp_ring_new(RING_MAX);
 	w->rows = calloc(CONF_LISTENERS_MAX, sizeof *w->rows);
 	w->once = log_once_new();
-	if (w->rows == NULL || w->once == NULL || w->policy[0] == NULL || w->policy[1] == NULL || w->pending == NULL || w->arena == NULL || w->down == NULL ||
+	if (w->rows == NULL || w->once == NULL || w->policy[0] == NULL || w->policy[1] == NULL || w->plain == NULL || w->pending == NULL || w->arena == NULL || w->down == NULL ||
 	    w->up == NULL)
 		refuse(w, "memory", -ENOMEM);
 	w->policy[0]->draining = w->start.draining != 0;
@@ -350,6 +351,7 @@ worker_start(struct worker *w)
 	child_confine(&w->proc, -1);
 	adopt(w, &m);
 	w->serving = true;
+	followed_ask(w);
 	control_readable(w);		/* sessions to close, sources to drop: before their next packet */
 	w->stat->ready = 1;
 	log_info("worker %u: serving %u shards from shard %u, %u sessions adopted, %u dropped, engine %s", w->index,

@@ -30,6 +30,7 @@ worker_free(struct worker *w)
 	free(w->touched);
 	free(w->policy[0]);
 	free(w->policy[1]);
+	free(w->plain);
 	free(w->outbox.bytes);
 	pending_end(w->pending);
 	udp_arena_free(w->arena);

@@ -173,6 +173,20 @@ new_conf(struct worker *w, int fd)
 	}
 }
 
+/* Peers that it newly denies are cut off at their next packet, like those of a reload; denied users at once. */
+static void
+new_followed(struct worker *w, int fd)
+{
+	int rc = followed_take(w, fd);
+
+	if (rc < 0) {
+		bad(w, "FOLLOWED");
+		return;
+	}
+	for (uint32_t i = 0; i < w->policy[0]->auth.denied_count; i++)
+		(void)close_user(w, w->policy[0]->auth.denied[i].user);
+}
+
 /* The list is short: one entry per source, the oldest makes room. */
 static void
 poisoned(struct worker *w, const struct msg_poison *m)
@@ -276,7 +290,10 @@ control_authd(struct worker *w)
 		}
 		if (rc != 1)
 			break;			/* the supervisor holds the other end: turnpike-auth's death does not close it */
-		pending_answer(w, &m.msg_key_answer);
+		if (m.h.type == MSG_FOLLOWED)
+			new_followed(w, fd);
+		else
+			pending_answer(w, &m.msg_key_answer);
 	}
 	explicit_bzero(&m, sizeof m);
 	pending_ask_waiting(w);

@@ -162,6 +162,9 @@ struct worker {
 	struct cross cross;
 	struct turn turn;
 	struct turn_policy *policy[2];	/* the one in use, and room for the next */
+	struct turn_policy *plain;	/* as configured, without what databases say */
+	const struct conf_followed *followed;	/* the last of turnpike-auth; NULL */
+	uint32_t followed_seq;
 	uint32_t depth[TURN_RELAYS_MAX];	/* of the pools, by row */
 	uint32_t rest_max[TURN_RELAYS_MAX];	/* so many sockets rest at most, by row; 0 none */
 	struct stream_policy streams;
@@ -436,6 +439,13 @@ void policy_build(struct turn_policy *p, const struct conf *c);
 /* Maps, checks, builds and takes over the configuration in a memfd (not closed).  0 or -errno. */
 int  policy_take(struct worker *w, int conf_fd);
 /* Depth of a row's pool. */
+/* The other buffer is filled from `plain` and what databases say, and taken into use. */
+void policy_again(struct worker *w);
+/* ---- followed_policy.c ---- */
+/* What turnpike-auth has found in databases, into the policy.  Closes fd.  0 or -errno. */
+int  followed_take(struct worker *w, int fd);
+void followed_ask(struct worker *w);	/* at the start */
+void followed_apply(struct worker *w, struct turn_policy *p);
 uint32_t policy_depth(const struct turn_relay_row *r, uint32_t shards);
 
 /* ---- worklog.c ------------------------------------------------------------------------------------------------ */

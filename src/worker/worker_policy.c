@@ -107,17 +107,28 @@ policy_depth(const struct turn_relay_row *r, uint32_t shards)
 	return depth < 1 ? 1 : depth > POOL_DEPTH ? POOL_DEPTH : depth;
 }
 
-static void
-take(struct worker *w, const struct conf *c)
+void
+policy_again(struct worker *w)
 {
 	struct turn_policy *p = w->policy[1];
 
-	memset(p, 0, sizeof *p);
-	policy_build(p, c);
+	*p = *w->plain;
 	p->draining = w->policy[0]->draining;
+	followed_apply(w, p);
 	w->policy[1] = w->policy[0];
 	w->policy[0] = p;
 	w->turn.policy = p;
+}
+
+static void
+take(struct worker *w, const struct conf *c)
+{
+	struct turn_policy *p;
+
+	memset(w->plain, 0, sizeof *w->plain);
+	policy_build(w->plain, c);
+	policy_again(w);
+	p = w->policy[0];
 	w->streams = (struct stream_policy){ .limits = { c->connections_per_prefix, c->connections_total },
 		.queue = c->stream_queue, .deadline = (uint32_t)((c->stream_deadline + 999) / 1000),
 		.shakes = (uint32_t)c->half_open_per_prefix * SHAKES_PER_HALF };

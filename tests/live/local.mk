@@ -34,6 +34,7 @@ check-live: all
 	$(MAKE) check TESTS='$(TP_LIVE) $(TP_LOAD)'
 TP_LIVE += %D%/live_reasons.py
 TP_LIVE += %D%/live_metrics.py
+TP_LIVE += %D%/live_databases.py
 TESTS += $(TP_LIVE)
 # The long versions: a death at each marked point 100 times and 10,000 at random, thousands of kills of the daemon's
 # workers, as many allocations as the descriptor limit allows, the model, ten minutes of load with churn
@@ -48,7 +49,7 @@ soak: all spin
 check-engines: all
 	TP_ENGINE=plain $(MAKE) check TESTS='$(TP_LIVE)'
 	TP_ENGINE=mmsg $(MAKE) check TESTS='$(TP_LIVE)'
-EXTRA_DIST += $(TP_LIVE) tests/lib/turnclient.py tests/lib/daemon.py tests/lib/dtlsclient.py \
+EXTRA_DIST += $(TP_LIVE) tests/lib/turnclient.py tests/lib/databases.py tests/lib/daemon.py tests/lib/dtlsclient.py \
 	tests/lib/tlsclient.py tests/lib/flows.py tests/lib/marked.py
 EXTRA_DIST += tests/convert/jitsi.conf tests/convert/nextcloud.conf tests/convert/synapse.conf \
 	tests/convert/bigbluebutton.conf tests/convert/matrix-playbook.conf tests/convert/freepbx.conf \

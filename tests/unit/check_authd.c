@@ -147,7 +147,7 @@ judged(const struct ask *q)
 
 	ck_assert_uint_gt(n, 0);
 	memset(&work, 0, sizeof work);
-	authd_judge(db, buf, n, NOW, &grant, &work);
+	authd_judge(db, NULL, buf, n, NOW, &grant, &work);
 	ck_assert_uint_eq(grant.conf_generation, 7);
 	return grant.verdict == GRANT_OK;
 }
@@ -344,23 +344,23 @@ START_TEST(malformed)
 	struct stun_out o;
 
 	for (size_t i = 0; i < n; i++) {
-		authd_judge(db, buf, i, NOW, &grant, NULL);
+		authd_judge(db, NULL, buf, i, NOW, &grant, NULL);
 		ck_assert_int_eq(grant.verdict, GRANT_REFUSED);
 	}
 	/* One flipped bit anywhere that the integrity covers is a refusal. */
 	for (size_t bit = 0; bit < (n - 24) * 8; bit++) {
 		buf[bit / 8] ^= (uint8_t)(1 << bit % 8);
-		authd_judge(db, buf, n, NOW, &grant, NULL);
+		authd_judge(db, NULL, buf, n, NOW, &grant, NULL);
 		ck_assert_int_eq(grant.verdict, GRANT_REFUSED);
 		buf[bit / 8] ^= (uint8_t)(1 << bit % 8);
 	}
-	authd_judge(db, buf, n, NOW, &grant, NULL);
+	authd_judge(db, NULL, buf, n, NOW, &grant, NULL);
 	ck_assert_int_eq(grant.verdict, GRANT_OK);
 	stun_begin(&o, buf, sizeof buf, STUN_REQUEST, STUN_ALLOCATE, bytes);
 	stun_put_bytes(&o, STUN_A_USERNAME, "alice", 5);
 	stun_put_bytes(&o, STUN_A_REALM, REALM, strlen(REALM));
 	n = stun_end(&o);
-	authd_judge(db, buf, n, NOW, &grant, NULL);	/* no integrity at all */
+	authd_judge(db, NULL, buf, n, NOW, &grant, NULL);	/* no integrity at all */
 	ck_assert_int_eq(grant.verdict, GRANT_REFUSED);
 }
 END_TEST

@@ -9,7 +9,8 @@
 
 /* Everything away from its default. */
 static const char full[] =
-    "auth: { realm: 'Ä b: #x', strict_expiry: true, nonce_lifetime: 90s, password_algorithms: sha256 }\n"
+    "auth: { realm: 'Ä b: #x', strict_expiry: true, nonce_lifetime: 90s, password_algorithms: sha256,\n"
+    "  database_cache: 2m, database_negative_cache: 6s, databases_ready: true }\n"
     "listeners: [ { address: 127.0.0.1, port: 1 }, { address: '::1', port: 65535 }, { address: '*', port: 3479 } ]\n"
     "relay:\n"
     "  addresses: [ { address: 127.0.0.1, external: 127.0.0.9 }, { address: '::1', ports: 2000-2001 }, { address: 192.0.2.10, ports: 2500-3000 } ]\n"
@@ -17,7 +18,7 @@ static const char full[] =
     "  replace_idle: 1500ms\n  external_stun: stun.example.org\n  external_interval: 5s\n"
     "peers: { deny: [ 10.0.0.0/8, '::/0' ], allow: 1.2.3.4, allow_private: 127.0.0.0/8, allow_own: '[::1]:1-2/udp' }\n"
     "limits: { allocations_per_user: 1, allocations_per_prefix: 2, allocations_total: 3, permissions_per_allocation: 4,\n"
-    "  channels_per_allocation: 5, challenges_per_prefix: 6, bindings_per_prefix: 7,\n"
+    "  channels_per_allocation: 5, challenges_per_prefix: 6, bindings_per_prefix: 7, lookups_per_prefix: 8,\n"
     "  half_open_per_prefix: 8, half_open_total: 9, handshake_timeout: 11s, bandwidth_per_allocation: 8bit,\n"
     "  bandwidth_per_user: 1000008bit, bandwidth_total: 1Gbit,\n"
     "  connections_per_prefix: 10, connections_total: 11, stream_queue: 12KiB, stream_deadline: 13s }\n"
@@ -74,9 +75,9 @@ START_TEST(full_differs_everywhere)
 {
 	struct loaded *a = load_text(full), *b = load_text("");
 
-	/* All but auth.users and auth.secrets, which text from memory may hold but a dump never shows, and
+	/* All but auth.users, auth.secrets and auth.databases, which text from memory may hold but a dump never shows, and
 	 * tls.certificates, which names files, and such text may not. */
-	ck_assert_uint_eq(conf_diff(&a->conf, &b->conf, NULL, NULL), option_count - 3);
+	ck_assert_uint_eq(conf_diff(&a->conf, &b->conf, NULL, NULL), option_count - 4);
 	unload(a);
 	unload(b);
 }

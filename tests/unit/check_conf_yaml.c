@@ -73,6 +73,14 @@ static const struct {
 	{ "metrics: { address: 127.0.0.1 }\n", "text:1:21: metrics.address: 127.0.0.1: this build has no metrics" },
 #endif
 	{ "metrics: { address: localhost }\n", "metrics.address: allowed" },
+	{ "auth: { databases: [ { name: A, type: sqlite, connection: /x } ] }\n", "auth.databases: name: \"A\": allowed" },
+	{ "auth: { databases: [ { name: a, type: oracle, connection: /x } ] }\n", "auth.databases: type: \"oracle\"" },
+	{ "auth: { databases: [ { name: a, type: sqlite, connection: x } ] }\n", "an absolute path" },
+	{ "auth: { databases: [ { name: a, type: http, connection: 'ftp://x' } ] }\n", "a URL with https://" },
+	{ "auth: { databases: [ { name: a, type: sqlite } ] }\n", "one of connection and connection_file" },
+	{ "auth: { databases: [ { name: a, type: redis, connection: port=1, timeout: 5s } ] }\n", "from 100ms to 1900ms" },
+	{ "auth: { databases: [ { name: a, type: redis, connection: port=1, connections: 0 } ] }\n", "from 1 to 32" },
+	{ "auth: { databases: [ { name: a, type: redis, connection: port=1, ca: /x } ] }\n", "ca: allowed for type http" },
 	{ "metrics: { address: \"127.0.0.1:9641\" }\n", "metrics.address: allowed" },
 };
 

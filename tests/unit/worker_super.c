@@ -361,6 +361,8 @@ read_all(void)
 	while (ipc_recv(world.control, ROLE_WORKER, ROLE_SUPER, &m, &fd) == 1)
 		from_worker(&m);
 	while (ipc_recv(world.authd, ROLE_WORKER, ROLE_AUTHD, &m, &fd) == 1) {
+		if (m.h.type == MSG_FOLLOWED_ASK)
+			continue;
 		world.asks++;
 		if (!world.mute_authd)
 			answer_key(&m.msg_key_ask);
