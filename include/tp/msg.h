@@ -48,7 +48,8 @@ struct msg_start {
 	uint32_t role, index, shard_count, slot_max;
 	int32_t  conf_fd, users_fd /* turnpike-auth */, secret_fd, cross_fd, stat_fd /* its own, read-write */;
 	int32_t  authd_fd;		/* worker, turnpike-admin: SEQPACKET to turnpike-auth.  turnpike-auth gets -1 and peer_fd[] */
-	int32_t  peer_fd[MSG_SHARDS_MAX + 1];	/* turnpike-auth: its ends, by worker index; turnpike-admin's is last */
+	int32_t  peer_fd[MSG_SHARDS_MAX + 1];	/* turnpike-auth: its ends, by worker index; turnpike-admin's is last.
+						 * turnpike-tls: its ends, by shard */
 	int32_t  control_fd;		/* turnpike-admin: listening control socket */
 	int32_t  http_fd;		/* turnpike-admin: listening metrics socket */
 	int32_t  log_fd;		/* turnpike-admin: receiving end of the log */
@@ -60,9 +61,8 @@ struct msg_start {
 	uint8_t  foreground, drop_privileges, zero[2];
 	uint32_t uid, gid;		/* when drop_privileges: what to become */
 	uint32_t draining;
-	/* TLS.  Look at tlsd_fd[i] and tlsd_stat_fd[i] for i < tlsd_count only. */
+	/* TLS.  Look at the first tlsd_count entries of tlsd_stat_fd[], and of tlsd_fd[] in struct msg_shard. */
 	uint32_t tlsd_count;
-	int32_t  tlsd_fd[MSG_TLSDS_MAX];	/* worker: SEQPACKET to each turnpike-tls.  A turnpike-tls has its ends in peer_fd[] */
 	int32_t  certs_fd;			/* turnpike-tls: struct certs of tp/conf.h */
 	int32_t  tlsd_stat_fd[MSG_TLSDS_MAX];	/* turnpike-admin: read-only */
 	int32_t  filter_fd;			/* worker: program for sock_filter_share(), -1 none */
@@ -73,6 +73,7 @@ struct msg_shard {
 	uint32_t shard;
 	int32_t  region_fd, keys_fd, epoll_fd;
 	int32_t  fd_base, fd_span;	/* the window of descriptor numbers that this shard's sockets have */
+	int32_t  tlsd_fd[MSG_TLSDS_MAX];	/* worker: SEQPACKET to each turnpike-tls; it belongs to the shard */
 };
 struct msg_listener { struct msg_head h; uint32_t shard, row; int32_t fd; uint8_t transport, zero[3]; };
 /* Inventory of relay sockets that the child inherited: in use by a session or not, it finds out. */
@@ -177,11 +178,14 @@ struct msg_conf_done { struct msg_head h; uint32_t ok, errors, warnings, zero; }
 /* ---- handshakes: who sends what when is in tp/tlsd.h ---- */
 
 struct msg_certs { struct msg_head h; uint64_t size, generation; };	/* + memfd: struct certs */
-/* Which handshake.  A stream is told by {worker, request}, a DTLS one by {worker, shard, row, client}. */
+/*
+ * Which handshake.  A stream is told by {shard, request}, a DTLS one by {shard, row, client}: names that stay true when the shard
+ * gets another owner.
+ */
 struct hs_who {
-	uint64_t request;		/* stream: the worker's own (slot and generation), handed back as it is; DTLS: 0 */
+	uint64_t request;		/* stream: slot and generation of its struct conn; DTLS: 0 */
 	uint64_t number;		/* turnpike-tls's own, never used twice; 0 in what starts a handshake */
-	uint32_t worker, shard, row;	/* row: of the listener */
+	uint32_t shard, row;		/* row: of the listener */
 	struct addr client;
 	uint8_t  dtls, zero[3];
 };

@@ -2,11 +2,11 @@
 /*
  * turnpike-tls: TLS and DTLS handshakes with OpenSSL, and the export of what they agreed on.
  *
- * turnpike-tls is told by the supervisor like turnpike-auth: START (conf_fd, certs_fd, stat_fd, peer_fd[] by worker index),
+ * turnpike-tls is told by the supervisor like turnpike-auth: START (conf_fd, certs_fd, stat_fd, peer_fd[] by shard),
  * GO, answered by READY; later CONF, then CERTS (contexts are made with the CONF at hand; the old certificates stay where the new ones are refused; a handshake in
  * progress keeps those that it began with) and STOP (goes on for up to 2 s while handshakes are in progress).  Between
- * each worker index and each turnpike-tls is one SOCK_SEQPACKET pair whose ends the supervisor keeps for ever: what is
- * queued survives the death of either side.  With several turnpike-tls processes the worker chooses by a hash of the client's
+ * each shard and each turnpike-tls is one SOCK_SEQPACKET pair whose ends the supervisor keeps: what is queued survives the
+ * death of either side, and comes to the next owner of the shard, whichever worker that is.  With several turnpike-tls processes the worker chooses by a hash of the client's
  * address, so that all datagrams of a client come to one.
  *
  *	W -> U  HS_STREAM + fd			W -> U  HS_DATAGRAM hello = 1
@@ -23,7 +23,7 @@
  *	 forgotten
  *
  * Rules for the worker
- * - HS_STREAM: `who` with worker, request, shard, row, client; number 0, dtls 0.  The descriptor is a duplicate of an
+ * - HS_STREAM: `who` with request, shard, row, client; number 0, dtls 0.  The descriptor is a duplicate of an
  *   accepted, non-blocking connection that the supervisor stores and of which nothing was read.  From then on the worker
  *   neither reads nor writes it until HS_DONE or HS_FAIL.  Sent again for a request that turnpike-tls has: ignored, or
  *   answered by HS_DONE; so a successor that is in doubt may send it again.

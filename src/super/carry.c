@@ -164,7 +164,7 @@ put_tlsds(struct out *o, const struct super *s)
 	}
 	for (unsigned i = 0; i < r->shards; i++)
 		for (unsigned k = 0; k < s->tlsd_count; k++) {
-			struct carry_tlsd_pair c = { .worker = i, .tlsd = k, .worker_fd = fd_out(s->tlsd_pair[i][k][0]),
+			struct carry_tlsd_pair c = { .shard = i, .tlsd = k, .worker_fd = fd_out(s->tlsd_pair[i][k][0]),
 				.tlsd_fd = fd_out(s->tlsd_pair[i][k][1]) };
 			put(o, CARRY_TLSD_PAIR, false, &c, sizeof c);
 		}

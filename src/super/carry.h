@@ -62,7 +62,7 @@ struct carry_suspect { uint32_t deaths, shard, slot, gen; struct addr source; ui
 /* Rows are names that sessions refer to; the rest of the configuration is compiled anew when its layout changes. */
 struct carry_row { uint32_t row, retired; struct addr addr; uint16_t port_min, port_max; uint32_t transports; };
 struct carry_tlsd { uint32_t index; int32_t stat_rw, stat_ro; };
-struct carry_tlsd_pair { uint32_t worker, tlsd; int32_t worker_fd, tlsd_fd; };
+struct carry_tlsd_pair { uint32_t shard, tlsd; int32_t worker_fd, tlsd_fd; };
 struct carry_binary { uint32_t role; int32_t fd; };
 /* Where a counter is in the STAT regions that come along: array 0 counter, 1 drop, 2 error (name: the code). */
 struct carry_stat_row { uint32_t array, offset; char name[56]; };

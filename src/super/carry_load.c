@@ -160,10 +160,10 @@ tlsd(struct super *s, const struct carry_tlsd *c)
 static void
 tlsd_pair(struct super *s, const struct carry_tlsd_pair *c)
 {
-	if (c->worker >= s->regions.shards || c->tlsd >= s->tlsd_count)
+	if (c->shard >= s->regions.shards || c->tlsd >= s->tlsd_count)
 		return;
-	s->tlsd_pair[c->worker][c->tlsd][0] = fd_in(c->worker_fd);
-	s->tlsd_pair[c->worker][c->tlsd][1] = fd_in(c->tlsd_fd);
+	s->tlsd_pair[c->shard][c->tlsd][0] = fd_in(c->worker_fd);
+	s->tlsd_pair[c->shard][c->tlsd][1] = fd_in(c->tlsd_fd);
 }
 
 static int

@@ -13,7 +13,7 @@
 
 #include "super_int.h"
 
-#define KEEP_MAX (SHARDS_MAX * 4 + 32 + MSG_TLSDS_MAX)
+#define KEEP_MAX (SHARDS_MAX * (4 + MSG_TLSDS_MAX) + 32)
 #define CONTROL_BUFFER (1 << 20)
 
 static unsigned
@@ -25,12 +25,12 @@ keep_worker(const struct super *s, const struct ledger_child *c, int *keep, unsi
 	keep[n++] = r->cross.rw;
 	keep[n++] = s->authd_pair[c->index][0];
 	keep[n++] = s->filter_fd;
-	for (unsigned k = 0; k < s->tlsd_count; k++)
-		keep[n++] = s->tlsd_pair[c->index][k][0];
 	for (unsigned k = c->first_shard; k < c->first_shard + c->shard_count; k++) {
 		keep[n++] = r->shard[k].rw;
 		keep[n++] = r->keys[k].rw;
 		keep[n++] = r->epoll[k];
+		for (unsigned t = 0; t < s->tlsd_count; t++)
+			keep[n++] = s->tlsd_pair[k][t][0];
 	}
 	return n;
 }

@@ -194,8 +194,6 @@ start_message(const struct super *s, unsigned i, struct msg_start *m)
 		m->cross_fd = s->regions.cross.rw;
 		m->authd_fd = s->authd_pair[c->index][0];
 		m->filter_fd = s->filter_fd < 0 ? -1 : s->filter_fd;
-		for (unsigned k = 0; k < s->tlsd_count; k++)
-			m->tlsd_fd[k] = s->tlsd_pair[c->index][k][0];
 	}
 }
 
@@ -211,6 +209,8 @@ tell_shard(struct super *s, unsigned i, unsigned shard, bool owner)
 		.fd_base = window_base(&s->win, shard), .fd_span = (int32_t)s->win.span,
 	};
 
+	for (unsigned k = 0; k < MSG_TLSDS_MAX; k++)
+		m.tlsd_fd[k] = owner && k < s->tlsd_count ? s->tlsd_pair[shard][k][0] : -1;
 	(void)super_send(s, i, &m, -1);
 }
 

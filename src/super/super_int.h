@@ -354,7 +354,7 @@ struct super {
 	int  filter_fd;			/* the program that silences relay sockets between two sessions; -1 none */
 	int  authd_pair[SHARDS_MAX + 1][2];	/* [i][0] worker i's (last: turnpike-admin's), [i][1] turnpike-auth's */
 	uint32_t tlsd_count;		/* there shall be, once something needs them */
-	int  tlsd_pair[SHARDS_MAX][MSG_TLSDS_MAX][2];	/* [worker][turnpike-tls]: [0] the worker's, [1] turnpike-tls's */
+	int  tlsd_pair[SHARDS_MAX][MSG_TLSDS_MAX][2];	/* [shard][turnpike-tls]: [0] the owner's, [1] turnpike-tls's */
 	int  pid_fd, daemon_fd;
 	bool foreground, drop;
 	uint32_t uid, gid;

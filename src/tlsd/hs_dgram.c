@@ -118,7 +118,7 @@ dgram_reply(struct hs *h)
 	for (uint32_t i = 0; i < f->pieces; at += f->piece[i++]) {
 		m.len = f->piece[i];
 		memcpy(m.datagram, f->p + at, m.len);
-		toworker(h->u, h->who.worker, &m);
+		toworker(h->u, h->who.shard, &m);
 	}
 	flight_reset(f);
 }

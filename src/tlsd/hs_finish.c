@@ -52,7 +52,7 @@ tell_failed(struct tlsd *u, const struct hs_who *who, enum hs_reason why)
 	stat_add(u->proc.stat, fail_row[why], 1);
 	/* When the worker's queue is full its own deadline closes the connection. */
 	if (why != HS_R_CANCELED)
-		toworker(u, who->worker, &m);
+		toworker(u, who->shard, &m);
 }
 
 struct hs *
@@ -272,7 +272,7 @@ void
 hs_offer(struct hs *h)
 {
 	h->wake = clock_ms() + RESEND_MS;
-	toworker(h->u, h->who.worker, h->done);
+	toworker(h->u, h->who.shard, h->done);
 	if (h->done->again < UINT8_MAX)		/* UNTAKEN_MS ends it long before */
 		h->done->again++;
 }

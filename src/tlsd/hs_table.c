@@ -36,7 +36,7 @@ hash(const struct table *t, const void *p, size_t n)
 }
 
 /* What tells a handshake, without padding between. */
-struct key { uint64_t request; uint32_t worker, shard, row; struct addr client; };
+struct key { uint64_t request; uint32_t shard, row; struct addr client; };
 
 static struct key
 key_of(const struct hs_who *w)
@@ -44,12 +44,11 @@ key_of(const struct hs_who *w)
 	struct key k;
 
 	memset(&k, 0, sizeof k);
-	k.worker = w->worker;
+	k.shard = w->shard;
 	if (w->dtls == 0) {
 		k.request = w->request;
 		return k;
 	}
-	k.shard = w->shard;
 	k.row = w->row;
 	k.client = w->client;
 	return k;

@@ -64,13 +64,13 @@ refuse(struct peer *p, const char *why, int fd)
 	if (fd >= 0)
 		close(fd);
 	stat_add(p->u->proc.stat, STAT_MSG_BAD, 1);
-	log_limited(&p->u->bad, 1, LOG_L_WARN, "message of worker %u refused: %s", p->worker, why);
+	log_limited(&p->u->bad, 1, LOG_L_WARN, "message of the worker of shard %u refused: %s", p->shard, why);
 }
 
 static bool
 who_is_valid(const struct peer *p, const struct hs_who *w, bool dtls)
 {
-	return w->worker == p->worker && (w->client.family == ADDR_V4 || w->client.family == ADDR_V6) &&
+	return w->shard == p->shard && (w->client.family == ADDR_V4 || w->client.family == ADDR_V6) &&
 	    (w->dtls != 0) == dtls;
 }
 
@@ -82,7 +82,6 @@ who_of(const struct hs_who *in)
 
 	memset(&w, 0, sizeof w);
 	w.request = in->request;
-	w.worker = in->worker;
 	w.shard = in->shard;
 	w.row = in->row;
 	w.client = in->client;
@@ -114,11 +113,11 @@ handle_peer(struct peer *p, union msg *m, int fd)
 		dgram_take(u, &m->msg_hs_datagram);
 		break;
 	case MSG_HS_ACK:
-		if (m->msg_hs_ack.who.worker == p->worker)
+		if (m->msg_hs_ack.who.shard == p->shard)
 			hs_ack(u, &m->msg_hs_ack.who);
 		break;
 	case MSG_HS_CANCEL:
-		if (m->msg_hs_cancel.who.worker == p->worker)
+		if (m->msg_hs_cancel.who.shard == p->shard)
 			hs_cancel(u, &m->msg_hs_cancel.who);
 		break;
 	default:
@@ -145,7 +144,7 @@ on_peer(void *arg, int sock, uint32_t events)
 		} else if (n == 0) {
 			break;
 		} else {
-			log_errx("queue of worker %u: %s", p->worker, strerror(-n));
+			log_errx("queue of shard %u: %s", p->shard, strerror(-n));
 			loop_del(p->u->proc.loop, sock);
 			break;
 		}
@@ -241,9 +240,9 @@ on_go(void *arg)
 	for (unsigned i = 0; i < MSG_SHARDS_MAX; i++) {
 		int fd = u->proc.start.peer_fd[i];
 
-		u->peer[i] = (struct peer){ .u = u, .worker = i };
+		u->peer[i] = (struct peer){ .u = u, .shard = i };
 		if (fd >= 0 && loop_add(u->proc.loop, fd, EPOLLIN, on_peer, &u->peer[i]) < 0)
-			log_warnx("start: cannot watch worker %u", i);
+			log_warnx("start: cannot watch shard %u", i);
 	}
 	on_tick(u);
 }

@@ -105,7 +105,7 @@ struct hs *table_beyond(const struct table *t, const struct hs *h, uint64_t per_
 /* Messages that leave together; each begins at a multiple of 16. */
 #define MSG_OUT_STEP ((sizeof(union msg) + 15) & ~(size_t)15)
 struct msgs_out { uint8_t *bytes; uint32_t len, count; uint16_t step[16]; };
-struct peer { struct tlsd *u; unsigned worker; struct msgs_out out; };
+struct peer { struct tlsd *u; unsigned shard; struct msgs_out out; };
 struct tlsd {
 	struct child_proc proc;
 	struct table table;
@@ -161,8 +161,8 @@ void hs_cancel(struct tlsd *u, const struct hs_who *who);
 void hs_gauges(struct tlsd *u);
 /* ---- worker_box.c: messages to workers ---------------------------------------------------------------- */
 
-/* Without a descriptor; at the end of the round at the latest. */
-void toworker(struct tlsd *u, unsigned worker, const void *msg);
+/* To the owner of this shard, without a descriptor; at the end of the round at the latest. */
+void toworker(struct tlsd *u, unsigned shard, const void *msg);
 void toworker_flush(struct tlsd *u);
 
 /* tlsd.c: there is something to be timed. */

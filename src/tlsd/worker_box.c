@@ -32,7 +32,7 @@ flush_one(struct peer *p)
 		at += o->step[i];
 	}
 	for (unsigned i = 0; i < o->count && rc >= 0; i += (unsigned)rc)
-		rc = ipc_send_many(p->u->proc.start.peer_fd[p->worker], msg + i, none, o->count - i);
+		rc = ipc_send_many(p->u->proc.start.peer_fd[p->shard], msg + i, none, o->count - i);
 	if (offers)
 		CRASH_POINT("tls:offered");
 	sodium_memzero(o->bytes, o->len);		/* keys */
@@ -55,18 +55,18 @@ on_round(void *arg)
 }
 
 void
-toworker(struct tlsd *u, unsigned worker, const void *msg)
+toworker(struct tlsd *u, unsigned shard, const void *msg)
 {
 	const struct msg_head *h = msg;
-	struct peer *p = &u->peer[worker];
+	struct peer *p = &u->peer[shard];
 	struct msgs_out *o = &p->out;
 	size_t len = msg_size(h->type), step = (len + 15) & ~(size_t)15;
 
-	assert(worker < MSG_SHARDS_MAX && step <= MSG_OUT_STEP);
+	assert(shard < MSG_SHARDS_MAX && step <= MSG_OUT_STEP);
 	if (o->bytes == NULL)
 		o->bytes = calloc(GATHER, MSG_OUT_STEP);
 	if (o->bytes == NULL) {
-		(void)ipc_send(u->proc.start.peer_fd[worker], msg, -1);
+		(void)ipc_send(u->proc.start.peer_fd[shard], msg, -1);
 		return;
 	}
 	memcpy(o->bytes + o->len, msg, len);

@@ -111,11 +111,9 @@ assoc_find(struct lane *l, const struct addr *client, unsigned row, uint32_t tag
 /* ---- what a turnpike-tls sends ---------------------------------------------------------------------------------- */
 
 void
-assoc_reply(struct worker *w, const struct msg_hs_reply *m)
+assoc_reply(struct worker *w, struct lane *l, const struct msg_hs_reply *m)
 {
-	struct lane *l = worker_lane(w, m->who.shard);
-
-	if (l == NULL || m->len > sizeof m->datagram || m->who.row >= CONF_LISTENERS_MAX) {
+	if (m->who.shard != l->shard.index || m->len > sizeof m->datagram || m->who.row >= CONF_LISTENERS_MAX) {
 		stat_add(w->stat, STAT_MSG_BAD, 1);
 		return;
 	}
@@ -172,12 +170,11 @@ send_flight(struct worker *w, struct lane *l, const struct msg_hs_done *m)
 }
 
 void
-assoc_done(struct worker *w, const struct msg_hs_done *m)
+assoc_done(struct worker *w, struct lane *l, const struct msg_hs_done *m)
 {
-	struct lane *l = worker_lane(w, m->who.shard);
 	struct seal_session s;
 
-	if (l == NULL || m->who.row >= CONF_LISTENERS_MAX || l->listener[m->who.row] < 0)
+	if (m->who.shard != l->shard.index || m->who.row >= CONF_LISTENERS_MAX || l->listener[m->who.row] < 0)
 		return;			/* not ours any more: its client starts again */
 	memcpy(&s, m->session, sizeof s);
 	uint32_t tag = session_prefetch(&l->shard, &m->who.client, TRANSPORT_DTLS, (uint16_t)m->who.row);

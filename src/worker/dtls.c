@@ -100,7 +100,7 @@ dtls_due(struct worker *w, struct lane *l, struct conn *c)
 /* ---- to turnpike-tls processes ------------------------------------------------------------------------------------------- */
 
 static void
-pass_on(struct worker *w, const struct lane *l, unsigned row, const struct addr *from, const uint8_t *p, size_t len,
+pass_on(struct worker *w, struct lane *l, unsigned row, const struct addr *from, const uint8_t *p, size_t len,
     bool hello)
 {
 	struct msg_hs_datagram *m = NULL;
@@ -112,12 +112,12 @@ pass_on(struct worker *w, const struct lane *l, unsigned row, const struct addr 
 	if (w->start.tlsd_count > 0 &&
 	    rate_take(&w->cross, RATE_HANDSHAKE, cross_prefix(&w->cross, from), w->streams.shakes, w->streams.shakes,
 	    w->turn.now))
-		m = tlsd_box(w, handshake_tlsd(w, from), MSG_HS_DATAGRAM, -1);
+		m = tlsd_box(w, l, handshake_tlsd(w, from), MSG_HS_DATAGRAM, -1);
 	if (m == NULL) {
 		stat_drop(w->stat, DROP_DTLS_BUSY);
 		return;
 	}
-	m->who = (struct hs_who){ .worker = w->index, .shard = l->shard.index, .row = row, .client = *from, .dtls = 1 };
+	m->who = (struct hs_who){ .shard = l->shard.index, .row = row, .client = *from, .dtls = 1 };
 	m->hello = hello;
 	m->len = (uint16_t)len;
 	memcpy(m->datagram, p, len);

@@ -37,9 +37,10 @@ events_open(struct worker *w)
 		return -errno;
 	if ((rc = watch(w, w->control, OUTER_CONTROL)) < 0 || (rc = watch(w, w->authd, OUTER_AUTHD)) < 0)
 		return rc;
-	for (unsigned i = 0; i < w->start.tlsd_count; i++)
-		if ((rc = watch(w, w->start.tlsd_fd[i], OUTER_TLSD + i)) < 0)
-			return rc;
+	for (unsigned i = 0; i < w->lane_count; i++)
+		for (unsigned k = 0; k < w->start.tlsd_count; k++)
+			if ((rc = watch(w, w->lane[i].told.tlsd_fd[k], OUTER_TLSD + i * MSG_TLSDS_MAX + k)) < 0)
+				return rc;
 	return watch(w, w->tick, OUTER_TICK);
 }
 
@@ -230,7 +231,7 @@ ready(struct worker *w, const struct epoll_event *ev)
 	else if (data == OUTER_TICK)
 		tick(w);
 	else if (data >= OUTER_TLSD)
-		handshake_readable(w, (unsigned)(data - OUTER_TLSD));
+		handshake_readable(w, &w->lane[(data - OUTER_TLSD) / MSG_TLSDS_MAX], (data - OUTER_TLSD) % MSG_TLSDS_MAX);
 	else if (data - OUTER_SHARD < w->lane_count)
 		shard_ready(w, &w->lane[data - OUTER_SHARD]);
 }

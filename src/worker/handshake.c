@@ -23,9 +23,9 @@ handshake_tlsd(const struct worker *w, const struct addr *client)
 }
 
 static struct hs_who
-who_of(const struct worker *w, const struct lane *l, const struct conn *c)
+who_of(const struct lane *l, const struct conn *c)
 {
-	return (struct hs_who){ .request = (uint64_t)conn_slot(&l->shard, c) << 32 | c->gen, .worker = w->index,
+	return (struct hs_who){ .request = (uint64_t)conn_slot(&l->shard, c) << 32 | c->gen,
 		.shard = l->shard.index, .row = c->listener, .client = c->client };
 }
 
@@ -45,9 +45,9 @@ handshake_begin(struct worker *w, struct lane *l, struct conn *c)
 	conn_publish(c, CONN_SHAKING);
 	stream_arm(w, l, c);
 	if (w->start.tlsd_count > 0)
-		m = tlsd_box(w, handshake_tlsd(w, &c->client), MSG_HS_STREAM, c->fd);
+		m = tlsd_box(w, l, handshake_tlsd(w, &c->client), MSG_HS_STREAM, c->fd);
 	if (m != NULL) {
-		m->who = who_of(w, l, c);
+		m->who = who_of(l, c);
 		return true;
 	}
 	stat_drop(w->stat, DROP_STREAM_ROOM);
@@ -56,23 +56,21 @@ handshake_begin(struct worker *w, struct lane *l, struct conn *c)
 }
 
 void
-handshake_cancel(struct worker *w, const struct lane *l, const struct conn *c)
+handshake_cancel(struct worker *w, struct lane *l, const struct conn *c)
 {
 	struct msg_hs_cancel *m = NULL;
 
 	if (w->start.tlsd_count > 0)
-		m = tlsd_box(w, handshake_tlsd(w, &c->client), MSG_HS_CANCEL, -1);
+		m = tlsd_box(w, l, handshake_tlsd(w, &c->client), MSG_HS_CANCEL, -1);
 	if (m != NULL)
-		m->who = who_of(w, l, c);
+		m->who = who_of(l, c);
 }
 
 struct conn *
-handshake_conn(struct worker *w, const struct hs_who *who, struct lane **l)
+handshake_conn(struct lane *l, const struct hs_who *who)
 {
-	struct conn *c;
+	struct conn *c = who->shard == l->shard.index && !who->dtls ? conn_at(&l->shard, (uint32_t)(who->request >> 32)) : NULL;
 
-	*l = worker_lane(w, who->shard);
-	c = *l != NULL && !who->dtls ? conn_at(&(*l)->shard, (uint32_t)(who->request >> 32)) : NULL;
 	return c != NULL && c->gen == (uint32_t)who->request ? c : NULL;
 }
 
@@ -119,15 +117,14 @@ publish(struct worker *w, struct lane *l, struct conn *c, const struct msg_hs_do
 }
 
 static void
-done(struct worker *w, unsigned tlsd, const struct msg_hs_done *m)
+done(struct worker *w, struct lane *l, unsigned tlsd, const struct msg_hs_done *m)
 {
+	struct conn *c = handshake_conn(l, &m->who);
 	struct msg_hs_ack *ack;
-	struct lane *l;
-	struct conn *c = handshake_conn(w, &m->who, &l);
 
 	CRASH_POINT("shake:done");
 	if (m->who.dtls != 0)
-		assoc_done(w, m);
+		assoc_done(w, l, m);
 	if (c != NULL && atomic_load_explicit(&c->state, memory_order_relaxed) == CONN_SHAKING) {
 		if (publish(w, l, c, m)) {
 			stream_supersede(w, l, c);
@@ -138,28 +135,27 @@ done(struct worker *w, unsigned tlsd, const struct msg_hs_done *m)
 	}
 	CRASH_POINT("shake:published");
 	/* Lost in a full queue it is asked for again. */
-	if ((ack = tlsd_box(w, tlsd, MSG_HS_ACK, -1)) != NULL)
+	if ((ack = tlsd_box(w, l, tlsd, MSG_HS_ACK, -1)) != NULL)
 		ack->who = m->who;
 }
 
 static void
-failed(struct worker *w, const struct msg_hs_fail *m)
+failed(struct worker *w, struct lane *l, const struct msg_hs_fail *m)
 {
-	struct lane *l;
-	struct conn *c = handshake_conn(w, &m->who, &l);
+	struct conn *c = handshake_conn(l, &m->who);
 
 	if (c != NULL && atomic_load_explicit(&c->state, memory_order_relaxed) == CONN_SHAKING)
 		stream_close(w, l, c);
 }
 
 void
-handshake_readable(struct worker *w, unsigned tlsd)
+handshake_readable(struct worker *w, struct lane *l, unsigned tlsd)
 {
 	union msg m;
 	int fd;
 
 	for (unsigned i = 0; i < HANDSHAKE_BURST && tlsd < w->start.tlsd_count; i++) {
-		int rc = ipc_recv(w->start.tlsd_fd[tlsd], ROLE_TLSD, ROLE_WORKER, &m, &fd);
+		int rc = ipc_recv(l->told.tlsd_fd[tlsd], ROLE_TLSD, ROLE_WORKER, &m, &fd);
 		if (rc == -EPROTO) {
 			stat_add(w->stat, STAT_MSG_BAD, 1);
 			continue;
@@ -167,11 +163,11 @@ handshake_readable(struct worker *w, unsigned tlsd)
 		if (rc != 1)
 			break;			/* the supervisor holds the other end: a turnpike-tls's death does not close it */
 		if (m.h.type == MSG_HS_DONE)
-			done(w, tlsd, &m.msg_hs_done);
+			done(w, l, tlsd, &m.msg_hs_done);
 		else if (m.h.type == MSG_HS_FAIL)
-			failed(w, &m.msg_hs_fail);
+			failed(w, l, &m.msg_hs_fail);
 		else if (m.h.type == MSG_HS_REPLY)
-			assoc_reply(w, &m.msg_hs_reply);
+			assoc_reply(w, l, &m.msg_hs_reply);
 	}
 	explicit_bzero(&m, sizeof m);
 }

@@ -22,14 +22,13 @@ message(struct tlsd_box *b, unsigned i)
 
 /* A connection may have been closed since. */
 static bool
-is_stale(struct worker *w, const union msg *m)
+is_stale(struct lane *l, const union msg *m)
 {
-	struct lane *l;
 	const struct conn *c;
 
 	if (m->h.type != MSG_HS_STREAM)
 		return false;
-	c = handshake_conn(w, &m->msg_hs_stream.who, &l);
+	c = handshake_conn(l, &m->msg_hs_stream.who);
 	return c == NULL || atomic_load_explicit(&c->state, memory_order_relaxed) != CONN_SHAKING;
 }
 
@@ -60,22 +59,22 @@ gone(const struct tlsd_box *b, unsigned type)
 }
 
 static void
-flush_one(struct worker *w, unsigned tlsd)
+flush_one(struct worker *w, struct lane *l, unsigned tlsd)
 {
-	struct tlsd_box *b = &w->box[tlsd];
+	struct tlsd_box *b = &l->box[tlsd];
 	struct hs_who close[IPC_MANY];
 	const void *msg[IPC_MANY];
 	int fd[IPC_MANY], rc;
 	unsigned n = 0, closes = 0;
 
 	for (unsigned i = 0; i < b->count; i++) {
-		if (is_stale(w, message(b, i)))
+		if (is_stale(l, message(b, i)))
 			continue;
 		msg[n] = message(b, i);
 		fd[n++] = b->fd[i];
 	}
 	for (unsigned i = 0; i < n;) {
-		rc = ipc_send_many(w->start.tlsd_fd[tlsd], msg + i, fd + i, n - i);
+		rc = ipc_send_many(l->told.tlsd_fd[tlsd], msg + i, fd + i, n - i);
 		if (rc > 0)
 			i += (unsigned)rc;
 		else
@@ -86,8 +85,7 @@ flush_one(struct worker *w, unsigned tlsd)
 	gone(b, MSG_HS_ACK);
 	b->count = 0;
 	for (unsigned i = 0; i < closes; i++) {
-		struct lane *l;
-		struct conn *c = handshake_conn(w, &close[i], &l);
+		struct conn *c = handshake_conn(l, &close[i]);
 		stat_drop(w->stat, DROP_STREAM_ROOM);
 		if (c != NULL)
 			stream_close(w, l, c);
@@ -97,22 +95,23 @@ flush_one(struct worker *w, unsigned tlsd)
 void
 tlsd_box_flush(struct worker *w)
 {
-	for (unsigned i = 0; i < w->start.tlsd_count; i++)
-		if (w->box[i].count > 0)
-			flush_one(w, i);
+	for (unsigned i = 0; i < w->lane_count; i++)
+		for (unsigned k = 0; k < w->start.tlsd_count; k++)
+			if (w->lane[i].box[k].count > 0)
+				flush_one(w, &w->lane[i], k);
 }
 
 void *
-tlsd_box(struct worker *w, unsigned tlsd, uint32_t type, int fd)
+tlsd_box(struct worker *w, struct lane *l, unsigned tlsd, uint32_t type, int fd)
 {
-	struct tlsd_box *b = &w->box[tlsd];
+	struct tlsd_box *b = &l->box[tlsd];
 	union msg *m;
 
 	assert(tlsd < w->start.tlsd_count && msg_size(type) <= TLSD_BOX_STEP);
 	if (b->bytes == NULL && (b->bytes = calloc(IPC_MANY, TLSD_BOX_STEP)) == NULL)
 		return NULL;
 	if (b->count == IPC_MANY)
-		flush_one(w, tlsd);
+		flush_one(w, l, tlsd);
 	m = message(b, b->count);
 	m->h = (struct msg_head){ .type = type, .generation = w->start.h.generation };
 	b->fd[b->count++] = fd;

@@ -74,6 +74,10 @@ struct rest { struct rested *ring; uint32_t head, count; };
 /* DTLS associations by who sends: {tag of session_prefetch(), slot + 1}, open addressing. */
 struct assoc_table { uint64_t *at; uint32_t mask, count; };
 
+/* Messages to one turnpike-tls that leave together, TLSD_BOX_STEP bytes from one to the next. */
+#define TLSD_BOX_STEP ((sizeof(struct msg_hs_datagram) + 15) & ~(size_t)15)
+struct tlsd_box { uint8_t *bytes; int fd[IPC_MANY]; unsigned count; };
+
 /* One shard and what its owner keeps beside it. */
 struct lane {
 	struct shard shard;
@@ -91,6 +95,7 @@ struct lane {
 	int stream[CONF_LISTENERS_MAX];	/* TCP listener by row, -1 */
 	uint32_t conn_cursor;		/* of the sweep */
 	struct assoc_table assoc;
+	struct tlsd_box box[MSG_TLSDS_MAX];
 	struct msg_stream_sock *streams;	/* inherited */
 	size_t stream_count, stream_max;
 	struct msg_pool_sock *inherited;
@@ -136,10 +141,6 @@ struct accepting { int fd; uint32_t lane, row, id; bool used, told; struct addr 
 /* Connections with something to do at the end of the batch. */
 struct touched { uint32_t lane, slot, gen; };
 
-/* Messages to one turnpike-tls that leave together, TLSD_BOX_STEP bytes from one to the next. */
-#define TLSD_BOX_STEP ((sizeof(struct msg_hs_datagram) + 15) & ~(size_t)15)
-struct tlsd_box { uint8_t *bytes; int fd[IPC_MANY]; unsigned count; };
-
 struct stream_policy {
 	struct conn_limits limits;
 	uint64_t queue;
@@ -175,7 +176,6 @@ struct worker {
 	struct seal_cookie_keys cookies;
 	uint64_t cookie_epoch;
 	uint32_t handshake_seconds;		/* that a handshake may take */
-	struct tlsd_box box[MSG_TLSDS_MAX];
 	struct touched *touched;
 	size_t touched_count, touched_max;
 	bool accepts_paused, kick;	/* kick: look at what a predecessor had received and not used */
@@ -311,17 +311,17 @@ conn_traffic(struct lane *l, const struct conn *c)
 
 /* The connection's first byte says TLS: it goes to a turnpike-tls.  False: closed. */
 bool handshake_begin(struct worker *w, struct lane *l, struct conn *c);
-void handshake_cancel(struct worker *w, const struct lane *l, const struct conn *c);
-void handshake_readable(struct worker *w, unsigned tlsd);
+void handshake_cancel(struct worker *w, struct lane *l, const struct conn *c);
+void handshake_readable(struct worker *w, struct lane *l, unsigned tlsd);
 unsigned handshake_tlsd(const struct worker *w, const struct addr *client);	/* the one for this client */
-/* The connection of a message, and its lane; NULL: it is over. */
-struct conn *handshake_conn(struct worker *w, const struct hs_who *who, struct lane **l);
+/* The connection of a message of this shard; NULL: it is over. */
+struct conn *handshake_conn(struct lane *l, const struct hs_who *who);
 
 /* ---- tlsd_box.c --------------------------------------------------------------------------------------- */
 
 /* A message of this type, its head written and the rest to be, all of it, before anything else is done; `fd` is borrowed until it
  * is sent.  NULL: no memory.  Not sent, a connection's is closed, a datagram counted. */
-void *tlsd_box(struct worker *w, unsigned tlsd, uint32_t type, int fd);
+void *tlsd_box(struct worker *w, struct lane *l, unsigned tlsd, uint32_t type, int fd);
 void tlsd_box_flush(struct worker *w);
 
 /* ---- assoc.c ----------------------------------------------------------------------------------------- */
@@ -337,8 +337,8 @@ assoc_place(struct lane *l, const struct conn *c)
 {
 	return (struct assoc_place *)(void *)conn_place(&l->shard, c);
 }
-void assoc_reply(struct worker *w, const struct msg_hs_reply *m);
-void assoc_done(struct worker *w, const struct msg_hs_done *m);	/* to be acknowledged afterwards */
+void assoc_reply(struct worker *w, struct lane *l, const struct msg_hs_reply *m);
+void assoc_done(struct worker *w, struct lane *l, const struct msg_hs_done *m);	/* to be acknowledged afterwards */
 
 /* ---- dtls.c ------------------------------------------------------------------------------------------ */
 

@@ -335,7 +335,6 @@ party_init(struct party *p, struct rig *r, int version, const char *suites, cons
 	p->r = r;
 	p->who.request = dtls ? 0 : request;
 	p->who.dtls = dtls;
-	p->who.shard = 3;
 	p->who.row = 1;
 	RIG_ASSERT(addr_parse(&p->who.client, "192.0.2.1:1") == 0);
 	p->who.client.port = (uint16_t)request;

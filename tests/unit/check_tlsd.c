@@ -513,7 +513,7 @@ END_TEST
 
 START_TEST(hostile_worker)
 {
-	struct msg_hs_stream s = { .h = { .type = MSG_HS_STREAM }, .who = { .request = 1, .worker = 5 } };
+	struct msg_hs_stream s = { .h = { .type = MSG_HS_STREAM }, .who = { .request = 1, .shard = 5 } };
 	struct msg_hs_datagram d = { .h = { .type = MSG_HS_DATAGRAM }, .len = 65535, .who = { .dtls = 1 } };
 	struct msg_ready r = { .h = { .type = MSG_READY } };
 	struct party p;
@@ -524,7 +524,7 @@ START_TEST(hostile_worker)
 	rig_send(&rig, &d, -1);
 	rig_send(&rig, &r, -1);
 	ck_assert(rig_until(&rig, STAT_MSG_BAD, 3));
-	s.who.worker = 0;
+	s.who.shard = 0;
 	rig_send(&rig, &s, rig.conf_fd);	/* not a socket */
 	ck_assert(rig_until(&rig, STAT_HS_FAILED_TLS, 1));
 	party_init(&p, &rig, TLS1_3_VERSION, NULL, NULL, 95);

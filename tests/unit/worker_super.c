@@ -169,14 +169,13 @@ tell_start(void)
 {
 	struct msg_start s;
 	struct msg_shard h = { .h = { MSG_SHARD, 0 }, .region_fd = world.region[0], .keys_fd = world.keys[0],
-		.epoll_fd = world.epoll, .fd_base = BASE, .fd_span = SPAN };
+		.epoll_fd = world.epoll, .fd_base = BASE, .fd_span = SPAN, .tlsd_fd = { world.tlsd_child } };
 	struct msg_listener l = { .h = { MSG_LISTENER, 0 }, .fd = world.listener, .transport = TRANSPORT_UDP };
 	struct msg_pool p = { .h = { MSG_POOL, 0 } };
 	struct msg_go g = { .h = { MSG_GO, 0 } };
 
 	memset(&s, 0xff, sizeof s);
 	s.tlsd_count = 1;
-	s.tlsd_fd[0] = world.tlsd_child;
 	s.h.type = MSG_START;
 	s.role = world.wrong_role ? ROLE_AUTHD : ROLE_WORKER;
 	s.index = 0;
