@@ -183,14 +183,16 @@ struct msg_certs { struct msg_head h; uint64_t size, generation; };	/* + memfd: 
  * gets another owner.
  */
 struct hs_who {
-	uint64_t request;		/* stream: slot and generation of its struct conn; DTLS: 0 */
+	uint64_t request;		/* stream: slot and generation of its struct conn; DTLS: name of
+					 * the hello, 0 in what belongs to none */
 	uint64_t number;		/* turnpike-tls's own, never used twice; 0 in what starts a handshake */
 	uint32_t shard, row;		/* row: of the listener */
 	struct addr client;
 	uint8_t  dtls, zero[3];
 };
 struct msg_hs_stream { struct msg_head h; struct hs_who who; };	/* + the connection, non-blocking, nothing read from it */
-/* hello: a whole ClientHello whose cookie was right.  Otherwise a datagram that belongs to a handshake, or to nothing. */
+/* hello: a record with a fragment of a ClientHello of a 5-tuple that returned its cookie.  Otherwise a datagram that may belong
+ * to a handshake. */
 struct msg_hs_datagram {
 	struct msg_head h;
 	struct hs_who who;

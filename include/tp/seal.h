@@ -340,44 +340,73 @@ int  seal_dtls_alert(const struct seal *k, struct seal_ctx *c, uint64_t seq, enu
 int  seal_final_flight(const struct seal *k, struct seal_ctx *c, struct seal_dtls *d, struct seal_final *f,
     uint8_t *out, size_t room);
 
-/* ---- hello.c: DTLS before there is a session (RFC 6347 4.2.1) -------------------------------- */
+/* ---- hello.c: DTLS before there is a session (RFC 6347 4.2.1, 4.2.3) -------------------------- */
 
-#define SEAL_HELLO_MAX 2048			/* longest ClientHello datagram that is looked at */
+#define SEAL_HELLO_MAX (SEAL_PLAIN_MAX - 12)	/* longest ClientHello: one that fits one record */
 #define SEAL_COOKIE_LEN 20
 #define SEAL_VERIFY_LEN (SEAL_DTLS_HEAD + 12 + 3 + SEAL_COOKIE_LEN)	/* a HelloVerifyRequest: 48 bytes */
 
-/* A ClientHello that is alone and whole in its datagram.  Pointers are into it. */
+/* What the body of a whole ClientHello says.  Pointers are into it. */
 struct seal_hello {
-	uint64_t record_seq;		/* of its record */
-	uint16_t message_seq;
 	uint16_t version;		/* FEFD: DTLS 1.2 */
 	const uint8_t *random;		/* 32 bytes */
 	const uint8_t *cookie;
 	size_t   cookie_len;		/* 0: none */
-	const uint8_t *body;
-	size_t   body_len;
-	size_t   cookie_at;		/* where in the body the cookie's length is */
 };
-/*
- * SEAL_OK, or a fault: a fragment, a record of another kind or epoch, something behind it, lengths that do not add up.
- * Costs nothing but reading: no more than n bytes, whatever they declare.
- */
-int  seal_hello_parse(struct seal_hello *h, const uint8_t *p, size_t n);
+/* SEAL_OK or SEAL_F_DECODE: lengths that do not add up, or something behind it. */
+int  seal_hello_parse(struct seal_hello *h, const uint8_t *body, size_t len);
+
+/* A part of a ClientHello. */
+struct seal_frag {
+	uint64_t record_seq;		/* of its record */
+	uint16_t message_seq;		/* 0: the first hello, 1: the one with the cookie */
+	uint32_t total;			/* bytes of the whole body, at most SEAL_HELLO_MAX */
+	uint32_t at, len;		/* which of them these are */
+	const uint8_t *bytes;
+};
+/* All of them in a datagram: several in a record, several records. */
+struct seal_frags { const uint8_t *p, *in; size_t left, in_left; uint64_t record_seq; };
+static inline struct seal_frags
+seal_frags_over(const uint8_t *p, size_t n)
+{
+	return (struct seal_frags){ .p = p, .left = n };
+}
+/* 1 and *f is the next one, 0: no more; a fault: there is something else in the datagram, or lengths do not add up. */
+int  seal_frags_next(struct seal_frags *it, struct seal_frag *f);
+/* A record with this fragment alone.  Returns its length, SEAL_FRAG_HEAD + f->len. */
+#define SEAL_FRAG_HEAD (SEAL_DTLS_HEAD + 12)
+size_t seal_frag_write(uint8_t *out, const struct seal_frag *f);
+
+/* Fragments put together, in any order and overlapping, in the caller's memory; what lies beyond `room` is left out. */
+struct seal_gather {
+	uint8_t *body;			/* room bytes */
+	uint8_t *seen;			/* SEAL_SEEN_LEN(room) bytes: which are there */
+	uint32_t room, have;		/* have: bytes that are there */
+	uint32_t total;			/* of the whole body; 0: nothing came */
+	uint64_t record_seq;		/* highest number of their records */
+};
+#define SEAL_SEEN_LEN(room) (((room) + 7) / 8)
+void seal_gather_init(struct seal_gather *g, uint8_t *body, uint8_t *seen, size_t room);
+/* False: it is of a body of another length, and is left out. */
+bool seal_gather_add(struct seal_gather *g, const struct seal_frag *f);
+bool seal_gather_whole(const struct seal_gather *g);
 
 /* [0] makes cookies, both are accepted.  number: low byte of the key's epoch, in the cookie's first byte; the two
- * differ (a daemon younger than one epoch uses number - 1 and any secret key). */
+ * differ by 1 (a daemon younger than one epoch uses any secret key for number - 1). */
 struct seal_cookie_keys {
 	uint8_t key[2][32];
 	uint8_t number[2];
 };
-/* Keyed BLAKE2b over the client's address and all of the hello but the cookie. */
-void seal_cookie_make(uint8_t out[SEAL_COOKIE_LEN], const struct seal_cookie_keys *keys, const struct addr *client,
-    const struct seal_hello *h);
+/* Does the hello with message number 1 whose beginning was gathered (100 bytes are enough) prove its sender's address? */
+enum seal_proof { SEAL_P_PART /* the cookie is not there yet */, SEAL_P_GOOD, SEAL_P_WRONG };
+enum seal_proof seal_hello_proof(const struct seal_cookie_keys *keys, const struct addr *client, const struct seal_gather *g);
 
 enum seal_verdict {
 	SEAL_V_DROP,		/* no answer */
-	SEAL_V_VERIFY,		/* send reply, SEAL_VERIFY_LEN bytes: a HelloVerifyRequest, smaller than what asked for it */
+	SEAL_V_VERIFY,		/* send reply, SEAL_VERIFY_LEN bytes: a HelloVerifyRequest, less than twice what asked for it */
+	SEAL_V_REST,		/* later fragments of a first hello: the one at 0 is answered, nothing is to be done */
 	SEAL_V_PASS,		/* the address is proven: MSG_HS_DATAGRAM with hello = 1 */
+	SEAL_V_PART,		/* fragments of a second hello without its cookie: as PASS if the address was proven before */
 };
 /*
  * What to do with a datagram whose first record is of class SEAL_D_HELLO.  Keeps nothing.  A wrong cookie gets no
@@ -386,10 +415,5 @@ enum seal_verdict {
  */
 enum seal_verdict seal_hello_judge(const struct seal_cookie_keys *keys, const struct addr *client, const uint8_t *p,
     size_t n, uint8_t reply[SEAL_VERIFY_LEN]);
-/*
- * For turnpike-tls: the first hello, which led to this second one (record_seq > 0): message 0, no cookie, one record number
- * earlier.  Returns its length, less than that of the datagram that h was parsed from.
- */
-size_t seal_hello_first(uint8_t *out, const struct seal_hello *h);
 
 #endif

@@ -259,7 +259,7 @@ struct conn {
 	uint64_t prefix;		/* what it counts for; 0: not counted */
 	struct addr peer;		/* the other end of the socket */
 	struct addr client;		/* the same, or what the PROXY header says */
-	uint32_t shaking;		/* DTLS: a handshake that is to replace this may be under way until then, seconds */
+	uint32_t unasked;		/* this worker's: CONN_SHAKING, and no turnpike-tls has been asked yet */
 	uint32_t heard;			/* DTLS: what CONN_VALID is for a stream */
 	uint8_t  zero[128 - 64 - 2 * sizeof(struct addr) - 8];
 };
@@ -389,6 +389,14 @@ int  token_look(struct cross *c, uint64_t token, uint64_t user, tp_ms now, struc
 /* Rates of answers to the unauthenticated: lossy, lock-free, bounded memory; false: over the rate. */
 enum rate_kind { RATE_CHALLENGE, RATE_BINDING, RATE_HANDSHAKE, RATE_KINDS };
 bool rate_take(struct cross *c, enum rate_kind kind, uint64_t prefix, uint32_t per_second, uint32_t burst, tp_ms now);
+/*
+ * Marks, in the same memory and as lossy, seen by every worker and its successors: a name (cross_hash()) is marked for `ms`
+ * milliseconds (at most 200,000).  A mark that is there is true but for one in 10^9; one may be gone too early when very many
+ * are made.
+ */
+void rate_mark(struct cross *c, uint64_t name, uint32_t ms, tp_ms now);
+bool rate_is_marked(const struct cross *c, uint64_t name, tp_ms now);
+void rate_unmark(struct cross *c, uint64_t name);
 
 /* Bandwidth: token buckets, bytes per second.  A session spends a local lease (its bucket block); when that
  * is used up it takes the next from the user's and the total bucket in CROSS (atomics, no lock).  False:

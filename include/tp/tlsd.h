@@ -36,11 +36,13 @@
  * - A request that the worker does not know (closed meanwhile): HS_ACK, and wipe the message.  Wipe it in any case.
  * - HS_FAIL: the alert, if any, is written; close the connection.
  * - HS_CANCEL when it closes a connection that turnpike-tls has.  No answer.
- * - DTLS: the worker answers a hello without a cookie itself (seal_hello_judge) and keeps nothing.  SEAL_V_PASS: HS_DATAGRAM
- *   with hello = 1.  Datagrams of class SEAL_D_HANDSHAKE, and of SEAL_D_SESSION from a client without a session: hello
- *   = 0; turnpike-tls drops what belongs to no handshake (and counts it), so the worker needs no list of handshakes, only a
- *   limit of rate per prefix.  `who` without request and number.  A hello with another random replaces a half-open
- *   handshake of the same 5-tuple; beside an untaken one it is dropped.  A full queue is a lost datagram.
+ * - DTLS: the worker answers a hello without a cookie itself (seal_hello_judge) and keeps nothing.  SEAL_V_PASS: the 5-tuple is
+ *   proved; an HS_DATAGRAM with hello = 1 for each fragment, `who` with request = a name for this hello.  SEAL_V_PART of a
+ *   proved 5-tuple: the same with request 0.  Datagrams of class SEAL_D_HANDSHAKE, and of SEAL_D_SESSION from a client
+ *   without a session, if the 5-tuple is proved: hello = 0, request 0.  Messages of turnpike-tls have the name of the hello that
+ *   began the handshake; only with one that was passed on does HS_DONE make a session, once, and HS_REPLY goes to proved
+ *   5-tuples only.  A hello with another random replaces a half-open handshake of the same 5-tuple; beside an untaken one it
+ *   is dropped.  A full queue is a lost datagram.
  * - The death of a turnpike-tls costs the handshakes in it, and nothing says so: the worker's own deadline for a stream in
  *   turnpike-tls's hands is limits.handshake_timeout and a few seconds.  `number` tells an HS_ACK for a predecessor.
  *

@@ -111,7 +111,7 @@ conn_adopt_all(struct shard *s)
 		bool kept = (state == CONN_OPEN || state == CONN_SHAKING) && check(s, c) == NULL && claim_all(s, c);
 
 		if (kept) {
-			c->wait = c->touched = 0;
+			c->wait = c->touched = c->unasked = 0;
 			c->armed = 0;
 			continue;
 		}

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * rate.c: how often a source prefix is answered without credentials.
+ * rate.c: how often a source prefix is answered without credentials, and which strangers proved their address.
  *
  * A word is {32-bit tag, 32-bit instant at which the bucket is full again}, in us.  Four places
  * per prefix; when all are busy with others the one that is full soonest is forgotten.  A lost race lets
@@ -13,6 +13,7 @@
 #define UNITS_PER_SECOND 1000000u
 #define CAS_TRIES 4
 #define SKEW 1000000u
+#define MARK_MAX_MS 200000u		/* a handshake's deadline and more */
 
 static inline uint64_t word(uint32_t tag, uint32_t tat) { return ((uint64_t)tag << 32) | tat; }
 
@@ -28,9 +29,11 @@ ahead(uint32_t tat, uint32_t now, uint32_t most)
 	return d <= most + SKEW ? d : 0;
 }
 
+/* What a mark says is worth more than a bucket that is full again in a second, so places are compared by one measure. */
 static _Atomic uint64_t *
 choose(struct cross *c, uint64_t hash, uint32_t tag, uint32_t now, uint32_t most)
 {
+	most = most > MARK_MAX_MS * 1000 ? most : MARK_MAX_MS * 1000;
 	uint32_t home = (uint32_t)hash & (RATES - 1) & ~(RATE_WAYS - 1), best_ahead = UINT32_MAX;
 	_Atomic uint64_t *best = NULL;
 
@@ -80,4 +83,60 @@ rate_take(
 			return true;
 	}
 	return true;
+}
+
+/* ---- marks: the same words, of a name that is a 64-bit hash ------------------------------------------------- */
+
+static uint32_t
+instant(tp_ms now)
+{
+	return (uint32_t)(now * (UNITS_PER_SECOND / 1000));
+}
+
+static uint32_t
+mark_tag(uint64_t name)
+{
+	return (uint32_t)(name >> 32) | 1;
+}
+
+static _Atomic uint64_t *
+mark_find(const struct cross *c, uint64_t name)
+{
+	uint32_t home = (uint32_t)name & (RATES - 1) & ~(RATE_WAYS - 1);
+
+	for (uint32_t i = 0; i < RATE_WAYS; i++) {
+		_Atomic uint64_t *at = cross_rate(c, home + i);
+		if ((uint32_t)(atomic_load_explicit(at, memory_order_relaxed) >> 32) == mark_tag(name))
+			return at;
+	}
+	return NULL;
+}
+
+void
+rate_mark(struct cross *c, uint64_t name, uint32_t ms, tp_ms now)
+{
+	uint32_t t = instant(now);
+	_Atomic uint64_t *at;
+
+	ms = ms < MARK_MAX_MS ? ms : MARK_MAX_MS;
+	at = choose(c, name, mark_tag(name), t, MARK_MAX_MS * 1000);
+	atomic_store_explicit(at, word(mark_tag(name), t + ms * 1000), memory_order_relaxed);
+}
+
+bool
+rate_is_marked(const struct cross *c, uint64_t name, tp_ms now)
+{
+	const _Atomic uint64_t *at = mark_find(c, name);
+
+	return at != NULL &&
+	    ahead((uint32_t)atomic_load_explicit(at, memory_order_relaxed), instant(now), MARK_MAX_MS * 1000) > 0;
+}
+
+void
+rate_unmark(struct cross *c, uint64_t name)
+{
+	_Atomic uint64_t *at = mark_find(c, name);
+
+	if (at != NULL)
+		atomic_store_explicit(at, 0, memory_order_relaxed);
 }

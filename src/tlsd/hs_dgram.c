@@ -179,9 +179,9 @@ listen_to(struct hs *h, const uint8_t *p, size_t n)
 }
 
 static void
-start(struct tlsd *u, const struct msg_hs_datagram *m, const struct seal_hello *hello)
+start(struct tlsd *u, const struct hs_who *who, const struct seal_hello *hello, const uint8_t *p, size_t n)
 {
-	struct hs *h = hs_new(u, &m->who, true, -1);
+	struct hs *h = hs_new(u, who, true, -1);
 
 	if (h == NULL)
 		return;
@@ -191,7 +191,7 @@ start(struct tlsd *u, const struct msg_hs_datagram *m, const struct seal_hello *
 		hs_fail(h, HS_R_INTERNAL);
 		return;
 	}
-	if (!listen_to(h, m->datagram, m->len)) {
+	if (!listen_to(h, p, n)) {
 		flight_reset(&u->out);
 		hs_fail(h, HS_R_PROTOCOL);
 		return;
@@ -199,31 +199,68 @@ start(struct tlsd *u, const struct msg_hs_datagram *m, const struct seal_hello *
 	feed(h, NULL, 0);
 }
 
-void
-dgram_take(struct tlsd *u, const struct msg_hs_datagram *m)
+/* A hello that is whole, as one record: OpenSSL takes none in pieces before it has seen the cookie. */
+static void
+take_hello(struct tlsd *u, const struct hs_who *who, const struct seal_frag *f)
 {
-	struct hs *h = table_find(&u->table, &m->who);
+	struct hs *h = table_find(&u->table, who);
 	struct seal_hello hello;
+	size_t n;
 
-	if (m->hello == 0) {
-		if (h != NULL && h->state == HS_HALF)
-			feed(h, m->datagram, m->len);
-		else
-			stat_add(u->proc.stat, STAT_HS_STRAY, 1);
-		return;
-	}
-	if (seal_hello_parse(&hello, m->datagram, m->len) != SEAL_OK || hello.cookie_len != SEAL_COOKIE_LEN ||
-	    hello.record_seq == 0 || (h != NULL && h->state == HS_UNTAKEN)) {
+	if (seal_hello_parse(&hello, f->bytes, f->total) != SEAL_OK || hello.cookie_len != SEAL_COOKIE_LEN) {
 		stat_add(u->proc.stat, STAT_HS_STRAY, 1);
 		return;
 	}
+	n = seal_frag_write(u->hello, f);
 	if (h != NULL && memcmp(h->random, hello.random, sizeof h->random) == 0) {
-		feed(h, m->datagram, m->len);
+		feed(h, u->hello, n);
 		return;
 	}
 	if (h != NULL)
 		hs_fail(h, HS_R_CANCELED);
-	start(u, m, &hello);
+	start(u, who, &hello, u->hello, n);
+}
+
+static void
+take_fragment(struct tlsd *u, const struct msg_hs_datagram *m)
+{
+	struct seal_frags it = seal_frags_over(m->datagram, m->len);
+	const struct hs *h = table_find(&u->table, &m->who);
+	struct hello_part *part;
+	struct seal_frag f;
+
+	if (seal_frags_next(&it, &f) != 1 || f.message_seq != 1 || f.record_seq == 0 || f.total == 0 ||
+	    (h != NULL && h->state == HS_UNTAKEN)) {
+		stat_add(u->proc.stat, STAT_HS_STRAY, 1);
+		return;
+	}
+	if (f.len == f.total) {
+		take_hello(u, &m->who, &f);
+		return;
+	}
+	part = part_take(u, &m->who, &f);
+	if (part == NULL)
+		return;
+	struct seal_frag whole = { .record_seq = part->gather.record_seq, .message_seq = 1, .total = f.total, .len = f.total,
+		.bytes = part->bytes };
+	take_hello(u, &part->who, &whole);
+	part_free(part);
+}
+
+void
+dgram_take(struct tlsd *u, const struct msg_hs_datagram *m)
+{
+	struct hs *h;
+
+	if (m->hello != 0) {
+		take_fragment(u, m);
+		return;
+	}
+	h = table_find(&u->table, &m->who);
+	if (h != NULL && h->state == HS_HALF)
+		feed(h, m->datagram, m->len);
+	else
+		stat_add(u->proc.stat, STAT_HS_STRAY, 1);
 }
 
 void

@@ -297,6 +297,8 @@ tlsd_free(struct tlsd *u)
 			hs_free(u->table.line[i].oldest);
 	for (unsigned i = 0; i < TP_COUNT(u->peer); i++)
 		free(u->peer[i].out.bytes);
+	for (unsigned i = 0; i < PARTS; i++)
+		part_free(&u->parts[i]);
 	cert_set_give(u->certs);
 	flight_fini(&u->out);
 	BIO_meth_free(u->stream_bio);

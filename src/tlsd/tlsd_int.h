@@ -100,6 +100,19 @@ void table_del(struct table *t, struct hs *h);
 /* The oldest of h's prefix or of all when there are more than these; NULL. */
 struct hs *table_beyond(const struct table *t, const struct hs *h, uint64_t per_prefix, uint64_t total);
 
+/* ---- hello_part.c: DTLS hellos in fragments ------------------------------------------------------------- */
+
+#define PARTS 256
+struct hello_part {
+	struct hs_who who;		/* request: of the fragment that had one */
+	tp_ms until;
+	uint8_t *bytes;			/* NULL: free */
+	struct seal_gather gather;
+};
+/* The whole hello that this fragment completes, to be freed; NULL: there is more to come, or no memory. */
+struct hello_part *part_take(struct tlsd *u, const struct hs_who *who, const struct seal_frag *f);
+void part_free(struct hello_part *p);
+
 /* ---- the process -------------------------------------------------------------------------------- */
 
 /* Messages that leave together; each begins at a multiple of 16. */
@@ -109,6 +122,8 @@ struct peer { struct tlsd *u; unsigned shard; struct msgs_out out; };
 struct tlsd {
 	struct child_proc proc;
 	struct table table;
+	struct hello_part parts[PARTS];
+	uint8_t hello[SEAL_FRAG_HEAD + SEAL_HELLO_MAX];	/* the one at hand, as a record */
 	struct cert_set *certs;
 	BIO_METHOD *stream_bio, *dgram_bio;
 	struct flight out;		/* of the DTLS handshake at hand */

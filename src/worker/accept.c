@@ -266,8 +266,9 @@ stream_close(struct worker *w, struct lane *l, struct conn *c)
 	uint64_t prefix = c->prefix;
 	int fd = c->fd;
 
-	if (atomic_load_explicit(&c->state, memory_order_relaxed) == CONN_SHAKING)
+	if (atomic_load_explicit(&c->state, memory_order_relaxed) == CONN_SHAKING && c->unasked == 0)
 		handshake_cancel(w, l, c);
+	handshake_forget(l, c);
 	if (e != NULL)
 		pending_free(w, e);
 	if (c->transport == TRANSPORT_DTLS)

@@ -117,6 +117,11 @@ assoc_reply(struct worker *w, struct lane *l, const struct msg_hs_reply *m)
 		stat_add(w->stat, STAT_MSG_BAD, 1);
 		return;
 	}
+	/* A turnpike-tls that was taken over does not choose whom this host sends to. */
+	if (!hello_is_proved(w, l, m->who.row, &m->who.client)) {
+		stat_drop(w->stat, DROP_DTLS_STRAY);
+		return;
+	}
 	path_send(w, l, m->who.row, &m->who.client, m->datagram, m->len, true);
 }
 
@@ -183,15 +188,22 @@ assoc_done(struct worker *w, struct lane *l, const struct msg_hs_done *m)
 		stat_add(w->stat, STAT_MSG_BAD, 1);
 	} else if (old != NULL && same_keys(l, old, &s)) {
 		/* Published by us or a predecessor, whose flight may not have left. */
+		hello_ended(w, l, &m->who);
 		if (old->heard == 0)
 			dtls_final(w, l, old);
+	} else if (!hello_may_end(w, l, &m->who)) {
+		/* Its session was published, used and closed: a recorded datagram of it must not be accepted again.  Or a
+		 * turnpike-tls that was taken over made it up, and no association is replaced. */
+		stat_drop(w->stat, DROP_DTLS_STRAY);
 	} else {
 		/* Published perhaps, used and closed, and the acknowledgement lost with its worker, and that for each time that
 		 * it was said: no number comes twice. */
 		s.dtls.tx += m->again * NUMBERS_AHEAD;
 		if (old != NULL)
 			stream_close(w, l, old);
-		if (publish(w, l, &m->who, &s) != NULL)
+		bool published = publish(w, l, &m->who, &s) != NULL;
+		hello_ended(w, l, &m->who);
+		if (published)
 			send_flight(w, l, m);
 	}
 	explicit_bzero(&s, sizeof s);

@@ -2,8 +2,8 @@
 /*
  * dtls: datagrams of DTLS listeners, record by record.
  *
- *	a hello        answered with a cookie, of which nothing is kept; with the cookie it goes to a turnpike-tls
- *	a handshake    to turnpike-tls, which knows whether there is one
+ *	a hello        hello.c
+ *	a handshake    to turnpike-tls, if its 5-tuple returned a cookie
  *	a session      not seen before -> opened in place -> marked -> core
  *
  * Outward a number is taken, and stored, before anything is sealed with it.  What is in the hands of a worker that dies is
@@ -99,9 +99,9 @@ dtls_due(struct worker *w, struct lane *l, struct conn *c)
 
 /* ---- to turnpike-tls processes ------------------------------------------------------------------------------------------- */
 
-static void
-pass_on(struct worker *w, struct lane *l, unsigned row, const struct addr *from, const uint8_t *p, size_t len,
-    bool hello)
+void
+dtls_pass_on(struct worker *w, struct lane *l, unsigned row, const struct addr *from, const uint8_t *p, size_t len,
+    bool hello, uint64_t name)
 {
 	struct msg_hs_datagram *m = NULL;
 
@@ -117,34 +117,10 @@ pass_on(struct worker *w, struct lane *l, unsigned row, const struct addr *from,
 		stat_drop(w->stat, DROP_DTLS_BUSY);
 		return;
 	}
-	m->who = (struct hs_who){ .shard = l->shard.index, .row = row, .client = *from, .dtls = 1 };
+	m->who = (struct hs_who){ .request = name, .shard = l->shard.index, .row = row, .client = *from, .dtls = 1 };
 	m->hello = hello;
 	m->len = (uint16_t)len;
 	memcpy(m->datagram, p, len);
-}
-
-static void
-hello(struct worker *w, struct lane *l, unsigned row, const struct addr *from, struct conn *c, const uint8_t *p, size_t len)
-{
-	uint8_t reply[SEAL_VERIFY_LEN];
-
-	switch (seal_hello_judge(&w->cookies, from, p, len, reply)) {
-	case SEAL_V_VERIFY:
-		path_send(w, l, row, from, reply, sizeof reply, true);
-		return;
-	case SEAL_V_PASS:
-		if (c == NULL && !cross_conn_fits(&w->cross, w->start.shard_count, cross_prefix(&w->cross, from),
-		    &w->streams.limits)) {
-			stat_drop(w->stat, DROP_STREAM_LIMIT);
-			return;
-		}
-		if (c != NULL)
-			c->shaking = TP_SEC_UP(w->turn.now) + w->handshake_seconds;
-		pass_on(w, l, row, from, p, len, true);
-		return;
-	case SEAL_V_DROP:
-		stat_drop(w->stat, DROP_DTLS_HELLO);
-	}
 }
 
 /* ---- in ------------------------------------------------------------------------------------------------------- */
@@ -234,15 +210,17 @@ dtls_datagram(struct worker *w, struct lane *l, unsigned row, const struct addr 
 			return;
 		}
 		if (h.dclass == SEAL_D_HELLO) {
-			hello(w, l, row, from, c, p, len);	/* which must be alone */
+			hello_datagram(w, l, row, from, c, p, len);
 			return;
 		}
 		if (h.dclass == SEAL_D_IGNORE) {
 			stat_drop(w->stat, DROP_DTLS_RECORD);
 			continue;
 		}
-		if (c == NULL || (first && is_handshake(&h) && c->shaking > w->turn.now / 1000))
-			pass_on(w, l, row, from, p, len, false);
+		if ((c == NULL || (first && is_handshake(&h))) && hello_is_proved(w, l, row, from))
+			dtls_pass_on(w, l, row, from, p, len, false, 0);
+		else if (c == NULL)
+			stat_drop(w->stat, DROP_DTLS_STRAY);
 		if (c == NULL || (h.dclass == SEAL_D_SESSION && !record(w, l, c, tag, &h, p)))
 			return;
 	}

@@ -189,6 +189,7 @@ tick(struct worker *w)
 	for (unsigned i = 0; i < w->lane_count; i++) {
 		sweep(w, &w->lane[i]);
 		stream_sweep(w, &w->lane[i]);
+		handshake_again(w, &w->lane[i]);
 		rest_expire(w, &w->lane[i]);
 	}
 	w->stat->busy.phase = BUSY_IDLE;

@@ -29,11 +29,21 @@ who_of(const struct lane *l, const struct conn *c)
 		.shard = l->shard.index, .row = c->listener, .client = c->client };
 }
 
+static void
+ask(struct worker *w, struct lane *l, struct conn *c)
+{
+	struct msg_hs_stream *m = tlsd_box(w, l, handshake_tlsd(w, &c->client), MSG_HS_STREAM, c->fd);
+
+	if (m != NULL)
+		m->who = who_of(l, c);
+	else
+		handshake_wait(l, c);
+}
+
 bool
 handshake_begin(struct worker *w, struct lane *l, struct conn *c)
 {
 	uint32_t ring = conn_now(c)->in.ring;
-	struct msg_hs_stream *m = NULL;
 
 	c->deadline = TP_SEC_UP(w->turn.now) + w->handshake_seconds;
 	c->transport = TRANSPORT_TLS;
@@ -44,15 +54,48 @@ handshake_begin(struct worker *w, struct lane *l, struct conn *c)
 	}
 	conn_publish(c, CONN_SHAKING);
 	stream_arm(w, l, c);
-	if (w->start.tlsd_count > 0)
-		m = tlsd_box(w, l, handshake_tlsd(w, &c->client), MSG_HS_STREAM, c->fd);
-	if (m != NULL) {
-		m->who = who_of(l, c);
-		return true;
+	if (w->start.tlsd_count == 0) {
+		stat_drop(w->stat, DROP_STREAM_ROOM);
+		stream_close(w, l, c);
+		return false;
 	}
-	stat_drop(w->stat, DROP_STREAM_ROOM);
-	stream_close(w, l, c);
-	return false;
+	ask(w, l, c);
+	return true;
+}
+
+void
+handshake_wait(struct lane *l, struct conn *c)
+{
+	if (c == NULL || c->unasked != 0)
+		return;
+	c->unasked = 1;
+	l->unasked++;
+}
+
+void
+handshake_forget(struct lane *l, struct conn *c)
+{
+	if (c->unasked == 0)
+		return;
+	c->unasked = 0;
+	l->unasked--;
+}
+
+void
+handshake_again(struct worker *w, struct lane *l)
+{
+	uint32_t high = conn_high(&l->shard);
+
+	for (uint32_t n = 0; n < high && l->unasked > 0; n++) {
+		struct conn *c = conn_at(&l->shard, l->unasked_cursor < high ? l->unasked_cursor : 0);
+		l->unasked_cursor = l->unasked_cursor + 1 < high ? l->unasked_cursor + 1 : 0;
+		if (c == NULL || c->unasked == 0)
+			continue;
+		handshake_forget(l, c);
+		ask(w, l, c);
+		if (c->unasked != 0)
+			return;			/* still no room */
+	}
 }
 
 void

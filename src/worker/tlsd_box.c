@@ -32,14 +32,14 @@ is_stale(struct lane *l, const union msg *m)
 	return c == NULL || atomic_load_explicit(&c->state, memory_order_relaxed) != CONN_SHAKING;
 }
 
-/* Acknowledgements are asked for again, a cancelled handshake ends by its deadline. */
+/* A handshake waits and is asked for later.  Acknowledgements are asked for again, a cancelled handshake ends by its deadline. */
 static void
-lost(struct worker *w, const union msg *m, struct hs_who *close, unsigned *count)
+lost(struct worker *w, struct lane *l, const union msg *m)
 {
 	if (m->h.type == MSG_HS_DATAGRAM)
 		stat_drop(w->stat, DROP_DTLS_BUSY);
 	else if (m->h.type == MSG_HS_STREAM)
-		close[(*count)++] = m->msg_hs_stream.who;
+		handshake_wait(l, handshake_conn(l, &m->msg_hs_stream.who));
 }
 
 /* Tests let a worker die when messages of a kind are on their way. */
@@ -62,10 +62,9 @@ static void
 flush_one(struct worker *w, struct lane *l, unsigned tlsd)
 {
 	struct tlsd_box *b = &l->box[tlsd];
-	struct hs_who close[IPC_MANY];
 	const void *msg[IPC_MANY];
 	int fd[IPC_MANY], rc;
-	unsigned n = 0, closes = 0;
+	unsigned n = 0;
 
 	for (unsigned i = 0; i < b->count; i++) {
 		if (is_stale(l, message(b, i)))
@@ -78,18 +77,12 @@ flush_one(struct worker *w, struct lane *l, unsigned tlsd)
 		if (rc > 0)
 			i += (unsigned)rc;
 		else
-			lost(w, msg[i++], close, &closes);
+			lost(w, l, msg[i++]);
 	}
 	gone(b, MSG_HS_STREAM);
 	gone(b, MSG_HS_DATAGRAM);
 	gone(b, MSG_HS_ACK);
 	b->count = 0;
-	for (unsigned i = 0; i < closes; i++) {
-		struct conn *c = handshake_conn(l, &close[i]);
-		stat_drop(w->stat, DROP_STREAM_ROOM);
-		if (c != NULL)
-			stream_close(w, l, c);
-	}
 }
 
 void

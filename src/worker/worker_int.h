@@ -96,6 +96,7 @@ struct lane {
 	uint32_t conn_cursor;		/* of the sweep */
 	struct assoc_table assoc;
 	struct tlsd_box box[MSG_TLSDS_MAX];
+	uint32_t unasked, unasked_cursor;	/* handshakes that wait for room in a box */
 	struct msg_stream_sock *streams;	/* inherited */
 	size_t stream_count, stream_max;
 	struct msg_pool_sock *inherited;
@@ -149,6 +150,7 @@ struct stream_policy {
 
 struct pending;
 struct pending_entry;
+struct hello_ring;
 
 struct worker {
 	unsigned index;
@@ -187,6 +189,7 @@ struct worker {
 	struct udp_pkt pkt[UDP_BATCH];
 	struct turn_out out;
 	struct pending *pending;
+	struct hello_ring *hellos;	/* fragments of second hellos without a proof */
 	struct outbox outbox;
 	struct poison poison[POISON_MAX];
 	unsigned poisons;
@@ -312,6 +315,10 @@ conn_traffic(struct lane *l, const struct conn *c)
 /* The connection's first byte says TLS: it goes to a turnpike-tls.  False: closed. */
 bool handshake_begin(struct worker *w, struct lane *l, struct conn *c);
 void handshake_cancel(struct worker *w, struct lane *l, const struct conn *c);
+/* There was no room to ask for it: it waits, within its deadline.  NULL allowed. */
+void handshake_wait(struct lane *l, struct conn *c);
+void handshake_forget(struct lane *l, struct conn *c);	/* it waits no longer */
+void handshake_again(struct worker *w, struct lane *l);	/* asks for those that wait; each tick */
 void handshake_readable(struct worker *w, struct lane *l, unsigned tlsd);
 unsigned handshake_tlsd(const struct worker *w, const struct addr *client);	/* the one for this client */
 /* The connection of a message of this shard; NULL: it is over. */
@@ -340,10 +347,27 @@ assoc_place(struct lane *l, const struct conn *c)
 void assoc_reply(struct worker *w, struct lane *l, const struct msg_hs_reply *m);
 void assoc_done(struct worker *w, struct lane *l, const struct msg_hs_done *m);	/* to be acknowledged afterwards */
 
+/* ---- hello.c ----------------------------------------------------------------------------------------- */
+
+#define HELLO_PIECE 2000		/* of a hello in one message to a turnpike-tls */
+_Static_assert(SEAL_FRAG_HEAD + HELLO_PIECE <= MSG_HS_DATAGRAM_MAX, "it fits");
+/* A datagram that begins with a DTLS hello; c: the association of this 5-tuple, NULL. */
+void hello_datagram(struct worker *w, struct lane *l, unsigned row, const struct addr *from, const struct conn *c,
+    const uint8_t *p, size_t len);
+/* Has this 5-tuple returned a cookie lately, and no session yet? */
+bool hello_is_proved(const struct worker *w, const struct lane *l, unsigned row, const struct addr *client);
+/* May the handshake that began with this hello end in a session? */
+bool hello_may_end(const struct worker *w, const struct lane *l, const struct hs_who *who);
+void hello_ended(struct worker *w, const struct lane *l, const struct hs_who *who);	/* it has */
+
 /* ---- dtls.c ------------------------------------------------------------------------------------------ */
 
 void dtls_datagram(struct worker *w, struct lane *l, unsigned row, const struct addr *from, uint32_t tag, uint8_t *p,
     size_t len);
+/* To a turnpike-tls; name: of the hello that this is a part of, 0: none.  Over the rate, or without room, it is a counted
+ * drop. */
+void dtls_pass_on(struct worker *w, struct lane *l, unsigned row, const struct addr *from, const uint8_t *p, size_t len,
+    bool hello, uint64_t name);
 void dtls_data(struct worker *w, struct lane *l, const struct turn_out *o);	/* answers and relayed data to a client */
 void dtls_final(struct worker *w, struct lane *l, struct conn *c);	/* the handshake's last flight once more */
 void dtls_goodbye(struct worker *w, struct lane *l, struct conn *c);	/* close_notify */

@@ -164,25 +164,22 @@ static void
 cookie(struct rig *r)
 {
 	struct party p;
-	uint8_t first[2048], reply[SEAL_VERIFY_LEN];
-	struct seal_hello h;
-	size_t n;
+	uint8_t reply[SEAL_VERIFY_LEN];
 	double t0, t1, t2;
 
 	party_init(&p, r, DTLS1_2_VERSION, NULL, NULL, 60);
 	party_run(&p, 5000);
-	RIG_ASSERT(p.done && seal_hello_parse(&h, p.hello, p.hello_len) == 0);
-	n = seal_hello_first(first, &h);
+	RIG_ASSERT(p.done);
 	t0 = cpu_of(0);
 	for (unsigned i = 0; i < 1000000; i++)
-		if (seal_hello_judge(&r->cookies, &p.who.client, first, n, reply) != SEAL_V_VERIFY)
+		if (seal_hello_judge(&r->cookies, &p.who.client, p.first, p.first_len, reply) != SEAL_V_VERIFY)
 			abort();
 	t1 = cpu_of(0);
 	for (unsigned i = 0; i < 1000000; i++)
 		if (seal_hello_judge(&r->cookies, &p.who.client, p.hello, p.hello_len, reply) != SEAL_V_PASS)
 			abort();
 	t2 = cpu_of(0);
-	printf("cookie: hello of %zu bytes answered in %.0f ns, checked in %.0f ns\n", n, (t1 - t0) / 1e3, (t2 - t1) / 1e3);
+	printf("cookie: hello of %zu bytes answered in %.0f ns, checked in %.0f ns\n", p.first_len, (t1 - t0) / 1e3, (t2 - t1) / 1e3);
 	party_fini(&p);
 }
 

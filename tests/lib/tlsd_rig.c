@@ -438,6 +438,8 @@ party_pump(struct party *p)
 		switch (seal_hello_judge(&p->r->cookies, &p->who.client, d, (size_t)n, reply)) {
 		case SEAL_V_VERIFY:
 			p->verifies++;
+			memcpy(p->first, d, (size_t)n);
+			p->first_len = (size_t)n;
 			send(p->fd[1], reply, sizeof reply, 0);
 			break;
 		case SEAL_V_PASS:
@@ -445,6 +447,11 @@ party_pump(struct party *p)
 			p->hello_len = (size_t)n;
 			send_datagram(p, d, (size_t)n, true);
 			break;
+		case SEAL_V_PART:
+			if (p->hello_len > 0)
+				send_datagram(p, d, (size_t)n, true);
+			break;
+		case SEAL_V_REST:
 		case SEAL_V_DROP:
 			break;
 		}

@@ -52,8 +52,8 @@ struct party {
 	union msg last;			/* HS_DONE */
 	struct seal_session s;
 	unsigned replies, verifies;
-	uint8_t hello[2048];		/* DTLS: the last that passed */
-	size_t hello_len;
+	uint8_t first[2048], hello[2048];	/* DTLS: the last that was answered; the last that passed */
+	size_t first_len, hello_len;
 };
 /* version: TLS1_2_VERSION ...; suites NULL: all; sni NULL: none. */
 void party_init(struct party *p, struct rig *r, int version, const char *suites, const char *sni, uint64_t request);

@@ -3,13 +3,15 @@
 """Handshakes and who they belong to: bursts of TLS, DTLS and TCP clients with fewer workers than shards, with as many, and
 while the shards change their owners; handshakes whose worker is another one when they end.
 
-TP_ROUNDS: bursts of each kind (4); TP_BURST: clients of each transport in one (50)."""
+TP_ROUNDS: bursts of each kind (4); TP_BURST: clients of each transport in one (50); TP_SEED: cuts and orders of fragments."""
 import os
+import random
 import signal
 import socket
 import ssl
+import struct
+import subprocess
 import threading
-import time
 import unittest
 
 import daemon
@@ -19,10 +21,12 @@ import turnclient as tc
 
 ROUNDS = int(os.environ.get("TP_ROUNDS", 4))
 BURST = int(os.environ.get("TP_BURST", 50))
+SEED = int(os.environ.get("TP_SEED") or random.randrange(1 << 32))
 CONFIG = daemon.DEFAULT.replace("transport: udp }}", """transport: [ udp, tcp ] }}
   - {{ address: 127.0.0.1, port: {tls}, transport: [ tls, dtls ] }}""").replace("workers: 2", "workers: %d, shards: 4") + """
 tls: {{ certificates: [ {{ certificate: cert.pem, key: key.pem }} ] }}
-limits: {{ stream_deadline: 60s, handshake_timeout: 60s, connections_per_prefix: 0 }}
+limits: {{ stream_deadline: 60s, handshake_timeout: 60s, connections_per_prefix: 0,
+  half_open_per_prefix: 10000, half_open_total: 10000 }}
 """
 
 
@@ -174,6 +178,27 @@ class Shakes(unittest.TestCase):
             for h in halves:
                 self.finish_tls(*h)
 
+    def test_a_full_queue_delays_and_loses_nothing(self):
+        """turnpike-tls stands still while more clients come than its queues hold; then each is answered."""
+        n = int(os.environ.get("TP_CROWD", 3000))
+        d = self.daemon(2)
+        into, out = ssl.MemoryBIO(), ssl.MemoryBIO()
+        with self.assertRaises(ssl.SSLWantReadError):
+            context().wrap_bio(into, out, server_hostname="turn.test").do_handshake()
+        hello, clients = out.read(), []
+        tls = d.children("tls")
+        for pid in tls:
+            os.kill(pid, signal.SIGSTOP)
+        for _ in range(n):
+            s = socket.create_connection(("127.0.0.1", d.values["tls"]), timeout=45)
+            self.addCleanup(s.close)
+            s.sendall(hello)
+            clients.append(s)
+        self.assertTrue(until(lambda: self.connections(d) >= n))
+        for pid in tls:
+            os.kill(pid, signal.SIGCONT)
+        self.assertEqual({s.recv(1) for s in clients}, {b"\x16"})
+
     def connections(self, d):
         return d.counter("connections_opened") - d.counter("connections_closed")
 
@@ -194,6 +219,192 @@ class Shakes(unittest.TestCase):
                 c.close()
 
 
+class Fragments(unittest.TestCase):
+    """A DTLS hello in any fragments that RFC 6347 allows, and large ones."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.port = daemon.free_port()
+        cls.d = daemon.Daemon(CONFIG % 2, start=False, tls=cls.port)
+        daemon.certificate(cls.d.dir)
+        cls.d.start()
+        cls.rng = random.Random(SEED)
+
+    @classmethod
+    def tearDownClass(cls):
+        code = cls.d.stop()
+        assert code == 0, (code, cls.d.text())
+
+    # ---- OpenSSL's own
+
+    def s_client(self, *args):
+        p = subprocess.Popen(["openssl", "s_client", "-connect", "127.0.0.1:%d" % self.port, *args],
+                             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        self.addCleanup(p.communicate)
+        self.addCleanup(p.kill)
+        text, want = b"", bytes.fromhex("0101000c2112a442")
+        while b"Verify return code" not in text:
+            got = os.read(p.stdout.fileno(), 65536)
+            self.assertNotEqual(got, b"", text)
+            text += got
+        p.stdin.write(tc.build(tc.BINDING, tc.REQUEST, b"\0" * 12))
+        p.stdin.flush()
+        while want not in text:
+            got = os.read(p.stdout.fileno(), 65536)
+            self.assertNotEqual(got, b"", text)
+            text += got
+
+    def test_s_client_at_small_mtus(self):
+        for mtu in ("256", "300", "576", "1200"):
+            self.s_client("-dtls1_2", "-mtu", mtu)
+
+    # ---- a raw client
+
+    def fragments(self, body, seq, cuts):
+        """(at, end) of each: headers in the message."""
+        head = bytes([1]) + len(body).to_bytes(3, "big") + struct.pack("!H", seq)
+        return [head + at.to_bytes(3, "big") + (end - at).to_bytes(3, "big") + body[at:end] for at, end in cuts]
+
+    def record(self, *messages):
+        self.number += 1
+        content = b"".join(messages)
+        return b"\x16\xfe\xff" + struct.pack("!HHIH", 0, 0, self.number - 1, len(content)) + content
+
+    def hello(self, cookie=b"", pad=0, groups=b"\0\x1d\0\x17"):
+        suites = bytes.fromhex("c02bc02cc02fc030cca9cca8")
+        names = struct.pack("!HHH", 10, 2 + len(groups), len(groups)) + groups
+        algorithms = bytes.fromhex("000d000e000c040305030603080408050806")
+        share = b""
+        if pad:         # a key share of a group that nobody knows, as TLS 1.3 and DTLS 1.3 clients send
+            share = struct.pack("!HHHHH", 51, 6 + pad, 4 + pad, 0x7777, pad) + bytes(i & 255 for i in range(pad))
+        extensions = names + algorithms + bytes.fromhex("000b00020100") + share
+        return b"\xfe\xfd" + self.random + b"\0" + bytes([len(cookie)]) + cookie + struct.pack("!H", len(suites)) + suites + \
+            b"\1\0" + struct.pack("!H", len(extensions)) + extensions
+
+    def open(self):
+        s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.addCleanup(s.close)
+        s.connect(("127.0.0.1", self.port))
+        s.settimeout(45)
+        self.number, self.random = 0, self.rng.randbytes(32)
+        return s
+
+    def cookie_for(self, s, datagrams):
+        for d in datagrams:
+            s.send(d)
+        answer = s.recv(2048)
+        self.assertEqual((answer[13], len(answer)), (3, 48))
+        return answer[28:]
+
+    def server_hello(self, s):
+        got = s.recv(2048)
+        self.assertEqual((got[0], got[13]), (22, 2), got)
+        self.assertGreaterEqual(int.from_bytes(got[5:11], "big"), 1)
+
+    def cuts(self, n, step):
+        return [(at, min(at + step, n)) for at in range(0, n, step)]
+
+    def shake(self, step, order=lambda c: c, pad=0, first=None, join=1, overlap=0):
+        s = self.open()
+        body = self.hello(pad=pad)
+        cookie = self.cookie_for(s, [self.record(f) for f in self.fragments(body, 0, self.cuts(len(body), first or step))])
+        body = self.hello(cookie, pad)
+        cuts = [(max(0, a - overlap), min(len(body), b + overlap)) for a, b in self.cuts(len(body), step)]
+        parts = [self.record(f) for f in self.fragments(body, 1, order(cuts))]
+        for i in range(0, len(parts), join):
+            s.send(b"".join(parts[i:i + join]))
+        self.server_hello(s)
+
+    def test_any_size(self):
+        for step in (1, 7, 16, 34, 35, 40, 60, 71, 100, 231, 5000):
+            self.shake(step)
+
+    def test_first_fragments_that_hold_less_or_more_than_the_second(self):
+        self.shake(5000, first=10)
+        self.shake(20, first=5000)
+        self.shake(231, first=50)
+
+    def test_any_order(self):
+        self.shake(40, order=lambda c: c[::-1])
+        for _ in range(10):
+            self.shake(self.rng.randrange(4, 90), order=lambda c: self.rng.sample(c, len(c)))
+
+    def test_overlapping_and_doubled(self):
+        self.shake(30, overlap=9)
+        self.shake(30, overlap=30, order=lambda c: c[::-1])
+        self.shake(50, order=lambda c: [x for part in c for x in (part, part)])
+
+    def test_several_in_a_datagram(self):
+        self.shake(20, join=3)
+        self.shake(20, join=50)
+        s = self.open()
+        body = self.hello()
+        cookie = self.cookie_for(s, [self.record(*self.fragments(body, 0, self.cuts(len(body), 30)))])
+        body = self.hello(cookie)
+        s.send(self.record(*self.fragments(body, 1, self.cuts(len(body), 30))))
+        self.server_hello(s)
+
+    def test_large_hellos_with_an_unknown_group(self):
+        for pad in (1200, 1700, 4000, 12000):
+            self.shake(1100, pad=pad)
+            self.shake(1100, pad=pad, order=lambda c: c[::-1])
+        self.shake(200, pad=1700, order=lambda c: self.rng.sample(c, len(c)))
+        self.shake(20000, pad=6000)     # in one datagram
+
+    def test_a_lost_fragment_is_sent_again(self):
+        s = self.open()
+        body = self.hello(pad=1200)
+        cookie = self.cookie_for(s, [self.record(f) for f in self.fragments(body, 0, self.cuts(len(body), 300))])
+        body = self.hello(cookie, 1200)
+        for lost in (2, 0):
+            for i, f in enumerate(self.fragments(body, 1, self.cuts(len(body), 300))):
+                if i != lost:
+                    s.send(self.record(f))
+        self.server_hello(s)
+
+    # ---- what is not believed
+
+    def test_a_wrong_cookie_in_fragments(self):
+        s = self.open()
+        body = self.hello(self.rng.randbytes(20), 1200)
+        before = self.d.counter("handshake_strays")
+        for f in self.fragments(body, 1, self.cuts(len(body), 40)):
+            self.number += 1
+            s.send(self.record(f))
+        self.assertTrue(until(lambda: self.d.drops("dtls_fragment") > 0))
+        s.settimeout(0.2)
+        with self.assertRaises(TimeoutError):
+            s.recv(2048)
+        self.assertEqual(self.d.counter("handshake_strays"), before)
+
+    def test_datagrams_of_strangers_do_not_reach_turnpike_tls(self):
+        """And TLS handshakes go on while very many of them come."""
+        before, stop = self.d.counter("handshake_strays"), threading.Event()
+        stray = b"\x16\xfe\xfd\0\1" + b"\0" * 5 + b"\1\0\x28" + b"x" * 40
+
+        def flood():
+            s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            s.connect(("127.0.0.1", self.port))
+            while not stop.is_set():
+                s.send(stray)
+            s.close()
+        threads = [threading.Thread(target=flood) for _ in range(2)]
+        for t in threads:
+            t.start()
+        try:
+            for _ in range(30):
+                c = tls_client(self.port)
+                self.assertIsNotNone(c.binding())
+                c.close()
+        finally:
+            stop.set()
+            for t in threads:
+                t.join()
+        self.assertTrue(until(lambda: self.d.drops("dtls_stray") > 0))
+        self.assertEqual(self.d.counter("handshake_strays"), before)
+
+
 if __name__ == "__main__":
+    print("seed", SEED)
     daemon.isolate()
     unittest.main(verbosity=2, warnings="ignore")

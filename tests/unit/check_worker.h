@@ -30,6 +30,7 @@ struct world {
 	pid_t pid;
 	int control, authd, authd_child, log, log_child, tlsd, tlsd_child;
 	unsigned acks, strays;		/* what turnpike-tls got: HS_ACK, datagrams */
+	uint64_t hello;			/* name of the last hello that it got */
 	uint64_t acked;			/* number of the last */
 	struct stats *stats;
 	bool kept[SPAN];		/* relay sockets that exist */

@@ -31,12 +31,44 @@ client_secure(struct client *c, unsigned key)
 	c->seal = &ctx;
 }
 
+/* A hello with this cookie (NULL: none) as a datagram; as far as a worker looks at it. */
+static size_t
+hello(uint8_t *out, unsigned key, const uint8_t *cookie)
+{
+	uint8_t body[100] = { 0xfe, 0xfd, (uint8_t)key, (uint8_t)(key >> 8) };
+	struct seal_frag f = { .record_seq = cookie != NULL, .message_seq = cookie != NULL, .total = sizeof body,
+		.len = sizeof body, .bytes = body };
+
+	if (cookie != NULL) {
+		body[35] = SEAL_COOKIE_LEN;
+		memcpy(body + 36, cookie, SEAL_COOKIE_LEN);
+	}
+	return seal_frag_write(out, &f);
+}
+
+/* The client returns a cookie; the name that the worker gave to its hello. */
+static uint64_t
+prove(struct client *c, unsigned key)
+{
+	uint8_t out[200], verify[SEAL_VERIFY_LEN];
+	struct addr from;
+
+	world.hello = 0;
+	peer_send(c->fd, &world.server, out, hello(out, key, NULL));
+	ck_assert_int_eq(peer_recv(c->fd, verify, sizeof verify, &from), SEAL_VERIFY_LEN);
+	peer_send(c->fd, &world.server, out, hello(out, key, verify + SEAL_VERIFY_LEN - SEAL_COOKIE_LEN));
+	for (unsigned i = 0; i < 200 && world.hello == 0; i++)
+		world_pump(20);
+	ck_assert_uint_ne(world.hello, 0);
+	return world.hello;
+}
+
 /* What a turnpike-tls says when a handshake is done; the flight is a datagram of `flight` bytes. */
 static struct msg_hs_done
-done_of(const struct addr *client, unsigned key, size_t flight)
+done_of(struct client *client, unsigned key, size_t flight)
 {
 	struct seal_session s = { .dtls = { .tx = 1 }, .final = { .len = SEAL_FINISHED_LEN, .tx0 = 5 } };
-	struct msg_hs_done m = { .h = { MSG_HS_DONE, 0 }, .who = { .number = key, .client = *client, .dtls = 1 },
+	struct msg_hs_done m = { .h = { MSG_HS_DONE, 0 }, .who = { .request = prove(client, key), .number = key, .client = client->addr, .dtls = 1 },
 		.pieces = flight > 0, .piece = { (uint16_t)flight } };
 
 	secrets_of(key, SEAL_SERVER, &s.keys);
@@ -104,7 +136,7 @@ START_TEST(published_once)
 	uint8_t buf[300];
 
 	start(&c, 1);
-	struct msg_hs_done m = done_of(&c.addr, 1, 77);
+	struct msg_hs_done m = done_of(&c, 1, 77);
 	publish(&m);
 	ck_assert_uint_eq(wire(&c, buf, sizeof buf), 77);
 	publish(&m);
@@ -137,12 +169,12 @@ START_TEST(replaced)
 	uint8_t buf[300];
 
 	start(&c, 1);
-	struct msg_hs_done m = done_of(&c.addr, 1, 0);
+	struct msg_hs_done m = done_of(&c, 1, 0);
 	publish(&m);
 	client_allocate(&c);
 	unsigned releases = world.releases;
 	old = c;
-	m = done_of(&c.addr, 2, 9);
+	m = done_of(&c, 2, 9);
 	publish(&m);
 	ck_assert_uint_eq(wire(&c, buf, sizeof buf), 9);
 	world_pump(100);
@@ -162,7 +194,7 @@ START_TEST(nonsense)
 	struct client c;
 
 	start(&c, 1);
-	struct msg_hs_done good = done_of(&c.addr, 1, 0), m = good;
+	struct msg_hs_done good = done_of(&c, 1, 0), m = good;
 	memset(m.session, 0xff, sizeof m.session);
 	publish(&m);
 	ck_assert_uint_eq(counter(STAT_MSG_BAD), 1);
@@ -234,22 +266,75 @@ all_answered(const bool *gone)
 	}
 }
 
-/* Published, used, closed, and turnpike-tls was not told, again and again: no number is used twice with these keys. */
-START_TEST(numbers_never_again)
+/* Published, used, closed, and turnpike-tls was not told and offers it again: nothing of it is accepted any more, least of all a
+ * datagram of the client that somebody has kept.  Not after a death of the worker either. */
+START_TEST(never_again)
+{
+	uint8_t buf[200];
+	struct client c;
+
+	start(&c, 1);
+	struct msg_hs_done m = done_of(&c, 1, 0);
+	publish(&m);
+	struct client then = c;
+	binding(&c);
+	client_seal(&c, SEAL_T_ALERT, "\1", 2);
+	(void)wire(&c, buf, sizeof buf);
+	ck_assert_uint_eq(counter(STAT_STREAMS_CLOSED), 1);
+	for (uint8_t i = 1; i <= 3; i++) {
+		m.again = i;
+		publish(&m);
+		if (i == 2) {
+			world_kill();
+			world_spawn();
+		}
+	}
+	ck_assert_uint_eq(counter(STAT_STREAMS_OPENED), 1);
+	c = then;
+	client_seal(&c, SEAL_T_DATA, "\0\1\0\0\x21\x12\xa4\x42one two thr", 20);
+	ck_assert(!world_pump_until(c.fd, 50));
+	/* Another hello of the same client does not bring it back. */
+	(void)prove(&c, 2);
+	publish(&m);
+	ck_assert_uint_eq(counter(STAT_STREAMS_OPENED), 1);
+	end();
+}
+END_TEST
+
+/* A turnpike-tls that was taken over: sessions and datagrams for clients that proved nothing. */
+START_TEST(not_without_a_proof)
 {
 	struct client c;
 	uint8_t buf[200];
+	struct msg_hs_reply r = { .h = { MSG_HS_REPLY, 0 }, .who = { .dtls = 1 }, .len = 40 };
 
 	start(&c, 1);
-	struct msg_hs_done m = done_of(&c.addr, 1, 0);
-	for (uint64_t i = 0; i < 3; i++) {
-		m.again = (uint8_t)i;
-		publish(&m);
-		client_seal(&c, SEAL_T_ALERT, "\1", 2);
-		(void)wire(&c, buf, sizeof buf);
-		ck_assert_uint_eq(get_u64(buf + 3) & 0xffffffffffff, (i << 32) + 1);
-	}
-	ck_assert_uint_eq(counter(STAT_STREAMS_CLOSED), 3);
+	struct msg_hs_done m = done_of(&c, 1, 9), other = m;
+	other.who.client.port++;
+	publish(&other);
+	other = m;
+	other.who.request ^= 2;
+	publish(&other);
+	other.who.request = 0;
+	publish(&other);
+	ck_assert_uint_eq(counter(STAT_STREAMS_OPENED), 0);
+	r.who.client = c.addr;
+	ck_assert_int_eq(ipc_send(world.tlsd, &r, -1), 0);
+	ck_assert(world_pump_until(c.fd, 10000));
+	ck_assert_uint_eq(wire(&c, buf, sizeof buf), 40);
+	publish(&m);
+	ck_assert_uint_eq(wire(&c, buf, sizeof buf), 9);
+	ck_assert_uint_eq(counter(STAT_STREAMS_OPENED), 1);
+	uint64_t drops = world_drops(DROP_DTLS_STRAY);
+	ck_assert_int_eq(ipc_send(world.tlsd, &r, -1), 0);
+	for (unsigned i = 0; i < 200 && world_drops(DROP_DTLS_STRAY) == drops; i++)
+		world_pump(20);
+	ck_assert_uint_eq(world_drops(DROP_DTLS_STRAY), drops + 1);
+	/* The association that is there is not ended by a session that nobody asked for. */
+	other = m;
+	other.session[20] ^= 1;
+	publish(&other);
+	binding(&c);
 	end();
 }
 END_TEST
@@ -266,7 +351,9 @@ START_TEST(many)
 		crowd[i].addr.ip[3] = (uint8_t)(1 + i);
 		crowd[i].addr.port = (uint16_t)(30000 + i);
 		client_secure(&crowd[i], i);
-		struct msg_hs_done m = done_of(&crowd[i].addr, i, 0);
+		dial(&crowd[i], true);
+		struct msg_hs_done m = done_of(&crowd[i], i, 0);
+		dial(&crowd[i], false);
 		publish(&m);
 	}
 	all_answered(gone);
@@ -311,7 +398,7 @@ START_TEST(numbers_run_out)
 	struct seal_in in;
 
 	start(&c, 1);
-	struct msg_hs_done m = done_of(&c.addr, 1, 0);
+	struct msg_hs_done m = done_of(&c, 1, 0);
 	publish(&m);
 	client_allocate(&c);
 	unsigned releases = world.releases;
@@ -338,7 +425,8 @@ tcase_assoc(void)
 	tcase_add_test(t, published_once);
 	tcase_add_test(t, replaced);
 	tcase_add_test(t, nonsense);
-	tcase_add_test(t, numbers_never_again);
+	tcase_add_test(t, never_again);
+	tcase_add_test(t, not_without_a_proof);
 	tcase_add_test(t, many);
 	tcase_add_test(t, numbers_run_out);
 	return t;

@@ -369,6 +369,8 @@ read_all(void)
 	while (ipc_recv(world.tlsd, ROLE_WORKER, ROLE_TLSD, &m, &fd) == 1) {
 		world.acks += m.h.type == MSG_HS_ACK;
 		world.strays += m.h.type == MSG_HS_DATAGRAM;
+		if (m.h.type == MSG_HS_DATAGRAM && m.msg_hs_datagram.hello != 0)
+			world.hello = m.msg_hs_datagram.who.request;
 		if (m.h.type == MSG_HS_ACK)
 			world.acked = m.msg_hs_ack.who.number;
 	}
