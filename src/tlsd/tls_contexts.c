@@ -16,6 +16,7 @@
 #include "tlsd_int.h"
 
 #define GROUPS "X25519:P-256:P-384:P-521"
+#define HYBRID "X25519MLKEM768"		/* draft-ietf-tls-ecdhe-mlkem, of TLS 1.3 only */
 
 struct group {
 	char *names;			/* "a b c" */
@@ -185,6 +186,16 @@ cert_alpn(const SSL *ssl)
 
 /* ---- contexts ------------------------------------------------------------------------------------ */
 
+/* With the hybrid group first where this libssl has it: OpenSSL 3.5 does, 3.0 refuses a list with a name that it does not know. */
+static bool
+set_groups(SSL_CTX *ctx, bool dtls)
+{
+	bool ok = !dtls && SSL_CTX_set1_groups_list(ctx, HYBRID ":" GROUPS) == 1;
+
+	ERR_clear_error();
+	return ok || SSL_CTX_set1_groups_list(ctx, GROUPS) == 1;
+}
+
 static SSL_CTX *
 make_ctx(struct cert_set *s, bool dtls, enum conf_tls least)
 {
@@ -192,7 +203,7 @@ make_ctx(struct cert_set *s, bool dtls, enum conf_tls least)
 
 	if (ctx == NULL)
 		return NULL;
-	if (tlsd_ctx_policy(ctx) < 0 || SSL_CTX_set1_groups_list(ctx, GROUPS) != 1 ||
+	if (tlsd_ctx_policy(ctx) < 0 || !set_groups(ctx, dtls) ||
 	    SSL_CTX_set_min_proto_version(ctx, dtls ? DTLS1_2_VERSION :
 	    least == CONF_TLS13 ? TLS1_3_VERSION : TLS1_2_VERSION) != 1) {
 		SSL_CTX_free(ctx);

@@ -80,7 +80,7 @@ parse_v2(const uint8_t *p, size_t n, struct addr *source)
 	if (n < V2_HEAD)
 		return 0;
 	len = get_u16(p + 14);
-	if ((p[12] != 0x20 && p[12] != 0x21) || V2_HEAD + len > PROXY_MAX)
+	if (p[12] != 0x20 && p[12] != 0x21)
 		return -EPROTO;
 	if (n < V2_HEAD + len)
 		return 0;
@@ -98,8 +98,21 @@ parse_v2(const uint8_t *p, size_t n, struct addr *source)
 	return (int)(V2_HEAD + len);
 }
 
-int
-proxy_parse(const uint8_t *p, size_t n, struct addr *source)
+/* A proxy that listens on one socket for both families names an IPv4 client as ::ffff:a.b.c.d. */
+static void
+make_canonical(struct addr *a)
+{
+	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
+
+	if (a->family != ADDR_V6 || memcmp(a->ip, mapped, sizeof mapped) != 0)
+		return;
+	memmove(a->ip, a->ip + sizeof mapped, 4);
+	memset(a->ip + 4, 0, sizeof a->ip - 4);
+	a->family = ADDR_V4;
+}
+
+static int
+parse(const uint8_t *p, size_t n, struct addr *source)
 {
 	size_t sig = n < sizeof v2_signature ? n : sizeof v2_signature;
 	size_t text = n < 6 ? n : 6;
@@ -112,4 +125,14 @@ proxy_parse(const uint8_t *p, size_t n, struct addr *source)
 	if (memcmp(p, "PROXY ", text) == 0)
 		return parse_v1(p, n, source);
 	return -EPROTO;
+}
+
+int
+proxy_parse(const uint8_t *p, size_t n, struct addr *source)
+{
+	int len = parse(p, n, source);
+
+	if (len > 0)
+		make_canonical(source);
+	return len;
 }

@@ -285,7 +285,8 @@ read_proxy(struct worker *w, struct lane *l, struct conn *c)
 	size_t have = (size_t)(c->in_recv - r->in_parsed), all;
 	uint8_t *p = ring_at(&l->shard, &r->in, r->in_parsed);
 	struct addr source;
-	ssize_t peek = recv(c->fd, p + have, PROXY_MAX, MSG_DONTWAIT | MSG_PEEK);
+	size_t room = ring_room(&r->in, c->in_recv);
+	ssize_t peek = recv(c->fd, p + have, room < PROXY_MAX ? room : PROXY_MAX, MSG_DONTWAIT | MSG_PEEK);
 
 	if (peek < 0)
 		return errno == EAGAIN ? 0 : -errno;

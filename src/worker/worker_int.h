@@ -380,8 +380,9 @@ void streams_adopt(struct worker *w, struct lane *l);
 
 /* ---- proxy.c ------------------------------------------------------------------------------------------- */
 
-#define PROXY_MAX 536
-/* > 0: the length of the header, and *source is set (ADDR_NONE: it names none).  0: more is needed.  -EPROTO. */
+#define PROXY_MAX (16 + 65535)		/* the longest that version 2 can say */
+/* > 0: the length of the header, and *source is set (ADDR_NONE: it names none; IPv4 in IPv6 is IPv4).  0: more is needed.
+ * -EPROTO. */
 int  proxy_parse(const uint8_t *p, size_t n, struct addr *source);
 
 /* ---- relays.c ----------------------------------------------------------------------------------------- */

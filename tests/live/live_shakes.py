@@ -362,6 +362,33 @@ class Fragments(unittest.TestCase):
                     s.send(self.record(f))
         self.server_hello(s)
 
+    # ---- the same over TCP
+
+    def test_a_large_tls_hello_in_pieces(self):
+        """As browsers send it today: a share of X25519MLKEM768, with one of X25519 beside it or without."""
+        def extension(kind, body):
+            return struct.pack("!HH", kind, len(body)) + body
+
+        def block(body, form="!H"):
+            return struct.pack(form, len(body)) + body
+        hybrid = b"\x11\xec" + block(self.rng.randbytes(1216))
+        for shares in (hybrid + b"\0\x1d" + block(self.rng.randbytes(32)), b"\x77\x77" + block(self.rng.randbytes(3000))):
+            extensions = extension(43, block(b"\3\4", "!B")) + extension(10, block(b"\x11\xec\x77\x77\0\x1d")) + \
+                extension(13, block(bytes.fromhex("040308040401"))) + extension(51, block(shares)) + \
+                extension(21, b"\0" * 500)
+            body = b"\3\3" + self.rng.randbytes(32) + block(self.rng.randbytes(32), "!B") + \
+                block(bytes.fromhex("130213031301")) + b"\1\0" + block(extensions)
+            message = b"\1" + len(body).to_bytes(3, "big") + body
+            for step in (1, 100, 1400, 5000):
+                records = b"".join(b"\x16\3\1" + block(message[i:i + 700]) for i in range(0, len(message), 700))
+                s = socket.create_connection(("127.0.0.1", self.port), timeout=45)
+                s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                for i in range(0, len(records), step):
+                    s.sendall(records[i:i + step])
+                got = s.recv(6)
+                self.assertEqual((got[0], got[5]), (22, 2))      # ServerHello or HelloRetryRequest
+                s.close()
+
     # ---- what is not believed
 
     def test_a_wrong_cookie_in_fragments(self):
