@@ -139,7 +139,7 @@ struct conf {
 	uint32_t tls_min_version;	/* enum conf_tls */
 	uint64_t expiry_warning, watch_interval;
 	struct conf_certificate certificates[CONF_CERTS_MAX];
-	uint64_t half_open_per_prefix, half_open_total, handshake_timeout;
+	uint64_t half_open_per_prefix, half_open_total, handshake_timeout, handshakes_per_prefix;
 	uint64_t tls_processes;
 
 	uint32_t warning_count;		/* what turnpike-conf warned of, for `turnpikectl status`; the first ones */

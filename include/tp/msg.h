@@ -223,7 +223,8 @@ struct msg_hs_ack { struct msg_head h; struct hs_who who; };
 enum hs_reason {
 	HS_R_NONE, HS_R_CLOSED /* by the client */, HS_R_TIMEOUT, HS_R_CROWDED /* oldest beyond a cap */,
 	HS_R_ALERT /* the client sent one */, HS_R_PROTOCOL /* what the client sent is wrong */,
-	HS_R_NO_MATCH /* no common version, suite, group or ALPN */, HS_R_INTERNAL, HS_R_CANCELED, HS_REASONS
+	HS_R_NO_MATCH /* no common suite, group or signature */, HS_R_INTERNAL, HS_R_CANCELED, HS_R_VERSION /* none in common */,
+	HS_R_ALPN /* another protocol than ours */, HS_R_UNTRUSTED /* an alert about our certificate */, HS_REASONS
 };
 /* It came to nothing; an alert, if any is due, was sent. */
 struct msg_hs_fail { struct msg_head h; struct hs_who who; uint8_t reason /* enum hs_reason */, zero[7]; };

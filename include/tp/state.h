@@ -387,7 +387,7 @@ int  token_put(struct cross *c, const struct reservation *r, tp_ms now);	/* -ENO
 int  token_look(struct cross *c, uint64_t token, uint64_t user, tp_ms now, struct reservation *r);
 
 /* Rates of answers to the unauthenticated: lossy, lock-free, bounded memory; false: over the rate. */
-enum rate_kind { RATE_CHALLENGE, RATE_BINDING, RATE_HANDSHAKE, RATE_KINDS };
+enum rate_kind { RATE_CHALLENGE, RATE_BINDING, RATE_HANDSHAKE /* datagrams */, RATE_SHAKE /* handshakes that begin */, RATE_KINDS };
 bool rate_take(struct cross *c, enum rate_kind kind, uint64_t prefix, uint32_t per_second, uint32_t burst, tp_ms now);
 /*
  * Marks, in the same memory and as lossy, seen by every worker and its successors: a name (cross_hash()) is marked for `ms`

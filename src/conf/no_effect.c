@@ -156,6 +156,7 @@ static const struct need {
 	{ OPTION_connections_total, no_connections, "no listener has transport tcp, tls or dtls" },
 	{ OPTION_half_open_per_prefix, no_handshakes, "no listener has transport tls or dtls" },
 	{ OPTION_half_open_total, no_handshakes, "no listener has transport tls or dtls" },
+	{ OPTION_handshakes_per_prefix, no_handshakes, "no listener has transport tls or dtls" },
 	{ OPTION_handshake_timeout, no_handshakes, "no listener has transport tls or dtls" },
 	{ OPTION_tls_min_version, no_handshakes, "no listener has transport tls or dtls" },
 	{ OPTION_tls_processes, no_handshakes, "no listener has transport tls or dtls" },

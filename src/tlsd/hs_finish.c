@@ -17,6 +17,7 @@ static const enum stat_counter fail_row[HS_REASONS] = {
 	[HS_R_CROWDED] = STAT_HS_FAIL_CROWDED, [HS_R_ALERT] = STAT_HS_FAIL_ALERT,
 	[HS_R_PROTOCOL] = STAT_HS_FAIL_PROTOCOL, [HS_R_NO_MATCH] = STAT_HS_FAIL_NO_MATCH,
 	[HS_R_INTERNAL] = STAT_HS_FAIL_INTERNAL, [HS_R_CANCELED] = STAT_HS_FAIL_CANCELED,
+	[HS_R_VERSION] = STAT_HS_FAIL_NO_MATCH, [HS_R_ALPN] = STAT_HS_FAIL_NO_MATCH, [HS_R_UNTRUSTED] = STAT_HS_FAIL_ALERT,
 };
 
 struct hs *
@@ -143,6 +144,19 @@ hs_fail(struct hs *h, enum hs_reason why)
 	hs_free(h);
 }
 
+/* AlertDescription, RFC 8446 6: what a client says that does not accept what it was shown. */
+static bool
+is_about_certificate(int alert)
+{
+	switch (alert) {
+	case SSL_AD_BAD_CERTIFICATE: case SSL_AD_UNSUPPORTED_CERTIFICATE: case SSL_AD_CERTIFICATE_REVOKED:
+	case SSL_AD_CERTIFICATE_EXPIRED: case SSL_AD_CERTIFICATE_UNKNOWN: case SSL_AD_UNKNOWN_CA:
+		return true;
+	default:
+		return false;
+	}
+}
+
 static enum hs_reason
 reason_of(const struct hs *h)
 {
@@ -154,13 +168,14 @@ reason_of(const struct hs *h)
 	if (h->broken || ERR_GET_LIB(e) != ERR_LIB_SSL)
 		return ERR_GET_LIB(e) == ERR_LIB_SSL || e == 0 ? HS_R_PROTOCOL : HS_R_INTERNAL;
 	if (r >= SSL_AD_REASON_OFFSET && r < SSL_AD_REASON_OFFSET + 256)
-		return HS_R_ALERT;
+		return is_about_certificate(r - SSL_AD_REASON_OFFSET) ? HS_R_UNTRUSTED : HS_R_ALERT;
 	switch (r) {
-	case SSL_R_NO_SHARED_CIPHER:
 	case SSL_R_UNSUPPORTED_PROTOCOL:
 	case SSL_R_VERSION_TOO_LOW:
-	case SSL_R_WRONG_VERSION_NUMBER:
+		return HS_R_VERSION;
 	case SSL_R_NO_APPLICATION_PROTOCOL:
+		return HS_R_ALPN;
+	case SSL_R_NO_SHARED_CIPHER:
 	case SSL_R_NO_SUITABLE_KEY_SHARE:
 	case SSL_R_NO_SUITABLE_SIGNATURE_ALGORITHM:
 	case SSL_R_NO_SHARED_SIGNATURE_ALGORITHMS:

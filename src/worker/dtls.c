@@ -2,7 +2,7 @@
 /*
  * dtls: datagrams of DTLS listeners, record by record.
  *
- *	a hello        hello.c
+ *	a hello        dtls_hello.c
  *	a handshake    to turnpike-tls, if its 5-tuple returned a cookie
  *	a session      not seen before -> opened in place -> marked -> core
  *

@@ -11,6 +11,7 @@
 #include "worker_int.h"
 
 #define HANDSHAKE_BURST 32
+#define BURST_SECONDS 10		/* limits.handshakes_per_prefix at once */
 
 unsigned
 handshake_tlsd(const struct worker *w, const struct addr *client)
@@ -27,6 +28,18 @@ who_of(const struct lane *l, const struct conn *c)
 {
 	return (struct hs_who){ .request = (uint64_t)conn_slot(&l->shard, c) << 32 | c->gen,
 		.shard = l->shard.index, .row = c->listener, .client = c->client };
+}
+
+bool
+handshake_may_begin(struct worker *w, const struct lane *l, const struct addr *client, uint8_t transport)
+{
+	uint32_t rate = w->streams.handshakes;
+
+	if (rate == 0 || rate_take(&w->cross, RATE_SHAKE, cross_prefix(&w->cross, client), rate, rate * BURST_SECONDS, w->turn.now))
+		return true;
+	stat_drop(w->stat, DROP_HANDSHAKE_RATE);
+	worklog_handshake(w, l, client, transport, REASON_HS_RATE);
+	return false;
 }
 
 static void
@@ -54,6 +67,10 @@ handshake_begin(struct worker *w, struct lane *l, struct conn *c)
 	}
 	conn_publish(c, CONN_SHAKING);
 	stream_arm(w, l, c);
+	if (!handshake_may_begin(w, l, &c->client, TRANSPORT_TLS)) {
+		stream_close(w, l, c);
+		return false;
+	}
 	if (w->start.tlsd_count == 0) {
 		stat_drop(w->stat, DROP_STREAM_ROOM);
 		stream_close(w, l, c);
@@ -182,11 +199,25 @@ done(struct worker *w, struct lane *l, unsigned tlsd, const struct msg_hs_done *
 		ack->who = m->who;
 }
 
+/* What an operator is told of; the rest is the client's own affair, or said elsewhere. */
+static enum reason
+reason_of(uint8_t why)
+{
+	static const uint8_t of[HS_REASONS] = {
+		[HS_R_TIMEOUT] = REASON_HS_TIMEOUT, [HS_R_ALERT] = REASON_HS_ALERT, [HS_R_PROTOCOL] = REASON_HS_PROTOCOL,
+		[HS_R_NO_MATCH] = REASON_HS_PARAMETERS, [HS_R_VERSION] = REASON_HS_VERSION, [HS_R_ALPN] = REASON_HS_ALPN,
+		[HS_R_UNTRUSTED] = REASON_HS_UNTRUSTED,
+	};
+
+	return why < HS_REASONS ? of[why] : REASON_NONE;
+}
+
 static void
 failed(struct worker *w, struct lane *l, const struct msg_hs_fail *m)
 {
 	struct conn *c = handshake_conn(l, &m->who);
 
+	worklog_handshake(w, l, &m->who.client, m->who.dtls != 0 ? TRANSPORT_DTLS : TRANSPORT_TLS, reason_of(m->reason));
 	if (c != NULL && atomic_load_explicit(&c->state, memory_order_relaxed) == CONN_SHAKING)
 		stream_close(w, l, c);
 }

@@ -145,6 +145,7 @@ struct touched { uint32_t lane, slot, gen; };
 struct stream_policy {
 	struct conn_limits limits;
 	uint64_t queue;
+	uint32_t handshakes;		/* that begin, per second and prefix; 0: no limit */
 	uint32_t deadline /* seconds */, shakes /* datagrams to turnpike-tls processes, per second and prefix */;
 };
 
@@ -314,6 +315,8 @@ conn_traffic(struct lane *l, const struct conn *c)
 
 /* The connection's first byte says TLS: it goes to a turnpike-tls.  False: closed. */
 bool handshake_begin(struct worker *w, struct lane *l, struct conn *c);
+/* Under limits.handshakes_per_prefix?  If not it is counted and logged. */
+bool handshake_may_begin(struct worker *w, const struct lane *l, const struct addr *client, uint8_t transport);
 void handshake_cancel(struct worker *w, struct lane *l, const struct conn *c);
 /* There was no room to ask for it: it waits, within its deadline.  NULL allowed. */
 void handshake_wait(struct lane *l, struct conn *c);
@@ -347,7 +350,7 @@ assoc_place(struct lane *l, const struct conn *c)
 void assoc_reply(struct worker *w, struct lane *l, const struct msg_hs_reply *m);
 void assoc_done(struct worker *w, struct lane *l, const struct msg_hs_done *m);	/* to be acknowledged afterwards */
 
-/* ---- hello.c ----------------------------------------------------------------------------------------- */
+/* ---- dtls_hello.c ----------------------------------------------------------------------------------------- */
 
 #define HELLO_PIECE 2000		/* of a hello in one message to a turnpike-tls */
 _Static_assert(SEAL_FRAG_HEAD + HELLO_PIECE <= MSG_HS_DATAGRAM_MAX, "it fits");
@@ -477,6 +480,8 @@ uint32_t policy_depth(const struct turn_relay_row *r, uint32_t shards);
 
 void worklog_event(struct worker *w, const struct lane *l, const struct turn_out *o);
 void worklog_over(struct worker *w, const struct lane *l, const struct turn_out *o);	/* DROP_BANDWIDTH: only noted */
+/* A handshake that failed, or did not begin; REASON_NONE: nothing. */
+void worklog_handshake(struct worker *w, const struct lane *l, const struct addr *client, uint8_t transport, enum reason why);
 void worklog_tick(struct worker *w);		/* tells it, once a minute */
 void worklog_dropped(struct worker *w, unsigned shard, const struct session *x, uint32_t slot, const char *why);
 

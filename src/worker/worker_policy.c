@@ -131,6 +131,7 @@ take(struct worker *w, const struct conf *c)
 	p = w->policy[0];
 	w->streams = (struct stream_policy){ .limits = { c->connections_per_prefix, c->connections_total },
 		.queue = c->stream_queue, .deadline = (uint32_t)((c->stream_deadline + 999) / 1000),
+		.handshakes = (uint32_t)c->handshakes_per_prefix,
 		.shakes = (uint32_t)c->half_open_per_prefix * SHAKES_PER_HALF };
 	w->handshake_seconds = (uint32_t)(c->handshake_timeout / 1000) + HANDSHAKE_GRACE;
 	memcpy(w->rows, c->listeners, sizeof c->listeners);

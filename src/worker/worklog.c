@@ -295,6 +295,30 @@ refused(struct worker *w, const struct lane *l, const struct turn_out *o)
 	    transport_text(o->transport));
 }
 
+void
+worklog_handshake(struct worker *w, const struct lane *l, const struct addr *client, uint8_t transport, enum reason why)
+{
+	enum log_level level = why == REASON_HS_RATE ? LOG_L_WARN : LOG_L_INFO;
+	struct log_fields f = { 0 };
+	uint32_t more = 0, suppressed;
+	char text[ADDR_STRLEN], value[40] = "";
+
+	if (why == REASON_NONE)
+		return;
+	stat_reason(w->stat, why);
+	if (!log_once(w->once, client, "", 0, why, w->turn.now, &more) ||
+	    !line_allowed(w, WL_STRANGER, STRANGER_LINES_PER_SEC, level, &suppressed))
+		return;
+	if (why == REASON_HS_RATE)
+		snprintf(value, sizeof value, " (%u)", w->streams.handshakes);
+	log_field(&f, "event", "handshake_failed");
+	log_field(&f, "reason", reason_rows[why].word);
+	log_field(&f, "client", address_text(w, client, text));
+	log_field(&f, "transport", transport_text(transport));
+	log_with(level, more, &f, "shard %u: handshake failed: %s%s: client %s %s", l->shard.index, reason_rows[why].text, value,
+	    text, transport_text(transport));
+}
+
 /* Only noted: this is the data path. */
 void
 worklog_over(struct worker *w, const struct lane *l, const struct turn_out *o)

@@ -431,6 +431,64 @@ class Fragments(unittest.TestCase):
         self.assertEqual(self.d.counter("handshake_strays"), before)
 
 
+class Refusals(unittest.TestCase):
+    """Handshakes that fail are counted and said, with the client's address and what it means."""
+
+    def daemon(self, limits=""):
+        d = daemon.Daemon((CONFIG % 2).replace("stream_deadline", limits + "stream_deadline"), start=False,
+                          tls=daemon.free_port(kind=socket.SOCK_STREAM))
+        daemon.certificate(d.dir)
+        self.addCleanup(d.stop)
+        d.start()
+        return d
+
+    def fails(self, d, make, text):
+        with self.assertRaises(OSError):
+            s = make().wrap_socket(socket.create_connection(("127.0.0.1", d.values["tls"]), timeout=45),
+                                   server_hostname="turn.test")
+            self.assertNotEqual(s.recv(1), b"")         # TLS 1.3: the refusal comes after our Finished
+            raise OSError
+        line = "handshake failed: %s: client 127.0.0.1:" % text
+        self.assertTrue(until(lambda: line in d.text()), d.text())
+
+    def test_reasons(self):
+        d = self.daemon()
+        self.fails(d, ssl.create_default_context, "the client does not accept the certificate")
+
+        def alpn():
+            c = context()
+            c.set_alpn_protocols(["h2"])
+            return c
+        self.fails(d, alpn, "the client asks by ALPN for another protocol than TURN")
+
+        def old():
+            c = context()
+            c.minimum_version = ssl.TLSVersion.TLSv1
+            c.maximum_version = ssl.TLSVersion.TLSv1_1
+            c.set_ciphers("ALL:@SECLEVEL=0")
+            return c
+        self.fails(d, old, "no common TLS version")
+
+    def test_a_limit_for_each_address(self):
+        d = self.daemon("handshakes_per_prefix: 1, ")
+        for make in (tls_client, dtls_client):
+            before, failed = d.drops("handshake_rate"), 0
+            for _ in range(24):
+                try:
+                    if make is dtls_client:
+                        c = dtlsclient.DtlsClient(("127.0.0.1", d.values["tls"]), within=1)
+                    else:
+                        c = make(d.values["tls"])
+                    c.close()
+                except OSError:
+                    failed += 1
+                if failed >= 3:
+                    break
+            self.assertGreaterEqual(failed, 1)
+            self.assertTrue(until(lambda: d.drops("handshake_rate") > before))
+        self.assertTrue(until(lambda: "limits.handshakes_per_prefix is reached (1): client 127.0.0.1" in d.text()))
+
+
 if __name__ == "__main__":
     print("seed", SEED)
     daemon.isolate()

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * hello: DTLS hellos, and which strangers proved their address with one.
+ * dtls_hello: DTLS hellos, and which strangers proved their address with one.
  *
  *	first hello, its fragment at 0      answered with a cookie; nothing of it is kept
  *	second hello, with its cookie       marked as proved, and passed on to a turnpike-tls, fragment by fragment
@@ -174,6 +174,10 @@ begin(struct worker *w, struct lane *l, unsigned row, const struct addr *from, c
 		stat_drop(w->stat, DROP_STREAM_LIMIT);
 		return false;
 	}
+	/* One that is repeated was counted. */
+	if (!rate_is_marked(&w->cross, mark_of(w, l, row, from, name), w->turn.now) &&
+	    !handshake_may_begin(w, l, from, TRANSPORT_DTLS))
+		return false;
 	rate_mark(&w->cross, mark_of(w, l, row, from, 0), ms, w->turn.now);
 	rate_mark(&w->cross, mark_of(w, l, row, from, name), ms, w->turn.now);
 	return true;
