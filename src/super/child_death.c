@@ -131,44 +131,39 @@ ended(struct super *s, unsigned i, int status)
 		super_roll_step(s);
 }
 
-/*
- * The dead are seen before they are reaped: what the kernel then clears away of them (all that somebody has looked at under
- * /proc, a name for each of ten thousand descriptors) took up to 5 ms, and a successor need not wait for it.
- */
 static void
-look_for_dead(struct super *s)
+one_death(struct super *s, pid_t pid, int status)
 {
-	for (unsigned i = 0; i < s->ledger->child_count; i++) {
-		pid_t pid = s->ledger->child[i].pid;
-		siginfo_t si = { .si_pid = 0 };
+	int i;
 
-		if (!child_is_running(&s->ledger->child[i]) || pid <= 0 ||
-		    waitid(P_PID, (id_t)pid, &si, WEXITED | WNOHANG | WNOWAIT) < 0 || si.si_pid != pid)
-			continue;
-		ended(s, i, si.si_code == CLD_EXITED ? W_EXITCODE(si.si_status, 0) : W_EXITCODE(0, si.si_status));
+	if (pid == s->conf_run.pid) {
+		s->conf_run.pid = 0;
+		return;
 	}
-	children_tick(&s->children, clock_ms());	/* a first restart is due at once */
+	if (super_upgrade_reaped(s, pid, status))
+		return;
+	i = children_by_pid(&s->children, pid);
+	if (i >= 0)
+		ended(s, (unsigned)i, status);
 }
 
+/*
+ * The waiting process writes a death before it reaps: what the kernel then clears away (a name for each of ten thousand
+ * descriptors that was looked at under /proc) took up to 5 ms, and a successor need not wait for it.  A death counts as
+ * taken when its row says so: a supervisor that dies in between leaves it to the next one.
+ */
 void
 super_reap(struct super *s)
 {
-	int status, i;
-	pid_t pid;
+	struct waiting *w = s->waiting;
+	uint64_t n = atomic_load(&w->taken);
 
-	look_for_dead(s);
-	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-		if (pid == s->conf_run.pid) {
-			s->conf_run.pid = 0;
-			continue;
-		}
-		if (super_upgrade_reaped(s, pid, status))
-			continue;
-		i = children_by_pid(&s->children, pid);
-		if (i >= 0)			/* it died between the two looks */
-			ended(s, (unsigned)i, status);
+	for (; n != atomic_load(&w->written); n++) {
+		struct waiting_death d = w->death[n % WAITING_DEATHS];
+		one_death(s, d.pid, d.status);
+		atomic_store(&w->taken, n + 1);
 	}
-	children_tick(&s->children, clock_ms());
+	children_tick(&s->children, clock_ms());	/* a first restart is due at once */
 	super_stop_step(s);
 	super_upgrade_step(s);
 	super_rearm(s);

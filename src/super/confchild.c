@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "super_int.h"
@@ -57,7 +56,7 @@ conf_run_start(struct conf_run *r, const struct super_options *o, int binary, ui
 	}
 	argv[n] = NULL;
 	struct spawn s = { .path = path, .argv = (char *const *)argv, .control = pair[1], .log = -1, .binary = binary, .reduce = true,
-		.keep_stderr = keep_stderr, .pass_env = pass_env };
+		.keep_stderr = keep_stderr, .pass_env = pass_env, .sibling = true };
 	r->pid = spawn_child(&s);
 	close(pair[1]);
 	if (r->pid < 0) {
@@ -137,18 +136,15 @@ int
 conf_run_wait(struct conf_run *r)
 {
 	tp_ms end = clock_ms() + CONF_FIRST_MS, now;
-	int e = 0, status;
+	int e = 0;
 
 	while ((now = clock_ms()) < end && (e = conf_run_read(r)) == 0) {
 		struct pollfd p = { .fd = r->fd, .events = POLLIN };
 		(void)poll(&p, 1, (int)(end - now));
 	}
-	if (e == 0) {
-		(void)kill(r->pid, SIGKILL);
+	(void)kill(r->pid, SIGKILL);	/* it has nothing left to say */
+	if (e == 0)
 		e = -ETIMEDOUT;
-	}
-	while (waitpid(r->pid, &status, 0) < 0 && errno == EINTR)
-		;
 	r->pid = 0;
 	if (e < 0)
 		return e;

@@ -131,6 +131,7 @@ super_spawn(void *arg, unsigned i)
 		.ledger = s->ledger, .win = &s->win, .first_shard = c->first_shard, .shard_count = c->shard_count,
 		/* In the background nobody holds the caller's terminal or pipe; turnpike-admin only until it is ready, to
 		 * say there what it cannot log. */
+		.sibling = true,
 		.keep_stderr = s->foreground || (s->daemon_fd >= 0 && c->role == ROLE_ADMIN),
 	};
 	pid = spawn_child(&sp);

@@ -46,7 +46,7 @@ notify_watchdog(void)
 {
 	const char *usec = getenv("WATCHDOG_USEC"), *pid = getenv("WATCHDOG_PID");
 
-	if (usec == NULL || (pid != NULL && atol(pid) != (long)getpid()))
+	if (usec == NULL || (pid != NULL && atol(pid) != (long)getppid()))
 		return 0;
 	return (tp_ms)strtoull(usec, NULL, 10) / 2000;
 }

@@ -78,7 +78,7 @@ int
 pidfile_write(int fd)
 {
 	char text[24];
-	int n = snprintf(text, sizeof text, "%ld\n", (long)getpid());
+	int n = snprintf(text, sizeof text, "%ld\n", (long)getppid());
 
 	if (ftruncate(fd, 0) < 0 || pwrite(fd, text, (size_t)n, 0) != n)
 		return -errno;

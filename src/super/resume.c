@@ -8,11 +8,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "carry.h"
@@ -127,7 +127,7 @@ go_on(struct super *s)
 	log_level_set((enum log_level)s->conf.log_level);
 	pool_rows(&s->pool, &s->conf);
 	pool_resume(&s->pool);
-	s->ledger->pid = (int32_t)getpid();
+	s->ledger->pid = (int32_t)getppid();
 	stat_init(s->regions.super_map, ROLE_SUPER, 0, 1, clock_ms());
 	take_children(s);
 	if (s->filter_fd < 0)
@@ -150,7 +150,6 @@ super_resume(struct super *s, int state_fd, const char *failed)
 	char why[WHY_MAX] = "no memory";
 	int e = -ENOMEM, again;
 
-	(void)prctl(PR_SET_NAME, "turnpiked");	/* the way back goes by descriptor, which leaves its number as name */
 	s->ledger = ledger_new(&s->ledger_ro);
 	if (s->ledger != NULL) {
 		children_init(&s->children, s->ledger, &super_children_ops, s);
@@ -173,7 +172,13 @@ super_resume(struct super *s, int state_fd, const char *failed)
 		log_errx("upgrade: %s", why);
 		return EXIT_INTERNAL;
 	}
+	if (s->waiting->exec_error != 0)
+		s->upgrade.failed = failed = "the new version cannot be executed";
+	atomic_store(&s->waiting->state_fd, 0);
+	s->waiting->back.count = 0;
+	s->waiting->failed[0] = '\0';
 	close(state_fd);
+	super_prepared(s);
 	go_on(s);
 	return 0;
 }

@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -158,7 +159,12 @@ spawn_child(const struct spawn *s)
 
 	copy_env(env, copy_env(env, 0, s->pass_env), sanitizer_env);
 	/* Signals stay blocked until the child has reset its handlers: none of ours runs there. */
-	pid = fork();
+	if (s->sibling) {
+		parent = getppid();
+		pid = (pid_t)syscall(SYS_clone, CLONE_PARENT | (s->pid != NULL ? CLONE_PARENT_SETTID : 0), NULL, s->pid, NULL, NULL);
+	} else {
+		pid = fork();
+	}
 	if (pid < 0)
 		return -errno;
 	if (pid == 0)

@@ -13,6 +13,7 @@
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "super_int.h"
@@ -94,15 +95,26 @@ on_tick(void *arg)
 
 /* ---- signals ------------------------------------------------------------------------------------- */
 
+bool
+super_asked(struct super *s, int signo)
+{
+	uint32_t bit = 1u << signo;
+
+	return (atomic_fetch_and(&s->waiting->asked, ~bit) & bit) != 0;
+}
+
 static void
 on_signal(void *arg, int signo)
 {
 	struct super *s = arg;
 
-	switch (signo) {
-	case SIGCHLD:
+	if (signo == SIGCHLD) {
 		super_reap(s);
-		break;
+		return;
+	}
+	if (!super_asked(s, signo))	/* the terminal's, to every process: the waiting process passes it on */
+		return;
+	switch (signo) {
 	case SIGHUP:
 		super_reload(s, (struct requester){ .used = false });
 		break;
@@ -371,21 +383,25 @@ prepare(struct super *s)
 	return 0;
 }
 
+void
+super_prepared(struct super *s)
+{
+	/* The kernel has cleared this with the change of capabilities and groups. */
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	atomic_store(&s->waiting->prepared, 1);
+	if (kill(getppid(), SIGCHLD) < 0)
+		log_warn("the waiting process");
+}
+
 static int
 life(struct super *s)
 {
 	int code;
 
-	if (!s->foreground) {
-		s->daemon_fd = daemon_fork();
-		if (s->daemon_fd < 0) {
-			log_errx("cannot go to the background: %s", strerror(-s->daemon_fd));
-			return EXIT_INTERNAL;
-		}
-	}
+	super_prepared(s);
 	if (pidfile_write(s->pid_fd) < 0)
 		log_warn("%s/turnpiked.pid", s->o->runtime_dir);
-	s->ledger->pid = (int32_t)getpid();
+	s->ledger->pid = (int32_t)getppid();
 	stat_init(s->regions.super_map, ROLE_SUPER, 0, 1, clock_ms());
 	code = start_children(s);
 	if (code == 0)
@@ -393,18 +409,33 @@ life(struct super *s)
 	return code;
 }
 
+/* ---- the two processes ------------------------------------------------------------------------------ */
+
+/* What the waiting process gives to each supervisor that it starts. */
+struct work {
+	const struct super_options *o;
+	const struct super_program *programs;
+	unsigned program_count;
+	struct waiting *waiting;
+	int  daemon_fd;
+	bool foreground;
+	const char *failed;
+};
+
 static struct super *
-super_new(const struct super_options *o, const struct super_program *programs, unsigned n)
+super_new(const struct work *w)
 {
 	struct super *s = calloc(1, sizeof *s);
 
 	if (s == NULL)
 		return NULL;
-	s->o = o;
-	s->programs = programs;
-	s->program_count = n;
-	s->foreground = o->foreground || getpid() == 1 || notify_wanted();
-	s->conf_fd = s->users_fd = s->certs_fd = s->control_fd = s->http_fd = s->daemon_fd = s->pid_fd = -1;
+	s->o = w->o;
+	s->programs = w->programs;
+	s->program_count = w->program_count;
+	s->waiting = w->waiting;
+	s->foreground = w->foreground;
+	s->conf_fd = s->users_fd = s->certs_fd = s->control_fd = s->http_fd = s->pid_fd = -1;
+	s->daemon_fd = w->daemon_fd;
 	s->filter_fd = -1;
 	s->upgrade.back_exe = s->upgrade.report = s->upgrade.state_fd = -1;
 	for (unsigned i = 0; i < ROLES; i++)
@@ -423,36 +454,74 @@ finish(struct super *s, int code)
 		super_cleanup(s);
 	if (s->daemon_fd >= 0)
 		daemon_done(s->daemon_fd, code);
+	s->waiting->code = code;
+	atomic_store(&s->waiting->end, WAITING_STOPPED);
 	return code;
+}
+
+/* The supervisor's process, from its start to its end in good order. */
+static int
+work(void *arg)
+{
+	const struct work *w = arg;
+	struct super *s;
+	int code, state_fd = atomic_load(&w->waiting->state_fd);
+
+	(void)prctl(PR_SET_NAME, "turnpike-super");
+	log_init("supervisor", ROLE_SUPER, 0, LOG_L_INFO);
+	if (sodium_init() < 0 || (s = super_new(w)) == NULL)
+		return EXIT_INTERNAL;
+	if (state_fd > 0) {
+		code = super_resume(s, state_fd, w->waiting->failed[0] != '\0' ? w->waiting->failed : w->failed);
+	} else if ((code = prepare(s)) == 0) {
+		code = life(s);
+	}
+	if (code == 0)
+		code = loop_run(s->loop);
+	return finish(s, code);
+}
+
+static int
+wait_for_work(struct work *w, int state_fd)
+{
+	const char *env = getenv(WAITING_ENV);
+	int fd = env != NULL ? atoi(env) : -1;
+
+	(void)unsetenv(WAITING_ENV);
+	w->waiting = waiting_page(&fd);
+	if (w->waiting == NULL) {
+		log_err("shared memory");
+		return EXIT_INTERNAL;
+	}
+	atomic_store(&w->waiting->state_fd, state_fd);
+	return waiting_run(w->waiting, fd, work, w, caps_reduce);
 }
 
 int
 super_run(const struct super_options *o, const struct super_program *programs, unsigned n)
 {
-	struct super *s;
-	int code;
+	struct work w = { .o = o, .programs = programs, .program_count = n, .daemon_fd = -1 };
 
 	log_init("supervisor", ROLE_SUPER, 0, LOG_L_INFO);
-	if (daemon_stdio() < 0 || sodium_init() < 0 || (s = super_new(o, programs, n)) == NULL)
+	if (daemon_stdio() < 0)
 		return EXIT_INTERNAL;
-	code = prepare(s);
-	if (code == 0)
-		code = life(s);
-	return finish(s, code);
+	w.foreground = o->foreground || getpid() == 1 || notify_wanted();
+	if (!w.foreground && (w.daemon_fd = daemon_fork()) < 0) {
+		log_errx("cannot go to the background: %s", strerror(-w.daemon_fd));
+		return EXIT_INTERNAL;
+	}
+	return wait_for_work(&w, 0);
 }
 
 int
 super_run_on(const struct super_options *o, const struct super_program *programs, unsigned n, int state_fd,
     const char *failed)
 {
-	struct super *s;
-	int code;
+	struct work w = { .o = o, .programs = programs, .program_count = n, .daemon_fd = -1, .failed = failed };
 
 	log_init("supervisor", ROLE_SUPER, 0, LOG_L_INFO);
-	if (daemon_low() < 0 || sodium_init() < 0 || (s = super_new(o, programs, n)) == NULL)
+	(void)prctl(PR_SET_NAME, "turnpiked");	/* the way back goes by descriptor, which leaves its number as name */
+	if (daemon_low() < 0)
 		return EXIT_INTERNAL;
-	code = super_resume(s, state_fd, failed);
-	if (code == 0)
-		code = loop_run(s->loop);
-	return finish(s, code);
+	return wait_for_work(&w, state_fd);
 }

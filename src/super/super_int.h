@@ -10,6 +10,7 @@
 #include <sys/types.h>
 
 #include "tp/super.h"
+#include "waiting.h"
 
 #define EXIT_OK       0
 #define EXIT_INTERNAL 70
@@ -54,6 +55,8 @@ struct spawn {
 	const struct windows *win;	/* NULL: none of them */
 	unsigned first_shard, shard_count;
 	bool keep_stderr;		/* else /dev/null */
+	bool sibling;			/* a child of the waiting process, which outlives this one */
+	int32_t *pid;			/* sibling: where the kernel stores the pid before the child runs; NULL */
 	int  binary;			/* descriptor of the program, -1: by path */
 	bool reduce;			/* give up capabilities before exec (the conf child at first start) */
 	const char *const *pass_env;	/* names of variables that go through; NULL: none.  (Sanitizer builds add theirs) */
@@ -321,6 +324,7 @@ struct super {
 	const struct super_options *o;
 	const struct super_program *programs;
 	unsigned program_count;
+	struct waiting *waiting;
 	struct loop *loop;
 	enum super_phase phase;
 	int  exit_code;
@@ -437,6 +441,10 @@ void super_go_back(struct super *s, int state_fd, const char *why);	/* does not 
 void super_resume_step(struct super *s);
 int  super_resume(struct super *s, int state_fd, const char *failed);	/* exit code, 0 */
 /* super.c */
+/* Has the signal been passed on and not been carried out?  It is, from now on. */
+bool super_asked(struct super *s, int signo);
+/* Everything that needs capabilities is done. */
+void super_prepared(struct super *s);
 int  super_watch(struct super *s);			/* loop and signals; exit code, 0 */
 int  super_pool_send(void *arg, unsigned shard, const void *msg, int fd);
 int  super_find_binaries(struct super *s);

@@ -13,7 +13,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -22,7 +21,6 @@
 
 #define QUIET_MS 10000
 #define PROBE_MS 10000
-#define ARGS_MAX 160
 
 /* As started, so that a link or a package that is replaced leads to what is installed now. */
 void
@@ -85,58 +83,52 @@ stay_open(int fd)
 		(void)fcntl(fd, F_SETFD, 0);
 }
 
-static void
-close_on_exec(int fd)
+/* This daemon's command line, made absolute, and what the next program is told. */
+static bool
+command_line(const struct super *s, struct waiting_program *p, int exe, int state_fd, const char *failed)
 {
-	if (fd >= 0)
-		(void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+	const struct super_options *o = s->o;
+	char number[16];
+	bool fits;
+
+	memset(p, 0, sizeof *p);
+	p->fd = exe < 0 ? 0 : exe;
+	snprintf(number, sizeof number, "%d", state_fd);
+	fits = waiting_program_add(p, s->exe_path) && waiting_program_add(p, s->exe_path) &&
+	    waiting_program_add(p, "--config") && waiting_program_add(p, o->config) &&
+	    waiting_program_add(p, "--runtime-dir") && waiting_program_add(p, o->runtime_dir) &&
+	    waiting_program_add(p, "--state-dir") && waiting_program_add(p, o->state_dir);
+	if (strcmp(o->libexec_dir, TP_LIBEXECDIR) != 0)
+		fits = fits && waiting_program_add(p, "--libexec-dir") && waiting_program_add(p, o->libexec_dir);
+	if (s->foreground)
+		fits = fits && waiting_program_add(p, "--foreground");
+	for (unsigned i = 0; i < o->set_count; i++)
+		fits = fits && waiting_program_add(p, "--set") && waiting_program_add(p, o->sets[i]);
+	fits = fits && waiting_program_add(p, "--resume") && waiting_program_add(p, number);
+	if (failed != NULL)
+		fits = fits && waiting_program_add(p, "--resume-failed") && waiting_program_add(p, failed);
+	return fits;
 }
 
-/* Only returns when it cannot be executed: -errno. */
+/* Ends this supervisor; the waiting process executes the program, or `back` if that one's supervisor does not come up.
+ * Returns only when the command line is too long. */
 static int
 become(struct super *s, int exe, int state_fd, const char *failed)
 {
-	extern char **environ;
-	const struct super_options *o = s->o;
-	const char *argv[ARGS_MAX + 20];
-	char number[16];
-	int n = 0, e;
+	struct waiting *w = s->waiting;
 
-	snprintf(number, sizeof number, "%d", state_fd);
-	argv[n++] = s->exe_path;
-	argv[n++] = "--config";
-	argv[n++] = o->config;
-	argv[n++] = "--runtime-dir";
-	argv[n++] = o->runtime_dir;
-	argv[n++] = "--state-dir";
-	argv[n++] = o->state_dir;
-	if (strcmp(o->libexec_dir, TP_LIBEXECDIR) != 0) {
-		argv[n++] = "--libexec-dir";
-		argv[n++] = o->libexec_dir;
-	}
-	if (s->foreground)
-		argv[n++] = "--foreground";
-	for (unsigned i = 0; i < o->set_count && n < ARGS_MAX; i++) {
-		argv[n++] = "--set";
-		argv[n++] = o->sets[i];
-	}
-	argv[n++] = "--resume";
-	argv[n++] = number;
-	if (failed != NULL) {
-		argv[n++] = "--resume-failed";
-		argv[n++] = failed;
-	}
-	argv[n] = NULL;
+	if (!command_line(s, &w->next, exe, state_fd, failed))
+		return -E2BIG;
+	if (exe >= 0 || !command_line(s, &w->back, s->exe_fd, state_fd, "the supervisor of the new version does not come up"))
+		w->back.count = 0;
+	w->failed[0] = '\0';
+	w->exec_error = 0;
 	carry_each_own_fd(s, stay_open);
 	stay_open(state_fd);
-	if (exe >= 0)
-		(void)syscall(SYS_execveat, exe, "", argv, environ, AT_EMPTY_PATH);
-	else
-		(void)execve(s->exe_path, (char *const *)(uintptr_t)argv, environ);
-	e = -errno;
-	carry_each_own_fd(s, close_on_exec);
-	close_on_exec(state_fd);
-	return e;
+	atomic_store(&w->state_fd, state_fd);
+	atomic_store(&w->adoptable, 0);
+	atomic_store(&w->end, WAITING_EXEC);
+	exit(0);
 }
 
 static void
@@ -209,7 +201,7 @@ probe(struct super *s)
 	u->report = fds[0];
 	snprintf(number, sizeof number, "%d", u->state_fd);
 	struct spawn sp = { .path = s->exe_path, .argv = argv, .control = fds[1], .log = -1, .binary = -1, .keep = keep,
-		.authd_count = keep_for_probe(s, keep), .keep_stderr = s->foreground };
+		.authd_count = keep_for_probe(s, keep), .keep_stderr = s->foreground, .sibling = true };
 	u->pid = spawn_child(&sp);
 	close(fds[1]);
 	if (u->pid < 0) {
