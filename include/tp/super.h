@@ -47,7 +47,8 @@ struct ledger_child {
 	uint32_t first_shard, shard_count;	/* workers: shards [first, first + count) */
 	char     words[128];			/* last words of the previous one */
 };
-enum ledger_kind { LEDGER_FREE, LEDGER_LISTENER, LEDGER_POOL, LEDGER_RESERVED, LEDGER_STREAM /* a client's connection */ };
+enum ledger_kind { LEDGER_FREE, LEDGER_LISTENER, LEDGER_POOL, LEDGER_RESERVED, LEDGER_STREAM /* a client's connection */,
+	LEDGER_OFFERED /* for a pool: its worker may not have been told */ };
 struct ledger_fd {			/* by descriptor number */
 	uint8_t  kind, row, family;
 	uint8_t  stream;		/* listener: TCP */

@@ -314,46 +314,46 @@ carry_walk(const void *bytes, size_t len, carry_h *cb, void *arg, char *why, siz
 /* ---- descriptors -------------------------------------------------------------------------------------- */
 
 static void
-each_of_region(const struct region *r, void (*cb)(int fd))
+each_of_region(const struct region *r, void (*cb)(void *arg, int fd), void *arg)
 {
-	cb(r->rw);
-	cb(r->ro);
+	cb(arg, r->rw);
+	cb(arg, r->ro);
 }
 
 void
-carry_each_own_fd(struct super *s, void (*cb)(int fd))
+carry_each_own_fd(struct super *s, void (*cb)(void *arg, int fd), void *arg)
 {
 	const struct regions *r = &s->regions;
 	int one[] = { s->conf_fd, s->users_fd, s->log_read, s->log_write, s->control_fd, s->http_fd, s->pid_fd, s->exe_fd,
 		s->upgrade.back_exe, s->authd_pair[SHARDS_MAX][0], s->authd_pair[SHARDS_MAX][1] };
 
 	for (unsigned i = 0; i < TP_COUNT(one); i++)
-		cb(one[i]);
+		cb(arg, one[i]);
 	for (unsigned i = 0; i < ROLES; i++) {
-		cb(s->binary[i]);
-		cb(s->upgrade.back_binary[i]);
+		cb(arg, s->binary[i]);
+		cb(arg, s->upgrade.back_binary[i]);
 	}
-	each_of_region(&r->secret, cb);
-	each_of_region(&r->cross, cb);
-	each_of_region(&r->stat_authd, cb);
-	each_of_region(&r->stat_admin, cb);
-	each_of_region(&r->stat_super, cb);
-	cb(s->certs_fd);
-	cb(s->filter_fd);
+	each_of_region(&r->secret, cb, arg);
+	each_of_region(&r->cross, cb, arg);
+	each_of_region(&r->stat_authd, cb, arg);
+	each_of_region(&r->stat_admin, cb, arg);
+	each_of_region(&r->stat_super, cb, arg);
+	cb(arg, s->certs_fd);
+	cb(arg, s->filter_fd);
 	for (unsigned k = 0; k < MSG_TLSDS_MAX; k++)
-		each_of_region(&r->stat_tlsd[k], cb);
+		each_of_region(&r->stat_tlsd[k], cb, arg);
 	for (unsigned i = 0; i < r->shards; i++) {
-		each_of_region(&r->shard[i], cb);
-		each_of_region(&r->keys[i], cb);
-		each_of_region(&r->stat_worker[i], cb);
-		cb(r->epoll[i]);
-		cb(s->authd_pair[i][0]);
-		cb(s->authd_pair[i][1]);
+		each_of_region(&r->shard[i], cb, arg);
+		each_of_region(&r->keys[i], cb, arg);
+		each_of_region(&r->stat_worker[i], cb, arg);
+		cb(arg, r->epoll[i]);
+		cb(arg, s->authd_pair[i][0]);
+		cb(arg, s->authd_pair[i][1]);
 		for (unsigned k = 0; k < s->tlsd_count; k++) {
-			cb(s->tlsd_pair[i][k][0]);
-			cb(s->tlsd_pair[i][k][1]);
+			cb(arg, s->tlsd_pair[i][k][0]);
+			cb(arg, s->tlsd_pair[i][k][1]);
 		}
 	}
 	for (unsigned i = 0; i < s->ledger->child_count; i++)
-		cb(s->children.c[i].control);
+		cb(arg, s->children.c[i].control);
 }

@@ -102,10 +102,12 @@ ended(struct super *s, unsigned i, int status)
 	bool clean = WIFEXITED(status) && WEXITSTATUS(status) == 0, asked = c->state == CHILD_STOPPING;
 	char how[128];
 
+	CRASH_POINT("super:death");
 	super_drain_control(s, i, true);
 	loop_del(s->loop, priv->control);
-	close(priv->control);
+	int control = priv->control;
 	priv->control = -1;
+	close(control);
 	super_out_clear(priv);
 	/* The log queue outlives its reader: the next turnpike-admin writes what was said meanwhile. */
 	if (c->role == ROLE_ADMIN && (s->phase == SUPER_STARTING || asked))
@@ -124,7 +126,7 @@ ended(struct super *s, unsigned i, int status)
 		if (c->role == ROLE_WORKER)
 			super_poison_death(s, i, status);
 	}
-	priv->shot = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && !priv->killed;
+	priv->shot = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && (!priv->killed || priv->outlived);
 	(void)children_ended(&s->children, i, clean, clock_ms());
 	check_first_start(s, c, status);
 	if (c->role == ROLE_WORKER)
@@ -161,6 +163,7 @@ super_reap(struct super *s)
 	for (; n != atomic_load(&w->written); n++) {
 		struct waiting_death d = w->death[n % WAITING_DEATHS];
 		one_death(s, d.pid, d.status);
+		CRASH_POINT("super:buried");
 		atomic_store(&w->taken, n + 1);
 	}
 	children_tick(&s->children, clock_ms());	/* a first restart is due at once */

@@ -37,6 +37,46 @@ children_init(struct children *t, struct ledger *l, const struct children_ops *o
 		t->c[i].control = -1;
 }
 
+static void
+set_state(struct children *t, unsigned i, unsigned state, int32_t pid, tp_ms now)
+{
+	struct ledger_child *c = &t->ledger->child[i];
+
+	ledger_begin(t->ledger);
+	c->state = state;
+	c->pid = pid;
+	c->since_ms = now;
+	t->ledger->ready = children_all_ready(t);
+	ledger_end(t->ledger);
+}
+
+void
+children_adopt(struct children *t, struct ledger *l, const struct children_ops *ops, void *arg, tp_ms now)
+{
+	t->ledger = l;
+	t->ops = ops;
+	t->arg = arg;
+	for (unsigned i = 0; i < LEDGER_CHILDREN; i++)
+		t->c[i].out_head = t->c[i].out_tail = NULL;
+	for (unsigned i = 0; i < l->child_count; i++) {
+		struct child *c = &t->c[i];
+		bool half = l->child[i].state == CHILD_STARTING && !c->told;
+
+		if (c->born != 0 && !child_is_running(&l->child[i])) {
+			set_state(t, i, CHILD_STARTING, c->born, now);
+			half = true;
+		}
+		c->born = 0;
+		/* A kill that was noted may not have been sent. */
+		if (half || c->out_count > 0 || c->killed) {
+			c->out_count = 0;
+			c->outlived = !c->killed;
+			c->killed = false;
+			children_kill(t, i);
+		}
+	}
+}
+
 int
 children_find(const struct children *t, unsigned role, unsigned index)
 {
@@ -86,19 +126,6 @@ children_row(struct children *t, unsigned role, unsigned index)
 	return i;
 }
 
-static void
-set_state(struct children *t, unsigned i, unsigned state, int32_t pid, tp_ms now)
-{
-	struct ledger_child *c = &t->ledger->child[i];
-
-	ledger_begin(t->ledger);
-	c->state = state;
-	c->pid = pid;
-	c->since_ms = now;
-	t->ledger->ready = children_all_ready(t);
-	ledger_end(t->ledger);
-}
-
 static tp_ms
 backoff(const struct children *t, unsigned i)
 {
@@ -141,7 +168,8 @@ children_start(struct children *t, unsigned i, tp_ms now)
 	pub->starts++;
 	ledger_end(t->ledger);
 	c->foreign = false;
-	c->shot = c->killed = c->hung = c->paused = c->again = false;
+	c->shot = c->killed = c->hung = c->paused = c->again = c->told = c->outlived = false;
+	c->born = 0;
 	c->started = now;
 	c->due = now + CHILD_READY_MS;
 	pid = t->ops->spawn(t->arg, i);
@@ -149,6 +177,7 @@ children_start(struct children *t, unsigned i, tp_ms now)
 		died(t, i, now);
 	else
 		set_state(t, i, CHILD_STARTING, pid, now);
+	c->born = 0;
 }
 
 void

@@ -56,8 +56,15 @@ take_stream(struct super *s, unsigned i, const struct msg_stream *m, int fd, boo
 {
 	struct ledger_fd e = { .kind = LEDGER_STREAM, .row = (uint8_t)m->row };
 	struct msg_stream_at at = { .h.type = MSG_STREAM_AT, .shard = m->shard, .request = m->request };
-	int n = ledger_move(s->ledger, &s->win, m->shard, fd, e);
+	int n = s->in_hand.result;	/* of a supervisor that died here */
 
+	if (n <= 0) {
+		n = fd < 0 ? -EBADF : ledger_move(s->ledger, &s->win, m->shard, fd, e);
+		s->in_hand.result = n;
+	} else if (fd >= 0) {
+		close(fd);
+	}
+	CRASH_POINT("super:stream");
 	at.fd = n < 0 ? -1 : n;
 	if (!dead)
 		(void)super_send(s, i, &at, -1);
@@ -112,7 +119,7 @@ message(struct super *s, unsigned i, const union msg *m, int fd, bool dead)
 	const struct ledger_child *c = &s->ledger->child[i];
 	bool ok = false;
 
-	if (m->h.type == MSG_STREAM && fd >= 0 && m->h.generation == c->generation && owns(c, m->msg_stream.shard) &&
+	if (m->h.type == MSG_STREAM && (fd >= 0 || s->in_hand.again) && m->h.generation == c->generation && owns(c, m->msg_stream.shard) &&
 	    m->msg_stream.row < CONF_LISTENERS_MAX) {
 		take_stream(s, i, &m->msg_stream, fd, dead);
 		return;
@@ -132,8 +139,48 @@ message(struct super *s, unsigned i, const union msg *m, int fd, bool dead)
 			super_command(s, i, &m->msg_command);
 		ok = true;
 	}
-	if (!ok)
+	if (!ok && !s->in_hand.again)	/* else it was done before */
 		refuse(s, i, m);
+}
+
+/*
+ * One message, which is in the shared region until it is dealt with: the kernel writes it there, so a supervisor that
+ * dies with it has not lost it.  The next one deals with it once more; what was done already does no harm.
+ */
+static int
+one(struct super *s, unsigned i, bool dead)
+{
+	struct in_hand *h = &s->in_hand;
+	int e;
+
+	h->fd = -1;
+	h->result = 0;
+	h->again = false;
+	h->child = i;
+	h->generation = s->ledger->child[i].generation;
+	e = ipc_recv(s->children.c[i].control, s->ledger->child[i].role, ROLE_SUPER, &h->m, &h->fd);
+	CRASH_POINT("super:in_hand");
+	if (e == 1)
+		message(s, i, &h->m, h->fd, dead);
+	CRASH_POINT("super:done");
+	h->m.h.type = MSG_NONE;
+	return e;
+}
+
+void
+super_in_hand_again(struct super *s)
+{
+	struct in_hand *h = &s->in_hand;
+	unsigned i = h->child;
+
+	h->again = true;
+	if (h->m.h.type != MSG_NONE && i < s->ledger->child_count && h->generation == s->ledger->child[i].generation &&
+	    msg_may(h->m.h.type, s->ledger->child[i].role, ROLE_SUPER))
+		message(s, i, &h->m, h->fd, false);
+	else if (h->fd >= 0)
+		close(h->fd);
+	h->m.h.type = MSG_NONE;
+	h->again = false;
 }
 
 void
@@ -141,8 +188,7 @@ super_drain_control(struct super *s, unsigned i, bool dead)
 {
 	const struct ledger_child *pub = &s->ledger->child[i];
 	struct child *c = &s->children.c[i];
-	union msg m;
-	int e = 0, fd;
+	int e = 0;
 
 	if (c->foreign) {		/* what it gave back, its successor finds */
 		if (c->control >= 0 && !dead)
@@ -151,10 +197,9 @@ super_drain_control(struct super *s, unsigned i, bool dead)
 	}
 
 	for (unsigned n = 0; c->control >= 0 && (dead || n < BURST); n++) {
-		e = ipc_recv(c->control, pub->role, ROLE_SUPER, &m, &fd);
+		e = one(s, i, dead);
 		if (e != 1)
 			break;
-		message(s, i, &m, fd, dead);
 	}
 	if (e == -EPIPE && c->control >= 0 && !dead)
 		loop_del(s->loop, c->control);	/* it is ending: SIGCHLD does the rest */

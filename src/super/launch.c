@@ -131,17 +131,20 @@ super_spawn(void *arg, unsigned i)
 		.ledger = s->ledger, .win = &s->win, .first_shard = c->first_shard, .shard_count = c->shard_count,
 		/* In the background nobody holds the caller's terminal or pipe; turnpike-admin only until it is ready, to
 		 * say there what it cannot log. */
-		.sibling = true,
+		.sibling = true, .pid = &priv->born,
 		.keep_stderr = s->foreground || (s->daemon_fd >= 0 && c->role == ROLE_ADMIN),
 	};
+	priv->control = pair[0];
+	CRASH_POINT("super:spawn");
 	pid = spawn_child(&sp);
+	CRASH_POINT("super:spawned");
 	close(pair[1]);
 	if (pid < 0) {
+		priv->control = -1;
 		close(pair[0]);
 		log_warnx("%s %u: cannot start: %s", proc_role_name(c->role), c->index, strerror(-pid));
 		return pid;
 	}
-	priv->control = pair[0];
 	(void)loop_add(s->loop, pair[0], EPOLLIN, super_control_event, s);
 	stat_add(s->regions.super_map, STAT_CHILD_STARTS, 1);
 	super_tell_start(s, i);

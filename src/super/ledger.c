@@ -43,20 +43,24 @@ windows_plan(struct windows *w, uint64_t limit, unsigned shards)
 }
 
 struct ledger *
-ledger_new(int *fd_ro)
+ledger_map(int fd)
 {
-	size_t size = LEDGER_SIZE;
+	return region_map(fd, LEDGER_SIZE, true, false);
+}
+
+struct ledger *
+ledger_new(int *fd_rw, int *fd_ro)
+{
 	struct ledger *l;
-	int rw, r = region_make("turnpike-ledger", size, &rw, fd_ro);
+	int r = region_make("turnpike-ledger", LEDGER_SIZE, fd_rw, fd_ro);
 
 	if (r < 0) {
 		errno = -r;
 		return NULL;
 	}
-	l = region_map(rw, size, true, false);
+	l = ledger_map(*fd_rw);
 	if (l == NULL)
 		return NULL;
-	close(rw);		/* the mapping is all that writes */
 	l->magic = LEDGER_MAGIC;
 	l->layout = 1;
 	return l;
@@ -84,9 +88,9 @@ count(struct ledger *l, unsigned kind, bool more)
 {
 	uint32_t d = more ? 1 : UINT32_MAX;
 
-	if (kind == LEDGER_POOL || kind == LEDGER_RESERVED)
+	if (kind == LEDGER_POOL || kind == LEDGER_OFFERED || kind == LEDGER_RESERVED)
 		l->relay_sockets += d;
-	if (kind == LEDGER_POOL)
+	if (kind == LEDGER_POOL || kind == LEDGER_OFFERED)
 		l->pool_sockets += d;
 	if (kind == LEDGER_RESERVED)
 		l->reserved_sockets += d;
@@ -128,6 +132,19 @@ ledger_close(struct ledger *l, int fd)
 {
 	struct ledger_fd none = { 0 };
 
-	close(fd);
+	/* In this order: a number that is not entered is closed by the next supervisor. */
 	ledger_set(l, fd, none);
+	close(fd);
+}
+
+void
+ledger_repair(struct ledger *l)
+{
+	if (atomic_load_explicit(&l->seq, memory_order_relaxed) % 2 != 0)
+		ledger_end(l);
+	ledger_begin(l);
+	l->relay_sockets = l->pool_sockets = l->reserved_sockets = 0;
+	for (uint32_t fd = 0; fd < l->fd_max; fd++)
+		count(l, l->fd[fd].kind, true);
+	ledger_end(l);
 }

@@ -75,10 +75,10 @@ pidfile_lock(const char *runtime_dir, pid_t *holder)
 }
 
 int
-pidfile_write(int fd)
+pidfile_write(int fd, pid_t pid)
 {
 	char text[24];
-	int n = snprintf(text, sizeof text, "%ld\n", (long)getppid());
+	int n = snprintf(text, sizeof text, "%ld\n", (long)pid);
 
 	if (ftruncate(fd, 0) < 0 || pwrite(fd, text, (size_t)n, 0) != n)
 		return -errno;

@@ -49,6 +49,22 @@ pool_init(struct pool *p, struct ledger *l, const struct windows *w, pool_send_h
 }
 
 void
+pool_adopt(struct pool *p, struct ledger *l, pool_send_h *send, void *arg)
+{
+	p->ledger = l;
+	p->send = send;
+	p->arg = arg;
+	for (unsigned i = 0; i < CONF_RELAYS_MAX; i++) {
+		memset(p->row[i].map, 0, sizeof p->row[i].map);
+		p->row[i].held = 0;
+	}
+	/* What was being made or moved is reserved only if the ledger says so. */
+	for (unsigned i = 0; i < POOL_RESERVED; i++)
+		if (p->reserved[i].fd >= 0 && (p->reserved[i].fd >= LEDGER_FDS || l->fd[p->reserved[i].fd].kind != LEDGER_RESERVED))
+			p->reserved[i].fd = -1;
+}
+
+void
 pool_rows(struct pool *p, const struct conf *c)
 {
 	p->rows = c->relay_count;
@@ -71,7 +87,7 @@ pool_resume(struct pool *p)
 
 	for (uint32_t fd = p->win.first; fd < l->fd_max; fd++) {
 		const struct ledger_fd *e = &l->fd[fd];
-		if ((e->kind == LEDGER_POOL || e->kind == LEDGER_RESERVED) && e->row < p->rows)
+		if ((e->kind == LEDGER_POOL || e->kind == LEDGER_OFFERED || e->kind == LEDGER_RESERVED) && e->row < p->rows)
 			mark(&p->row[e->row], e->port, true);
 	}
 }
@@ -179,11 +195,27 @@ hand_over(struct pool *p, int fd, uint32_t request, uint32_t left, uint32_t rese
 		.h.type = MSG_SOCKET, .shard = e->shard, .request = request, .left = left, .reservation = reservation,
 		.fd = fd, .port = e->port, .row = e->row, .family = e->family,
 	};
-	int r = p->send(p->arg, e->shard, &m, fd);
+	int r;
 
-	if (r < 0)
+	CRASH_POINT("super:offer");
+	r = p->send(p->arg, e->shard, &m, fd);
+	CRASH_POINT("super:offered");
+	if (r < 0) {
 		drop(p, fd);
-	return r;
+		return r;
+	}
+	struct ledger_fd told = *e;
+	told.kind = LEDGER_POOL;
+	ledger_set(p->ledger, fd, told);
+	return 0;
+}
+
+void
+pool_offer_again(struct pool *p)
+{
+	for (uint32_t fd = p->win.first; fd < p->ledger->fd_max; fd++)
+		if (p->ledger->fd[fd].kind == LEDGER_OFFERED)
+			(void)hand_over(p, (int)fd, 0, 0, 0);
 }
 
 /* At most so many for a pool at once: the last ports of a range are not buried in one shard's pool. */
@@ -198,12 +230,12 @@ grant(const struct pool *p, const struct pool_row *r, unsigned wanted)
 }
 
 static int
-make_one(struct pool *p, unsigned shard, unsigned row, tp_ms now)
+make_one(struct pool *p, unsigned shard, unsigned row, enum ledger_kind kind, tp_ms now)
 {
 	uint16_t port;
 	int odd, fd = bind_row(p, &p->row[row], PORT_ANY, &port, &odd, now);
 
-	return fd < 0 ? fd : enter(p, row, shard, fd, port, LEDGER_POOL);
+	return fd < 0 ? fd : enter(p, row, shard, fd, port, kind);
 }
 
 unsigned
@@ -214,7 +246,7 @@ pool_fill(struct pool *p, unsigned shard, unsigned row, unsigned n, tp_ms now)
 	if (row >= p->rows || !p->row[row].active)
 		return 0;
 	for (n = grant(p, &p->row[row], n); done < n; done++)
-		if (make_one(p, shard, row, now) < 0)
+		if (make_one(p, shard, row, LEDGER_POOL, now) < 0)
 			break;
 	return done;
 }
@@ -225,7 +257,7 @@ pool_want(struct pool *p, const struct msg_want *m, tp_ms now)
 	if (m->row >= p->rows || !p->row[m->row].active)
 		return;
 	for (unsigned n = grant(p, &p->row[m->row], m->count); n > 0; n--) {
-		int fd = make_one(p, m->shard, m->row, now);
+		int fd = make_one(p, m->shard, m->row, LEDGER_OFFERED, now);
 		if (fd < 0 || hand_over(p, fd, 0, 0, 0) < 0)
 			return;
 	}
@@ -278,7 +310,7 @@ take(struct pool *p, const struct msg_relay *m, uint8_t family, uint32_t *reserv
 				result = fd;
 			continue;
 		}
-		fd = enter(p, row, m->shard, fd, port, LEDGER_POOL);
+		fd = enter(p, row, m->shard, fd, port, LEDGER_OFFERED);
 		if (fd >= 0 && odd >= 0) {
 			odd = enter(p, row, m->shard, odd, (uint16_t)(port + 1), LEDGER_RESERVED);
 			if (odd < 0 || (*reservation = reserve(p, odd, now)) == 0) {
@@ -320,7 +352,7 @@ redeem(struct pool *p, const struct msg_relay *m)
 	r->fd = -1;
 	ledger_set(p->ledger, fd, free_entry);
 	mark(&p->row[e.row], e.port, false);
-	fd = enter(p, e.row, m->shard, fd, e.port, LEDGER_POOL);
+	fd = enter(p, e.row, m->shard, fd, e.port, LEDGER_OFFERED);
 	if (fd < 0)
 		none(p, m);
 	else

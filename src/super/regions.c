@@ -177,16 +177,6 @@ regions_resume(struct regions *r, bool probe, const char **what)
 	return map(&r->super_map, &r->stat_super, STAT_SIZE, true, false);
 }
 
-static void
-unmake_shard(struct regions *r, unsigned i)
-{
-	int32_t *fds[] = { &r->shard[i].rw, &r->shard[i].ro, &r->keys[i].rw, &r->epoll[i] };
-
-	region_unmap(r->shard_map[i], pages(shard_region_size(r->slot_max)));
-	for (unsigned k = 0; k < TP_COUNT(fds); k++)
-		close(*fds[k]);
-}
-
 int
 regions_cold(struct regions *r, unsigned shard)
 {
@@ -195,11 +185,14 @@ regions_cold(struct regions *r, unsigned shard)
 
 	if (e < 0)
 		return e;
-	unmake_shard(r, shard);
+	int was[] = { r->shard[shard].rw, r->shard[shard].ro, r->keys[shard].rw, r->epoll[shard] };
+	region_unmap(r->shard_map[shard], pages(shard_region_size(r->slot_max)));
 	r->shard[shard] = fresh.shard[shard];
 	r->keys[shard] = fresh.keys[shard];
 	r->epoll[shard] = fresh.epoll[shard];
 	r->shard_map[shard] = fresh.shard_map[shard];
+	for (unsigned k = 0; k < TP_COUNT(was); k++)
+		close(was[k]);
 	return 0;
 }
 

@@ -19,13 +19,13 @@
 int
 super_conf_publish(struct super *s, const struct conf *c)
 {
-	int fd = conf_seal("turnpike-conf", c, sizeof *c);
+	int fd = conf_seal("turnpike-conf", c, sizeof *c), was = s->conf_fd;
 
 	if (fd < 0)
 		return fd;
-	if (s->conf_fd >= 0)
-		close(s->conf_fd);
-	s->conf_fd = fd;
+	s->conf_fd = fd;		/* first: a supervisor that dies here leaves a whole one */
+	if (was >= 0)
+		close(was);
 	if (c != &s->conf)
 		s->conf = *c;
 	ledger_begin(s->ledger);
@@ -37,16 +37,18 @@ super_conf_publish(struct super *s, const struct conf *c)
 static void
 take_users(struct super *s, struct conf_run *r)
 {
-	if (s->users_fd >= 0)
-		close(s->users_fd);
+	int users = s->users_fd, certs = s->certs_fd;
+
 	s->users_fd = r->users_fd;
 	s->users_size = r->users_size;
 	r->users_fd = -1;
-	if (s->certs_fd >= 0)
-		close(s->certs_fd);
 	s->certs_fd = r->certs_fd;
 	s->certs_size = r->certs_size;
 	r->certs_fd = -1;
+	if (users >= 0)
+		close(users);
+	if (certs >= 0)
+		close(certs);
 }
 
 int
@@ -201,8 +203,8 @@ super_conf_again(struct super *s, char *why, size_t len)
 }
 
 /* Nobody shall connect any more where connections are not served; those that are have sockets of their own. */
-static void
-close_old(struct super *s)
+void
+super_close_old(struct super *s)
 {
 	for (unsigned row = 0; row < s->conf.listener_count; row++)
 		if (s->conf.listeners[row].retired || (s->conf.listeners[row].transports & TRANSPORT_STREAMS) == 0)
@@ -272,7 +274,7 @@ apply(struct super *s, struct conf *c, struct change *ch, int http)
 	log_level_set((enum log_level)s->conf.log_level);
 	pool_rows(&s->pool, &s->conf);
 	listeners_inherit(s->ledger, &s->win, &s->conf);
-	close_old(s);
+	super_close_old(s);
 	set_buffers(s);
 	super_tell_conf(s);
 	super_tlsds(s, true);
@@ -292,9 +294,10 @@ apply(struct super *s, struct conf *c, struct change *ch, int http)
 	else
 		super_reply(s, ch->who, 0, false, "reloaded: %u changed now, %u wait for a restart", ch->now, ch->restart);
 	if (moved) {
-		if (s->http_fd >= 0)
-			close(s->http_fd);
+		int was = s->http_fd;
 		s->http_fd = http;
+		if (was >= 0)
+			close(was);
 	}
 	s->renew_admin |= renew;
 }

@@ -21,8 +21,9 @@
 #define FAILED_STARTS 2		/* no back-off yet: calls do not wait for it */
 
 static void
-close_on_exec(int fd)
+close_on_exec(void *arg, int fd)
 {
+	(void)arg;
 	if (fd >= 0)
 		(void)fcntl(fd, F_SETFD, FD_CLOEXEC);
 }
@@ -56,7 +57,7 @@ take_programs(struct super *s)
 {
 	struct upgrade *u = &s->upgrade;
 
-	if (u->failed == NULL)
+	if (u->failed[0] == '\0')
 		return super_find_binaries(s) == 0 ? 0 : -ENOENT;
 	close(s->exe_fd);
 	s->exe_fd = u->back_exe;
@@ -134,7 +135,7 @@ go_on(struct super *s)
 		s->filter_fd = sock_filter_program();	/* of an image that had none */
 	super_tlsds(s, true);
 	super_tick_start(s);
-	if (s->upgrade.failed != NULL)
+	if (s->upgrade.failed[0] != '\0')
 		log_errx("upgrade: %s: version " PACKAGE_VERSION " goes on", s->upgrade.failed);
 	else
 		log_info("upgrade: version " PACKAGE_VERSION " has taken over; the processes follow one by one");
@@ -150,17 +151,17 @@ super_resume(struct super *s, int state_fd, const char *failed)
 	char why[WHY_MAX] = "no memory";
 	int e = -ENOMEM, again;
 
-	s->ledger = ledger_new(&s->ledger_ro);
+	s->ledger = ledger_new(&s->ledger_rw, &s->ledger_ro);
 	if (s->ledger != NULL) {
 		children_init(&s->children, s->ledger, &super_children_ops, s);
 		pool_init(&s->pool, s->ledger, &s->win, super_pool_send, s);
 		e = carry_load(s, state_fd, why, sizeof why);
 		s->pool.win = s->win;
-		carry_each_own_fd(s, close_on_exec);
-		close_on_exec(state_fd);
+		carry_each_own_fd(s, close_on_exec, NULL);
+		close_on_exec(NULL, state_fd);
 	}
 	if (e == 0) {
-		s->upgrade.failed = failed;
+		text_copy(s->upgrade.failed, sizeof s->upgrade.failed, failed != NULL ? failed : "");
 		log_sink_fd(s->log_write);
 		e = take_all(s, state_fd, why, sizeof why);
 		if (e < 0 && (again = carry_save(s)) >= 0)
@@ -173,13 +174,14 @@ super_resume(struct super *s, int state_fd, const char *failed)
 		return EXIT_INTERNAL;
 	}
 	if (s->waiting->exec_error != 0)
-		s->upgrade.failed = failed = "the new version cannot be executed";
-	atomic_store(&s->waiting->state_fd, 0);
-	s->waiting->back.count = 0;
-	s->waiting->failed[0] = '\0';
-	close(state_fd);
+		text_copy(s->upgrade.failed, sizeof s->upgrade.failed, "the new version cannot be executed");
 	super_prepared(s);
 	go_on(s);
+	super_can_be_adopted(s);
+	s->waiting->back.count = 0;
+	s->waiting->failed[0] = '\0';
+	atomic_store(&s->waiting->state_fd, 0);
+	close(state_fd);
 	return 0;
 }
 
@@ -231,7 +233,7 @@ check_starts(struct super *s)
 
 	for (unsigned i = 0; i < s->ledger->child_count; i++) {
 		const struct ledger_child *c = &s->ledger->child[i];
-		if (s->upgrade.failed != NULL || s->upgrade.back_exe < 0 || s->children.c[i].streak < FAILED_STARTS)
+		if (s->upgrade.failed[0] != '\0' || s->upgrade.back_exe < 0 || s->children.c[i].streak < FAILED_STARTS)
 			continue;
 		snprintf(why, sizeof why, "%s %u of the new version does not start%s%s", proc_role_name(c->role), c->index,
 		    c->words[0] != '\0' ? ": " : "", c->words);
@@ -263,7 +265,7 @@ done(struct super *s)
 			close(u->back_binary[i]);
 		u->back_binary[i] = -1;
 	}
-	u->failed = NULL;
+	u->failed[0] = '\0';
 	log_info("upgrade: every process is of version " PACKAGE_VERSION);
 }
 
@@ -277,7 +279,7 @@ super_resume_step(struct super *s)
 		replace(s, ROLE_AUTHD, UPGRADE_AUTHD);
 	} else if (u->state == UPGRADE_AUTHD && is_replaced(s, ROLE_AUTHD)) {
 		/* turnpike-admin passes this on, then it is its turn. */
-		if (u->failed != NULL)
+		if (u->failed[0] != '\0')
 			super_reply(s, u->who, 1, false, "%s: version " PACKAGE_VERSION " goes on", u->failed);
 		else
 			super_reply(s, u->who, 0, false, "upgraded: version " PACKAGE_VERSION);
@@ -305,7 +307,7 @@ super_probe(const struct super_options *o, const struct super_program *programs,
 	const char *what = "";
 	int e = -ENOMEM;
 
-	if (s != NULL && (s->ledger = ledger_new(&s->ledger_ro)) != NULL) {
+	if (s != NULL && (s->ledger = ledger_new(&s->ledger_rw, &s->ledger_ro)) != NULL) {
 		s->o = o;
 		children_init(&s->children, s->ledger, &super_children_ops, s);
 		pool_init(&s->pool, s->ledger, &s->win, super_pool_send, s);

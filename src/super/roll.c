@@ -100,6 +100,16 @@ super_roll_step(struct super *s)
 }
 
 void
+super_roll_again(struct super *s)
+{
+	if (s->roll.mode == ROLL_RESIZE && !s->roll.waiting)
+		for (unsigned i = 0; i < s->ledger->child_count; i++)
+			if (s->ledger->child[i].role == ROLE_WORKER)
+				stop_worker(s, i, false);
+	super_roll_step(s);
+}
+
+void
 super_roll_force(struct super *s)
 {
 	struct requester who = s->roll.who;

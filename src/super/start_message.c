@@ -44,6 +44,7 @@ enqueue(struct super *s, unsigned i, const union msg *m, int fd)
 		children_kill(&s->children, i);
 		return -ENOBUFS;
 	}
+	c->out_count++;			/* first: what waits here dies with the supervisor, and the child is told anew */
 	o->next = NULL;
 	o->fd = fd;
 	memcpy(&o->m, m, size);
@@ -52,7 +53,6 @@ enqueue(struct super *s, unsigned i, const union msg *m, int fd)
 	else
 		c->out_head = o;
 	c->out_tail = o;
-	c->out_count++;
 	return 0;
 }
 
@@ -268,6 +268,8 @@ super_tell_start(struct super *s, unsigned i)
 	}
 	(void)super_send(s, i, &go, -1);
 	super_poison_tell(s, i);
+	s->children.c[i].told = true;
+	CRASH_POINT("super:told");
 }
 
 void

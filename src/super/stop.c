@@ -27,6 +27,14 @@ tell_stop(struct super *s, bool admin)
 	}
 }
 
+void
+super_stop_again(struct super *s)
+{
+	if (s->phase == SUPER_STOPPING || s->phase == SUPER_ENDING)
+		tell_stop(s, s->phase == SUPER_ENDING);
+	super_stop_step(s);
+}
+
 static void
 stop_now(struct super *s)
 {

@@ -13,6 +13,7 @@
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -103,15 +104,9 @@ super_asked(struct super *s, int signo)
 	return (atomic_fetch_and(&s->waiting->asked, ~bit) & bit) != 0;
 }
 
-static void
-on_signal(void *arg, int signo)
+void
+super_signal(struct super *s, int signo)
 {
-	struct super *s = arg;
-
-	if (signo == SIGCHLD) {
-		super_reap(s);
-		return;
-	}
 	if (!super_asked(s, signo))	/* the terminal's, to every process: the waiting process passes it on */
 		return;
 	switch (signo) {
@@ -129,6 +124,15 @@ on_signal(void *arg, int signo)
 		log_warnx("signal %d: not used by this version", signo);
 		break;
 	}
+}
+
+static void
+on_signal(void *arg, int signo)
+{
+	if (signo == SIGCHLD)
+		super_reap(arg);
+	else
+		super_signal(arg, signo);
 }
 
 /* ---- start ----------------------------------------------------------------------------------------- */
@@ -351,6 +355,7 @@ start_children(struct super *s)
 	for (unsigned i = 0; i < s->ledger->child_count; i++)
 		children_start(&s->children, i, now);
 	super_rearm(s);
+	super_can_be_adopted(s);
 	return 0;
 }
 
@@ -362,8 +367,7 @@ prepare(struct super *s)
 	int code;
 
 	limit_file_size();
-
-	s->ledger = ledger_new(&s->ledger_ro);
+	s->ledger = ledger_new(&s->ledger_rw, &s->ledger_ro);
 	if (s->ledger == NULL) {
 		log_err("shared memory");
 		return EXIT_INTERNAL;
@@ -399,7 +403,7 @@ life(struct super *s)
 	int code;
 
 	super_prepared(s);
-	if (pidfile_write(s->pid_fd) < 0)
+	if (pidfile_write(s->pid_fd, getppid()) < 0)
 		log_warn("%s/turnpiked.pid", s->o->runtime_dir);
 	s->ledger->pid = (int32_t)getppid();
 	stat_init(s->regions.super_map, ROLE_SUPER, 0, 1, clock_ms());
@@ -417,22 +421,44 @@ struct work {
 	const struct super_program *programs;
 	unsigned program_count;
 	struct waiting *waiting;
-	int  daemon_fd;
+	int  waiting_fd, daemon_fd;
 	bool foreground;
 	const char *failed;
 };
 
 static struct super *
-super_new(const struct work *w)
+super_map(const struct work *w, int fd)
 {
-	struct super *s = calloc(1, sizeof *s);
+	struct super *s = fd < 0 ? MAP_FAILED : mmap(NULL, sizeof *s, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 
-	if (s == NULL)
+	if (s == MAP_FAILED)
 		return NULL;
+	memset(s, 0, offsetof(struct super, magic));
 	s->o = w->o;
 	s->programs = w->programs;
 	s->program_count = w->program_count;
 	s->waiting = w->waiting;
+	s->waiting_fd = w->waiting_fd;
+	s->own_fd = fd;
+	return s;
+}
+
+void
+super_can_be_adopted(struct super *s)
+{
+	s->magic = SUPER_MAGIC;
+	s->size = sizeof *s;
+	atomic_store(&s->waiting->adoptable, (uint32_t)s->own_fd);
+}
+
+static struct super *
+super_new(const struct work *w)
+{
+	int fd = memfd_create("turnpike-super", MFD_CLOEXEC);
+	struct super *s = fd < 0 || ftruncate(fd, sizeof *s) < 0 ? NULL : super_map(w, fd);
+
+	if (s == NULL)
+		return NULL;
 	s->foreground = w->foreground;
 	s->conf_fd = s->users_fd = s->certs_fd = s->control_fd = s->http_fd = s->pid_fd = -1;
 	s->daemon_fd = w->daemon_fd;
@@ -465,13 +491,15 @@ work(void *arg)
 {
 	const struct work *w = arg;
 	struct super *s;
-	int code, state_fd = atomic_load(&w->waiting->state_fd);
+	int code, state_fd = atomic_load(&w->waiting->state_fd), region = (int)atomic_load(&w->waiting->adoptable);
 
 	(void)prctl(PR_SET_NAME, "turnpike-super");
 	log_init("supervisor", ROLE_SUPER, 0, LOG_L_INFO);
-	if (sodium_init() < 0 || (s = super_new(w)) == NULL)
+	if (sodium_init() < 0 || (s = region > 0 ? super_map(w, region) : super_new(w)) == NULL)
 		return EXIT_INTERNAL;
-	if (state_fd > 0) {
+	if (region > 0) {
+		code = super_adopt(s);
+	} else if (state_fd > 0) {
 		code = super_resume(s, state_fd, w->waiting->failed[0] != '\0' ? w->waiting->failed : w->failed);
 	} else if ((code = prepare(s)) == 0) {
 		code = life(s);
@@ -493,6 +521,7 @@ wait_for_work(struct work *w, int state_fd)
 		log_err("shared memory");
 		return EXIT_INTERNAL;
 	}
+	w->waiting_fd = fd;
 	atomic_store(&w->waiting->state_fd, state_fd);
 	return waiting_run(w->waiting, fd, work, w, caps_reduce);
 }

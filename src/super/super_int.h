@@ -34,7 +34,10 @@ static inline bool window_has(const struct windows *w, unsigned shard, int fd)
 	return fd >= window_base(w, shard) && fd < window_base(w, shard) + (int)w->span;
 }
 
-struct ledger *ledger_new(int *fd_ro);			/* NULL and errno */
+struct ledger *ledger_new(int *fd_rw, int *fd_ro);	/* NULL and errno */
+struct ledger *ledger_map(int fd);			/* of another supervisor; NULL and errno */
+/* Sets right what a supervisor that died in a change left: totals, and seq. */
+void ledger_repair(struct ledger *l);
 void ledger_begin(struct ledger *l);			/* readers look again while seq is odd */
 void ledger_end(struct ledger *l);
 /* Moves `fd` (consumed in every case) to the lowest free number of the shard's window and enters it; the number or
@@ -94,6 +97,9 @@ struct child {
 	bool     shot;			/* ended by somebody else's SIGKILL: nothing that its start is to blame for */
 	bool     paused;		/* it hung because it was stopped (SIGSTOP), not because of what it did */
 	bool     again;			/* start it again when it has stopped */
+	bool     told;			/* everything from START to GO is on its way */
+	bool     outlived;		/* killed because a supervisor died while it started */
+	int32_t  born;			/* its pid, stored by the kernel before it ran; 0 */
 	uint64_t late_beat, late_used;	/* the heartbeat that has no successor in time; CPU time then, ms */
 	struct out_msg *out_head, *out_tail;	/* not yet taken by the kernel */
 	uint32_t out_count;
@@ -109,6 +115,9 @@ struct children {
 	void *arg;
 };
 void children_init(struct children *t, struct ledger *l, const struct children_ops *ops, void *arg);
+/* The table of a supervisor that died: living children stay.  A process that was being told something is killed, its
+ * successor is told everything. */
+void children_adopt(struct children *t, struct ledger *l, const struct children_ops *ops, void *arg, tp_ms now);
 /* Row of (role, index), made when it is new; -ENOSPC. */
 int  children_row(struct children *t, unsigned role, unsigned index);
 int  children_find(const struct children *t, unsigned role, unsigned index);	/* -1 */
@@ -165,6 +174,10 @@ struct pool {
 };
 void pool_init(struct pool *p, struct ledger *l, const struct windows *w, pool_send_h *send, void *arg);
 /* Takes the rows of a configuration; held sockets stay. */
+/* The pools of a supervisor that died; pool_rows() and pool_resume() come next. */
+void pool_adopt(struct pool *p, struct ledger *l, pool_send_h *send, void *arg);
+/* Sockets whose worker may not have been told of them: it is told. */
+void pool_offer_again(struct pool *p);
 void pool_resume(struct pool *p);	/* ports of the sockets that the ledger has: after pool_rows() of a new image */
 void pool_rows(struct pool *p, const struct conf *c);
 /* Before a worker starts: up to `n` sockets of a row for a shard; how many. */
@@ -255,7 +268,7 @@ void conf_strip_rows(struct conf *c);		/* without the retired ones */
 /* Makes the directory and locks DIR/turnpiked.pid.  The descriptor, or -errno: -EWOULDBLOCK another instance has it
  * (*holder its pid). */
 int  pidfile_lock(const char *runtime_dir, pid_t *holder);
-int  pidfile_write(int fd);
+int  pidfile_write(int fd, pid_t pid);
 void pidfile_remove(const char *runtime_dir);
 
 void notify_send(const char *text);		/* to $NOTIFY_SOCKET; nothing without one */
@@ -306,7 +319,7 @@ struct upgrade {
 	uint32_t old_generation[LEDGER_CHILDREN];	/* of the processes that are being replaced */
 	bool foreign, other_stats;	/* what was carried comes from a build with other messages, counters */
 	uint64_t conf_size;
-	const char *failed;		/* resumed because a new image failed: why */
+	char failed[WHY_MAX];		/* resumed because a new image failed: why; "" */
 };
 
 /* Nothing of it is carried over an upgrade: the new image looks anew. */
@@ -318,6 +331,20 @@ struct watch {
 	unsigned told[CONF_CERTS_MAX];
 };
 
+/* A message that a child has sent and that is not dealt with. */
+struct in_hand {
+	uint32_t child, generation;
+	int32_t  fd, result;		/* result: number that its connection got, 0 none so far */
+	bool     again;			/* a supervisor has died with it */
+	union msg m;			/* h.type MSG_NONE: none */
+};
+
+/*
+ * In a memfd of its own.  The first part belongs to one process and is zero when a supervisor starts.  What follows
+ * outlives it: the next one goes on with that (adopt.c).  A word that names a descriptor is stored after the descriptor
+ * is open and replaced before the old one is closed; a descriptor that is not named is closed by the next supervisor.
+ */
+#define SUPER_MAGIC  0x54505355u	/* "TPSU" */
 struct super {
 	int usage_fd;			/* of stat_usage_open(); not handed over: each image opens its own */
 	tp_ms usage_last;
@@ -325,12 +352,21 @@ struct super {
 	const struct super_program *programs;
 	unsigned program_count;
 	struct waiting *waiting;
+	int  own_fd, waiting_fd;	/* of this and of *waiting */
 	struct loop *loop;
+	struct ledger *ledger;
+	struct watch watch;
+	tp_ms addresses_due;		/* the host's own are looked at; 0 at the next tick */
+	tp_ms external_due;
+	unsigned timer, tick_timer;
+	tp_ms dog_last;			/* WATCHDOG=1 last sent */
+	tp_ms tick_last, on_time_since;	/* the supervisor's own punctuality */
+	struct conf conf;		/* of conf_fd */
+
+	uint32_t magic, size;		/* the first word that outlives a supervisor */
 	enum super_phase phase;
 	int  exit_code;
-
-	struct ledger *ledger;
-	int  ledger_ro;
+	int  ledger_rw, ledger_ro;
 	int  exe_fd, binary[ROLES];	/* the programs of this build: an installation may replace the files at any time */
 	char exe_path[PATH_MAX];
 	struct upgrade upgrade;
@@ -339,7 +375,6 @@ struct super {
 	struct children children;
 	struct pool pool;
 
-	struct conf conf;
 	int  conf_fd, users_fd, certs_fd;
 	uint64_t users_size, certs_size;
 	uint32_t warnings;
@@ -349,10 +384,7 @@ struct super {
 	struct requester reload_next;	/* of the reload that comes after the running one */
 	bool reloading, reload_again;
 	bool looking;			/* what is compiled is wanted for its external addresses alone */
-	tp_ms external_due;
 	bool renew_admin;		/* by another turnpike-admin, when nobody waits for an answer any more */
-	struct watch watch;
-	tp_ms addresses_due;		/* the host's own are looked at; 0 at the next tick */
 
 	int  log_read, log_write, control_fd, http_fd;
 	int  filter_fd;			/* the program that silences relay sockets between two sessions; -1 none */
@@ -363,9 +395,6 @@ struct super {
 	bool foreground, drop;
 	uint32_t uid, gid;
 
-	unsigned timer, tick_timer;
-	tp_ms dog_last;			/* WATCHDOG=1 last sent */
-	tp_ms tick_last, on_time_since;	/* the supervisor's own punctuality */
 	tp_ms deadline;			/* of a drain or a stop */
 	bool terminated;		/* SIGTERM has come once: the drain is its grace */
 	struct roll roll;
@@ -373,6 +402,7 @@ struct super {
 	struct suspect suspect[SUSPECTS];
 	uint32_t adopt_deaths[SHARDS_MAX];	/* in a row */
 	bool recount;			/* a shard has started cold: CROSS is counted anew when no worker runs */
+	struct in_hand in_hand;
 };
 
 /* children's messages: start_message.c */
@@ -386,6 +416,7 @@ void super_kill(void *arg, unsigned i);
 /* dispatch.c */
 void super_control_event(void *arg, int fd, uint32_t events);
 void super_drain_control(struct super *s, unsigned i, bool dead);
+void super_in_hand_again(struct super *s);		/* a message that a supervisor died with */
 /* child_death.c */
 void super_reap(struct super *s);
 void super_print_log(const struct super *s);		/* what nobody has written: warnings and errors, to stderr */
@@ -403,6 +434,10 @@ void super_renew_step(struct super *s);
 int  super_conf_again(struct super *s, char *why, size_t len);	/* for an image that cannot read the old one's: 0 or -errno */
 void super_conf_look(struct super *s);			/* compiles it for its external addresses alone */
 int  super_conf_publish(struct super *s, const struct conf *c);	/* its descriptor */
+void super_close_old(struct super *s);			/* TCP listeners that are not configured any more */
+/* adopt.c */
+/* Goes on where a supervisor died.  Exit code, 0. */
+int  super_adopt(struct super *s);
 /* cert_watch.c */
 void super_watch_step(struct super *s, tp_ms now);	/* certificates: files that changed, ends that come near */
 unsigned expiry_stage(int64_t left, int64_t first);	/* grows with each warning that is due; 0 none */
@@ -418,6 +453,7 @@ void super_addresses_step(struct super *s, tp_ms now);
 /* roll.c */
 void super_roll(struct super *s, enum roll_mode mode, unsigned workers, struct requester who);
 void super_roll_step(struct super *s);
+void super_roll_again(struct super *s);	/* after a supervisor's death */
 void super_roll_force(struct super *s);	/* all at once, now; it ends what runs */
 unsigned super_roll_workers(const struct super *s);	/* how many there will be when all that was asked for is done */
 /* super_control.c */
@@ -428,12 +464,14 @@ void super_closings(struct super *s, tp_ms now);
 /* stop.c */
 void super_stop(struct super *s);			/* SIGTERM */
 void super_drain(struct super *s, bool on, tp_ms span);
+void super_stop_again(struct super *s);			/* after a supervisor's death */
 void super_stop_step(struct super *s);			/* a child has ended, or time passed */
 void super_drain_step(struct super *s, tp_ms now);
 void super_cleanup(struct super *s);
 /* upgrade.c: the old image */
 void super_exe(struct super *s);			/* remembers where this program is */
 void super_upgrade(struct super *s, struct requester who);
+void super_upgrade_again(struct super *s);		/* after a supervisor's death: from its beginning */
 void super_upgrade_step(struct super *s);
 bool super_upgrade_reaped(struct super *s, pid_t pid, int status);	/* was it the probe? */
 void super_go_back(struct super *s, int state_fd, const char *why);	/* does not return when it succeeds */
@@ -445,6 +483,9 @@ int  super_resume(struct super *s, int state_fd, const char *failed);	/* exit co
 bool super_asked(struct super *s, int signo);
 /* Everything that needs capabilities is done. */
 void super_prepared(struct super *s);
+void super_signal(struct super *s, int signo);		/* acts on it, if it was passed on */
+/* From now on a death is survived. */
+void super_can_be_adopted(struct super *s);
 int  super_watch(struct super *s);			/* loop and signals; exit code, 0 */
 int  super_pool_send(void *arg, unsigned shard, const void *msg, int fd);
 int  super_find_binaries(struct super *s);

@@ -77,8 +77,9 @@ is_quiet(const struct super *s)
 /* ---- exec ------------------------------------------------------------------------------------------ */
 
 static void
-stay_open(int fd)
+stay_open(void *arg, int fd)
 {
+	(void)arg;
 	if (fd >= 0)
 		(void)fcntl(fd, F_SETFD, 0);
 }
@@ -123,8 +124,8 @@ become(struct super *s, int exe, int state_fd, const char *failed)
 		w->back.count = 0;
 	w->failed[0] = '\0';
 	w->exec_error = 0;
-	carry_each_own_fd(s, stay_open);
-	stay_open(state_fd);
+	carry_each_own_fd(s, stay_open, NULL);
+	stay_open(NULL, state_fd);
 	atomic_store(&w->state_fd, state_fd);
 	atomic_store(&w->adoptable, 0);
 	atomic_store(&w->end, WAITING_EXEC);
@@ -245,6 +246,19 @@ super_upgrade_reaped(struct super *s, pid_t pid, int status)
 		refuse(s, why);
 	}
 	return true;
+}
+
+void
+super_upgrade_again(struct super *s)
+{
+	struct upgrade *u = &s->upgrade;
+
+	if (u->pid > 1)
+		(void)kill(u->pid, SIGKILL);
+	u->pid = 0;
+	u->report = u->state_fd = -1;	/* closed as what nothing names */
+	u->state = UPGRADE_QUIET;
+	u->deadline = clock_ms() + QUIET_MS;
 }
 
 void

@@ -179,7 +179,7 @@ END_TEST
 static unsigned seen[256];
 
 static void
-see(int fd)
+see(void *arg, int fd)
 {
 	if (fd >= 0 && fd < (int)TP_COUNT(seen))
 		seen[fd]++;
@@ -191,7 +191,7 @@ START_TEST(test_descriptors)
 	struct super *s = with_tlsds();
 
 	memset(seen, 0, sizeof seen);
-	carry_each_own_fd(s, see);
+	carry_each_own_fd(s, see, NULL);
 	for (unsigned k = 0; k < MSG_TLSDS_MAX; k++)
 		ck_assert(seen[200 + k] == 1 && seen[220 + k] == 1);
 	for (unsigned fd = 80; fd < 88; fd++)

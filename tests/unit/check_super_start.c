@@ -62,7 +62,7 @@ START_TEST(test_pidfile)
 	snprintf(run, sizeof run, "%s/run", dir);
 	fd = pidfile_lock(run, &holder);	/* the directory is made */
 	ck_assert_int_ge(fd, 0);
-	ck_assert_int_eq(pidfile_write(fd), 0);
+	ck_assert_int_eq(pidfile_write(fd, getpid()), 0);
 	child = fork();
 	if (child == 0) {
 		int r = pidfile_lock(run, &holder);
