@@ -71,6 +71,15 @@ keep(void *arg, int fd)
 		k->by_number[fd] = 1;
 }
 
+/* A process that was about to be started has no use for its message socket. */
+static void
+forget_sockets(struct super *s)
+{
+	for (unsigned i = 0; i < LEDGER_CHILDREN; i++)
+		if (i >= s->ledger->child_count || (!child_is_running(&s->ledger->child[i]) && s->children.c[i].born == 0))
+			s->children.c[i].control = -1;
+}
+
 /* Closes what nothing names: a socket that was being made, the dead supervisor's event queue. */
 static int
 close_strays(struct super *s)
@@ -223,6 +232,7 @@ super_adopt(struct super *s)
 	if (is_sound(s) && (s->ledger = ledger_map(s->ledger_rw)) != NULL && ledger_is_sound(s->ledger, s->win.shards)) {
 		log_sink_fd(s->log_write);
 		ledger_repair(s->ledger);
+		forget_sockets(s);
 		e = close_strays(s);
 	} else {
 		e = -EPROTO;

@@ -23,6 +23,7 @@ super_conf_publish(struct super *s, const struct conf *c)
 
 	if (fd < 0)
 		return fd;
+	CRASH_POINT("super:publish");
 	s->conf_fd = fd;		/* first: a supervisor that dies here leaves a whole one */
 	if (was >= 0)
 		close(was);

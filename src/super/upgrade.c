@@ -129,6 +129,7 @@ become(struct super *s, int exe, int state_fd, const char *failed)
 	atomic_store(&w->state_fd, state_fd);
 	atomic_store(&w->adoptable, 0);
 	atomic_store(&w->end, WAITING_EXEC);
+	CRASH_POINT("super:exec");
 	exit(0);
 }
 

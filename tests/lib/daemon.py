@@ -317,6 +317,17 @@ class Daemon:
                     found[int(kid)] = (kind, argv[1] if len(argv) > 1 else "")
         return found
 
+    def supervisor(self):
+        """The process that works, 0: none at this moment.  The one that was started waits for it."""
+        for kid in self.kids():
+            try:
+                with open("/proc/%s/comm" % kid) as f, open("/proc/%s/stat" % kid) as g:
+                    if f.read() == "turnpike-super\n" and g.read().rsplit(")", 1)[1].split()[0] != "Z":
+                        return int(kid)
+            except OSError:
+                continue
+        return 0
+
     def replaced(self, role, gone, count=None):
         """All of `gone` have successors, or there are `count`: by one look, because two see two different lists."""
         now = self.children(role)

@@ -41,13 +41,13 @@ class Orders:
         return struct.unpack_from("=I", self.rows, row * ROW + 4)[0]
 
 
-def give(d):
+def give(d, supervisor=False):
     """A daemon that is not started yet gets these programs, in a directory of its own; its orders."""
     where = os.path.join(d.dir, "bin")
     os.makedirs(where)
     for name in ("worker", "tls", "auth", "admin", "conf"):
         shutil.copy(os.path.join(PROGRAMS if name in ("worker", "tls") else d.libexec, "turnpike-" + name), where)
-    shutil.copy(d.turnpiked, where)
+    shutil.copy(os.path.join(PROGRAMS, "turnpiked") if supervisor else d.turnpiked, where)
     d.turnpiked, d.libexec = os.path.join(where, "turnpiked"), where
     d.orders = Orders(where)
     return d.orders

@@ -22,6 +22,7 @@ TP_LIVE += %D%/live_doctor.py
 TP_LIVE += %D%/live_floods.py
 TP_LIVE += %D%/live_dtls.py
 TP_LIVE += %D%/live_soak.py
+TP_LIVE += %D%/live_supervisor.py
 TP_LIVE += %D%/live_kills.py
 TP_LIVE += %D%/live_convert.py
 TP_LIVE += %D%/live_external.py
@@ -43,7 +44,7 @@ TESTS += $(TP_LIVE)
 .PHONY: soak
 soak: all spin
 	TP_SCRIPTS=100 TP_POINTS=1000 TP_KILLS=10000 $(MAKE) check TESTS='$(TP_CRASH)'
-	TP_SOAK=1 $(MAKE) check TESTS='%D%/live_survival.py %D%/live_streams.py %D%/live_dtls.py %D%/live_kills.py \
+	TP_SOAK=1 $(MAKE) check TESTS='%D%/live_survival.py %D%/live_streams.py %D%/live_dtls.py %D%/live_kills.py %D%/live_supervisor.py \
 		%D%/live_soak.py'
 # All live tests on the engines that `auto` does not choose where the kernel merges datagrams.
 .PHONY: check-engines

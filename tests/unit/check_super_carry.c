@@ -181,6 +181,7 @@ static unsigned seen[256];
 static void
 see(void *arg, int fd)
 {
+	(void)arg;
 	if (fd >= 0 && fd < (int)TP_COUNT(seen))
 		seen[fd]++;
 }
