@@ -341,7 +341,7 @@ struct in_hand {
 
 /*
  * In a memfd of its own.  The first part belongs to one process and is zero when a supervisor starts.  What follows
- * outlives it: the next one goes on with that (adopt.c).  A word that names a descriptor is stored after the descriptor
+ * outlives it: the next one goes on with that (successor.c).  A word that names a descriptor is stored after the descriptor
  * is open and replaced before the old one is closed; a descriptor that is not named is closed by the next supervisor.
  */
 #define SUPER_MAGIC  0x54505355u	/* "TPSU" */
@@ -435,7 +435,7 @@ int  super_conf_again(struct super *s, char *why, size_t len);	/* for an image t
 void super_conf_look(struct super *s);			/* compiles it for its external addresses alone */
 int  super_conf_publish(struct super *s, const struct conf *c);	/* its descriptor */
 void super_close_old(struct super *s);			/* TCP listeners that are not configured any more */
-/* adopt.c */
+/* successor.c */
 /* Goes on where a supervisor died.  Exit code, 0. */
 int  super_adopt(struct super *s);
 /* cert_watch.c */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * adopt.c: a supervisor goes on where another one died, at whatever point that was.
+ * successor.c: a supervisor goes on where another one died, at whatever point that was.
  *
  * Descriptors and children are still there; what the dead one knew is in struct super and the ledger, both shared
  * memory.  Half-done things are settled as those of workers are: a message in hand is dealt with once more, a process
