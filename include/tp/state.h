@@ -413,6 +413,9 @@ bool bandwidth_take(struct cross *c, struct shard *s, struct session *x, const s
  * counted in *refused.
  */
 int  cross_recover(struct cross *c, uint32_t owner, const struct shard *shards, unsigned n, unsigned *refused);
+/* Frees every lock word that names a worker w without runs[w] (SHARDS_MAX entries), or no possible one: a hostile worker can
+ * write any word.  Supervisor; a dead worker counts as running until cross_recover().  Returns how many were freed. */
+unsigned cross_free_words(struct cross *c, const bool *runs);
 /* Recounts every user, prefix and the total from the shards (a shard started cold; supervisor, no live workers). */
 void cross_recount(struct cross *c, struct shard *shards, unsigned n);
 

@@ -58,6 +58,7 @@ struct turn_policy {
 	struct bandwidth bandwidth;
 	uint32_t permissions_max, channels_max;
 	uint32_t challenges, bindings;		/* per second and prefix; 0: no limit */
+	uint64_t retired_rows;			/* bits of listeners that are not configured any more: no new sessions */
 	bool     draining;			/* new allocations: 300 with `alternate`, else 508 */
 	struct addr alternate;			/* ADDR_NONE: none */
 };

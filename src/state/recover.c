@@ -142,18 +142,21 @@ replay(struct cross *c, uint32_t owner, const struct shard *shards, unsigned n)
 	return true;
 }
 
-/* Words that name no possible owner are scribbled: nobody will ever free them. */
-static void
-free_words(struct cross *c, uint32_t owner)
+unsigned
+cross_free_words(struct cross *c, const bool *runs)
 {
+	unsigned freed = 0;
+
 	for (unsigned i = 0; i < CROSS_STRIPES; i++) {
 		lock_word *w = &cross_stripe(c, i)->lock;
 		uint32_t holder = atomic_load_explicit(w, memory_order_relaxed) & ~LOCK_WAITERS;
 
-		if (holder > SHARDS_MAX)
-			lock_recover(w, 1, sizeof(struct stripe), holder - 1);
+		if (holder == 0 || (holder <= SHARDS_MAX && runs[holder - 1]))
+			continue;
+		lock_recover(w, 1, sizeof(struct stripe), holder - 1);
+		freed++;
 	}
-	lock_recover(&cross_stripe(c, 0)->lock, CROSS_STRIPES, sizeof(struct stripe), owner);
+	return freed;
 }
 
 int
@@ -167,7 +170,7 @@ cross_recover(struct cross *c, uint32_t owner, const struct shard *shards, unsig
 		if (holds(c, owner, i))
 			account_relist(c, i);
 	atomic_store_explicit(&cross_redo(c, owner)->op, REDO_NONE, memory_order_release);
-	free_words(c, owner);
+	lock_recover(&cross_stripe(c, 0)->lock, CROSS_STRIPES, sizeof(struct stripe), owner);
 	return 0;
 }
 

@@ -18,6 +18,7 @@
 #include "super_int.h"
 
 #define HEARTBEAT_MS 3000
+#define HEARTBEAT_OTHERS_MS 10000
 #define TICK_LATE_MS 1000	/* a tick of ours that came so much later was not ours to have: nobody is judged by it */
 #define STARVED_MS 500		/* of processor, without a heartbeat: more than any round takes */
 #define FIRST_START_DEATHS 3
@@ -41,7 +42,7 @@ describe(const struct super *s, unsigned i, int status, char *out, size_t len)
 	const struct child *c = &s->children.c[i];
 
 	if (c->hung)
-		snprintf(out, len, "no heartbeat for %u s: killed", HEARTBEAT_MS / 1000);
+		snprintf(out, len, "no heartbeat: killed");
 	else if (c->killed)
 		snprintf(out, len, "killed by the supervisor");
 	else if (WIFSIGNALED(status))
@@ -128,6 +129,8 @@ ended(struct super *s, unsigned i, int status)
 	}
 	priv->shot = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && (!priv->killed || priv->outlived);
 	(void)children_ended(&s->children, i, clean, clock_ms());
+	if (c->role == ROLE_WORKER)
+		super_locks_step(s);
 	check_first_start(s, c, status);
 	if (c->role == ROLE_WORKER)
 		super_roll_step(s);
@@ -234,28 +237,68 @@ is_starved(struct child *k, char state, pid_t pid, uint64_t beat)
 	return used - k->late_used < STARVED_MS;
 }
 
+/* Others than workers: their work has no session waiting for it, and may be long (verify, a database that is slow). */
+static tp_ms
+patience(unsigned role)
+{
+	return role == ROLE_WORKER ? HEARTBEAT_MS : HEARTBEAT_OTHERS_MS;
+}
+
+static void
+heartbeat(struct super *s, unsigned i, tp_ms now)
+{
+	const struct ledger_child *c = &s->ledger->child[i];
+	const struct stats *st = regions_stat(&s->regions, c->role, c->index);
+	struct child *priv = &s->children.c[i];
+	uint64_t beat = st != NULL ? atomic_load_explicit(&st->heartbeat_ms, memory_order_relaxed) : now;
+	char state;
+
+	if (beat + HEARTBEAT_MS >= now) {
+		children_late(&s->children, i, false);
+		return;
+	}
+	if (!priv->late)
+		log_warnx("%s %u: no heartbeat for %llu ms: not ready", proc_role_name(c->role), c->index,
+		    (unsigned long long)(now - beat));
+	children_late(&s->children, i, true);
+	if (beat + patience(c->role) >= now || priv->killed || (c->role == ROLE_WORKER && one_is_being_replaced(s)))
+		return;
+	state = state_of(c->pid);
+	if (is_starved(priv, state, c->pid, beat))
+		return;
+	priv->hung = true;
+	priv->paused = state == 'T' || state == 't';		/* SIGSTOP, a debugger */
+	children_kill(&s->children, i);
+	if (priv->killed)
+		log_warnx("%s %u: no heartbeat for %llu ms: killed", proc_role_name(c->role), c->index,
+		    (unsigned long long)(now - beat));
+}
+
 void
 super_heartbeats(struct super *s, tp_ms now)
 {
-	if (now - s->on_time_since < HEARTBEAT_MS || s->phase == SUPER_STOPPING)
+	if (now - s->on_time_since < HEARTBEAT_MS || s->phase == SUPER_STOPPING || s->phase == SUPER_ENDING)
 		return;
+	for (unsigned i = 0; i < s->ledger->child_count; i++)
+		if (s->ledger->child[i].state == CHILD_READY && now - s->ledger->child[i].since_ms >= HEARTBEAT_MS)
+			heartbeat(s, i, now);
+}
+
+/* ---- lock words ------------------------------------------------------------------------------------ */
+
+void
+super_locks_step(struct super *s)
+{
+	bool runs[SHARDS_MAX] = { false };
+	unsigned freed;
+
 	for (unsigned i = 0; i < s->ledger->child_count; i++) {
 		const struct ledger_child *c = &s->ledger->child[i];
-		const struct stats *st = regions_stat(&s->regions, c->role, c->index);
-		uint64_t beat;
-		char state;
-		if (c->role != ROLE_WORKER || c->state != CHILD_READY || now - c->since_ms < HEARTBEAT_MS)
-			continue;
-		beat = atomic_load_explicit(&st->heartbeat_ms, memory_order_relaxed);
-		if (beat + HEARTBEAT_MS >= now || s->children.c[i].killed || one_is_being_replaced(s))
-			continue;
-		state = state_of(c->pid);
-		if (is_starved(&s->children.c[i], state, c->pid, beat))
-			continue;
-		log_warnx("worker %u: no heartbeat for %llu ms: killed", c->index, (unsigned long long)(now - beat));
-		s->children.c[i].hung = true;
-		s->children.c[i].paused = state == 'T' || state == 't';		/* SIGSTOP, a debugger */
-		children_kill(&s->children, i);
-		return;
+		/* One that has died and is not dealt with counts: its redo record comes before its words. */
+		if (c->role == ROLE_WORKER && c->index < SHARDS_MAX && child_is_running(c))
+			runs[c->index] = true;
 	}
+	freed = cross_free_words(&s->regions.cross_map, runs);
+	if (freed > 0)
+		log_errx("shared tables: %u locks named a worker that does not run: freed", freed);
 }

@@ -168,6 +168,7 @@ children_start(struct children *t, unsigned i, tp_ms now)
 	pub->starts++;
 	ledger_end(t->ledger);
 	c->foreign = false;
+	c->late = false;
 	c->shot = c->killed = c->hung = c->paused = c->again = c->told = c->outlived = false;
 	c->born = 0;
 	c->started = now;
@@ -209,9 +210,24 @@ children_kill(struct children *t, unsigned i)
 {
 	if (!child_is_running(&t->ledger->child[i]) || t->c[i].killed)
 		return;
+	tp_ms due = t->c[i].due;
 	t->c[i].killed = true;
 	t->c[i].due = 0;
-	t->ops->kill(t->arg, i);
+	if (t->ops->kill(t->arg, i) < 0) {
+		t->c[i].killed = false;
+		t->c[i].due = due != 0 ? due + CHILD_KILL_MS : 0;
+	}
+}
+
+void
+children_late(struct children *t, unsigned i, bool late)
+{
+	if (t->c[i].late == late)
+		return;
+	t->c[i].late = late;
+	ledger_begin(t->ledger);
+	t->ledger->ready = children_all_ready(t);
+	ledger_end(t->ledger);
 }
 
 bool
@@ -275,7 +291,7 @@ children_all_ready(const struct children *t)
 	for (unsigned i = 0; i < t->ledger->child_count; i++) {
 		const struct ledger_child *c = &t->ledger->child[i];
 		bool needed = c->role != ROLE_WORKER || c->shard_count > 0;
-		if (needed && c->state != CHILD_READY)
+		if (needed && (c->state != CHILD_READY || t->c[i].late))
 			return false;
 	}
 	return t->ledger->child_count > 0;

@@ -151,11 +151,17 @@ super_spawn(void *arg, unsigned i)
 	return pid;
 }
 
-void
+int
 super_kill(void *arg, unsigned i)
 {
+	static struct log_class class;
 	struct super *s = arg;
+	const struct ledger_child *c = &s->ledger->child[i];
 
-	if (s->ledger->child[i].pid > 1)
-		(void)kill(s->ledger->child[i].pid, SIGKILL);
+	if (c->pid <= 1 || kill(c->pid, SIGKILL) == 0 || errno == ESRCH)
+		return 0;
+	int e = errno;
+	log_limited(&class, 2, LOG_L_ERROR, "%s %u: cannot be killed: %s%s", proc_role_name(c->role), c->index, strerror(e),
+	    e == EPERM ? ": turnpiked needs CAP_KILL to end processes of process.user" : "");
+	return -e;
 }

@@ -36,6 +36,20 @@ name_session(struct super *s, struct stat_busy *b)
 	}
 }
 
+/* Is the session that the dead worker names in its shard? */
+static bool
+is_there(struct super *s, const struct stat_busy *b)
+{
+	struct shard shards[SHARDS_MAX];
+	unsigned n = regions_shards(&s->regions, shards);
+	struct session x;
+
+	for (unsigned k = 0; k < n; k++)
+		if (shards[k].index == b->shard && b->slot < shard_high(&shards[k]))
+			return session_read(&shards[k], b->slot, &x) && x.gen == b->gen;
+	return false;
+}
+
 /* By what it did itself: not kill -9, not an operator's SIGSTOP. */
 static bool
 died_of_its_work(const struct child *c, int status)
@@ -53,15 +67,17 @@ static bool
 is_same(const struct suspect *x, const struct stat_busy *b)
 {
 	if (b->slot == SLOT_NONE)
-		return x->slot == SLOT_NONE && addr_ip_eq(&x->source, &b->source);
+		return x->slot == SLOT_NONE && x->shard == b->shard && addr_ip_eq(&x->source, &b->source);
 	return x->slot == b->slot && x->shard == b->shard && x->gen == b->gen;
 }
 
-/* The entry of what died, new or old; the one that is oldest makes room. */
+/* The entry of what died, new or old.  The oldest makes room: of the same shard when that one has its share, so that no
+ * worker can push out what others have died of. */
 static struct suspect *
 entry_of(struct super *s, const struct stat_busy *b, tp_ms now)
 {
-	struct suspect *v = &s->suspect[0];
+	struct suspect *v = &s->suspect[0], *own = NULL;
+	unsigned of_shard = 0;
 
 	for (unsigned k = 0; k < SUSPECTS; k++) {
 		struct suspect *x = &s->suspect[k];
@@ -69,7 +85,14 @@ entry_of(struct super *s, const struct stat_busy *b, tp_ms now)
 			return x;
 		if (x->last < v->last)
 			v = x;
+		if (x->deaths == 0 || x->shard != b->shard)
+			continue;
+		of_shard++;
+		if (own == NULL || x->last < own->last)
+			own = x;
 	}
+	if (of_shard >= SUSPECTS_PER_SHARD)
+		v = own;
 	*v = (struct suspect){ .shard = b->shard, .slot = b->slot, .gen = b->gen, .source = b->source };
 	return v;
 }
@@ -136,16 +159,18 @@ super_poison_death(struct super *s, unsigned i, int status)
 
 	if (st == NULL || st->pid != c->pid)
 		return;
-	b = st->busy;
-	if (b.shard >= s->regions.shards)
+	b = st->busy;			/* hostile: a sibling's shard or session is not its to blame */
+	if (b.shard < c->first_shard || b.shard - c->first_shard >= c->shard_count)
 		return;
-	/* One that adopts for ever was killed for not being READY in time. */
-	if (b.phase == BUSY_ADOPT && (died_of_its_work(priv, status) || priv->killed)) {
+	/* One whose adoption does not end was killed for not being READY in time.  Who has served has adopted. */
+	if (b.phase == BUSY_ADOPT && c->state == CHILD_STARTING && (died_of_its_work(priv, status) || priv->killed)) {
 		if (++s->adopt_deaths[b.shard] >= COLD_DEATHS)
 			cold(s, b.shard);
 		return;
 	}
 	if ((b.phase != BUSY_CLIENT && b.phase != BUSY_PEER) || !died_of_its_work(priv, status))
+		return;
+	if (b.slot != SLOT_NONE && !is_there(s, &b))
 		return;
 	if (b.slot == SLOT_NONE)
 		name_session(s, &b);
@@ -161,11 +186,13 @@ super_poison_tell(struct super *s, unsigned i)
 		const struct suspect *x = &s->suspect[k];
 		if (x->deaths < SUSPECT_DEATHS || clock_ms() - x->last >= SUSPECT_MS)
 			continue;
+		if (x->shard < c->first_shard || x->shard - c->first_shard >= c->shard_count)
+			continue;
 		if (x->slot == SLOT_NONE) {
 			struct msg_poison p = { .h.type = MSG_POISON, .source = x->source,
 				.until_ms = x->last + SUSPECT_MS };
 			(void)super_send(s, i, &p, -1);
-		} else if (x->shard >= c->first_shard && x->shard - c->first_shard < c->shard_count) {
+		} else {
 			struct msg_close m = { .h.type = MSG_CLOSE, .request = 0, .shard = x->shard, .slot = x->slot,
 				.gen = x->gen };
 			(void)super_send(s, i, &m, -1);

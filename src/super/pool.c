@@ -74,7 +74,7 @@ pool_rows(struct pool *p, const struct conf *c)
 		r->addr = c->relays[i].addr;
 		r->min = c->relays[i].port_min;
 		r->max = c->relays[i].port_max;
-		r->active = r->min > 0 && !c->relays[i].absent;		/* a retired row has no ports */
+		r->active = !c->relays[i].retired && !c->relays[i].absent && r->min > 0;
 		r->full = false;
 		r->dry_until = 0;
 	}

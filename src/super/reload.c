@@ -91,6 +91,8 @@ super_conf_warnings(const struct super *s)
 		log_warnx("%s", s->conf.warning[i]);
 }
 
+#define ANSWER_MS 30000		/* turnpike-conf may wait for files on a network */
+
 /* ---- a reload ---------------------------------------------------------------------------------- */
 
 struct change { struct super *s; struct requester who; unsigned now, workers, restart; bool listeners, count; };
@@ -403,6 +405,7 @@ compile(struct super *s, bool keep_stderr)
 		e = loop_add(s->loop, s->conf_run.fd, EPOLLIN, conf_event, s);
 	if (e < 0)
 		conf_run_end(&s->conf_run);
+	s->reload_deadline = clock_ms() + ANSWER_MS;
 	s->reloading = e == 0;
 	return e;
 }
@@ -411,6 +414,47 @@ void
 super_conf_look(struct super *s)
 {
 	s->looking = compile(s, false) == 0;
+}
+
+static void
+break_off(struct super *s, const char *why)
+{
+	if (s->conf_run.pid > 1)
+		(void)kill(s->conf_run.pid, SIGKILL);
+	loop_del(s->loop, s->conf_run.fd);
+	s->reloading = false;
+	if (s->looking) {
+		conf_run_end(&s->conf_run);
+		s->looking = false;
+		return;
+	}
+	fail(s, s->reload_who, why);
+	s->reload_who.used = false;
+	notify_send("READY=1");
+}
+
+void
+super_reload_step(struct super *s, tp_ms now)
+{
+	struct requester who = s->reload_next;
+
+	if (!s->reloading || now < s->reload_deadline)
+		return;
+	break_off(s, "turnpike-conf gave no answer within 30 s and was killed");
+	if (s->reload_again) {
+		s->reload_again = s->reload_next.used = false;
+		super_reload(s, who);
+	}
+}
+
+void
+super_reload_cancel(struct super *s, const char *why)
+{
+	if (s->reloading)
+		break_off(s, why);
+	if (s->reload_again)
+		super_reply(s, s->reload_next, 1, false, "%s: the configuration stays as it was", why);
+	s->reload_again = s->reload_next.used = false;
 }
 
 /* Any number of requests while one runs make one more. */

@@ -182,6 +182,7 @@ super_resume(struct super *s, int state_fd, const char *failed)
 	s->waiting->failed[0] = '\0';
 	atomic_store(&s->waiting->state_fd, 0);
 	close(state_fd);
+	super_signals_again(s);
 	return 0;
 }
 

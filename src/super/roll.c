@@ -7,6 +7,8 @@
 
 #include "super_int.h"
 
+#define STEP_MS 60000		/* a worker ends and its successor is ready, on any machine */
+
 static void
 stop_worker(struct super *s, unsigned i, bool again)
 {
@@ -34,17 +36,19 @@ finish(struct super *s)
 static void
 resplit(struct super *s)
 {
+	static const bool runs[SHARDS_MAX];
+	struct shard shards[SHARDS_MAX];
 	tp_ms now = clock_ms();
+	unsigned n;
 
 	for (unsigned i = 0; i < s->ledger->child_count; i++)
 		if (s->ledger->child[i].role == ROLE_WORKER && child_is_running(&s->ledger->child[i]))
 			return;
-	if (s->recount) {
-		struct shard shards[SHARDS_MAX];
-		unsigned n = regions_shards(&s->regions, shards);
-		cross_recount(&s->regions.cross_map, shards, n);
-		s->recount = false;
-	}
+	/* Nobody writes at this moment: counts that a worker left wrong are set right. */
+	n = regions_shards(&s->regions, shards);
+	cross_free_words(&s->regions.cross_map, runs);
+	cross_recount(&s->regions.cross_map, shards, n);
+	s->recount = false;
 	ledger_begin(s->ledger);
 	s->ledger->worker_count = s->roll.workers;
 	for (unsigned i = 0; i < s->ledger->child_count; i++)
@@ -62,6 +66,7 @@ resplit(struct super *s)
 		children_start(&s->children, (unsigned)i, now);
 	}
 	s->roll.waiting = true;
+	s->roll.deadline = now + STEP_MS;
 }
 
 static bool
@@ -80,7 +85,7 @@ super_roll_step(struct super *s)
 {
 	int i;
 
-	if (s->roll.mode == ROLL_NONE || s->phase == SUPER_STOPPING)
+	if (s->roll.mode == ROLL_NONE || s->phase == SUPER_STOPPING || s->phase == SUPER_ENDING)
 		return;
 	if (s->roll.mode == ROLL_RESIZE && !s->roll.waiting) {
 		resplit(s);
@@ -93,10 +98,29 @@ super_roll_step(struct super *s)
 		finish(s);
 		return;
 	}
+	s->roll.deadline = clock_ms() + STEP_MS;
 	i = children_find(&s->children, ROLE_WORKER, s->roll.next++);
 	if (i >= 0)
 		stop_worker(s, (unsigned)i, true);
 	super_rearm(s);
+}
+
+void
+super_roll_cancel(struct super *s, const char *why)
+{
+	if (s->roll.mode == ROLL_NONE)
+		return;
+	log_errx("workers: %s: their replacement is given up", why);
+	super_reply(s, s->roll.who, 1, false, "%s: the replacement of workers is given up", why);
+	memset(&s->roll, 0, sizeof s->roll);
+}
+
+/* All of another split have to end first, and are killed in time; those of a roll may not come up. */
+void
+super_roll_deadline(struct super *s, tp_ms now)
+{
+	if (s->roll.mode != ROLL_NONE && (s->roll.mode == ROLL_ONE_BY_ONE || s->roll.waiting) && now >= s->roll.deadline)
+		super_roll_cancel(s, "a new worker is not ready within 60 s");
 }
 
 void
@@ -141,7 +165,7 @@ super_roll(struct super *s, enum roll_mode mode, unsigned workers, struct reques
 		super_reply(s, who, 0, false, "workers are being replaced already; they will be once more");
 		return;
 	}
-	s->roll = (struct roll){ .mode = mode, .workers = workers, .who = who };
+	s->roll = (struct roll){ .mode = mode, .workers = workers, .who = who, .deadline = clock_ms() + STEP_MS };
 	if (mode == ROLL_RESIZE)
 		for (unsigned i = 0; i < s->ledger->child_count; i++)
 			if (s->ledger->child[i].role == ROLE_WORKER)

@@ -40,6 +40,9 @@ stop_now(struct super *s)
 {
 	if (s->phase == SUPER_STOPPING || s->phase == SUPER_ENDING)
 		return;
+	super_upgrade_cancel(s, "the daemon ends");
+	super_reload_cancel(s, "the daemon ends");
+	super_roll_cancel(s, "the daemon ends");
 	s->phase = SUPER_STOPPING;
 	s->deadline = clock_ms() + STOP_LAST_MS;
 	notify_send("STOPPING=1");

@@ -185,8 +185,6 @@ end_helper(pid_t pid)
 static void
 go_on(struct super *s)
 {
-	static const int signos[] = { SIGHUP, SIGUSR1, SIGUSR2, SIGTERM, SIGINT };
-
 	start_missing(s);
 	super_roll_again(s);
 	super_stop_again(s);
@@ -195,13 +193,12 @@ go_on(struct super *s)
 		super_tlsds(s, true);
 	if (s->upgrade.state == UPGRADE_QUIET || s->upgrade.state == UPGRADE_PROBE)
 		super_upgrade_again(s);
-	if (s->reloading) {
+	if (s->reloading && !s->looking) {
 		s->reloading = false;
 		super_reload(s, s->reload_who);
 	}
 	super_check_ready(s);
-	for (unsigned i = 0; i < TP_COUNT(signos); i++)
-		super_signal(s, signos[i]);
+	super_signals_again(s);
 	super_rearm(s);
 }
 
@@ -246,6 +243,8 @@ super_adopt(struct super *s)
 		return EXIT_INTERNAL;
 	}
 	log_level_set((enum log_level)s->conf.log_level);
+	if (s->looking)			/* its own turn comes again */
+		s->reloading = s->looking = false;
 	end_helper(s->conf_run.pid);
 	memset(&s->conf_run, 0, sizeof s->conf_run);
 	s->conf_run.fd = s->conf_run.conf_fd = s->conf_run.users_fd = s->conf_run.certs_fd = -1;

@@ -78,6 +78,9 @@ on_tick(void *arg)
 	pool_tick(&s->pool, now);
 	super_closings(s, now);
 	super_drain_step(s, now);
+	super_reload_step(s, now);
+	super_roll_deadline(s, now);
+	super_locks_step(s);
 	super_watch_step(s, now);
 	super_external_step(s, now);
 	super_renew_step(s);
@@ -124,6 +127,15 @@ super_signal(struct super *s, int signo)
 		log_warnx("signal %d: not used by this version", signo);
 		break;
 	}
+}
+
+void
+super_signals_again(struct super *s)
+{
+	static const int signos[] = { SIGHUP, SIGUSR1, SIGUSR2, SIGTERM, SIGINT };
+
+	for (unsigned i = 0; i < TP_COUNT(signos); i++)
+		super_signal(s, signos[i]);
 }
 
 static void

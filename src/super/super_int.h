@@ -86,6 +86,7 @@ uint64_t limit_files(void);
 #define CHILD_SHOT_MS    20		/* only so that an out-of-memory killer does not make it spin */
 #define CHILD_BACKOFF_WORKER_MS 1000	/* a shard's sessions must not be silent for long */
 #define CHILD_STOP_MS    2000
+#define CHILD_KILL_MS    1000		/* until a kill(2) that failed is tried again */
 
 struct out_msg;
 struct child {
@@ -95,6 +96,7 @@ struct child {
 	bool     killed, hung;		/* SIGKILL sent; by the heartbeat */
 	bool     foreign;		/* of another build, with other messages: it is not talked to */
 	bool     shot;			/* ended by somebody else's SIGKILL: nothing that its start is to blame for */
+	bool     late;			/* no heartbeat for a while: not ready */
 	bool     paused;		/* it hung because it was stopped (SIGSTOP), not because of what it did */
 	bool     again;			/* start it again when it has stopped */
 	bool     told;			/* everything from START to GO is on its way */
@@ -106,7 +108,7 @@ struct child {
 };
 struct children_ops {
 	int  (*spawn)(void *arg, unsigned i);		/* starts process i; its pid or -errno */
-	void (*kill)(void *arg, unsigned i);
+	int  (*kill)(void *arg, unsigned i);		/* 0, or -errno: it is tried again */
 };
 struct children {
 	struct ledger *ledger;		/* the public half is ledger->child[] */
@@ -128,6 +130,8 @@ void children_ready(struct children *t, unsigned i, tp_ms now);
 /* The caller tells it to stop; it is killed when it has not ended after `within`. */
 void children_stopping(struct children *t, unsigned i, tp_ms now, tp_ms within, bool again);
 void children_kill(struct children *t, unsigned i);
+/* Its heartbeat is late, or is not: the daemon is not ready while one is. */
+void children_late(struct children *t, unsigned i, bool late);
 /* After waitpid.  True: it was a death (not asked for, or not in good order). */
 bool children_ended(struct children *t, unsigned i, bool clean, tp_ms now);
 void children_tick(struct children *t, tp_ms now);		/* what is due */
@@ -295,6 +299,7 @@ struct roll {				/* workers being replaced on purpose */
 	uint32_t next, workers;		/* next worker to stop; workers there shall be */
 	bool     waiting;		/* for worker next - 1 to be READY */
 	enum roll_mode then;		/* asked for meanwhile */
+	tp_ms deadline;			/* of the step that it waits for */
 	uint32_t then_workers;
 	struct requester who;
 };
@@ -302,6 +307,8 @@ struct closing { bool used; uint32_t request, generation, left, count; tp_ms dea
 #define CLOSINGS 16
 
 #define SUSPECTS 64
+/* Of sessions and sources that workers died of.  A worker's word counts for shards of its own only. */
+#define SUSPECTS_PER_SHARD 8
 struct suspect { uint32_t deaths, shard, slot, gen; struct addr source; tp_ms last; };
 
 /*
@@ -385,6 +392,7 @@ struct super {
 	bool reloading, reload_again;
 	bool looking;			/* what is compiled is wanted for its external addresses alone */
 	bool renew_admin;		/* by another turnpike-admin, when nobody waits for an answer any more */
+	tp_ms reload_deadline;		/* turnpike-conf has answered by then */
 
 	int  log_read, log_write, control_fd, http_fd;
 	int  filter_fd;			/* the program that silences relay sockets between two sessions; -1 none */
@@ -412,7 +420,7 @@ void super_out_clear(struct child *c);
 void super_tell_start(struct super *s, unsigned i);	/* START ... GO */
 void super_tell_conf(struct super *s);			/* CONF and USERS to everybody */
 int  super_spawn(void *arg, unsigned i);		/* launch.c */
-void super_kill(void *arg, unsigned i);
+int  super_kill(void *arg, unsigned i);
 /* dispatch.c */
 void super_control_event(void *arg, int fd, uint32_t events);
 void super_drain_control(struct super *s, unsigned i, bool dead);
@@ -421,6 +429,7 @@ void super_in_hand_again(struct super *s);		/* a message that a supervisor died 
 void super_reap(struct super *s);
 void super_print_log(const struct super *s);		/* what nobody has written: warnings and errors, to stderr */
 void super_heartbeats(struct super *s, tp_ms now);
+void super_locks_step(struct super *s);		/* lock words of processes that do not run */
 void super_punctual(struct super *s, tp_ms now);	/* before anything is judged by its time */
 /* poison.c */
 void super_poison_death(struct super *s, unsigned i, int status);	/* before its row says that it has ended */
@@ -428,6 +437,8 @@ void super_poison_ready(struct super *s, unsigned i);
 void super_poison_tell(struct super *s, unsigned i);
 /* reload.c */
 void super_reload(struct super *s, struct requester who);
+void super_reload_step(struct super *s, tp_ms now);	/* its deadline */
+void super_reload_cancel(struct super *s, const char *why);
 int  super_conf_first(struct super *s);			/* exit code, 0 */
 void super_conf_warnings(const struct super *s);
 void super_renew_step(struct super *s);
@@ -453,6 +464,8 @@ void super_addresses_step(struct super *s, tp_ms now);
 /* roll.c */
 void super_roll(struct super *s, enum roll_mode mode, unsigned workers, struct requester who);
 void super_roll_step(struct super *s);
+void super_roll_cancel(struct super *s, const char *why);
+void super_roll_deadline(struct super *s, tp_ms now);
 void super_roll_again(struct super *s);	/* after a supervisor's death */
 void super_roll_force(struct super *s);	/* all at once, now; it ends what runs */
 unsigned super_roll_workers(const struct super *s);	/* how many there will be when all that was asked for is done */
@@ -472,6 +485,7 @@ void super_cleanup(struct super *s);
 void super_exe(struct super *s);			/* remembers where this program is */
 void super_upgrade(struct super *s, struct requester who);
 void super_upgrade_again(struct super *s);		/* after a supervisor's death: from its beginning */
+void super_upgrade_cancel(struct super *s, const char *why);
 void super_upgrade_step(struct super *s);
 bool super_upgrade_reaped(struct super *s, pid_t pid, int status);	/* was it the probe? */
 void super_go_back(struct super *s, int state_fd, const char *why);	/* does not return when it succeeds */
@@ -484,6 +498,7 @@ bool super_asked(struct super *s, int signo);
 /* Everything that needs capabilities is done. */
 void super_prepared(struct super *s);
 void super_signal(struct super *s, int signo);		/* acts on it, if it was passed on */
+void super_signals_again(struct super *s);		/* those that came when no supervisor was there */
 /* From now on a death is survived. */
 void super_can_be_adopted(struct super *s);
 int  super_watch(struct super *s);			/* loop and signals; exit code, 0 */

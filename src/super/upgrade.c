@@ -227,7 +227,9 @@ super_upgrade_reaped(struct super *s, pid_t pid, int status)
 	n = read(u->report, text, sizeof text - 1);
 	text[n > 0 ? n : 0] = '\0';
 	text[strcspn(text, "\n")] = '\0';
-	if (WIFEXITED(status) && WEXITSTATUS(status) == 0 && strcmp(text, "ok") == 0) {
+	if (s->phase != SUPER_RUNNING && s->phase != SUPER_DRAINING) {
+		refuse(s, "the daemon ends");
+	} else if (WIFEXITED(status) && WEXITSTATUS(status) == 0 && strcmp(text, "ok") == 0) {
 		close(u->report);
 		close(u->state_fd);
 		u->report = u->state_fd = -1;
@@ -263,6 +265,19 @@ super_upgrade_again(struct super *s)
 }
 
 void
+super_upgrade_cancel(struct super *s, const char *why)
+{
+	struct upgrade *u = &s->upgrade;
+
+	if (u->state == UPGRADE_PROBE && u->pid > 1)
+		(void)kill(u->pid, SIGKILL);
+	if (u->state == UPGRADE_PROBE || u->state == UPGRADE_QUIET)
+		refuse(s, why);
+	u->state = UPGRADE_NONE;
+	u->pid = 0;
+}
+
+void
 super_upgrade_step(struct super *s)
 {
 	struct upgrade *u = &s->upgrade;
@@ -287,10 +302,12 @@ super_upgrade(struct super *s, struct requester who)
 	struct upgrade *u = &s->upgrade;
 
 	if (u->state != UPGRADE_NONE) {
+		log_warnx("upgrade: one is running: this request is not carried out");
 		super_reply(s, who, 1, false, "an upgrade is running");
 		return;
 	}
 	if ((s->phase != SUPER_RUNNING && s->phase != SUPER_DRAINING) || s->exe_path[0] == '\0') {
+		log_warnx("upgrade: not while the daemon starts or ends");
 		super_reply(s, who, 1, false, "not now");
 		return;
 	}

@@ -79,6 +79,9 @@ policy_build(struct turn_policy *p, const struct conf *c)
 	p->generation = c->generation;
 	if (c->drain_alternate[0] != '\0' && addr_parse(&p->alternate, c->drain_alternate) < 0)
 		memset(&p->alternate, 0, sizeof p->alternate);
+	p->retired_rows = 0;
+	for (uint32_t i = 0; i < c->listener_count; i++)
+		p->retired_rows |= (uint64_t)(c->listeners[i].retired != 0) << i;
 	p->relay_count = c->relay_count;
 	for (uint32_t i = 0; i < c->relay_count; i++)
 		p->relay[i] = (struct turn_relay_row){ .addr = c->relays[i].addr, .external = c->relays[i].external,

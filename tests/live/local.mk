@@ -23,6 +23,7 @@ TP_LIVE += %D%/live_floods.py
 TP_LIVE += %D%/live_dtls.py
 TP_LIVE += %D%/live_soak.py
 TP_LIVE += %D%/live_supervisor.py
+TP_LIVE += %D%/live_operations.py
 TP_LIVE += %D%/live_kills.py
 TP_LIVE += %D%/live_convert.py
 TP_LIVE += %D%/live_external.py

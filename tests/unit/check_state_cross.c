@@ -253,10 +253,14 @@ END_TEST
 
 START_TEST(recover_frees_garbage_words)
 {
+	const bool runs[SHARDS_MAX] = { [6] = true };
+
 	cross_stripe(&cross, 3)->lock = 0x7fffffff;
 	cross_stripe(&cross, 4)->lock = 7;			/* worker 6 lives */
-	ck_assert_int_eq(cross_recover(&cross, 0, &reader, 1, NULL), 0);
+	cross_stripe(&cross, 5)->lock = 101;			/* there is no worker 100 */
+	ck_assert_uint_eq(cross_free_words(&cross, runs), 2);
 	ck_assert_uint_eq(cross_stripe(&cross, 3)->lock, 0);
+	ck_assert_uint_eq(cross_stripe(&cross, 5)->lock, 0);
 	ck_assert_uint_eq(cross_stripe(&cross, 4)->lock, 7);
 }
 END_TEST

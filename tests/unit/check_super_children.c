@@ -10,7 +10,7 @@
 
 static struct ledger *ledger;
 static struct children *table;
-static int next_pid, spawns, kills, fail_spawn;
+static int next_pid, spawns, kills, fail_spawn, fail_kill;
 
 static int
 fake_spawn(void *arg, unsigned i)
@@ -21,12 +21,13 @@ fake_spawn(void *arg, unsigned i)
 	return fail_spawn ? -EAGAIN : next_pid++;
 }
 
-static void
+static int
 fake_kill(void *arg, unsigned i)
 {
 	(void)arg;
 	(void)i;
 	kills++;
+	return fail_kill ? -EPERM : 0;
 }
 
 static const struct children_ops ops = { .spawn = fake_spawn, .kill = fake_kill };
@@ -39,7 +40,7 @@ setup(void)
 	ck_assert(ledger != NULL && table != NULL);
 	children_init(table, ledger, &ops, NULL);
 	next_pid = 1000;
-	spawns = kills = fail_spawn = 0;
+	spawns = kills = fail_spawn = fail_kill = 0;
 }
 
 static void
@@ -224,6 +225,64 @@ START_TEST(expiry_stages)
 }
 END_TEST
 
+/* A kill(2) that fails is no death: it is tried again. */
+START_TEST(test_kill_fails)
+{
+	int i = children_row(table, ROLE_WORKER, 0);
+
+	children_start(table, (unsigned)i, 100);
+	fail_kill = 1;
+	children_tick(table, 100 + CHILD_READY_MS);
+	ck_assert_int_eq(kills, 1);
+	ck_assert(!table->c[i].killed);
+	children_tick(table, 100 + CHILD_READY_MS);
+	ck_assert_int_eq(kills, 1);
+	fail_kill = 0;
+	children_tick(table, 100 + CHILD_READY_MS + CHILD_KILL_MS);
+	ck_assert_int_eq(kills, 2);
+	ck_assert(table->c[i].killed);
+}
+END_TEST
+
+START_TEST(test_late)
+{
+	int i = children_row(table, ROLE_AUTHD, 0);
+
+	children_start(table, (unsigned)i, 100);
+	children_ready(table, (unsigned)i, 120);
+	ck_assert_uint_eq(ledger->ready, 1);
+	children_late(table, (unsigned)i, true);
+	ck_assert_uint_eq(ledger->ready, 0);
+	children_late(table, (unsigned)i, false);
+	ck_assert_uint_eq(ledger->ready, 1);
+}
+END_TEST
+
+/* What a supervisor that died leaves: only what was being told something is replaced. */
+START_TEST(test_adopted)
+{
+	unsigned ready = (unsigned)children_row(table, ROLE_WORKER, 0), half = (unsigned)children_row(table, ROLE_WORKER, 1),
+	    told = (unsigned)children_row(table, ROLE_AUTHD, 0), queued = (unsigned)children_row(table, ROLE_ADMIN, 0),
+	    born = (unsigned)children_row(table, ROLE_TLSD, 0);
+
+	children_start(table, ready, 100);
+	children_ready(table, ready, 120);
+	children_start(table, half, 100);
+	children_start(table, told, 100);
+	table->c[told].told = true;
+	children_start(table, queued, 100);
+	children_ready(table, queued, 120);
+	table->c[queued].out_count = 1;
+	table->c[born].born = 77;
+	children_adopt(table, ledger, &ops, NULL, 200);
+	ck_assert_int_eq(kills, 3);
+	ck_assert(!table->c[ready].killed && !table->c[told].killed);
+	ck_assert(table->c[half].killed && table->c[queued].killed && table->c[born].killed);
+	ck_assert_int_eq(ledger->child[born].pid, 77);
+	ck_assert_uint_eq(ledger->child[ready].state, CHILD_READY);
+}
+END_TEST
+
 Suite *
 suite_children(void)
 {
@@ -239,6 +298,9 @@ suite_children(void)
 	tcase_add_test(t, test_kills);
 	tcase_add_test(t, test_deadlines);
 	tcase_add_test(t, test_spawn_fails);
+	tcase_add_test(t, test_kill_fails);
+	tcase_add_test(t, test_late);
+	tcase_add_test(t, test_adopted);
 	tcase_add_test(t, expiry_stages);
 	suite_add_tcase(s, t);
 	return s;

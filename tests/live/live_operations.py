@@ -1,0 +1,141 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""Operations that cross each other, helpers and children that hang, listeners and relay ranges that a reload removes."""
+import itertools
+import os
+import random
+import signal
+import socket
+import sys
+import threading
+import time
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+import daemon                    # noqa: E402
+import turnclient as tc          # noqa: E402
+from daemon import until         # noqa: E402
+
+SEED = int(os.environ.get("TP_SEED", random.SystemRandom().randrange(1 << 31)))
+STEPS = ("reload", "restart-workers", "resize", "upgrade", "drain", "stop")
+
+
+class Operations(unittest.TestCase):
+    def fire(self, d, step, n):
+        """Signals where there are some: turnpikectl takes longer than what is to be met."""
+        if step == "upgrade":
+            d.process.send_signal(signal.SIGUSR2)
+        elif step == "stop":
+            d.process.send_signal(signal.SIGTERM)
+        elif step == "resize":
+            d.write(daemon.DEFAULT.replace("workers: 2", "workers: %d" % (1 + n % 2)))
+            d.process.send_signal(signal.SIGHUP)
+        elif step == "reload":
+            d.process.send_signal(signal.SIGHUP)
+        else:
+            self.threads.append(threading.Thread(target=d.ctl, args=(step,), kwargs={"check": False}, daemon=True))
+            self.threads[-1].start()
+
+    def test_pairs(self):
+        """Any two at any distance: the daemon serves afterwards, or has ended."""
+        rnd = random.Random(SEED)
+        print("seed %d" % SEED, flush=True)
+        d, self.threads = None, []
+        for n, (a, b) in enumerate(itertools.product(STEPS, STEPS)):
+            if a == "stop":
+                continue
+            d = d or daemon.Daemon()
+            with tc.Client(d.server, "alice", "wonderland") as c:
+                c.allocate()
+                self.fire(d, a, n)
+                time.sleep(rnd.uniform(0, 0.03))
+                self.fire(d, b, n)
+                while b != "stop" and self.threads:     # a drain is not to come after its end
+                    self.threads.pop().join(60)
+                if b == "stop":
+                    self.threads = []
+                    self.assertTrue(until(lambda: d.process.poll() is not None), (a, b, d.text()[-3000:]))
+                    self.assertEqual(d.process.returncode, 0)
+                    d.__exit__(None, None, None)
+                    d = None
+                    continue
+                self.assertTrue(until(lambda: d.ctl("undrain", check=False)[0] == 0 and d.ready()), (a, b, d.text()[-3000:]))
+                c.refresh(600)
+                self.assertTrue(until(lambda: d.ctl("upgrade", check=False)[0] == 0), (a, b, d.text()[-3000:]))
+                self.assertTrue(until(lambda: d.ctl("verify", check=False)[0] == 0), d.text()[-2000:])
+        if d is not None:
+            d.__exit__(None, None, None)
+
+    def test_stop_during_a_probe(self):
+        rnd = random.Random(SEED)
+        for _ in range(20):
+            with daemon.Daemon() as d:
+                d.process.send_signal(signal.SIGUSR2)
+                time.sleep(rnd.uniform(0, 0.03))
+                self.assertEqual(d.stop(), 0)
+
+    def test_hanging_configuration(self):
+        """turnpike-conf waits for a file: the reload fails in time, and the next one is carried out."""
+        with daemon.Daemon() as d:
+            os.rename(d.config, d.config + ".real")
+            os.mkfifo(d.config)
+            answer = []
+            t = threading.Thread(target=lambda: answer.append(d.ctl("reload", check=False)))
+            t.start()
+            t.join(100)
+            self.assertFalse(t.is_alive())
+            self.assertNotEqual(answer[0][0], 0)
+            os.rename(d.config + ".real", d.config)
+            self.assertTrue(until(lambda: d.ctl("reload", check=False)[0] == 0), d.text()[-2000:])
+            d.ctl("upgrade")
+
+    def test_hanging_children(self):
+        """turnpike-auth and turnpike-admin stand still: not ready, said, replaced."""
+        with daemon.Daemon() as d:
+            time.sleep(3.2)             # beats count from then on
+            for role in ("auth", "admin"):
+                was = list(d.children(role))
+                os.kill(was[0], signal.SIGSTOP)
+                if role == "auth":
+                    self.assertTrue(until(lambda: not d.status()["ready"]))
+                self.assertTrue(until(lambda: d.replaced(role, was)), d.text()[-2000:])
+                self.assertTrue(until(d.ready))
+                self.assertIn("%s 0: no heartbeat for" % role, d.text())
+                time.sleep(3.2)
+
+    def test_removed_listener_serves_nobody_new(self):
+        second = daemon.free_port()
+        both = daemon.DEFAULT.replace("relay:\n", "  - {{ address: 127.0.0.1, port: %d, transport: udp }}\nrelay:\n" % second)
+        with daemon.Daemon(both) as d:
+            with tc.Client(("127.0.0.1", second), "alice", "wonderland") as old:
+                old.allocate()
+                d.write(daemon.DEFAULT)
+                d.ctl("reload")
+                self.assertTrue(until(d.ready))
+                old.refresh(600)        # its session goes on
+                for _ in range(8):
+                    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+                        s.settimeout(0.1)
+                        s.sendto(b"\0\1\0\0\x21\x12\xa4\x42" + os.urandom(12), ("127.0.0.1", second))
+                        with self.assertRaises(TimeoutError):
+                            s.recv(100)
+                self.assertEqual(d.drops("retired"), 8)
+                old.refresh(0)
+
+    def test_removed_range_is_not_given_out(self):
+        config = daemon.DEFAULT.replace("addresses: [ 127.0.0.1 ]", "addresses: [ 127.0.0.1 ]\n  ports: {ports}")
+        with daemon.Daemon(config, ports="31600-31699") as d:
+            d.values["ports"] = "31700-31799"
+            d.write(config)
+            d.ctl("reload")
+            self.assertTrue(until(d.ready))
+            for _ in range(20):
+                with tc.Client(d.server, "alice", "wonderland") as c:
+                    c.allocate(tc.attr("EVEN_PORT", b"\0"))
+                    self.assertGreaterEqual(c.relayed[1], 31700)
+                    c.refresh(0)
+
+
+if __name__ == "__main__":
+    daemon.isolate()
+    unittest.main(verbosity=2, warnings="ignore")
