@@ -54,7 +54,7 @@ struct msg_start {
 	int32_t  http_fd;		/* turnpike-admin: listening metrics socket */
 	int32_t  log_fd;		/* turnpike-admin: receiving end of the log */
 	int32_t  super_stat_fd;		/* turnpike-admin: the supervisor's own STAT region (children table: see ledger_fd) */
-	int32_t  ledger_fd;		/* turnpike-admin: struct ledger of tp/super.h, read-only */
+	int32_t  ledger_fd;		/* turnpike-admin: struct ledger of tp/ledger.h, read-only */
 	int32_t  worker_stat_fd[MSG_SHARDS_MAX];	/* turnpike-admin: read-only, by worker index */
 	int32_t  authd_stat_fd, admin_stat_fd;
 	uint64_t boot_ms;		/* CLOCK_MONOTONIC at the daemon's first start */

@@ -13,7 +13,7 @@
 #include "tp/io.h"
 #include "tp/msg.h"
 #include "tp/state.h"
-#include "tp/super.h"
+#include "tp/ledger.h"
 
 /* ---- region_view.c: everything that turnpike-admin may look at ------------------------------------------------- */
 

@@ -21,7 +21,7 @@ pkglibexec_PROGRAMS += %D%/turnpike-worker
 	src/base/libtp_base.a $(SODIUM_LIBS) $(CRYPTO_LIBS)
 pkglibexec_PROGRAMS += %D%/turnpike-admin
 %C%_turnpike_admin_SOURCES = %D%/turnpike-admin.c
-%C%_turnpike_admin_LDADD = src/admin/libtp_admin.a src/child/libtp_child.a src/super/libtp_super.a src/auth/libtp_auth.a \
+%C%_turnpike_admin_LDADD = src/admin/libtp_admin.a src/child/libtp_child.a src/auth/libtp_auth.a \
 	src/state/libtp_state.a src/stun/libtp_stun.a src/conf/libtp_conf.a src/shm/libtp_shm.a src/io/libtp_io.a \
 	src/base/libtp_base.a $(JANSSON_LIBS) $(MHD_LIBS) $(SODIUM_LIBS) $(CRYPTO_LIBS)
 bin_PROGRAMS += %D%/turnpikectl

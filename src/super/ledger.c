@@ -14,17 +14,6 @@
 
 #define WINDOW_MIN 64
 
-static const char *const state_names[] = {
-	[CHILD_NONE] = "none", [CHILD_STARTING] = "starting", [CHILD_READY] = "ready", [CHILD_STOPPING] = "stopping",
-	[CHILD_BACKOFF] = "backoff", [CHILD_PARKED] = "parked",
-};
-
-const char *
-child_state_name(unsigned s)
-{
-	return s < TP_COUNT(state_names) ? state_names[s] : "unknown";
-}
-
 int
 windows_plan(struct windows *w, uint64_t limit, unsigned shards)
 {

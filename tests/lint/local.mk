@@ -8,3 +8,5 @@ TESTS += %D%/man_tables.sh %D%/mandoc.sh
 EXTRA_DIST += %D%/man_tables.sh %D%/mandoc.sh %D%/tables.py
 TESTS += %D%/names.sh
 EXTRA_DIST += %D%/names.sh %D%/exports.sh
+TESTS += %D%/waiting.sh
+EXTRA_DIST += %D%/waiting.sh

@@ -23,7 +23,7 @@
 #include "tp/admin.h"
 #include "tp/io.h"
 #include "tp/authd.h"
-#include "tp/super.h"
+#include "tp/ledger.h"
 
 struct play play;
 

@@ -14,7 +14,7 @@
 #include "tp/admin.h"
 #include "tp/io.h"
 #include "tp/authd.h"
-#include "tp/super.h"
+#include "tp/ledger.h"
 
 #define SLOTS 64
 #define SECRET "a-secret-that-is-long-enough"
