@@ -13,89 +13,7 @@
 
 #include "super_int.h"
 
-#define KEEP_MAX (SHARDS_MAX * (4 + MSG_TLSDS_MAX) + 32)
 #define CONTROL_BUFFER (1 << 20)
-
-static unsigned
-keep_worker(const struct super *s, const struct ledger_child *c, int *keep, unsigned n)
-{
-	const struct regions *r = &s->regions;
-
-	keep[n++] = r->secret.ro;
-	keep[n++] = r->cross.rw;
-	keep[n++] = s->authd_pair[c->index][0];
-	keep[n++] = s->filter_fd;
-	for (unsigned k = c->first_shard; k < c->first_shard + c->shard_count; k++) {
-		keep[n++] = r->shard[k].rw;
-		keep[n++] = r->keys[k].rw;
-		keep[n++] = r->epoll[k];
-		for (unsigned t = 0; t < s->tlsd_count; t++)
-			keep[n++] = s->tlsd_pair[k][t][0];
-	}
-	return n;
-}
-
-static unsigned
-keep_authd(const struct super *s, int *keep, unsigned n)
-{
-	keep[n++] = s->regions.secret.ro;
-	keep[n++] = s->users_fd;
-	for (unsigned k = 0; k < s->regions.shards; k++)
-		keep[n++] = s->authd_pair[k][1];
-	keep[n++] = s->authd_pair[SHARDS_MAX][1];
-	return n;
-}
-
-static unsigned
-keep_tlsd(const struct super *s, const struct ledger_child *c, int *keep, unsigned n)
-{
-	keep[n++] = s->certs_fd;
-	for (unsigned k = 0; k < s->regions.shards; k++)
-		keep[n++] = s->tlsd_pair[k][c->index][1];
-	return n;
-}
-
-static unsigned
-keep_admin(const struct super *s, int *keep, unsigned n)
-{
-	const struct regions *r = &s->regions;
-
-	keep[n++] = s->authd_pair[SHARDS_MAX][0];
-	keep[n++] = s->control_fd;
-	keep[n++] = s->http_fd;
-	keep[n++] = s->log_read;
-	keep[n++] = s->ledger_ro;
-	keep[n++] = r->stat_super.ro;
-	keep[n++] = r->stat_authd.ro;
-	keep[n++] = r->stat_admin.ro;
-	for (unsigned k = 0; k < s->tlsd_count; k++)
-		keep[n++] = r->stat_tlsd[k].ro;
-	keep[n++] = r->cross.ro;
-	for (unsigned k = 0; k < r->shards; k++) {
-		keep[n++] = r->stat_worker[k].ro;
-		keep[n++] = r->shard[k].ro;
-	}
-	return n;
-}
-
-static unsigned
-keep_list(const struct super *s, const struct ledger_child *c, int *keep)
-{
-	unsigned n = 0;
-
-	keep[n++] = s->conf_fd;
-	keep[n++] = regions_stat_fd(&s->regions, c->role, c->index);
-	switch (c->role) {
-	case ROLE_WORKER:
-		return keep_worker(s, c, keep, n);
-	case ROLE_AUTHD:
-		return keep_authd(s, keep, n);
-	case ROLE_TLSD:
-		return keep_tlsd(s, c, keep, n);
-	default:
-		return keep_admin(s, keep, n);
-	}
-}
 
 static const char *
 binary_of(const struct super *s, unsigned role)
@@ -113,7 +31,7 @@ super_spawn(void *arg, unsigned i)
 	const struct ledger_child *c = &s->ledger->child[i];
 	struct child *priv = &s->children.c[i];
 	const char *binary = binary_of(s, c->role);
-	int pair[2], keep[KEEP_MAX], size = CONTROL_BUFFER, e;
+	int pair[2], keep[HELD_KEEP_MAX], size = CONTROL_BUFFER, e;
 	char path[PATH_MAX], name[32], index[16];
 	char *argv[] = { name, index, NULL };
 	pid_t pid;
@@ -127,7 +45,7 @@ super_spawn(void *arg, unsigned i)
 	snprintf(index, sizeof index, "%u", c->index);
 	struct spawn sp = {
 		.path = path, .binary = s->binary[c->role], .argv = argv, .control = pair[1], .log = s->log_write,
-		.keep = keep, .authd_count = keep_list(s, c, keep),
+		.keep = keep, .authd_count = held_keep(s, c, keep, NULL),
 		.ledger = s->ledger, .win = &s->win, .first_shard = c->first_shard, .shard_count = c->shard_count,
 		/* In the background nobody holds the caller's terminal or pipe; turnpike-admin only until it is ready, to
 		 * say there what it cannot log. */

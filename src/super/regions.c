@@ -213,23 +213,6 @@ regions_stat(const struct regions *r, unsigned role, unsigned index)
 	}
 }
 
-int
-regions_stat_fd(const struct regions *r, unsigned role, unsigned index)
-{
-	switch (role) {
-	case ROLE_WORKER:
-		return index < r->shards ? r->stat_worker[index].rw : -1;
-	case ROLE_AUTHD:
-		return r->stat_authd.rw;
-	case ROLE_ADMIN:
-		return r->stat_admin.rw;
-	case ROLE_TLSD:
-		return index < MSG_TLSDS_MAX ? r->stat_tlsd[index].rw : -1;
-	default:
-		return -1;
-	}
-}
-
 unsigned
 regions_shards(const struct regions *r, struct shard out[SHARDS_MAX])
 {

@@ -157,7 +157,7 @@ super_resume(struct super *s, int state_fd, const char *failed)
 		pool_init(&s->pool, s->ledger, &s->win, super_pool_send, s);
 		e = carry_load(s, state_fd, why, sizeof why);
 		s->pool.win = s->win;
-		carry_each_own_fd(s, close_on_exec, NULL);
+		held_each(s, true, close_on_exec, NULL);
 		close_on_exec(NULL, state_fd);
 	}
 	if (e == 0) {

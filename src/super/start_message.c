@@ -126,43 +126,10 @@ super_send(struct super *s, unsigned i, const void *msg, int fd)
 }
 
 static void
-start_for_admin(const struct super *s, struct msg_start *m)
-{
-	m->authd_fd = s->authd_pair[SHARDS_MAX][0];
-	m->control_fd = s->control_fd;
-	m->http_fd = s->http_fd;
-	m->log_fd = s->log_read;
-	m->super_stat_fd = s->regions.stat_super.ro;
-	m->ledger_fd = s->ledger_ro;
-	for (unsigned i = 0; i < s->regions.shards; i++)
-		m->worker_stat_fd[i] = s->regions.stat_worker[i].ro;
-	m->authd_stat_fd = s->regions.stat_authd.ro;
-	m->admin_stat_fd = s->regions.stat_admin.ro;
-	for (unsigned i = 0; i < s->tlsd_count; i++)
-		m->tlsd_stat_fd[i] = s->regions.stat_tlsd[i].ro;
-}
-
-static void
-start_for_authd(const struct super *s, struct msg_start *m)
-{
-	m->users_fd = s->users_fd;
-	for (unsigned i = 0; i < s->regions.shards; i++)
-		m->peer_fd[i] = s->authd_pair[i][1];
-	m->peer_fd[MSG_SHARDS_MAX] = s->authd_pair[SHARDS_MAX][1];
-}
-
-static void
-start_for_tlsd(const struct super *s, unsigned tlsd, struct msg_start *m)
-{
-	m->certs_fd = s->certs_fd;
-	for (unsigned i = 0; i < s->regions.shards; i++)
-		m->peer_fd[i] = s->tlsd_pair[i][tlsd][1];
-}
-
-static void
 start_message(const struct super *s, unsigned i, struct msg_start *m)
 {
 	const struct ledger_child *c = &s->ledger->child[i];
+	int keep[HELD_KEEP_MAX];
 
 	memset(m, 0xff, sizeof *m);		/* every descriptor -1 */
 	m->h.type = MSG_START;
@@ -170,8 +137,6 @@ start_message(const struct super *s, unsigned i, struct msg_start *m)
 	m->index = c->index;
 	m->shard_count = s->regions.shards;
 	m->slot_max = s->regions.slot_max;
-	m->conf_fd = s->conf_fd;
-	m->stat_fd = regions_stat_fd(&s->regions, c->role, c->index);
 	m->boot_ms = s->ledger->boot_ms;
 	m->foreground = s->foreground;
 	m->drop_privileges = s->drop;
@@ -180,21 +145,7 @@ start_message(const struct super *s, unsigned i, struct msg_start *m)
 	m->gid = s->gid;
 	m->draining = s->ledger->draining;
 	m->tlsd_count = s->tlsd_count;
-	if (c->role == ROLE_TLSD)
-		start_for_tlsd(s, c->index, m);
-	if (c->role == ROLE_ADMIN) {
-		start_for_admin(s, m);
-		m->cross_fd = s->regions.cross.ro;
-	} else if (c->role != ROLE_TLSD) {
-		m->secret_fd = s->regions.secret.ro;
-	}
-	if (c->role == ROLE_AUTHD)
-		start_for_authd(s, m);
-	if (c->role == ROLE_WORKER) {
-		m->cross_fd = s->regions.cross.rw;
-		m->authd_fd = s->authd_pair[c->index][0];
-		m->filter_fd = s->filter_fd < 0 ? -1 : s->filter_fd;
-	}
+	(void)held_keep(s, c, keep, m);
 }
 
 static void
@@ -211,6 +162,7 @@ tell_shard(struct super *s, unsigned i, unsigned shard, bool owner)
 
 	for (unsigned k = 0; k < MSG_TLSDS_MAX; k++)
 		m.tlsd_fd[k] = owner && k < s->tlsd_count ? s->tlsd_pair[shard][k][0] : -1;
+
 	(void)super_send(s, i, &m, -1);
 }
 

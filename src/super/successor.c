@@ -18,7 +18,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "carry.h"
 #include "super_int.h"
 
 /* ---- is it sound? -------------------------------------------------------------------------------- */
@@ -91,13 +90,8 @@ close_strays(struct super *s)
 		return -ENOMEM;
 	for (int fd = 0; fd <= CHILD_FD_LOG; fd++)
 		keep(&k, fd);
-	keep(&k, s->own_fd);
-	keep(&k, s->waiting_fd);
-	keep(&k, s->ledger_rw);
-	keep(&k, s->ledger_ro);
-	keep(&k, s->daemon_fd);
 	keep(&k, s->in_hand.m.h.type == MSG_NONE ? -1 : s->in_hand.fd);
-	carry_each_own_fd(s, keep, &k);
+	held_each(s, false, keep, &k);
 	for (uint32_t fd = 0; fd < k.max; fd++)
 		if (!k.by_number[fd])
 			(void)close((int)fd);

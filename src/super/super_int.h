@@ -216,8 +216,6 @@ int  regions_carry_stats(struct regions *r, int state_fd);
 /* Other, empty regions and another epoll for a shard that cannot be recovered. */
 int  regions_cold(struct regions *r, unsigned shard);
 const struct stats *regions_stat(const struct regions *r, unsigned role, unsigned index);
-/* STAT region of a child: the descriptor that it writes by. */
-int  regions_stat_fd(const struct regions *r, unsigned role, unsigned index);
 /* Read-only views of every shard that its worker has initialised; how many. */
 unsigned regions_shards(const struct regions *r, struct shard out[SHARDS_MAX]);
 
@@ -412,6 +410,14 @@ struct super {
 	bool recount;			/* a shard has started cold: CROSS is counted anew when no worker runs */
 	struct in_hand in_hand;
 };
+
+/* held.c: loops over tbl/descriptors.def */
+#define HELD_KEEP_MAX (SHARDS_MAX * 6 + SHARDS_MAX * MSG_TLSDS_MAX + 64)
+typedef void held_h(void *arg, int fd);
+void held_each(const struct super *s, bool carried, held_h *cb, void *arg);	/* carried: only what an upgrade takes along */
+/* What a child keeps across exec, how many; and its places in START when m is not NULL. */
+unsigned held_keep(const struct super *s, const struct ledger_child *c, int keep[HELD_KEEP_MAX], struct msg_start *m);
+unsigned held_keep_probe(const struct super *s, int keep[HELD_KEEP_MAX]);
 
 /* children's messages: start_message.c */
 int  super_send(struct super *s, unsigned i, const void *msg, int fd);	/* queues when the socket is full */

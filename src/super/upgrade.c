@@ -124,8 +124,11 @@ become(struct super *s, int exe, int state_fd, const char *failed)
 		w->back.count = 0;
 	w->failed[0] = '\0';
 	w->exec_error = 0;
-	carry_each_own_fd(s, stay_open, NULL);
+	held_each(s, true, stay_open, NULL);
 	stay_open(NULL, state_fd);
+	if (exe >= 0)			/* the one that is gone back to has its own */
+		for (unsigned i = 0; i <= ROLES; i++)
+			(void)fcntl(i < ROLES ? s->binary[i] : s->exe_fd, F_SETFD, FD_CLOEXEC);
 	atomic_store(&w->state_fd, state_fd);
 	atomic_store(&w->adoptable, 0);
 	atomic_store(&w->end, WAITING_EXEC);
@@ -163,29 +166,6 @@ super_go_back(struct super *s, int state_fd, const char *why)
 
 /* ---- the probe --------------------------------------------------------------------------------------- */
 
-static unsigned
-keep_for_probe(const struct super *s, int *keep)
-{
-	const struct regions *r = &s->regions;
-	const struct region *one[] = { &r->secret, &r->cross, &r->stat_authd, &r->stat_admin, &r->stat_super };
-	unsigned n = 0;
-
-	for (unsigned i = 0; i < TP_COUNT(one); i++) {
-		keep[n++] = one[i]->rw;
-		keep[n++] = one[i]->ro;
-	}
-	for (unsigned i = 0; i < MSG_TLSDS_MAX; i++)
-		keep[n++] = r->stat_tlsd[i].ro;
-	for (unsigned i = 0; i < r->shards; i++) {
-		keep[n++] = r->shard[i].ro;
-		keep[n++] = r->keys[i].rw;
-		keep[n++] = r->stat_worker[i].ro;
-	}
-	keep[n++] = s->conf_fd;
-	keep[n++] = s->upgrade.state_fd;
-	return n;
-}
-
 static void
 probe(struct super *s)
 {
@@ -193,7 +173,8 @@ probe(struct super *s)
 	char number[16];
 	char *argv[] = { s->exe_path, (char *)(uintptr_t)"--libexec-dir", (char *)(uintptr_t)s->o->libexec_dir,
 		(char *)(uintptr_t)"--probe-state", number, NULL };
-	int keep[SHARDS_MAX * 3 + 16 + MSG_TLSDS_MAX], fds[2];
+	int keep[HELD_KEEP_MAX], fds[2];
+	unsigned n = held_keep_probe(s, keep);
 
 	u->state_fd = carry_save(s);
 	if (u->state_fd < 0 || pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0) {
@@ -201,9 +182,10 @@ probe(struct super *s)
 		return;
 	}
 	u->report = fds[0];
+	keep[n++] = u->state_fd;
 	snprintf(number, sizeof number, "%d", u->state_fd);
 	struct spawn sp = { .path = s->exe_path, .argv = argv, .control = fds[1], .log = -1, .binary = -1, .keep = keep,
-		.authd_count = keep_for_probe(s, keep), .keep_stderr = s->foreground, .sibling = true };
+		.authd_count = n, .keep_stderr = s->foreground, .sibling = true };
 	u->pid = spawn_child(&sp);
 	close(fds[1]);
 	if (u->pid < 0) {

@@ -103,6 +103,23 @@ class Operations(unittest.TestCase):
                 self.assertIn("%s 0: no heartbeat for" % role, d.text())
                 time.sleep(3.2)
 
+    def test_each_process_has_its_descriptors(self):
+        """Of each role exactly what tbl/descriptors.def says, by the names of the kernel."""
+        none = {"turnpike-secret0": 0, "turnpike-cross0": 0, "turnpike-keys": 0, "turnpike-shard": 0, "turnpike-super": 0,
+                "turnpike-waiting": 0, "turnpike-users": 0, "turnpike-ledger": 0}
+        want = {"worker": {"turnpike-secret0": 1, "turnpike-cross0": 1, "turnpike-keys": 1, "turnpike-shard": 1},
+                "auth": {"turnpike-secret0": 1},
+                "admin": {"turnpike-cross0": 1, "turnpike-shard": 2, "turnpike-ledger": 1}}
+        with daemon.Daemon() as d:
+            for pid, (role, _) in d.children().items():
+                have = dict(none)
+                for fd in os.listdir("/proc/%d/fd" % pid):
+                    name = os.readlink("/proc/%d/fd/%s" % (pid, fd)).replace(" (deleted)", "").replace("/memfd:", "")
+                    for kind in none:
+                        have[kind] += name.rstrip("0123456789") == kind.rstrip("0123456789")
+                have.pop("turnpike-users")
+                self.assertEqual(have, {k: want[role].get(k, 0) for k in have}, role)
+
     def test_removed_listener_serves_nobody_new(self):
         second = daemon.free_port()
         both = daemon.DEFAULT.replace("relay:\n", "  - {{ address: 127.0.0.1, port: %d, transport: udp }}\nrelay:\n" % second)

@@ -5,6 +5,7 @@ lost 0, damaged 0, misdelivered 0; lost packets and the longest gap are printed.
 
 TP_SOAK=1: the long versions (make soak).  TP_SEED: repeats a run.  Figures: doc/survival.md."""
 import atexit
+import contextlib
 import json
 import os
 import random
@@ -301,6 +302,7 @@ class Survival(unittest.TestCase):
             d.turnpiked, d.libexec = d.dir + "/bin/turnpiked", d.dir + "/bin"
             d.start()
             load = Load(d, flows=200, rate=2000)
+            held = self.held(d)
             for name in ("worker", "auth"):
                 put_program(d.dir + "/bin/turnpike-" + name, "/bin/false")
                 code, text = d.ctl("upgrade", check=False)
@@ -308,9 +310,20 @@ class Survival(unittest.TestCase):
                 self.assertIn("%s 0 of the new version does not start" % name, text)
                 wait_for("ready", d.ready)
                 put_program(d.dir + "/bin/turnpike-" + name, os.path.join(daemon.paths()[2], "turnpike-" + name))
+                wait_for("no descriptor left behind", lambda: self.held(d) == held)
             self.assertIn("upgraded", d.ctl("upgrade")[1])
             wait_for("ready", d.ready)
             self.check(d, load.finish(), flows=200)
+
+    def held(self, d):
+        """Descriptors of the daemon that are no sockets: how many of each name."""
+        count = {}
+        for fd in os.listdir("/proc/%d/fd" % d.process.pid):
+            with contextlib.suppress(OSError):
+                name = os.readlink("/proc/%d/fd/%s" % (d.process.pid, fd)).replace(" (deleted)", "")
+                if not name.startswith("socket:"):
+                    count[name] = count.get(name, 0) + 1
+        return count
 
     def test_upgrade_with_tlsds_that_fail(self):
         """turnpike-tls processes are told last but one; their failure leads back, too, and TLS is served again."""

@@ -192,7 +192,7 @@ START_TEST(test_descriptors)
 	struct super *s = with_tlsds();
 
 	memset(seen, 0, sizeof seen);
-	carry_each_own_fd(s, see, NULL);
+	held_each(s, true, see, NULL);
 	for (unsigned k = 0; k < MSG_TLSDS_MAX; k++)
 		ck_assert(seen[200 + k] == 1 && seen[220 + k] == 1);
 	for (unsigned fd = 80; fd < 88; fd++)
