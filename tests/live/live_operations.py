@@ -104,7 +104,7 @@ class Operations(unittest.TestCase):
                 time.sleep(3.2)
 
     def test_each_process_has_its_descriptors(self):
-        """Of each role exactly what tbl/descriptors.def says, by the names of the kernel."""
+        """Of each role nothing but what tbl/descriptors.def says, by the names of the kernel."""
         none = {"turnpike-secret0": 0, "turnpike-cross0": 0, "turnpike-keys": 0, "turnpike-shard": 0, "turnpike-super": 0,
                 "turnpike-waiting": 0, "turnpike-users": 0, "turnpike-ledger": 0}
         want = {"worker": {"turnpike-secret0": 1, "turnpike-cross0": 1, "turnpike-keys": 1, "turnpike-shard": 1},
@@ -118,7 +118,8 @@ class Operations(unittest.TestCase):
                     for kind in none:
                         have[kind] += name.rstrip("0123456789") == kind.rstrip("0123456789")
                 have.pop("turnpike-users")
-                self.assertEqual(have, {k: want[role].get(k, 0) for k in have}, role)
+                # What is mapped may be closed by then: no more than that.
+                self.assertEqual({k: n for k, n in have.items() if n > want[role].get(k, 0)}, {}, role)
 
     def test_removed_listener_serves_nobody_new(self):
         second = daemon.free_port()
