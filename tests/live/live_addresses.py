@@ -82,6 +82,18 @@ class Addresses(unittest.TestCase):
             self.assertEqual(d.ctl("verify")[0], 0)
             self.assertEqual(d.stop(), 0)
 
+    def test_an_address_that_has_gone_is_given_to_nobody(self):
+        """The sockets that were made ahead are bound to it still."""
+        with self.run_with(NAMED + "relay: {{ addresses: [ 10.99.0.5 ] }}") as d:
+            self.assertIsNone(self.relayed(d))
+            ip("addr", "add", "10.99.0.5/32", "dev", "tpa0")
+            self.assertTrue(until(lambda: self.relayed(d) == "10.99.0.5"))
+            ip("addr", "del", "10.99.0.5/32", "dev", "tpa0")
+            # None of those that wait for an allocation is left, and no new one can be made.
+            self.assertTrue(until(lambda: d.status()["sockets"]["pool"] == 0), d.status()["sockets"])
+            self.assertEqual({self.relayed(d) for _ in range(10)}, {None})
+            self.assertEqual(d.stop(), 0)
+
     def test_an_ipv6_address_that_is_tentative(self):
         """Duplicate detection of an address never ends on a link without carrier, or fails: nothing else waits for it."""
         with self.run_with("listeners: [ {{ address: 127.0.0.1, port: {port} }}, {{ address: \"fd99::1\", port: {port} }} ]\n"
