@@ -157,6 +157,20 @@ class Convert(unittest.TestCase):
         self.assertIn("its value is in everybody's documents", report)
         self.check()
 
+    def test_databases(self):
+        """Connection strings are carried over as they are, in files that others cannot read."""
+        said = "host=127.0.0.1 dbname=coturn user=turn password=pw1234 connect_timeout=30"
+        text, report = self.text('psql-userdb="%s"\nredis-userdb="ip=127.0.0.1 dbname=2 password=pw5678"\nuserdb=/nowhere/turndb\n'
+                                 % said)
+        path = self.dir + "/postgresql.connection"
+        self.assertIn('{ name: postgresql, type: postgresql, connection_file: "%s" }' % path, text)
+        self.assertIn('{ name: sqlite, type: sqlite, connection: "/nowhere/turndb" }', text)
+        with open(path) as f:
+            self.assertEqual(f.read(), said + "\n")
+        self.assertEqual(os.stat(path).st_mode & 0o777, 0o600)
+        self.assertNotIn("pw1234", text + report)
+        self.assertNotIn("pw5678", text + report)
+
     def test_secrets_stay_out_of_the_report(self):
         text, report = self.sample("freepbx.conf")
         self.assertIn('"phone": "Rr5-tG8-yH1_uJ4:with-colon"', text)
