@@ -1,6 +1,7 @@
 # contrib
 EXTRA_DIST += %D%/fail2ban/filter.d/turnpike.conf %D%/fail2ban/jail.d/turnpike.conf
 EXTRA_DIST += %D%/monitoring/alerts.yaml %D%/monitoring/grafana.json %D%/monitoring/prometheus.yaml
+EXTRA_DIST += %D%/completion/turnpikectl.bash
 EXTRA_DIST += %D%/sysctl.d/turnpike.conf %D%/nftables.conf
 EXTRA_DIST += %D%/packages %D%/install-packages %D%/quickstart %D%/quickstart-proof.py %D%/run-tests
 EXTRA_DIST += %D%/proxies/haproxy.cfg %D%/proxies/nginx.conf

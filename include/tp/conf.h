@@ -68,6 +68,7 @@ struct conf_stamp { uint64_t dev, ino, size; int64_t mtime_ns; };	/* of a file a
 enum { CERT_FILE_CHAIN, CERT_FILE_KEY, CERT_FILE_PASSWORD, CERT_FILES };
 struct conf_certificate {
 	char     certificate[CONF_PATH_MAX], key[CONF_PATH_MAX], password_file[CONF_PATH_MAX];	/* "": none */
+	char     name[64];		/* the first name that is no pattern; "": none */
 	int64_t  not_after;		/* Unix seconds: the first certificate of the file */
 	struct conf_stamp stamp[CERT_FILES];
 };

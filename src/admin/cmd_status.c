@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * cmd_status.c: status, limits, counters.  Each makes data first; the text is written from the data.
+ * cmd_status.c: status, counters.  Each makes data first; the text is written from the data.
  */
 #include "config.h"
 
@@ -228,41 +228,6 @@ cmd_status(struct job *j)
 	if (j->argc != 0)
 		return job_say(j, CTL_USAGE, "usage: status");
 	return job_data(j, CTL_OK, status_data(j->view, j->now), text_status);
-}
-
-/* ---- limits ------------------------------------------------------------------------------------------ */
-
-static void
-text_limits(FILE *f, const json_t *d)
-{
-	const json_t *limits = json_object_get(d, "limits"), *value;
-	const char *name;
-
-	json_object_foreach((json_t *)limits, name, value)
-		fprintf(f, "%-36s %s\n", name, json_string_value(value));
-	fprintf(f, "%-36s %lld\n", "sessions now", num(d, "sessions"));
-	fprintf(f, "%-36s %lld\n", "slots for sessions", num(d, "slots"));
-}
-
-int
-cmd_limits(struct job *j)
-{
-	struct view *v = j->view;
-	json_t *limits = json_object();
-	char text[128];
-
-	if (j->argc != 0 || v->conf == NULL) {
-		json_decref(limits);
-		return job_say(j, j->argc != 0 ? CTL_USAGE : CTL_REFUSED, j->argc != 0 ? "usage: limits" : "no configuration");
-	}
-	for (unsigned i = 0; i < option_count; i++)
-		if (strncmp(option_rows[i].path, "limits.", 7) == 0) {
-			option_print(v->conf, &option_rows[i], text, sizeof text);
-			json_object_set_new(limits, option_rows[i].path, json_string(text));
-		}
-	return job_data(j, CTL_OK, json_pack("{s:o, s:I, s:I}", "limits", limits,
-	    "sessions", (json_int_t)view_census(v, j->now, 0)->total,
-	    "slots", (json_int_t)v->shard_count * v->start.slot_max), text_limits);
 }
 
 /* ---- counters ---------------------------------------------------------------------------------------- */

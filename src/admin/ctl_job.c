@@ -241,6 +241,9 @@ job_run(struct job *j, enum ctl_command c)
 		return cmd_users(j);
 	case CTL_CMD_LIMITS:
 		return cmd_limits(j);
+	case CTL_CMD_TOP:
+	case CTL_CMD_PASSWD:
+		return job_say(j, CTL_USAGE, "turnpikectl does this by itself");
 	case CTL_CMD_COUNTERS:
 		return cmd_counters(j);
 	case CTL_CMD_VERIFY:

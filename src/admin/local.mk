@@ -1,6 +1,6 @@
 # admin
 noinst_LIBRARIES += %D%/libtp_admin.a
-%C%_libtp_admin_a_SOURCES = %D%/cmd_credentials.c %D%/cmd_doctor.c %D%/cmd_sessions.c %D%/cmd_status.c %D%/cmd_verify.c %D%/ctl_commands.c %D%/host_counts.c \
+%C%_libtp_admin_a_SOURCES = %D%/cmd_credentials.c %D%/cmd_doctor.c %D%/cmd_limits.c %D%/cmd_sessions.c %D%/cmd_status.c %D%/cmd_verify.c %D%/ctl_commands.c %D%/host_counts.c \
 	%D%/ctl_socket.c %D%/admin_int.h %D%/ctl_job.c %D%/ctl_line.c %D%/log_intake.c %D%/log_line.c %D%/metrics.c %D%/metrics_more.c %D%/status_page.c %D%/admin.c %D%/log_target.c %D%/region_view.c %D%/database_view.c %D%/cmd_database.c
 EXTRA_DIST += %D%/http.c %D%/http_none.c
 if HAVE_MHD

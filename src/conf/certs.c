@@ -186,8 +186,23 @@ add_name(struct cert_entry *e, const ASN1_STRING *name)
 			e->names[i] ^= hash[i];
 }
 
+/* For URLs: printable, and no pattern. */
 static void
-read_names(const X509 *cert, struct cert_entry *e)
+keep_name(struct conf_certificate *x, const ASN1_STRING *name)
+{
+	const char *p = (const char *)ASN1_STRING_get0_data(name);
+	size_t n = (size_t)ASN1_STRING_length(name);
+
+	if (x->name[0] != '\0' || n == 0 || n >= sizeof x->name)
+		return;
+	for (size_t i = 0; i < n; i++)
+		if (strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.", p[i]) == NULL || p[i] == '\0')
+			return;
+	memcpy(x->name, p, n);
+}
+
+static void
+read_names(const X509 *cert, struct cert_entry *e, struct conf_certificate *x)
 {
 	GENERAL_NAMES *names = X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL);
 	const X509_NAME *subject = X509_get_subject_name(cert);
@@ -198,12 +213,16 @@ read_names(const X509 *cert, struct cert_entry *e)
 	for (int i = 0; names != NULL && i < sk_GENERAL_NAME_num(names); i++) {
 		const GENERAL_NAME *g = sk_GENERAL_NAME_value(names, i);
 
-		if (g->type == GEN_DNS)
+		if (g->type == GEN_DNS) {
 			add_name(e, g->d.dNSName);
+			keep_name(x, g->d.dNSName);
+		}
 		any |= g->type == GEN_DNS;
 	}
-	if (!any && at >= 0)		/* as turnpike-tls processes do */
+	if (!any && at >= 0) {		/* as turnpike-tls processes do */
 		add_name(e, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)));
+		keep_name(x, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)));
+	}
 	GENERAL_NAMES_free(names);
 }
 
@@ -221,7 +240,7 @@ check_pair(struct load *l, const struct node *const part[3], struct cert_entry *
 	ok = ok && check_key(l, part[1], key);
 	if (ok) {
 		read_expiry(cert, e, x);
-		read_names(cert, e);
+		read_names(cert, e, x);
 		e->kind = EVP_PKEY_get_base_id(key);
 	}
 	ERR_clear_error();

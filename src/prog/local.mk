@@ -25,7 +25,8 @@ pkglibexec_PROGRAMS += %D%/turnpike-admin
 	src/state/libtp_state.a src/stun/libtp_stun.a src/conf/libtp_conf.a src/shm/libtp_shm.a src/io/libtp_io.a \
 	src/base/libtp_base.a $(JANSSON_LIBS) $(MHD_LIBS) $(SODIUM_LIBS) $(CRYPTO_LIBS)
 bin_PROGRAMS += %D%/turnpikectl
-%C%_turnpikectl_SOURCES = %D%/turnpikectl.c
+%C%_turnpikectl_SOURCES = %D%/turnpikectl.c %D%/ctl_top.c %D%/ctl_passwd.c %D%/ctl_local.h
+%C%_turnpikectl_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 %C%_turnpikectl_LDADD = src/admin/libtp_admin.a src/doctor/libtp_doctor.a src/conf/libtp_conf_yaml.a src/conf/libtp_conf.a \
 	src/io/libtp_io.a src/base/libtp_base.a $(JANSSON_LIBS) $(YAML_LIBS) $(SODIUM_LIBS) $(CRYPTO_LIBS)
 # turnpike-load

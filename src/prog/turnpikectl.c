@@ -10,14 +10,12 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "tp/admin.h"
+#include "ctl_local.h"
 #include "tp/doctor.h"
 
 #define TRIES 5
 #define EXIT_LOST 4
 #define EXIT_NOT_RUNNING 3
-
-struct command_line { const char *runtime_dir; bool json; int argc; char *argv[CTL_WORDS_MAX]; };
 
 static int
 usage(FILE *f, int code)
@@ -60,11 +58,10 @@ read_arguments(int argc, char **argv, struct command_line *c)
 		}
 	}
 	if (c->argc > 0 && ctl_command_find(c->argv[0]) < 0) {
-		fprintf(stderr, "turnpikectl: there is no command %s (see turnpikectl help)\n", c->argv[0]);
-		return CTL_USAGE;
+		return ctl_fail(c->json, CTL_USAGE, "unknown command %s (see turnpikectl help)", c->argv[0]);
 	}
 	if (c->argc == 0)
-		return usage(stderr, CTL_USAGE);
+		return c->json ? ctl_fail(true, CTL_USAGE, "no command") : usage(stderr, CTL_USAGE);
 	return -1;
 }
 
@@ -145,15 +142,16 @@ ask_once(const struct command_line *c, int argc, char *const *argv, bool json, b
 	int n = ctl_join(line + 7, sizeof line - 7, argc, argv), fd;
 
 	if (n < 0) {
-		fprintf(stderr, "turnpikectl: too long, or control characters in an argument\n");
-		return CTL_USAGE;
+		return ctl_fail(c->json, CTL_USAGE, "too long, or control characters in an argument");
 	}
 	fd = connect_to(c->runtime_dir);
 	if (fd < 0) {
+		int err = errno;
+
 		if (!quiet)
-			fprintf(stderr, "turnpikectl: %s/" CTL_SOCKET ": %s%s\n", c->runtime_dir, strerror(errno),
-			    errno == EACCES ? "" : " (turnpiked is not running there)");
-		return errno == EACCES ? CTL_REFUSED : EXIT_NOT_RUNNING;
+			ctl_fail(c->json, 0, "%s/" CTL_SOCKET ": %s%s", c->runtime_dir, strerror(err),
+			    err == EACCES ? "" : " (turnpiked is not running there)");
+		return err == EACCES ? CTL_REFUSED : EXIT_NOT_RUNNING;
 	}
 	*answer = NULL;
 	if (send_all(fd, json ? line : line + 7, (size_t)n + (json ? 7 : 0)))
@@ -187,9 +185,47 @@ ask(const struct command_line *c, int argc, char *const *argv, bool json, bool q
 			break;
 	}
 	if (n == EXIT_LOST && !quiet)
-		fprintf(stderr, "turnpikectl: turnpike-admin ended before it answered; the command may have been carried out "
-		    "(turnpikectl status)\n");
+		ctl_fail(c->json, 0, "turnpike-admin ended before it answered; the command may have been carried out "
+		    "(turnpikectl status)");
 	return n;
+}
+
+int
+ctl_fail(bool json, int code, const char *fmt, ...)
+{
+	char text[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof text, fmt, ap);
+	va_end(ap);
+	if (json) {
+		json_t *o = json_pack("{s:s}", "error", text);
+
+		json_dumpf(o, stdout, 0);
+		putchar('\n');
+		json_decref(o);
+	} else {
+		fprintf(stderr, "turnpikectl: %s\n", text);
+	}
+	return code;
+}
+
+int
+ctl_ask_json(const struct command_line *c, const char *command, json_t **out)
+{
+	char word[32], *words[1] = { word }, *answer;
+	size_t body, at;
+	unsigned code;
+	int n;
+
+	text_copy(word, sizeof word, command);
+	n = ask(c, 1, words, true, false, &answer, &code, &body, &at);
+	if (n >= 0)
+		return n;
+	*out = json_loadb(answer + at, body, 0, NULL);
+	free(answer);
+	return *out != NULL ? -1 : ctl_fail(c->json, CTL_REFUSED, "the answer is not JSON");
 }
 
 /* With a file the daemon need not run. */
@@ -255,15 +291,17 @@ main(int argc, char **argv)
 		return n;
 	if (strcmp(c.argv[0], "doctor") == 0)
 		return doctor(&c);
-	if (!read_hidden(&c)) {
-		fputs("turnpikectl: nothing was read from standard input\n", stderr);
-		return CTL_USAGE;
-	}
+	if (strcmp(c.argv[0], "top") == 0)
+		return ctl_top(&c);
+	if (strcmp(c.argv[0], "passwd") == 0)
+		return ctl_passwd(&c);
+	if (!read_hidden(&c))
+		return ctl_fail(c.json, CTL_USAGE, "nothing was read from standard input");
 	n = ask(&c, c.argc, c.argv, c.json, false, &answer, &code, &body, &at);
 	if (n >= 0)
 		return n;
 	/* What verify found is its result, not a message. */
-	fwrite(answer + at, 1, body, code == CTL_OK || c.json || strcmp(c.argv[0], "verify") == 0 ? stdout : stderr);
+	fwrite(answer + at, 1, body, code == CTL_OK || c.json || (code == CTL_REFUSED && strcmp(c.argv[0], "verify") == 0) ? stdout : stderr);
 	free(answer);
 	return fflush(stdout) == 0 ? (int)code : CTL_REFUSED;
 }

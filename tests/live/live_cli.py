@@ -561,7 +561,7 @@ class Ctl(Base):
                 self.assertEqual(code, want, (args, out))
             r = subprocess.run([d.turnpikectl, "nonsense"], capture_output=True, timeout=120, text=True)
             self.assertEqual((r.returncode, r.stdout), (2, ""))
-            self.assertIn("no command nonsense", r.stderr)
+            self.assertIn("unknown command nonsense", r.stderr)
             self.assertEqual(d.ctl("sessions")[1], "no sessions\n")
             self.assertEqual(d.ctl("users")[1], "no users\n")
             for args in ([], ["--runtime-dir"], ["--nonsense", "status"]):

@@ -38,6 +38,7 @@ check-live: all
 TP_LIVE += %D%/live_reasons.py
 TP_LIVE += %D%/live_metrics.py
 TP_LIVE += %D%/live_databases.py
+TP_LIVE += %D%/live_commands.py
 TESTS += $(TP_LIVE)
 # The long versions: a death at each marked point 100 times and 10,000 at random, thousands of kills of the daemon's
 # workers, as many allocations as the descriptor limit allows, the model, ten minutes of load with churn

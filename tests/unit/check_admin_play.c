@@ -111,7 +111,7 @@ START_TEST(admin_shows)
 	play_expect_text(words, 0, "0x4001 to 192.0.2.9:1000");
 	play_expect_text("sessions 00.00000000.ffff", 1, "no such session");
 	play_expect_text("sessions nonsense", 2, "usage");
-	play_expect_text("nonsense", 2, "no command nonsense");
+	play_expect_text("nonsense", 2, "unknown command nonsense");
 	play_expect_text("log level loud", 2, "usage");
 	/* What was logged by anybody is in the file. */
 	play_expect_text("status", 0, "/log");
@@ -191,7 +191,7 @@ START_TEST(admin_credentials)
 	json_decref(o);
 	play_expect_text("credentials", 2, "usage");
 	play_expect_text("credentials dave --lifetime never", 2, "usage");
-	play_expect_text("credentials dave --lifetime 0", 1, "no credentials");
+	play_expect_text("credentials dave --lifetime 0", 2, "the lifetime must be from 1s");
 }
 END_TEST
 
