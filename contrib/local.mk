@@ -30,3 +30,18 @@ CLEANFILES += %D%/turnpike-convert
 nodist_bin_SCRIPTS = %D%/turnpike-convert
 %D%/turnpike-convert: $(srcdir)/%D%/coturn2turnpike Makefile
 	$(AM_V_GEN)$(MKDIR_P) %D% && $(SED) '1s|.*|#!$(PYTHON3)|' $(srcdir)/%D%/coturn2turnpike >$@.tmp && chmod +x $@.tmp && mv $@.tmp $@
+# packages: `make deb` makes deb/turnpike_VERSION_ARCH.deb from what `make dist` packs (needs debhelper)
+EXTRA_DIST += %D%/debian/control %D%/debian/rules %D%/debian/copyright %D%/debian/source/format %D%/debian/needrestart.conf \
+	%D%/debian/turnpike.lintian-overrides %D%/debian/turnpike.postinst %D%/debian/turnpike.postrm %D%/debian/turnpike.docs %D%/debian/turnpike.examples
+EXTRA_DIST += %D%/apparmor/usr.sbin.turnpiked doc/packages.md doc/survival.md
+EXTRA_DIST += %D%/rpm/turnpike.spec.in %D%/rpm/turnpike.sysusers %D%/rpm/turnpike.tmpfiles
+.PHONY: deb
+DEB_REVISION = 1
+deb: dist
+	rm -rf deb && mkdir deb
+	tar -xf $(distdir).tar.xz -C deb
+	cp -r deb/$(distdir)/contrib/debian deb/$(distdir)/debian
+	printf 'turnpike (%s-%s) unstable; urgency=medium\n\n  * Release %s; see NEWS.\n\n -- %s  %s\n' '$(VERSION)' '$(DEB_REVISION)' '$(VERSION)' \
+		'The Turnpike developers <turnpike@example.org>' "$$(date -u -R)" >deb/$(distdir)/debian/changelog
+	sed -i 's/3.0 (native)/3.0 (quilt)/' deb/$(distdir)/debian/source/format
+	cd deb/$(distdir) && dpkg-buildpackage -us -uc -b
