@@ -19,8 +19,8 @@
 
 /*
  * 24 characters: "obMatJos2", 4 of base64 for the 24 security feature bits (RFC 8489 9.2.1), 11 of base64
- * for 16 bits of time (units of 8 s) and 50 bits of MAC over time, feature bits, client IP and realm.
- * Nothing is stored; the port is not covered, so a NAT rebinding costs no round trip.
+ * for 16 bits of time (units of 8 s) and 50 bits of MAC over time, feature bits, client address and port, transport
+ * and realm.  RFC 8489 9.2.4 forbids the same nonce for two ports.  Nothing is stored.
  */
 #define NONCE_LEN 24
 #define NONCE_BIT_ALGORITHMS 0x800000u	/* bit 0 of RFC 8489 18.1: password algorithms */
@@ -31,18 +31,28 @@ struct nonce_keys { uint64_t epoch; uint8_t key[2][32]; };	/* [0] of epoch, [1] 
 #define NONCE_EPOCH_MS 3600000u
 
 enum nonce_verdict { NONCE_GOOD, NONCE_STALE, NONCE_FOREIGN };	/* FOREIGN: never ours, or for another address */
-void nonce_make(char out[NONCE_LEN], const struct nonce_keys *k, uint32_t bits, const struct addr *client,
-    const char *realm, size_t realm_len, tp_ms now);
-/* *bits are the feature bits it carries (only when not FOREIGN). */
-enum nonce_verdict nonce_judge(const void *nonce, size_t len, const struct nonce_keys *k, const struct addr *client,
-    const char *realm, size_t realm_len, tp_ms now, tp_ms lifetime, uint32_t *bits);
+/* Whom a nonce is for. */
+struct nonce_for {
+	struct addr client;
+	uint8_t transport;		/* enum transport */
+	const char *realm;
+	size_t realm_len;
+};
+void nonce_make(char out[NONCE_LEN], const struct nonce_keys *k, uint32_t bits, const struct nonce_for *f, tp_ms now);
+/* *bits are the feature bits that it claims to carry; they are ours unless the verdict is FOREIGN.  0 without the
+ * nonce cookie. */
+enum nonce_verdict nonce_judge(const void *nonce, size_t len, const struct nonce_keys *k, const struct nonce_for *f,
+    tp_ms now, tp_ms lifetime, uint32_t *bits);
 
 /* ---- rest_name.c: names of the TURN REST convention -------------------------------------------------- */
 
 /* "1736:alice", "alice:1736" (coturn's other form), "1736".  True when the name is of the form; then *expiry is the
  * Unix time and [*stable, *stable_len) the part beside the timestamp (length 0 for a bare timestamp).
+ * REST_ANY refuses a name that reads both ways ("99999999999:eve:1736"): whoever chose the user part chose the expiry.
+ * A timestamp and a colon without a user is no such name.
  * Timestamps: 1 to 11 decimal digits, no sign, no space; "1736:@alice:hs.org" -> "@alice:hs.org". */
-bool rest_name(const char *name, size_t len, int64_t *expiry, const char **stable, size_t *stable_len);
+enum rest_form { REST_ANY, REST_FIRST, REST_LAST };	/* as enum conf_rest: where the timestamp stands */
+bool rest_name(const char *name, size_t len, enum rest_form form, int64_t *expiry, const char **stable, size_t *stable_len);
 
 /* ---- cache.c: keys a worker has seen ------------------------------------------------------------ */
 
@@ -106,7 +116,7 @@ struct auth_policy {
 struct auth_who {
 	uint64_t user, name;
 	uint8_t  alg, key_len;
-	bool     mi256;			/* sign the answer with MESSAGE-INTEGRITY-SHA256 */
+	bool     mi256;			/* the answer carries MESSAGE-INTEGRITY-SHA256, else MESSAGE-INTEGRITY */
 	uint8_t  key[STUN_KEY_MAX];
 	int64_t  credential_expiry;
 	enum reason reason;		/* why it was refused */
@@ -121,6 +131,7 @@ struct auth_in {
 	struct key_cache *cache;
 	struct cross *cross;		/* for keyed hashes */
 	const struct addr *client;
+	uint8_t  transport;		/* enum transport */
 	const struct session *session;	/* on this 5-tuple, or NULL */
 	const struct session_key *session_key;
 	const struct auth_grant *grant;	/* NULL at first */
@@ -128,17 +139,17 @@ struct auth_in {
 	int64_t  unix_now;
 };
 /*
- * RFC 8489 9.2.4 in this order: no integrity attribute 401; USERNAME or USERHASH, REALM or NONCE missing 400; nonce
- * 438; password algorithms (bid-down) 400 or 401; the key: the session's own when the name is its name, else the cache,
- * else AUTH_NEED_KEY; integrity 401.  An existing allocation of another user is the caller's 441.
- * On 438 *foreign says that the nonce never was ours (then the answer counts against the rate).
+ * RFC 8489 9.2.4 in its order: no integrity attribute 401; USERNAME or USERHASH, REALM or NONCE missing 400; password
+ * algorithms (bid-down) 400 or 401; realm 401; the key: the session's own when the name is its name, else the cache,
+ * else AUTH_NEED_KEY; integrity 401; nonce 438.  An existing allocation of another user is the caller's 441.
+ * *foreign: the nonce was never ours for this address, port and transport.  With AUTH_NEED_KEY the sender has not proved its address, so the caller bounds how often it asks.
  */
 int  auth_check(const struct auth_in *in, const struct stun_msg *m, struct auth_who *who, bool *foreign);
 /* What session.user is for the stable part of a name (not empty, at most STUN_USERNAME_MAX; realm at most 128). */
 uint64_t auth_user_hash(const struct cross *c, const void *realm, size_t realm_len, const void *stable, size_t len);
 /* Adds REALM, NONCE (fresh) and, when `algorithms`, PASSWORD-ALGORITHMS to a 401 or 438. */
 void auth_challenge(struct stun_out *o, const struct auth_policy *p, const struct nonce_keys *k, const struct addr *client,
-    tp_ms now, bool algorithms);
+    uint8_t transport, tp_ms now, bool algorithms);
 /* Signs a response to an authenticated request. */
 void auth_sign(struct stun_out *o, const struct auth_who *who);
 

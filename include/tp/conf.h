@@ -34,6 +34,7 @@
 
 enum conf_family { CONF_FAMILY_IPV4, CONF_FAMILY_IPV6, CONF_FAMILY_CLIENT };
 enum conf_algs { CONF_ALGS_ANY, CONF_ALGS_SHA256 };
+enum conf_rest { CONF_REST_ANY, CONF_REST_FIRST, CONF_REST_LAST };
 enum conf_engine { CONF_ENGINE_AUTO, CONF_ENGINE_PLAIN, CONF_ENGINE_MMSG, CONF_ENGINE_GSO };
 enum conf_logformat { CONF_LOG_TEXT, CONF_LOG_JSON };
 enum conf_tls { CONF_TLS12, CONF_TLS13 };
@@ -85,6 +86,8 @@ struct conf {
 	char     file[256];		/* absolute path of the main file */
 
 	char     realm[128];
+	char     software[128];
+	uint32_t rest_names;		/* enum conf_rest */
 	bool     strict_expiry;
 	bool     has_names;		/* only static users: names are known, so USERHASH can be offered */
 	uint32_t user_count, secret_count;	/* of the USERS region made with this one */
@@ -102,7 +105,7 @@ struct conf {
 	char     external_stun[128];	/* NAME, NAME:PORT, address or [address]:port; empty: none */
 	uint64_t external_interval;
 	uint32_t default_family;	/* enum conf_family */
-	bool     strict_family;
+	bool     strict_family, rfc5766_channels;
 	uint64_t default_lifetime, max_lifetime, replace_idle;
 
 	struct conf_rules peer_deny, peer_allow, peer_private;
@@ -168,7 +171,7 @@ void conf_place(struct conf_place *p, const char *affinity, uint64_t workers, un
 /* ---- users: what turnpike-auth alone maps ------------------------------------------------------ */
 
 #define USERS_MAGIC 0x54505553u		/* "TPUS" */
-#define USERS_LAYOUT 3
+#define USERS_LAYOUT 4
 #define USERS_NAME_MAX 128
 #define USERS_PASSWORD_MAX 256
 #define USERS_SECRET_MAX 256
@@ -204,7 +207,7 @@ struct users {
 	uint32_t magic, layout;
 	uint32_t secret_count, user_count;
 	char     realm[128];
-	uint32_t database_count, zero;
+	uint32_t database_count, rest_names;	/* enum conf_rest */
 	struct users_database database[USERS_DATABASES_MAX];
 };
 
@@ -247,7 +250,7 @@ struct certs {
 
 enum opt_type {
 	OPT_BOOL, OPT_INT, OPT_TIME, OPT_SIZE, OPT_RATE, OPT_STR, OPT_PATH, OPT_PORTS, OPT_COUNT_AUTO,
-	OPT_ENUM_FAMILY, OPT_ENUM_ALGS, OPT_ENUM_LEVEL, OPT_ENUM_LOGFORMAT, OPT_ENUM_ENGINE, OPT_ENUM_TLS, OPT_LIST,
+	OPT_ENUM_FAMILY, OPT_ENUM_ALGS, OPT_ENUM_LEVEL, OPT_ENUM_LOGFORMAT, OPT_ENUM_ENGINE, OPT_ENUM_TLS, OPT_ENUM_REST, OPT_LIST,
 };
 enum opt_class { OPT_NOW, OPT_WORKERS, OPT_RESTART };
 struct option_row {

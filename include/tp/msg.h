@@ -107,8 +107,9 @@ struct msg_relay_none { struct msg_head h; uint32_t shard, request; };
  * on (the receiver moves its own there, then reads), -1 when there is none. */
 struct msg_stream { struct msg_head h; uint32_t shard, row, request; };
 struct msg_stream_at { struct msg_head h; uint32_t shard, request; int32_t fd; };
-/* The worker has closed its copy: close yours, too.  unused: never left its filter. */
-struct msg_release { struct msg_head h; uint32_t shard; int32_t fd; uint32_t unused; };
+/* The worker has closed its copy: close yours, too.  unused: never left its filter.  Or, with fd -1, the reserved socket of
+ * this id has no token: nobody will redeem it. */
+struct msg_release { struct msg_head h; uint32_t shard; int32_t fd; uint32_t unused, reservation; };
 /* Give back idle pool sockets of this row: another shard needs ports. */
 struct msg_recall { struct msg_head h; uint32_t row, keep; };
 
@@ -149,8 +150,8 @@ struct msg_key_answer {			/* fields as struct auth_grant of tp/auth.h */
 	uint64_t allocations, permissions, bandwidth;	/* of this user; 0: as configured */
 	uint16_t name_len;
 	char     stable[128];
-	char     name[508];
-	uint8_t  reason, zero[7];	/* GRANT_REFUSED: enum reason of tp/shm.h */
+	char     name[763];
+	uint8_t  reason, zero[8];	/* GRANT_REFUSED: enum reason of tp/shm.h */
 };
 /* Make a REST credential (turnpikectl credentials). */
 struct msg_cred_ask { struct msg_head h; uint32_t request, sha256; int64_t lifetime; char user[128]; };

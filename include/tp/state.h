@@ -23,7 +23,8 @@
 
 /* ---- session.c ------------------------------------------------------------------------------ */
 
-enum session_state { SESSION_FREE, SESSION_FILLING, SESSION_LIVE, SESSION_ENDING };
+/* TAKING: it takes the place of another session of its client, which cross_open() is about to free; certain already. */
+enum session_state { SESSION_FREE, SESSION_FILLING, SESSION_LIVE, SESSION_ENDING, SESSION_TAKING };
 enum session_flag {
 	SESSION_RELAY_OPEN = 1,		/* every relay socket is in the epoll and its filter detached */
 	SESSION_RESERVED   = 2,		/* EVEN-PORT with R: a RESERVATION-TOKEN went with the answer */
@@ -81,7 +82,7 @@ struct session {
 	uint32_t lifetime;		/* granted then, seconds */
 	uint64_t user;			/* keyed hash of realm and the stable part of the user name */
 	uint64_t name;			/* keyed hash of the whole user name: 441 when another one comes */
-	uint32_t created;		/* seconds, monotonic */
+	uint32_t created;		/* seconds, monotonic; while TAKING: slot + 1 of the session that gives way */
 	uint16_t perm_count, chan_count;	/* in use or expired but not yet swept */
 	uint32_t conn;			/* slot + 1 of its struct conn (stream, DTLS); 0: plain UDP */
 	char     user_text[SESSION_NAME];	/* beginning of the stable name, for people; zero padded */
@@ -356,13 +357,31 @@ struct cross_limits { uint64_t per_user, per_prefix, total; };	/* 0: none */
 uint64_t cross_hash(const struct cross *c, const void *bytes, size_t len);
 uint64_t cross_prefix(const struct cross *c, const struct addr *client);	/* /32 or /64 */
 
+/* Reservations (RFC 8656 7.2): single use, 30 s, bound to the user, redeemable from any shard. */
+#define TOKEN_LIFETIME 30
+struct reservation {
+	uint64_t token, user;		/* user: its owner, see reservation_owner() */
+	uint32_t id, expiry;		/* id: the supervisor's name for the socket */
+	uint64_t prefix;		/* what it counts for; cross_open() sets it */
+};
+/* What goes with a new session. */
+struct cross_with {
+	uint64_t redeem;		/* token that is consumed; 0: none */
+	const struct reservation *reserve;	/* reservation that is made; NULL: none */
+	struct session *replace;	/* live session of the same shard, client and user that gives way; NULL: none */
+};
 /*
  * Makes the filled slot live, counting it for its user, its client's prefix and in total, as one
- * transaction: either all of it is seen, or none, whatever instruction the worker dies at.  With `token`
- * (not 0) the reservation is consumed in the same transaction.  The key must be in session_key() before.
- * -EDQUOT per user, -EUSERS per prefix, -ENOSPC in total, -ENOENT the token is gone, -ETIMEDOUT a lock.
+ * transaction: either all of it is seen, or none, whatever instruction the worker dies at.  A reservation counts like a
+ * session until it is redeemed, forgotten or over; redeeming moves its count.  A session that gives way hands its count
+ * over and is gone afterwards; a refusal leaves it as it was.  The key must be in session_key() before.  `with` may be NULL.
+ * -EDQUOT per user, -EUSERS per prefix, -ENOSPC in total, -ENOMEM no room in tables, -ENOENT the token is gone,
+ * -EEXIST it exists, -ETIMEDOUT a lock.
  */
-int  cross_open(struct cross *c, struct shard *s, struct session *x, const struct cross_limits *limits, uint64_t token);
+int  cross_open(struct cross *c, struct shard *s, struct session *x, const struct cross_limits *limits,
+    const struct cross_with *with);
+/* Would `more` sessions fit now, by counts that may be a moment old?  As cross_open(), for before resources are taken. */
+int  cross_fits(const struct cross *c, uint64_t user, uint64_t prefix, const struct cross_limits *limits, unsigned more);
 /* The reverse: the slot becomes SESSION_ENDING -> free, counts are given back, its blocks and key are
  * wiped.  The caller has taken its sockets out of the epoll first.  Cannot fail for good: on
  * -ETIMEDOUT the session is in SESSION_ENDING, no packet finds it, and the sweep tries again. */
@@ -370,24 +389,31 @@ int  cross_close(struct cross *c, struct shard *s, struct session *x);
 uint32_t cross_user_count(struct cross *c, uint64_t user);	/* without lock: a moment old */
 uint64_t cross_total(const struct cross *c);
 
-/* Connections of all shards, in total and by prefix (which may share its count with others, rarely).  Each shard's
- * owner writes its own, and counts anew when it adopts: no lock.  `shards`: how many there are.  False: over a limit. */
+/* Connections of all shards, in total and by prefix (exact but for one busy prefix in thousands, see conn.c).  Each shard's
+ * owner writes its own, and counts anew when it adopts: no lock.  `shards`: how many there are. */
 struct conn_limits { uint64_t per_prefix, total; };	/* 0: none */
-bool cross_conn_fits(const struct cross *c, unsigned shards, uint64_t prefix, const struct conn_limits *limits);
+/* Which limit another connection would exceed; REASON_NONE: none. */
+enum reason cross_conn_refusal(const struct cross *c, unsigned shards, uint64_t prefix, const struct conn_limits *limits);
+static inline bool
+cross_conn_fits(const struct cross *c, unsigned shards, uint64_t prefix, const struct conn_limits *limits)
+{
+	return cross_conn_refusal(c, shards, prefix, limits) == REASON_NONE;
+}
 void cross_conn_add(struct cross *c, unsigned shard, uint64_t prefix, int delta);
 void cross_conn_recount(struct cross *c, struct shard *s);
 
-/* Reservation tokens (RFC 8656 7.2): single use, 30 s, bound to the user, redeemable from any shard. */
-#define TOKEN_LIFETIME 30
-struct reservation { uint64_t token, user; uint32_t id, expiry; };	/* id: the supervisor's name for the socket */
 /* Whose a reservation is: of a name without a stable part (a bare timestamp) the whole name decides. */
 static inline uint64_t reservation_owner(uint64_t user, uint64_t name) { return user != 0 ? user : name; }
-int  token_put(struct cross *c, const struct reservation *r, tp_ms now);	/* -ENOSPC, -EEXIST, -ETIMEDOUT */
+/* Gives back the counts of reservations that are over, among the next n places from a cursor; the new cursor. */
+uint32_t token_sweep(struct cross *c, uint32_t cursor, uint32_t n, tp_ms now);
 /* 0 and a copy; -ENOENT for unknown, expired or another user's. Does not consume (cross_open does). */
 int  token_look(struct cross *c, uint64_t token, uint64_t user, tp_ms now, struct reservation *r);
 
 /* Rates of answers to the unauthenticated: lossy, lock-free, bounded memory; false: over the rate. */
-enum rate_kind { RATE_CHALLENGE, RATE_BINDING, RATE_HANDSHAKE /* datagrams */, RATE_SHAKE /* handshakes that begin */, RATE_KINDS };
+enum rate_kind {
+	RATE_CHALLENGE, RATE_BINDING, RATE_HANDSHAKE /* datagrams */, RATE_SHAKE /* handshakes that begin */,
+	RATE_UNPROVEN /* all prefixes together */, RATE_KINDS
+};
 bool rate_take(struct cross *c, enum rate_kind kind, uint64_t prefix, uint32_t per_second, uint32_t burst, tp_ms now);
 /*
  * Marks, in the same memory and as lossy, seen by every worker and its successors: a name (cross_hash()) is marked for `ms`

@@ -15,8 +15,8 @@
 #define STUN_TXID       12		/* bytes of transaction id */
 #define STUN_PORT       3478
 #define STUN_ATTRS_MAX  64		/* a message with more is malformed */
-#define STUN_UNKNOWN_MAX 8		/* unknown attributes that a 420 lists */
-#define STUN_USERNAME_MAX 508		/* RFC 8489 14.3 */
+#define STUN_UNKNOWN_MAX STUN_ATTRS_MAX	/* a 420 lists all of them */
+#define STUN_USERNAME_MAX 763		/* RFC 8489 14.3: what an RFC 5389 client may send */
 #define STUN_REALM_MAX  763		/* RFC 8489 14.9: under 128 characters, 763 bytes */
 #define STUN_NONCE_MAX  763
 #define STUN_KEY_MAX    32		/* MD5: 16, SHA-256: 32 (RFC 8489 18.5) */
@@ -71,9 +71,8 @@ int  frame_stream_len(const uint8_t *p, size_t n);
 
 #define CHANNEL_HEADER 4
 #define CHANNEL_MIN 0x4000
-/* RFC 8656 12 ends at 0x4FFF; RFC 5766 11 at 0x7FFF, and its clients (coturn's among them) use all of it.  Nothing else
- * on this port begins with these bytes, so they are served, too. */
-#define CHANNEL_MAX 0x7FFF
+#define CHANNEL_MAX_8656 0x4FFF	/* RFC 8656 12 */
+#define CHANNEL_MAX 0x7FFF		/* RFC 5766 11; bound only with relay.rfc5766_channels */
 struct channel_data {
 	uint16_t number;
 	uint16_t len;			/* of data */
@@ -147,7 +146,8 @@ void stun_put_bytes(struct stun_out *o, uint16_t type, const void *value, size_t
 void stun_put_u32(struct stun_out *o, uint16_t type, uint32_t v);
 void stun_put_xaddr(struct stun_out *o, uint16_t type, const struct addr *a);
 void stun_put_addr(struct stun_out *o, uint16_t type, const struct addr *a);	/* ALTERNATE-SERVER */
-void stun_put_error(struct stun_out *o, unsigned code);			/* ERROR-CODE, empty phrase */
+/* ERROR-CODE with its reason phrase, or with an empty one. */
+void stun_put_error(struct stun_out *o, unsigned code, bool phrase);
 void stun_put_address_error(struct stun_out *o, uint8_t family, unsigned code); /* ADDRESS-ERROR-CODE, RFC 8656 18.12 */
 void stun_put_unknown(struct stun_out *o, const uint16_t *types, unsigned n);
 void stun_put_icmp(struct stun_out *o, uint8_t type, uint8_t code, uint32_t data);	/* RFC 8656 18.13 ICMP; type < 128 */
@@ -170,7 +170,7 @@ uint8_t *stun_data_indication(uint8_t *payload, size_t len, const struct addr *p
 /* ---- sign.c ------------------------------------------------------------------------------- */
 
 /* Is the integrity attribute right?  Constant time.  False when it is absent or of a wrong length
- * (SHA-1: 20; SHA-256: 16..32, multiple of 4, RFC 8489 14.6). */
+ * (SHA-1: 20; SHA-256: 32, since TURN allows no truncation, RFC 8489 14.6). */
 bool stun_check_mi(const struct stun_msg *m, const uint8_t *key, size_t key_len);
 bool stun_check_mi256(const struct stun_msg *m, const uint8_t *key, size_t key_len);
 /* Long-term key (RFC 8489 9.2.2, 18.5): MD5 or SHA-256 of "user:realm:password"; returns 16 or 32, 0 for

@@ -61,6 +61,8 @@ struct turn_policy {
 	uint64_t retired_rows;			/* bits of listeners that are not configured any more: no new sessions */
 	bool     draining;			/* new allocations: 300 with `alternate`, else 508 */
 	struct addr alternate;			/* ADDR_NONE: none */
+	uint16_t channel_max;			/* largest channel number that is bound */
+	char     software[128];			/* value of SOFTWARE in answers, terminated; empty: none */
 };
 
 /*
@@ -103,6 +105,7 @@ struct turn {
 	struct stats *stat;
 	uint8_t  token_key[32];		/* reservation tokens are a keyed hash of shard, slot, generation */
 	struct round_trip { uint8_t txid[12]; bool up; tp_ms sent; } trips[64];	/* connectivity checks on their way */
+	uint32_t token_cursor;		/* of turn_sweep() over reservations */
 	uint64_t rnd[2];		/* seeded by the worker; picks relay addresses, transaction ids of indications */
 	tp_ms    now;			/* set once per batch */
 	int64_t  unix_now;
@@ -157,11 +160,13 @@ struct turn_out {
 	bool     open_do;
 	int32_t  close[4];		/* relay sockets to take out, close and release; close_count */
 	uint8_t  close_count;
+	uint32_t unreserve;		/* the supervisor's id of a reserved socket that nobody will ask for; 0: none */
 	struct turn_want want;
 	enum turn_event event;		/* for the log; ref is the session it is about (also of DROP_BANDWIDTH) */
 	struct session_ref ref;
 	unsigned code;			/* error code sent, 0: none */
-	enum reason reason;		/* why: of an error code, and of an end */
+	enum reason reason;		/* why: of an error code, of a drop over a limit, and of an end */
+	struct addr whom;		/* with a drop over a limit: the client */
 	int64_t  credential_expiry;	/* REASON_EXPIRED: Unix seconds */
 	struct addr peer;		/* EV_PEER_DENIED: with verdict and rule */
 	enum peer_verdict verdict;
@@ -199,7 +204,7 @@ enum turn_act turn_peer_icmp(struct turn *t, struct shard *s, struct session_ref
 /* Ends a session (EV_CLOSED) for a reason REASON_END_...; out->close has its sockets. */
 enum turn_act turn_close(struct turn *t, struct shard *s, struct session_ref ref, enum reason why, struct turn_out *out);
 /* Looks at the next n slots; calls back with a filled `out` for each session that ended (expired; or its credential
- * with strict_expiry).  Returns the new cursor. */
+ * with strict_expiry); also at some reservations.  Returns the new cursor. */
 typedef void turn_swept_h(void *arg, struct turn_out *out);
 uint32_t turn_sweep(struct turn *t, struct shard *s, uint32_t cursor, uint32_t n, struct turn_out *scratch, turn_swept_h *cb, void *arg);
 

@@ -45,15 +45,19 @@ take_identity(const struct stun_msg *m, struct identity *id)
 	return 0;
 }
 
-/* Bid-down protection: what the client chose must be what the nonce says that we offered. */
+/*
+ * Bid-down protection: what the client chose must be what the nonce says that we offered.  *named: the request names an
+ * algorithm, which also decides how the answer is signed.
+ */
 static int
-choose_alg(const struct auth_policy *p, const struct stun_msg *m, uint32_t bits, uint8_t *alg)
+choose_alg(const struct auth_policy *p, const struct stun_msg *m, uint32_t bits, uint8_t *alg, bool *named)
 {
 	const struct stun_attr *list = stun_find(m, STUN_A_PASSWORD_ALGORITHMS);
 	const struct stun_attr *one = stun_find(m, STUN_A_PASSWORD_ALGORITHM);
 	uint16_t chosen;
 
-	if (list == NULL && one == NULL) {
+	*named = list != NULL || one != NULL;
+	if (!*named) {
 		*alg = STUN_ALG_MD5;
 		return p->sha256_only ? STUN_E_UNAUTHENTICATED : 0;
 	}
@@ -171,6 +175,12 @@ from_entry(const struct key_entry *e, const struct stun_msg *m, struct auth_who 
 	return true;
 }
 
+static enum reason
+grant_reason(const struct auth_grant *g)
+{
+	return g->verdict == GRANT_REFUSED && g->reason < REASONS ? (enum reason)g->reason : REASON_PASSWORD;
+}
+
 static bool
 grant_is_sound(const struct auth_grant *g, uint8_t alg)
 {
@@ -198,8 +208,7 @@ find_key(const struct auth_in *in, const struct stun_msg *m, const struct stun_a
 		return 0;
 	id = hash_identity(in, name, alg);
 	if (in->grant != NULL) {
-		who->reason = in->grant->verdict == GRANT_REFUSED && in->grant->reason < REASONS ?
-		    (enum reason)in->grant->reason : REASON_PASSWORD;
+		who->reason = grant_reason(in->grant);
 		if (!grant_is_sound(in->grant, alg))
 			return STUN_E_UNAUTHENTICATED;
 		return from_entry(authd_grant(in, id), m, who) ? 0 : STUN_E_UNAUTHENTICATED;
@@ -224,14 +233,43 @@ is_denied(const struct auth_policy *p, uint64_t user, int64_t unix_now)
 	return false;
 }
 
+/* What needs no key: realm and form of the integrity attribute. */
+static int
+check_form(const struct auth_in *in, const struct stun_msg *m, const struct identity *id, struct auth_who *who)
+{
+	const struct auth_policy *p = in->policy;
+
+	if (id->realm->len != p->realm_len || memcmp(id->realm->value, p->realm, p->realm_len) != 0)
+		return refused(who, REASON_REALM, STUN_E_UNAUTHENTICATED);
+	if (p->sha256_only && m->mi256_off == 0)
+		return refused(who, REASON_ALGORITHM, STUN_E_UNAUTHENTICATED);
+	if (m->mi256_off != 0 && m->mi256_len != 32)
+		return refused(who, REASON_TRUNCATED, STUN_E_UNAUTHENTICATED);
+	return 0;
+}
+
+/* After the key has proved the sender. */
+static int
+check_age(const struct auth_in *in, enum nonce_verdict v, struct auth_who *who)
+{
+	if (who->user != 0 && is_denied(in->policy, who->user, in->unix_now))
+		return refused(who, REASON_DENIED, STUN_E_UNAUTHENTICATED);
+	if (v != NONCE_GOOD)
+		return refused(who, v == NONCE_FOREIGN ? REASON_NONCE_FOREIGN : REASON_NONCE_STALE, STUN_E_STALE_NONCE);
+	if (in->policy->strict_expiry && who->credential_expiry != 0 && in->unix_now >= who->credential_expiry)
+		return refused(who, REASON_EXPIRED, STUN_E_UNAUTHENTICATED);
+	return 0;
+}
+
 int
 auth_check(const struct auth_in *in, const struct stun_msg *m, struct auth_who *who, bool *foreign)
 {
 	const struct auth_policy *p = in->policy;
+	struct nonce_for whom = { *in->client, in->transport, p->realm, p->realm_len };
 	struct identity id;
 	enum nonce_verdict v;
 	uint32_t bits = 0;
-	uint8_t alg;
+	uint8_t alg = STUN_ALG_MD5;
 	int code;
 
 	*foreign = false;
@@ -241,43 +279,37 @@ auth_check(const struct auth_in *in, const struct stun_msg *m, struct auth_who *
 	code = take_identity(m, &id);
 	if (code != 0)
 		return refused(who, REASON_INCOMPLETE, code);
-	v = nonce_judge(id.nonce->value, id.nonce->len, in->nonces, in->client, p->realm, p->realm_len, in->now,
-	    p->nonce_lifetime, &bits);
+	v = nonce_judge(id.nonce->value, id.nonce->len, in->nonces, &whom, in->now, p->nonce_lifetime, &bits);
 	*foreign = v == NONCE_FOREIGN;
-	if (v != NONCE_GOOD)
-		return refused(who, *foreign ? REASON_NONCE_FOREIGN : REASON_NONCE_STALE, STUN_E_STALE_NONCE);
-	code = choose_alg(p, m, bits, &alg);
+	code = choose_alg(p, m, bits, &alg, &who->mi256);
 	if (code != 0)
 		return refused(who, REASON_ALGORITHM, code);
-	if (id.realm->len != p->realm_len || memcmp(id.realm->value, p->realm, p->realm_len) != 0)
-		return refused(who, REASON_REALM, STUN_E_UNAUTHENTICATED);
-	if (p->sha256_only && m->mi256_off == 0)
-		return refused(who, REASON_ALGORITHM, STUN_E_UNAUTHENTICATED);
+	code = check_form(in, m, &id, who);
+	if (code != 0)
+		return code;
 	code = find_key(in, m, id.name, alg, who);
 	if (code != 0)
 		return code;
-	if (who->user != 0 && is_denied(p, who->user, in->unix_now))
-		return refused(who, REASON_DENIED, STUN_E_UNAUTHENTICATED);
-	who->mi256 = m->mi256_off != 0;
-	if (p->strict_expiry && who->credential_expiry != 0 && in->unix_now >= who->credential_expiry)
-		return refused(who, REASON_EXPIRED, STUN_E_UNAUTHENTICATED);
-	return 0;
+	who->reason = REASON_NONE;
+	return check_age(in, v, who);
 }
 
 void
 auth_challenge(struct stun_out *o, const struct auth_policy *p, const struct nonce_keys *k,
-    const struct addr *client, tp_ms now, bool algorithms)
+    const struct addr *client, uint8_t transport, tp_ms now, bool algorithms)
 {
 	uint32_t bits = (algorithms ? NONCE_BIT_ALGORITHMS : 0) | (p->offer_userhash ? NONCE_BIT_USERHASH : 0);
+	struct nonce_for whom = { *client, transport, p->realm, p->realm_len };
 	char nonce[NONCE_LEN];
 
-	nonce_make(nonce, k, bits, client, p->realm, p->realm_len, now);
+	nonce_make(nonce, k, bits, &whom, now);
 	stun_put_bytes(o, STUN_A_REALM, p->realm, p->realm_len);
 	stun_put_bytes(o, STUN_A_NONCE, nonce, sizeof nonce);
 	if (algorithms)
 		stun_put_bytes(o, STUN_A_PASSWORD_ALGORITHMS, algs_any, algs_len(p));
 }
 
+/* RFC 8489 9.2.4, its end: SHA-256 unless the request named no algorithm. */
 void
 auth_sign(struct stun_out *o, const struct auth_who *who)
 {

@@ -36,30 +36,29 @@ sextet(char c)
 
 /* The MAC's 50 bits, right-aligned. */
 static uint64_t
-nonce_mac(const uint8_t key[32], uint16_t when, uint32_t bits, const struct addr *client, const char *realm,
-    size_t realm_len)
+nonce_mac(const uint8_t key[32], uint16_t when, uint32_t bits, const struct nonce_for *f)
 {
 	crypto_generichash_state st;
-	uint8_t head[8 + 16], sum[16];
+	uint8_t head[10 + 16], sum[16];
 
 	put_u16(head, when);
 	put_u32(head + 2, bits);
-	head[6] = client->family;
-	head[7] = 0;
-	memcpy(head + 8, client->ip, 16);
+	head[6] = f->client.family;
+	head[7] = f->transport;
+	put_u16(head + 8, f->client.port);
+	memcpy(head + 10, f->client.ip, 16);
 	crypto_generichash_init(&st, key, 32, sizeof sum);
 	crypto_generichash_update(&st, head, sizeof head);
-	crypto_generichash_update(&st, (const uint8_t *)realm, realm_len);
+	crypto_generichash_update(&st, (const uint8_t *)f->realm, f->realm_len);
 	crypto_generichash_final(&st, sum, sizeof sum);
 	return get_u64(sum) >> 14;
 }
 
 void
-nonce_make(char out[NONCE_LEN], const struct nonce_keys *k, uint32_t bits, const struct addr *client,
-    const char *realm, size_t realm_len, tp_ms now)
+nonce_make(char out[NONCE_LEN], const struct nonce_keys *k, uint32_t bits, const struct nonce_for *f, tp_ms now)
 {
 	uint16_t when = (uint16_t)(now / UNIT_MS);
-	uint64_t mac = nonce_mac(k->key[0], when, bits, client, realm, realm_len);
+	uint64_t mac = nonce_mac(k->key[0], when, bits, f);
 	char *p = out + COOKIE_LEN;
 
 	memcpy(out, COOKIE, COOKIE_LEN);
@@ -71,6 +70,24 @@ nonce_make(char out[NONCE_LEN], const struct nonce_keys *k, uint32_t bits, const
 	*p++ = alphabet[(when & 15) << 2 | (unsigned)(mac >> 48)];
 	for (int shift = 42; shift >= 0; shift -= 6)
 		*p++ = alphabet[mac >> shift & 63];
+}
+
+/* The feature bits behind the nonce cookie, whoever wrote them; 0 without one. */
+static uint32_t
+claimed_bits(const char *nonce, size_t len)
+{
+	uint32_t bits = 0;
+
+	if (len < COOKIE_LEN + BITS_LEN || memcmp(nonce, COOKIE, COOKIE_LEN) != 0)
+		return 0;
+	for (unsigned i = 0; i < BITS_LEN; i++) {
+		int v = sextet(nonce[COOKIE_LEN + i]);
+
+		if (v < 0)
+			return 0;
+		bits = bits << 6 | (uint32_t)v;
+	}
+	return bits;
 }
 
 /* False when it is not of our form. */
@@ -97,24 +114,24 @@ take_apart(const char *nonce, size_t len, uint32_t *bits, uint16_t *when, uint64
 }
 
 enum nonce_verdict
-nonce_judge(const void *nonce, size_t len, const struct nonce_keys *k, const struct addr *client,
-    const char *realm, size_t realm_len, tp_ms now, tp_ms lifetime, uint32_t *bits)
+nonce_judge(const void *nonce, size_t len, const struct nonce_keys *k, const struct nonce_for *f, tp_ms now,
+    tp_ms lifetime, uint32_t *bits)
 {
 	uint32_t b;
 	uint16_t when, age;
 	uint64_t mac;
 	bool ours = false;
 
+	*bits = claimed_bits(nonce, len);
 	if (!take_apart(nonce, len, &b, &when, &mac))
 		return NONCE_FOREIGN;
 	for (unsigned i = 0; i < 2 && !ours; i++) {
-		uint64_t want = nonce_mac(k->key[i], when, b, client, realm, realm_len);
+		uint64_t want = nonce_mac(k->key[i], when, b, f);
 
 		ours = sodium_memcmp(&want, &mac, sizeof mac) == 0;
 	}
 	if (!ours)
 		return NONCE_FOREIGN;
-	*bits = b;
 	age = (uint16_t)(now / UNIT_MS - when);
 	if (age >= 0x8000)	/* another worker's batch began a unit later than ours */
 		age = 0;

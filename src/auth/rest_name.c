@@ -34,26 +34,26 @@ last_colon(const char *p, size_t len)
 }
 
 bool
-rest_name(const char *name, size_t len, int64_t *expiry, const char **stable, size_t *stable_len)
+rest_name(const char *name, size_t len, enum rest_form form, int64_t *expiry, const char **stable, size_t *stable_len)
 {
 	const char *first = len > 0 ? memchr(name, ':', len) : NULL;
 	const char *last = last_colon(name, len), *end = name + len;
-	int64_t t;
+	int64_t in_front = 0, behind = 0;
+	bool is_first, is_last;
 
 	if (first == NULL) {
-		if (!timestamp(name, len, &t))
+		if (!timestamp(name, len, expiry))
 			return false;
 		*stable = end;
 		*stable_len = 0;
-	} else if (first + 1 < end && timestamp(name, (size_t)(first - name), &t)) {
-		*stable = first + 1;
-		*stable_len = (size_t)(end - first - 1);
-	} else if (last > name && timestamp(last + 1, (size_t)(end - last - 1), &t)) {
-		*stable = name;
-		*stable_len = (size_t)(last - name);
-	} else {
-		return false;
+		return true;
 	}
-	*expiry = t;
+	is_first = form != REST_LAST && first + 1 < end && timestamp(name, (size_t)(first - name), &in_front);
+	is_last = form != REST_FIRST && last > name && timestamp(last + 1, (size_t)(end - last - 1), &behind);
+	if (is_first == is_last)	/* neither, or both */
+		return false;
+	*expiry = is_first ? in_front : behind;
+	*stable = is_first ? first + 1 : name;
+	*stable_len = (size_t)(is_first ? end - first - 1 : last - name);
 	return true;
 }

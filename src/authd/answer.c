@@ -66,7 +66,7 @@ read_name(const struct authd_db *db, struct claim *c)
 		c->name = name->value;
 		c->name_len = name->len;
 		c->user = db_find_name(db, name->value, name->len);
-		c->rest = rest_name((const char *)name->value, name->len, &c->expiry, &c->stable, &c->stable_len);
+		c->rest = rest_name((const char *)name->value, name->len, (enum rest_form)db->users->rest_names, &c->expiry, &c->stable, &c->stable_len);
 		return true;
 	}
 	if (hash == NULL || hash->len != 32)
@@ -253,6 +253,8 @@ refusal(const struct authd_db *db, const struct claim *c, int64_t unix_now)
 		return REASON_PASSWORD;
 	if (timestamp_is_odd(c, unix_now))
 		return REASON_TIMESTAMP;
+	if (!c->rest && db->users->secret_count > 0 && memchr(c->name, ':', c->name_len) != NULL)
+		return REASON_NAME_FORM;
 	return c->rest && db->users->secret_count > 0 ? REASON_NO_SECRET : REASON_UNKNOWN_USER;
 }
 

@@ -30,6 +30,30 @@ is_world_readable(struct load *l, const struct node *at, const char *path, const
 	return true;
 }
 
+/* What an editor or a copy from a web page leaves around a value, and no eye sees: it would be part of the secret. */
+static const char *const strays[] = {
+	" ", "\t", "\r", "\v", "\f", "\xef\xbb\xbf" /* BOM, zero-width no-break space */, "\xc2\xa0" /* no-break space */,
+	"\xe2\x80\x8b" /* zero-width space */, "\xe2\x80\x8c", "\xe2\x80\x8d" /* zero-width (non-)joiner */,
+	"\xe2\x80\x8e", "\xe2\x80\x8f" /* directional marks */, "\xe2\x81\xa0" /* word joiner */, "\xe3\x80\x80",
+	"\xc2\xad" /* soft hyphen */, "\xe2\x80\xa8", "\xe2\x80\xa9" /* separators */,
+};
+
+static bool
+has_stray_edge(struct load *l, const struct node *n, const char *what, const char *text, size_t len)
+{
+	for (unsigned i = 0; i < TP_COUNT(strays); i++) {
+		size_t k = strlen(strays[i]);
+		bool front = len >= k && memcmp(text, strays[i], k) == 0;
+
+		if (!front && (len < k || memcmp(text + len - k, strays[i], k) != 0))
+			continue;
+		load_error(l, n, "%s: %s: a blank, byte order mark or zero-width character stands %s the value: remove it", what,
+		    n->text, front ? "before" : "after");
+		return true;
+	}
+	return false;
+}
+
 /* The bytes of a secret file without its last newline. */
 bool
 read_secret_file(struct load *l, const struct node *n, const char *what, size_t max, const uint8_t **out, size_t *len)
@@ -58,6 +82,8 @@ read_secret_file(struct load *l, const struct node *n, const char *what, size_t 
 		load_error(l, n, "%s: %s: allowed: one line of text, ended by one newline at most", what, path);
 		return false;
 	}
+	if (has_stray_edge(l, n, what, text, *len))
+		return false;
 	*out = (const uint8_t *)text;
 	return true;
 }
@@ -371,6 +397,7 @@ creds_block(struct load *l, size_t *len)
 	text_copy(u->realm, sizeof u->realm, l->conf->realm);
 	u->database_count = l->database_count;
 	memcpy(u->database, l->databases, sizeof u->database);
+	u->rest_names = l->conf->rest_names;
 	for (size_t i = 0; i < l->secret_count; i++)
 		memcpy((char *)(u + 1) + i * sizeof(struct users_secret), &l->secrets[i].s, sizeof l->secrets[i].s);
 	for (size_t i = 0; i < l->user_count; i++)

@@ -42,6 +42,7 @@ static const struct unit rate_units[] = {	/* bits */
 };
 static const char *const family_words[] = { "ipv4", "ipv6", "client", NULL };
 static const char *const algs_words[] = { "any", "sha256", NULL };
+static const char *const rest_words[] = { "any", "timestamp-first", "timestamp-last", NULL };
 static const char *const level_words[] = { "error", "warn", "info", "debug", NULL };
 static const char *const engine_words[] = { "auto", "plain", "mmsg", "gso", NULL };
 static const char *const format_words[] = { "text", "json", NULL };
@@ -61,6 +62,8 @@ words_of(enum opt_type type)
 		return format_words;
 	case OPT_ENUM_ENGINE:
 		return engine_words;
+	case OPT_ENUM_REST:
+		return rest_words;
 	case OPT_ENUM_TLS:
 		return tls_words;
 	default:

@@ -24,6 +24,8 @@ enum_max(enum opt_type type)
 		return CONF_FAMILY_CLIENT;
 	case OPT_ENUM_ALGS:
 		return CONF_ALGS_SHA256;
+	case OPT_ENUM_REST:
+		return CONF_REST_LAST;
 	case OPT_ENUM_LEVEL:
 		return LOG_L_DEBUG;
 	case OPT_ENUM_ENGINE:

@@ -156,6 +156,32 @@ adopt_slot(struct adoption *a, struct session *x)
 	}
 }
 
+/*
+ * Sessions that were about to take another's place, see take_place() of cross.c: the new one is certain, so the old one
+ * goes, whose counts are the new one's.
+ */
+static void
+finish_taking(struct shard *s)
+{
+	uint32_t high = shard_high(s);
+
+	for (uint32_t i = 0; i < high; i++) {
+		struct session *x = &s->slots[i], *old;
+
+		if (atomic_load_explicit(&x->state, memory_order_acquire) != SESSION_TAKING)
+			continue;
+		old = x->created != 0 && x->created <= high ? &s->slots[x->created - 1] : NULL;
+		if (old != NULL && old != x && addr_eq(&old->client, &x->client) && old->listener == x->listener &&
+		    old->transport == x->transport &&
+		    atomic_load_explicit(&old->state, memory_order_relaxed) == SESSION_LIVE)
+			atomic_store_explicit(&old->state, SESSION_FREE, memory_order_release);
+		CRASH_POINT("adopt:replaced");
+		x->created = x->client_seen;	/* both are the second in which it was made */
+		atomic_store_explicit(&x->state, SESSION_LIVE, memory_order_release);
+		CRASH_POINT("adopt:took");
+	}
+}
+
 static void
 free_unreached(struct adoption *a)
 {
@@ -203,6 +229,7 @@ shard_adopt(struct shard *s, tp_ms now, shard_dropped_h *dropped, void *arg)
 		s->blocks[i].mark = 0;
 	CRASH_POINT("adopt:begin");
 	conn_adopt_all(s);
+	finish_taking(s);
 	/* From above, so that the free list begins with the lowest slots. */
 	for (uint32_t i = shard_high(s); i-- > 0;)
 		adopt_slot(&a, &s->slots[i]);

@@ -24,7 +24,7 @@ struct view {
 	uint32_t high, blocks;
 	uint8_t *seen;			/* bit per block: reached */
 	uint64_t reached;
-	uint32_t slots[4];		/* by state */
+	uint32_t slots[SESSION_TAKING + 1];	/* by state */
 	struct peer_row *peers;		/* of one session */
 	unsigned perms, chans, n;
 };
@@ -265,6 +265,7 @@ state_audit(const struct cross *c, const struct shard *shards, unsigned n, bool 
 	/* Shards grow while they are read: room for what there is now and some more. */
 	for (unsigned i = 0; i < n; i++)
 		a.room += (size_t)shard_high(&shards[i]) + 1024;
+	a.room += TOKENS;
 	a.rows = calloc(a.room + 1, sizeof *a.rows);
 	if (a.rows == NULL) {
 		audit_breach(&a, "no memory to audit");

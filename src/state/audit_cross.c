@@ -187,12 +187,25 @@ audit_stripe(struct audit *a, unsigned stripe)
 	return sum;
 }
 
+/* Reservations count like sessions. */
+static void
+add_tokens(struct audit *a)
+{
+	for (uint32_t i = 0; i < TOKENS && cross_head(a->cross)->reserved != 0; i++) {
+		const struct token *t = cross_token(a->cross, i);
+
+		if (t->token != 0 && t->prefix != 0 && a->n < a->room)
+			a->rows[a->n++] = (struct audit_row){ .user = t->user, .prefix = t->prefix };
+	}
+}
+
 static void
 audit_still(struct audit *a)
 {
 	const struct cross *c = a->cross;
 	uint64_t sum = 0, counted;
 
+	add_tokens(a);
 	for (unsigned i = 0; i < CROSS_STRIPES; i++)
 		if ((atomic_load_explicit(&cross_stripe(c, i)->lock, memory_order_relaxed) &
 			~LOCK_WAITERS) != 0)

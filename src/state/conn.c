@@ -145,36 +145,65 @@ counts(const struct cross *c, unsigned shard)
 	return CROSS_AT(c, CROSS_CONNS_AT, struct conn_counts) + shard;
 }
 
+/*
+ * A prefix has two counters, one in each half of the table, and its count is at most the smaller one.  Both are shared with
+ * another busy prefix only when two independent hashes collide: with 100 busy prefixes for one in 6,700.
+ */
 static uint32_t
-bucket_of(uint64_t prefix)
+bucket_of(uint64_t prefix, unsigned half)
 {
-	return (uint32_t)(account_mix(prefix) >> 50) % CONN_BUCKETS;
+	return half * (CONN_BUCKETS / 2) + (uint32_t)(account_mix(prefix) >> (half == 0 ? 50 : 32)) % (CONN_BUCKETS / 2);
 }
 
-bool
-cross_conn_fits(const struct cross *c, unsigned shards, uint64_t prefix, const struct conn_limits *limits)
+static uint64_t
+total_of(const struct cross *c, unsigned shards)
 {
-	uint64_t total = 0, same = 0;
-	uint32_t b = bucket_of(prefix);
+	uint64_t n = 0;
 
-	for (unsigned i = 0; i < shards && i < SHARDS_MAX; i++) {
-		total += atomic_load_explicit(&counts(c, i)->total, memory_order_relaxed);
-		same += atomic_load_explicit(&counts(c, i)->bucket[b], memory_order_relaxed);
-	}
-	return (limits->total == 0 || total < limits->total) &&
-	    (limits->per_prefix == 0 || prefix == 0 || same < limits->per_prefix);
+	for (unsigned i = 0; i < shards && i < SHARDS_MAX; i++)
+		n += atomic_load_explicit(&counts(c, i)->total, memory_order_relaxed);
+	return n;
+}
+
+static uint64_t
+count_of(const struct cross *c, unsigned shards, uint64_t prefix, unsigned half)
+{
+	uint32_t b = bucket_of(prefix, half);
+	uint64_t n = 0;
+
+	for (unsigned i = 0; i < shards && i < SHARDS_MAX; i++)
+		n += atomic_load_explicit(&counts(c, i)->bucket[b], memory_order_relaxed);
+	return n;
+}
+
+enum reason
+cross_conn_refusal(const struct cross *c, unsigned shards, uint64_t prefix, const struct conn_limits *limits)
+{
+	if (limits->total != 0 && total_of(c, shards) >= limits->total)
+		return REASON_LIMIT_CONNECTIONS_TOTAL;
+	if (limits->per_prefix != 0 && prefix != 0 && count_of(c, shards, prefix, 0) >= limits->per_prefix &&
+	    count_of(c, shards, prefix, 1) >= limits->per_prefix)
+		return REASON_LIMIT_CONNECTIONS;
+	return REASON_NONE;
+}
+
+static void
+bucket_add(struct conn_counts *n, uint32_t b, int delta)
+{
+	uint16_t was = atomic_load_explicit(&n->bucket[b], memory_order_relaxed);
+
+	atomic_store_explicit(&n->bucket[b], (uint16_t)(was + delta), memory_order_relaxed);
 }
 
 void
 cross_conn_add(struct cross *c, unsigned shard, uint64_t prefix, int delta)
 {
 	struct conn_counts *n = counts(c, shard);
-	uint32_t b = bucket_of(prefix), total = atomic_load_explicit(&n->total, memory_order_relaxed);
-	uint16_t same = atomic_load_explicit(&n->bucket[b], memory_order_relaxed);
+	uint32_t total = atomic_load_explicit(&n->total, memory_order_relaxed);
 
 	atomic_store_explicit(&n->total, total + (uint32_t)delta, memory_order_relaxed);
-	if (prefix != 0)
-		atomic_store_explicit(&n->bucket[b], (uint16_t)(same + delta), memory_order_relaxed);
+	for (unsigned half = 0; prefix != 0 && half < 2; half++)
+		bucket_add(n, bucket_of(prefix, half), delta);
 }
 
 void

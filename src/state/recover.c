@@ -30,10 +30,18 @@ shard_named(const struct shard *shards, unsigned n, uint32_t index)
 static bool
 holds_all(const struct cross *c, uint32_t owner, const struct redo *r)
 {
-	if (r->user != 0 && !holds(c, owner, account_stripe(r->user)))
+	if (r->user.key != 0 && !holds(c, owner, account_stripe(r->user.key)))
 		return false;
-	return holds(c, owner, account_stripe(r->prefix)) && holds(c, owner, STRIPE_TOTAL) &&
+	if (r->other.key != 0 && !holds(c, owner, account_stripe(r->other.key)))
+		return false;
+	return holds(c, owner, account_stripe(r->prefix.key)) && holds(c, owner, STRIPE_TOTAL) &&
 	    (r->token_at == 0 || holds(c, owner, STRIPE_TOKEN));
+}
+
+static uint64_t
+token_there(const struct cross *c, const struct redo *r)
+{
+	return atomic_load_explicit(&cross_token(c, r->token_at - 1)->token, memory_order_relaxed);
 }
 
 /* Did it happen?  1 yes, 0 no, -EPROTO: the record and the slot do not belong together. */
@@ -43,85 +51,110 @@ verdict(const struct cross *c, const struct redo *r, const struct shard *s)
 	struct session x;
 	uint32_t state;
 
+	if (r->op == REDO_FORGET)
+		return token_there(c, r) == 0;
 	if (s == NULL || r->slot >= s->slot_max)
 		return -EPROTO;
 	slot_copy(&x, &s->slots[r->slot]);
 	state = atomic_load_explicit(&x.state, memory_order_relaxed);
-	if (x.gen != r->gen || x.user != r->user || cross_prefix(c, &x.client) != r->prefix)
+	if (x.gen != r->gen || (x.user != 0 && x.user != r->user.key) || cross_prefix(c, &x.client) != r->prefix.key)
 		return -EPROTO;
-	if (r->op == REDO_OPEN && (state == SESSION_FILLING || state == SESSION_LIVE))
-		return state == SESSION_LIVE;
+	if (r->op == REDO_OPEN && (state == SESSION_FILLING || state == SESSION_TAKING || state == SESSION_LIVE))
+		return state != SESSION_FILLING;
 	if (r->op == REDO_CLOSE && (state == SESSION_ENDING || state == SESSION_FREE))
 		return state == SESSION_FREE;
 	return -EPROTO;
 }
 
-/* In the middle of things a count is the one before or the one after; an account whose count reached 0 may
+static uint32_t
+after(const struct redo_count *n)
+{
+	int64_t v = (int64_t)n->before + n->change;
+
+	return v > 0 ? (uint32_t)v : 0;
+}
+
+/* In the middle of things a count is between the one before and the one after; an account whose count reached 0 may
  * be gone from its chain, so the accounts themselves are searched. */
 static bool
-may_be(const struct cross *c, enum account_kind kind, uint64_t key, uint32_t before, uint32_t after)
+may_be(const struct cross *c, enum account_kind kind, const struct redo_count *n)
 {
-	const struct account *all = accounts(c, account_stripe(key));
-	uint32_t bump = account_bump(c, account_stripe(key)), count = 0;
+	const struct account *all = accounts(c, account_stripe(n->key));
+	uint32_t bump = account_bump(c, account_stripe(n->key)), count = 0;
+	uint32_t low = n->change < 0 ? after(n) : n->before, high = n->change < 0 ? n->before : after(n);
 
+	if (n->key == 0)
+		return n->change == 0;
 	for (uint32_t i = 0; i < bump; i++)
-		if (atomic_load_explicit((_Atomic uint64_t *)&all[i].key, memory_order_relaxed) == key &&
+		if (atomic_load_explicit((_Atomic uint64_t *)&all[i].key, memory_order_relaxed) == n->key &&
 		    atomic_load_explicit((_Atomic uint32_t *)&all[i].kind, memory_order_relaxed) == kind)
 			count =
 			    atomic_load_explicit((_Atomic uint32_t *)&all[i].count, memory_order_relaxed);
-	return count == before || count == after;
-}
-
-static uint32_t
-after(uint32_t op, uint32_t before)
-{
-	return op == REDO_OPEN ? before + 1 : before > 0 ? before - 1 : 0;
+	return count >= low && count <= high;
 }
 
 static bool
 is_token_sane(const struct cross *c, const struct redo *r)
 {
-	const struct token *t;
 	uint64_t now_there;
 
 	if (r->token_at == 0)
-		return true;
-	if (r->op != REDO_OPEN || r->token_at > TOKENS || r->token.token == 0)
+		return r->op != REDO_FORGET;
+	if (r->op == REDO_CLOSE || (r->op == REDO_FORGET && r->put) || r->token_at > TOKENS || r->token.token == 0)
 		return false;
-	t = cross_token(c, r->token_at - 1);
-	now_there = atomic_load_explicit((_Atomic uint64_t *)&t->token, memory_order_relaxed);
+	now_there = token_there(c, r);
 	return now_there == 0 || now_there == r->token.token;
+}
+
+/* No operation changes a count by more than two. */
+static bool
+is_small(const struct redo *r)
+{
+	const int32_t changes[] = { r->user.change, r->prefix.change, r->other.change, r->total_change };
+
+	for (unsigned i = 0; i < TP_COUNT(changes); i++)
+		if (changes[i] < -1 || changes[i] > 2 || (changes[i] > 0) > (r->op == REDO_OPEN))
+			return false;
+	return true;
+}
+
+static uint64_t
+total_after(const struct redo *r)
+{
+	int64_t v = (int64_t)r->total + r->total_change;
+
+	return v > 0 ? (uint64_t)v : 0;
 }
 
 static bool
 is_sane(const struct cross *c, const struct redo *r)
 {
 	uint64_t total = cross_total(c);
-	uint64_t total_after = r->op == REDO_OPEN ? r->total + 1 : r->total > 0 ? r->total - 1 : 0;
 
-	if (r->user != 0 && !may_be(c, ACCOUNT_USER, r->user, r->user_count, after(r->op, r->user_count)))
-		return false;
-	return may_be(c, ACCOUNT_PREFIX, r->prefix, r->prefix_count, after(r->op, r->prefix_count)) &&
-	    (total == r->total || total == total_after) && is_token_sane(c, r);
+	return is_small(r) && (total == r->total || total == total_after(r)) && may_be(c, ACCOUNT_USER, &r->user) &&
+	    may_be(c, ACCOUNT_PREFIX, &r->prefix) && may_be(c, ACCOUNT_PREFIX, &r->other);
+}
+
+static void
+settle_one(struct cross *c, enum account_kind kind, const struct redo_count *n, bool done)
+{
+	if (n->key != 0)
+		account_force(c, kind, n->key, done ? after(n) : n->before);
 }
 
 static void
 settle(struct cross *c, const struct redo *r, bool done)
 {
-	uint64_t total = r->total;
-
-	if (done)
-		total = r->op == REDO_OPEN ? total + 1 : total > 0 ? total - 1 : 0;
-	if (r->user != 0)
-		account_force(c, ACCOUNT_USER, r->user, done ? after(r->op, r->user_count) : r->user_count);
-	account_force(c, ACCOUNT_PREFIX, r->prefix, done ? after(r->op, r->prefix_count) : r->prefix_count);
-	atomic_store_explicit(&cross_head(c)->total, total, memory_order_relaxed);
+	settle_one(c, ACCOUNT_USER, &r->user, done);
+	settle_one(c, ACCOUNT_PREFIX, &r->prefix, done);
+	settle_one(c, ACCOUNT_PREFIX, &r->other, done);
+	atomic_store_explicit(&cross_head(c)->total, done ? total_after(r) : r->total, memory_order_relaxed);
 	if (r->token_at == 0)
 		return;
-	if (done)
-		token_clear(cross_token(c, r->token_at - 1));
-	else
+	if (done == (r->put != 0))
 		token_store(cross_token(c, r->token_at - 1), &r->token);
+	else
+		token_clear(cross_token(c, r->token_at - 1));
 }
 
 static bool
@@ -133,7 +166,8 @@ replay(struct cross *c, uint32_t owner, const struct shard *shards, unsigned n)
 	peek_words(&r, cross_redo(c, owner), sizeof r);
 	if (r.op == REDO_NONE)
 		return true;
-	if ((r.op != REDO_OPEN && r.op != REDO_CLOSE) || !holds_all(c, owner, &r))
+	if ((r.op != REDO_OPEN && r.op != REDO_CLOSE && r.op != REDO_FORGET) || !holds_all(c, owner, &r) ||
+	    !is_token_sane(c, &r))
 		return false;
 	done = verdict(c, &r, shard_named(shards, n, r.shard));
 	if (done < 0 || !is_sane(c, &r))
@@ -199,6 +233,15 @@ cross_recount(struct cross *c, struct shard *shards, unsigned n)
 			account_more(c, ACCOUNT_PREFIX, cross_prefix(c, &x.client));
 			total++;
 		}
+	}
+	for (uint32_t i = 0; i < TOKENS && cross_head(c)->reserved != 0; i++) {
+		struct reservation r = token_copy(cross_token(c, i), cross_token(c, i)->token);
+
+		if (r.token == 0 || r.prefix == 0)
+			continue;
+		account_more(c, ACCOUNT_USER, r.user);
+		account_more(c, ACCOUNT_PREFIX, r.prefix);
+		total++;
 	}
 	atomic_store_explicit(&cross_head(c)->total, total, memory_order_relaxed);
 }

@@ -300,6 +300,7 @@ void peers_sweep(struct shard *s, struct session *x, tp_ms now);
 struct cross_head {
 	uint32_t magic, layout;
 	uint8_t  seed[16];
+	_Atomic uint32_t reserved;	/* 1 from the first reservation on: before it no page of tokens is touched */
 	_Alignas(64) _Atomic uint64_t total;		/* under STRIPE_TOTAL */
 	_Alignas(64) _Atomic uint64_t tat[2];		/* total bandwidth, up and down */
 };
@@ -322,23 +323,28 @@ struct account {
 };
 _Static_assert(sizeof(struct account) == 64, "an account is one cache line");
 
-struct token { _Atomic uint64_t token; uint64_t user; uint32_t id, expiry; uint64_t zero; };
+/* A reservation counts for its owner, its prefix and in total as long as the token word is not 0.  prefix 0: it does not
+ * count (made by a release before it did). */
+struct token { _Atomic uint64_t token; uint64_t user; uint32_t id, expiry; uint64_t prefix; };
 
 /*
  * What a worker is about to change under locks that it holds: typed, by keys and slot, no addresses.
- * `op` is stored last when it is staged, and zeroed when all is applied.  The state word of the slot says
- * whether it happened: OPEN is done when the slot is live, CLOSE when it is free.
+ * `op` is stored last when it is staged, and zeroed when all is applied.  What happened is said by the state word of the
+ * slot (OPEN is done when the slot is live or takes another's place, CLOSE when it is free) or, for FORGET, by the token word.
  */
-enum redo_op { REDO_NONE, REDO_OPEN, REDO_CLOSE };
+enum redo_op { REDO_NONE, REDO_OPEN = 3, REDO_CLOSE, REDO_FORGET /* a reservation that is over */ };
+/* An account before and by how much it changes; key 0: none. */
+struct redo_count { uint64_t key; uint32_t before; int32_t change; };
 struct redo {
 	_Alignas(64) _Atomic uint32_t op;
 	uint32_t shard, slot, gen;
-	uint64_t user, prefix;		/* account keys; 0: none */
 	uint64_t total;			/* before */
-	uint32_t user_count, prefix_count;	/* before */
+	int32_t  total_change;
 	uint32_t token_at;		/* place + 1; 0: no token */
-	uint32_t zero;
-	struct reservation token;	/* before */
+	struct redo_count user, prefix, other;	/* other: the prefix of a reservation from elsewhere */
+	struct reservation token;	/* consumed or forgotten: as it was; put: as it shall be */
+	uint32_t put;			/* the token is put, not taken */
+	uint32_t zero[3];
 };
 _Static_assert(sizeof(struct redo) == 128, "two cache lines");
 
@@ -418,7 +424,14 @@ void account_relist(struct cross *c, unsigned stripe);
 
 /* token.c */
 uint32_t token_place(const struct cross *c, uint64_t token);	/* place + 1; 0: not there */
+uint32_t token_room(const struct cross *c, uint64_t token);	/* place + 1 for a new one; 0: none */
 void token_store(struct token *t, const struct reservation *r);
+static inline struct reservation
+token_copy(const struct token *t, uint64_t token)
+{
+	return (struct reservation){ .token = token, .user = t->user, .id = t->id, .expiry = t->expiry,
+		.prefix = t->prefix };
+}
 void token_clear(struct token *t);
 
 /* audit.c, audit_cross.c */

@@ -116,17 +116,28 @@ stun_put_addr(struct stun_out *o, uint16_t type, const struct addr *a)
 }
 
 void
-stun_put_error(struct stun_out *o, unsigned code)
+stun_put_error(struct stun_out *o, unsigned code, bool phrase)
 {
-	stun_put_u32(o, STUN_A_ERROR_CODE, (code / 100) << 8 | code % 100);
+	const char *text = phrase ? stun_error_phrase(code) : "";
+	uint8_t *p = put_attr(o, STUN_A_ERROR_CODE, 4 + strlen(text));
+
+	if (p == NULL)
+		return;
+	put_u32(p, (code / 100) << 8 | code % 100);
+	memcpy(p + 4, text, strlen(text));
 }
 
 void
 stun_put_address_error(struct stun_out *o, uint8_t family, unsigned code)
 {
 	uint32_t wire = family == ADDR_V4 ? WIRE_V4 : WIRE_V6;
+	const char *text = stun_error_phrase(code);
+	uint8_t *p = put_attr(o, STUN_A_ADDRESS_ERROR_CODE, 4 + strlen(text));
 
-	stun_put_u32(o, STUN_A_ADDRESS_ERROR_CODE, wire << 24 | (code / 100) << 8 | code % 100);
+	if (p == NULL)
+		return;
+	put_u32(p, wire << 24 | (code / 100) << 8 | code % 100);
+	memcpy(p + 4, text, strlen(text));
 }
 
 void

@@ -105,7 +105,8 @@ stun_check_mi256(const struct stun_msg *m, const uint8_t *key, size_t key_len)
 	uint8_t want[SHA256_LEN];
 	size_t off = m->mi256_off, len = m->mi256_len;
 
-	if (off == 0 || len < 16 || len > SHA256_LEN || len % 4 != 0)
+	/* RFC 8489 14.6: a usage must say that truncation is allowed, and RFC 8656 does not. */
+	if (off == 0 || len != SHA256_LEN)
 		return false;
 	stun_hmac_sha256(m->raw, off, off + ATTR_HEADER + len - STUN_HEADER, key, key_len, want);
 	return sodium_memcmp(want, m->raw + off + ATTR_HEADER, len) == 0;

@@ -73,6 +73,8 @@ take_stream(struct super *s, unsigned i, const struct msg_stream *m, int fd, boo
 static bool
 release(struct super *s, const struct msg_release *m, tp_ms now)
 {
+	if (m->fd == -1 && m->reservation != 0)
+		return pool_release(&s->pool, m, now) == 0;
 	if (m->fd < 0 || (uint32_t)m->fd >= s->ledger->fd_max)
 		return false;
 	const struct ledger_fd *e = &s->ledger->fd[m->fd];

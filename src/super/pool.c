@@ -451,11 +451,30 @@ serve_waits(struct pool *p, tp_ms now)
 		p->wait_next = (p->wait_next + 1) % POOL_WAITS;
 }
 
+/* A reservation of this shard's that was refused: its port is free at once. */
+static int
+unreserve(struct pool *p, const struct msg_release *m, tp_ms now)
+{
+	struct pool_reserved *r = reserved_find(p, m->reservation);
+
+	if (r == NULL)
+		return 0;		/* it is over */
+	if (p->ledger->fd[r->fd].shard != m->shard)
+		return -EINVAL;
+	drop(p, r->fd);
+	r->fd = -1;
+	if (pool_waiting(p))
+		serve_waits(p, now);
+	return 0;
+}
+
 int
 pool_release(struct pool *p, const struct msg_release *m, tp_ms now)
 {
 	const struct ledger_fd *e;
 
+	if (m->fd == -1 && m->reservation != 0)
+		return unreserve(p, m, now);
 	if (m->fd < 0 || (uint32_t)m->fd >= p->ledger->fd_max)
 		return -EINVAL;
 	e = &p->ledger->fd[m->fd];

@@ -22,13 +22,13 @@ struct wish {
 /* ---- what is asked for ------------------------------------------------------------------------- */
 
 static unsigned
-read_transport(const struct stun_msg *m)
+read_transport(struct turn_call *c)
 {
 	uint32_t v;
 
-	if (!stun_get_u32(stun_find(m, STUN_A_REQUESTED_TRANSPORT), &v))
-		return STUN_E_BAD_REQUEST;
-	return v >> 24 == 17 ? 0 : STUN_E_UNSUPPORTED_TRANSPORT;	/* UDP */
+	if (!stun_get_u32(stun_find(&c->msg, STUN_A_REQUESTED_TRANSPORT), &v))
+		return refuse(c, REASON_MALFORMED, STUN_E_BAD_REQUEST);
+	return v >> 24 == 17 ? 0 : refuse(c, REASON_TRANSPORT, STUN_E_UNSUPPORTED_TRANSPORT);	/* UDP */
 }
 
 static const struct stun_attr *
@@ -50,7 +50,7 @@ read_token(struct turn_call *c, struct wish *w)
 	if (stun_find(&c->msg, STUN_A_EVEN_PORT) != NULL ||
 	    stun_find(&c->msg, STUN_A_REQUESTED_ADDRESS_FAMILY) != NULL ||
 	    additional_family(&c->msg) != NULL || a->len != 8)
-		return STUN_E_BAD_REQUEST;
+		return refuse(c, REASON_MALFORMED, STUN_E_BAD_REQUEST);
 	w->token = (uint64_t)get_u32(a->value) << 32 | get_u32(a->value + 4);
 	if (w->token == 0 || token_look(c->t->cross, w->token, reservation_owner(c->who.user, c->who.name),
 	    c->t->now, &r) != 0)
@@ -61,7 +61,7 @@ read_token(struct turn_call *c, struct wish *w)
 
 /* Nothing asked for: the configured family, or whichever there is. */
 static unsigned
-default_family(const struct turn_call *c, uint8_t *family)
+default_family(struct turn_call *c, uint8_t *family)
 {
 	const struct turn_policy *p = c->t->policy;
 
@@ -69,7 +69,8 @@ default_family(const struct turn_call *c, uint8_t *family)
 	if (relay_family_served(p, *family))
 		return 0;
 	*family = *family == ADDR_V4 ? ADDR_V6 : ADDR_V4;
-	return !p->strict_family && relay_family_served(p, *family) ? 0 : STUN_E_ADDRESS_FAMILY;
+	return !p->strict_family && relay_family_served(p, *family) ? 0 :
+	    refuse(c, REASON_FAMILY, STUN_E_ADDRESS_FAMILY);
 }
 
 static unsigned
@@ -82,20 +83,20 @@ read_family(struct turn_call *c, struct wish *w)
 	unsigned code;
 
 	if (one != NULL && two != NULL)
-		return STUN_E_BAD_REQUEST;
+		return refuse(c, REASON_MALFORMED, STUN_E_BAD_REQUEST);
 	if (two != NULL) {
 		if (!stun_get_family(two, &family) || family != ADDR_V6)
-			return STUN_E_BAD_REQUEST;
+			return refuse(c, REASON_MALFORMED, STUN_E_BAD_REQUEST);
 		w->additional = true;
 		w->v4 = relay_family_served(p, ADDR_V4);
 		w->v6 = relay_family_served(p, ADDR_V6);
-		return w->v4 || w->v6 ? 0 : STUN_E_ADDRESS_FAMILY;
+		return w->v4 || w->v6 ? 0 : refuse(c, REASON_FAMILY, STUN_E_ADDRESS_FAMILY);
 	}
 	if (one != NULL) {
 		if (!stun_get_family(one, &family))
-			return STUN_E_BAD_REQUEST;
+			return refuse(c, REASON_MALFORMED, STUN_E_BAD_REQUEST);
 		if (family == ADDR_NONE || !relay_family_served(p, family))
-			return STUN_E_ADDRESS_FAMILY;
+			return refuse(c, REASON_FAMILY, STUN_E_ADDRESS_FAMILY);
 	} else {
 		code = default_family(c, &family);
 		if (code != 0)
@@ -107,16 +108,16 @@ read_family(struct turn_call *c, struct wish *w)
 }
 
 static unsigned
-read_even_port(const struct stun_msg *m, struct wish *w)
+read_even_port(struct turn_call *c, struct wish *w)
 {
-	const struct stun_attr *a = stun_find(m, STUN_A_EVEN_PORT);
+	const struct stun_attr *a = stun_find(&c->msg, STUN_A_EVEN_PORT);
 
 	if (a == NULL)
 		return 0;
-	if (!stun_get_even_port(a, &w->reserve))
-		return STUN_E_BAD_REQUEST;
 	w->even = true;
-	return w->reserve && additional_family(m) != NULL ? STUN_E_BAD_REQUEST : 0;
+	if (!stun_get_even_port(a, &w->reserve) || (w->reserve && additional_family(&c->msg) != NULL))
+		return refuse(c, REASON_MALFORMED, STUN_E_BAD_REQUEST);
+	return 0;
 }
 
 /* In the order of RFC 8656 7.2. */
@@ -126,11 +127,11 @@ read_wish(struct turn_call *c, struct wish *w)
 	const struct stun_attr *la = stun_find(&c->msg, STUN_A_LIFETIME);
 	const struct stun_attr *df = stun_find(&c->msg, STUN_A_DONT_FRAGMENT);
 	uint32_t wanted = 0;
-	unsigned code = read_transport(&c->msg);
+	unsigned code = read_transport(c);
 
 	memset(w, 0, sizeof *w);
 	if (code == 0 && ((la != NULL && !stun_get_u32(la, &wanted)) || (df != NULL && df->len != 0)))
-		code = STUN_E_BAD_REQUEST;
+		code = refuse(c, REASON_MALFORMED, STUN_E_BAD_REQUEST);
 	w->lifetime = lifetime_granted(c->t->policy, la, wanted);
 	w->dont_fragment = df != NULL;
 	if (code == 0)
@@ -138,7 +139,7 @@ read_wish(struct turn_call *c, struct wish *w)
 	if (code == 0 && w->token == 0)
 		code = read_family(c, w);
 	if (code == 0)
-		code = read_even_port(&c->msg, w);
+		code = read_even_port(c, w);
 	return code;
 }
 
@@ -247,7 +248,8 @@ take_sockets(struct turn_call *c, const struct wish *w, struct relay_ref relay[2
 
 	relay[0] = relay[1] = (struct relay_ref){ .fd = -1 };
 	if (w->token != 0)
-		return take_one(c, w, ADDR_NONE, &relay[0]) ? 0 : refuse(c, REASON_TOKEN, STUN_E_INSUFFICIENT_CAPACITY);
+		return take_one(c, w, ADDR_NONE, &relay[0]) ? 0 :
+		    refuse(c, REASON_TOKEN, STUN_E_INSUFFICIENT_CAPACITY);
 	if (w->v4)
 		n += take_one(c, w, ADDR_V4, &relay[n]);
 	if (w->v6)
@@ -295,94 +297,115 @@ fill_key(struct turn_call *c, const struct session *x)
 	memcpy(k->key, c->who.key, sizeof k->key);
 }
 
-/* Before the slot is live: whoever gets the answer must find the token. */
-static unsigned
-publish_token(struct turn_call *c, const struct wish *w, struct session *x)
-{
-	struct reservation r = {
-		.token = reservation_token(c, x), .user = reservation_owner(c->who.user, c->who.name),
-		.expiry = TP_SEC_UP(c->t->now + TOKEN_LIFETIME * 1000),
-	};
-
-	if (!w->reserve)
-		return 0;
-	if (c->in->offer == NULL || c->in->offer->reservation == 0)
-		return refuse(c, REASON_PORTS, STUN_E_INSUFFICIENT_CAPACITY);
-	r.id = c->in->offer->reservation;
-	if (token_put(c->t->cross, &r, c->t->now) != 0)
-		return STUN_E_INSUFFICIENT_CAPACITY;
-	x->flags |= SESSION_RESERVED;
-	return 0;
-}
-
-static bool
-total_is_reached(const struct turn_call *c)
-{
-	uint64_t total = c->t->policy->quota.total;
-
-	return total != 0 && cross_total(c->t->cross) >= total;
-}
-
-/* The slot goes live, or says why not: an error code; 1 for a lock that was not to be had. */
+/* 1 for a lock that was not to be had, else an error code. */
 #define LOCKED_OUT 1
 static unsigned
-publish(struct turn_call *c, const struct wish *w, struct session *x)
+refuse_open(struct turn_call *c, int error)
 {
-	const struct auth_limits *own = &c->who.limits;
-	struct cross_limits quota = c->t->policy->quota;
-	unsigned code;
-
-	fill_key(c, x);
-	if (own->allocations != 0)
-		quota.per_user = own->allocations;
-	if (own->bandwidth != 0 && !bandwidth_of_user(c->in->shard, x, own->bandwidth))
-		return STUN_E_INSUFFICIENT_CAPACITY;
-	code = publish_token(c, w, x);
-	if (code != 0)
-		return code;
-	switch (cross_open(c->t->cross, c->in->shard, x, &quota, w->token)) {
+	switch (error) {
 	case 0: return 0;
 	case -EDQUOT: return refuse(c, REASON_LIMIT_USER, STUN_E_ALLOCATION_QUOTA);
 	case -EUSERS: return refuse(c, REASON_LIMIT_PREFIX, STUN_E_ALLOCATION_QUOTA);
-	case -ENOSPC: return refuse(c, total_is_reached(c) ? REASON_LIMIT_TOTAL : REASON_MEMORY, STUN_E_INSUFFICIENT_CAPACITY);
+	case -ENOSPC: return refuse(c, REASON_LIMIT_TOTAL, STUN_E_INSUFFICIENT_CAPACITY);
 	case -ENOENT: return refuse(c, REASON_TOKEN, STUN_E_INSUFFICIENT_CAPACITY);
+	case -EEXIST: return refuse(c, REASON_MEMORY, STUN_E_INSUFFICIENT_CAPACITY);
 	case -ETIMEDOUT: return LOCKED_OUT;
 	default: return refuse(c, REASON_MEMORY, STUN_E_INSUFFICIENT_CAPACITY);
 	}
 }
 
-/* An outlived or replaced allocation of this 5-tuple makes room. */
+/* The configured limits, but for what the user has of its own. */
+static struct cross_limits
+quota_of(const struct turn_call *c)
+{
+	struct cross_limits quota = c->t->policy->quota;
+
+	if (c->who.limits.allocations != 0)
+		quota.per_user = c->who.limits.allocations;
+	return quota;
+}
+
+/* By counts that may be a moment old, before anything is taken; the transaction judges again. */
+static unsigned
+judge_quota(struct turn_call *c, const struct wish *w)
+{
+	unsigned more = (w->token == 0 && c->session == NULL ? 1u : 0) + (w->reserve ? 1 : 0);
+	struct cross_limits quota = quota_of(c);
+
+	return refuse_open(c, cross_fits(c->t->cross, c->who.user, cross_prefix(c->t->cross, &c->in->client), &quota, more));
+}
+
+/* The slot goes live, with its reservation and in place of the session that it replaces; or an error code. */
+static unsigned
+publish(struct turn_call *c, const struct wish *w, struct session *x)
+{
+	struct reservation r = { .user = reservation_owner(c->who.user, c->who.name),
+		.expiry = TP_SEC_UP(c->t->now + TOKEN_LIFETIME * 1000) };
+	struct cross_with with = { .redeem = w->token, .replace = c->session };
+	struct cross_limits quota = quota_of(c);
+	uint64_t bandwidth = c->who.limits.bandwidth;
+
+	fill_key(c, x);
+	if (bandwidth != 0 && !bandwidth_of_user(c->in->shard, x, bandwidth))
+		return refuse(c, REASON_MEMORY, STUN_E_INSUFFICIENT_CAPACITY);
+	if (w->reserve) {
+		if (c->in->offer == NULL || c->in->offer->reservation == 0)
+			return refuse(c, REASON_MEMORY, STUN_E_INSUFFICIENT_CAPACITY);
+		r.token = reservation_token(c, x);
+		r.id = c->in->offer->reservation;
+		with.reserve = &r;
+		x->flags |= SESSION_RESERVED;
+	}
+	return refuse_open(c, cross_open(c->t->cross, c->in->shard, x, &quota, &with));
+}
+
+/* An allocation of this 5-tuple that is over, but has not been swept. */
 static void
 clear_tuple(struct turn_call *c)
 {
 	const struct turn_in *in = c->in;
 	struct session *old = session_find(in->shard, &in->client, in->transport, in->listener);
 
-	if (old == NULL)
-		return;
-	session_end(c->t, in->shard, old, session_is_over(old, c->t->now) ? EV_EXPIRED : EV_REPLACED, c->out);
-	c->session = NULL;
+	if (old != NULL && session_is_over(old, c->t->now))
+		session_end(c->t, in->shard, old, EV_EXPIRED, c->out);
+}
+
+/* A session in its slot, or an error code and nothing has changed but for what was over. */
+static unsigned
+make(struct turn_call *c, const struct wish *w, const struct relay_ref relay[2], struct session **made)
+{
+	struct session *x = session_new(c->in->shard), old;
+	unsigned code;
+
+	if (x == NULL)
+		return refuse(c, REASON_MEMORY, STUN_E_INSUFFICIENT_CAPACITY);
+	if (c->session != NULL)
+		memcpy(&old, c->session, sizeof old);
+	fill_slot(c, w, relay, x);
+	code = publish(c, w, x);
+	if (code != 0) {
+		session_abandon(c->in->shard, x);
+		return code;
+	}
+	if (c->session != NULL)
+		session_replaced(c->t, &old, c->out);
+	c->reserved = w->reserve;
+	c->session = x;
+	*made = x;
+	return 0;
 }
 
 static enum turn_act
-make(struct turn_call *c, const struct wish *w)
+allocate(struct turn_call *c, const struct wish *w)
 {
 	struct turn_out *out = c->out;
 	struct relay_ref relay[2];
-	struct session *x;
+	struct session *x = NULL;
 	unsigned code = take_sockets(c, w, relay);
 
-	if (code != 0)
-		return reply_error(c, code);
-	clear_tuple(c);
-	x = session_new(c->in->shard);
-	if (x != NULL) {
-		fill_slot(c, w, relay, x);
-		code = publish(c, w, x);
-		if (code != 0)
-			session_abandon(c->in->shard, x);
-	} else {
-		code = STUN_E_INSUFFICIENT_CAPACITY;
+	if (code == 0) {
+		clear_tuple(c);
+		code = make(c, w, relay, &x);
 	}
 	if (code != 0) {
 		sockets_give(c, &relay[0]);
@@ -393,10 +416,7 @@ make(struct turn_call *c, const struct wish *w)
 	out->open_do = true;
 	out->open = (struct session_ref){ session_slot(c->in->shard, x), x->gen };
 	out->ref = out->open;
-	if (out->event == EV_NONE)
-		out->event = EV_ALLOCATED;
-	else
-		out->event = EV_REPLACED;
+	out->event = out->event == EV_NONE ? EV_ALLOCATED : EV_REPLACED;
 	reply_names_user(c);
 	return answer(c, x);
 }
@@ -427,21 +447,24 @@ turn_allocate(struct turn_call *c)
 		return answer(c, x);
 	}
 	if (x != NULL && !may_replace(c))
-		return reply_error(c, refuse(c, REASON_HAS_ALLOCATION, STUN_E_ALLOCATION_MISMATCH));
+		return reply_refusal(c, REASON_HAS_ALLOCATION, STUN_E_ALLOCATION_MISMATCH);
 	/* Browsers cannot change credentials during a call: their end only forbids new allocations. */
 	if (c->who.credential_expiry != 0 && c->t->unix_now >= c->who.credential_expiry) {
 		c->out->event = EV_UNAUTHENTICATED;
-		c->out->reason = REASON_EXPIRED;
 		c->out->credential_expiry = c->who.credential_expiry;
-		return challenge_allowed(c) ? reply_challenge(c, STUN_E_UNAUTHENTICATED) :
-		    turn_drop(c->t, c->out, DROP_RATE_CHALLENGE);
+		return challenge_allowed(c) ? reply_challenge(c, refuse(c, REASON_EXPIRED, STUN_E_UNAUTHENTICATED)) :
+		    drop_refused(c, DROP_RATE_CHALLENGE, REASON_LIMIT_CHALLENGES);
 	}
 	code = read_wish(c, &w);
 	if (code != 0)
 		return reply_error(c, code);
 	if (p->draining)
 		return reply_alternate(c);
+	/* Before a socket is taken or asked for. */
+	code = judge_quota(c, &w);
+	if (code != 0)
+		return reply_error(c, code);
 	if (must_ask(c, &w))
 		return TURN_NEED_RELAY;
-	return make(c, &w);
+	return allocate(c, &w);
 }

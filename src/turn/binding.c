@@ -22,7 +22,7 @@ turn_binding(struct turn_call *c)
 	struct stun_out o;
 
 	if (!binding_allowed(c))
-		return turn_drop(c->t, c->out, DROP_RATE_BINDING);
+		return drop_refused(c, DROP_RATE_BINDING, REASON_LIMIT_BINDINGS);
 	if (c->session != NULL)
 		client_is_alive(c->t, c->session);
 	if (c->msg.unknown_count > 0)

@@ -18,14 +18,14 @@ bind_channel(struct turn_call *c, uint16_t number, const struct addr *peer)
 	if (code != 0)
 		return code;
 	if (peer->port == 0)		/* "any port" is for permissions */
-		return STUN_E_FORBIDDEN;
+		return refuse(c, REASON_PEER_DENIED, STUN_E_FORBIDDEN);
 	ip.port = 0;
 	peers_judge_again(c->t, s, c->session);
 	if (!perm_fits(s, c->session, &ip, 1, t->now, permissions_max(c)))
 		return refuse(c, REASON_LIMIT_PERMISSIONS, STUN_E_INSUFFICIENT_CAPACITY);
 	err = chan_bind(s, c->session, number, peer, t->now, t->policy->channels_max);
 	if (err != 0)
-		return err == -EEXIST ? STUN_E_BAD_REQUEST :
+		return err == -EEXIST ? refuse(c, REASON_MALFORMED, STUN_E_BAD_REQUEST) :
 		    refuse(c, REASON_LIMIT_CHANNELS, STUN_E_INSUFFICIENT_CAPACITY);
 	if (perm_set(s, c->session, &ip, t->now, permissions_max(c)) != 0)
 		return refuse(c, REASON_LIMIT_PERMISSIONS, STUN_E_INSUFFICIENT_CAPACITY);
@@ -43,9 +43,9 @@ turn_channel_bind(struct turn_call *c)
 	unsigned code;
 
 	if (!stun_get_channel(na, &number) || !stun_get_xaddr(&c->msg, pa, &peer))
-		return reply_error(c, STUN_E_BAD_REQUEST);
-	if (number < CHANNEL_MIN || number > CHANNEL_MAX)
-		return reply_error(c, STUN_E_BAD_REQUEST);
+		return reply_refusal(c, REASON_MALFORMED, STUN_E_BAD_REQUEST);
+	if (number < CHANNEL_MIN || number > c->t->policy->channel_max)
+		return reply_refusal(c, REASON_CHANNEL_NUMBER, STUN_E_BAD_REQUEST);
 	code = bind_channel(c, number, &peer);
 	if (code != 0)
 		return reply_error(c, code);

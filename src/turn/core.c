@@ -9,6 +9,8 @@
 
 #include "turn_int.h"
 
+#define UNPROVEN_RATE 500		/* questions a second to turnpike-auth for all those without a good nonce */
+
 void
 turn_out_reset(struct turn_out *out)
 {
@@ -79,6 +81,14 @@ is_worth_a_line(enum reason why)
 	return why != REASON_CHALLENGE && why != REASON_NONCE_STALE;
 }
 
+/* May turnpike-auth be asked for a sender whose nonce is not ours? */
+static bool
+unproven_allowed(struct turn_call *c)
+{
+	return c->in->transport != TRANSPORT_UDP || c->session != NULL ||
+	    rate_take(c->t->cross, RATE_UNPROVEN, 0, UNPROVEN_RATE, UNPROVEN_RATE, c->t->now);
+}
+
 /* TURN_DONE: c->who is who it says.  Otherwise the act that ends this datagram. */
 static enum turn_act
 authenticate(struct turn_call *c)
@@ -86,7 +96,7 @@ authenticate(struct turn_call *c)
 	struct turn *t = c->t;
 	struct auth_in ai = {
 		.policy = &t->policy->auth, .nonces = &t->nonces, .cache = t->cache, .cross = t->cross,
-		.client = &c->in->client, .session = c->session,
+		.client = &c->in->client, .transport = c->in->transport, .session = c->session,
 		.session_key = c->session != NULL ? session_key(c->in->shard, c->session) : NULL,
 		.grant = c->in->grant, .now = t->now, .unix_now = t->unix_now,
 	};
@@ -101,7 +111,12 @@ authenticate(struct turn_call *c)
 	}
 	/* Also before turnpike-auth is asked: no prefix may flood it. */
 	if (!(code == STUN_E_STALE_NONCE && !foreign) && !challenge_allowed(c))
-		return turn_drop(t, c->out, DROP_RATE_CHALLENGE);
+		return drop_refused(c, DROP_RATE_CHALLENGE, REASON_LIMIT_CHALLENGES);
+	/* 438 comes last in RFC 8489 9.2.4, but forged sources must not keep turnpike-auth busy. */
+	if (code == AUTH_NEED_KEY && foreign && !unproven_allowed(c)) {
+		c->who.reason = REASON_NONCE_FOREIGN;
+		code = STUN_E_STALE_NONCE;
+	}
 	if (code == AUTH_NEED_KEY) {
 		stat_add(t->stat, STAT_KEY_MISSES, 1);
 		return TURN_NEED_KEY;
@@ -138,13 +153,13 @@ turn_request(struct turn_call *c)
 		return reply_unknown(c, true);
 	if (c->msg.method != STUN_ALLOCATE) {
 		if (c->session == NULL)
-			return reply_error(c, STUN_E_ALLOCATION_MISMATCH);
+			return reply_refusal(c, REASON_NO_ALLOCATION, STUN_E_ALLOCATION_MISMATCH);
 		if (c->session->name != c->who.name)
-			return reply_error(c, STUN_E_WRONG_CREDENTIALS);
+			return reply_refusal(c, REASON_OTHER_USER, STUN_E_WRONG_CREDENTIALS);
 		client_is_alive(c->t, c->session);
 	}
 	if (source_is_tunnel(&c->in->client))
-		return reply_error(c, refuse(c, REASON_TUNNEL, STUN_E_FORBIDDEN));
+		return reply_refusal(c, REASON_TUNNEL, STUN_E_FORBIDDEN);
 	return method(c);
 }
 
@@ -200,11 +215,27 @@ fault_drop(int fault)
 	return DROP_JUNK;
 }
 
+/* Is it a request of RFC 3489?  Then c->msg has what an answer needs. */
+static bool
+old_request(struct turn_call *c)
+{
+	unsigned type = get_u16(c->in->buf);
+
+	if ((type & 0x0110) != 0)
+		return false;
+	c->msg.method = (uint16_t)((type & 0x3e00) >> 2 | (type & 0x00e0) >> 1 | (type & 0x000f));
+	memcpy(c->msg.txid, c->in->buf + 8, STUN_TXID);
+	c->msg.has_fingerprint = false;
+	return true;
+}
+
 static enum turn_act
 stun_input(struct turn_call *c)
 {
 	int fault = stun_parse(&c->msg, c->in->buf, c->in->len);
 
+	if (fault == STUN_F_COOKIE && c->in->transport == TRANSPORT_DTLS && old_request(c))
+		return reply_old_stun(c);
 	if (fault != STUN_OK)
 		return turn_drop(c->t, c->out, fault_drop(fault));
 	switch ((enum stun_class)c->msg.cls) {
@@ -225,7 +256,7 @@ turn_client_input(struct turn *t, const struct turn_in *in, struct turn_out *out
 	c.t = t;
 	c.in = in;
 	c.out = out;
-	c.offer_used[0] = c.offer_used[1] = false;
+	c.offer_used[0] = c.offer_used[1] = c.reserved = false;
 	c.session = in->tagged ? session_find_tag(in->shard, &in->client, in->transport, in->listener, in->tag) :
 	    session_find(in->shard, &in->client, in->transport, in->listener);
 	if (c.session != NULL && session_is_over(c.session, t->now))
@@ -240,7 +271,9 @@ turn_client_input(struct turn *t, const struct turn_in *in, struct turn_out *out
 		act = stun_input(&c);
 	else
 		act = turn_drop(t, out, DROP_JUNK);
-	if (in->offer != NULL)
+	if (in->offer != NULL) {
 		sockets_settle_offer(&c);
+		out->unreserve = c.reserved ? 0 : in->offer->reservation;
+	}
 	return act;
 }

@@ -21,12 +21,12 @@ peer_may(struct turn_call *c, const struct addr *peer)
 	struct turn_out *out = c->out;
 
 	if (session_relay(c->session, peer->family) == NULL)
-		return STUN_E_PEER_FAMILY;
+		return refuse(c, REASON_PEER_FAMILY, STUN_E_PEER_FAMILY);
 	out->verdict = peer_judge(c->t->policy, peer, &out->rule);
 	if (out->verdict == PEER_OK)
 		return 0;
 	tell_denied(out, c->in->shard, c->session, peer);
-	return STUN_E_FORBIDDEN;
+	return refuse(c, REASON_PEER_DENIED, STUN_E_FORBIDDEN);
 }
 
 bool
@@ -53,10 +53,10 @@ read_peers(struct turn_call *c, struct addr peers[STUN_ATTRS_MAX], unsigned *n)
 
 	for (*n = 0; a != NULL; a = stun_find_next(&c->msg, a)) {
 		if (!stun_get_xaddr(&c->msg, a, &peers[*n]))
-			return STUN_E_BAD_REQUEST;
+			return refuse(c, REASON_MALFORMED, STUN_E_BAD_REQUEST);
 		peers[(*n)++].port = 0;
 	}
-	return *n > 0 ? 0 : STUN_E_BAD_REQUEST;
+	return *n > 0 ? 0 : refuse(c, REASON_MALFORMED, STUN_E_BAD_REQUEST);
 }
 
 static unsigned
@@ -64,7 +64,7 @@ judge_peers(struct turn_call *c, const struct addr *peers, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++)
 		if (session_relay(c->session, peers[i].family) == NULL)
-			return STUN_E_PEER_FAMILY;
+			return refuse(c, REASON_PEER_FAMILY, STUN_E_PEER_FAMILY);
 	for (unsigned i = 0; i < n; i++) {
 		unsigned code = peer_may(c, &peers[i]);
 
@@ -88,10 +88,10 @@ turn_create_permission(struct turn_call *c)
 		return reply_error(c, code);
 	peers_judge_again(c->t, c->in->shard, c->session);
 	if (!perm_fits(c->in->shard, c->session, peers, n, t->now, permissions_max(c)))
-		return reply_error(c, refuse(c, REASON_LIMIT_PERMISSIONS, STUN_E_INSUFFICIENT_CAPACITY));
+		return reply_refusal(c, REASON_LIMIT_PERMISSIONS, STUN_E_INSUFFICIENT_CAPACITY);
 	for (unsigned i = 0; i < n; i++)
 		if (perm_set(c->in->shard, c->session, &peers[i], t->now, permissions_max(c)) != 0)
-			return reply_error(c, refuse(c, REASON_LIMIT_PERMISSIONS, STUN_E_INSUFFICIENT_CAPACITY));
+			return reply_refusal(c, REASON_LIMIT_PERMISSIONS, STUN_E_INSUFFICIENT_CAPACITY);
 	reply_begin(c, &o, STUN_SUCCESS);
 	return reply_success(c, &o, STAT_OK_PERMISSION);
 }

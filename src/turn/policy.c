@@ -182,33 +182,42 @@ embedded(struct addr *out, const struct addr *a, unsigned at, bool inverted)
 		out->ip[i] = (uint8_t)(a->ip[at + i] ^ (inverted ? 0xff : 0));
 }
 
-static enum peer_verdict judge(const struct turn_policy *p, const struct addr *a, const struct cidr **rule);
+/* The IPv4 addresses inside an IPv6 one, and the prefix that says so; the port goes with each. */
+struct inside { unsigned n; struct addr a[4]; const struct cidr *carries; };
 
-/* The worst of the IPv4 addresses inside; PEER_OK also when there is none. *carries: there is one. */
-static enum peer_verdict
-judge_embedded(const struct turn_policy *p, const struct addr *a, const struct cidr **carries, const struct cidr **rule)
+static void
+expand(struct inside *f, const struct addr *a)
 {
-	enum peer_verdict v;
-	struct addr in;
-
-	*carries = NULL;
+	f->n = 0;
+	f->carries = NULL;
+	if (a->family != ADDR_V6 || cidr_has(&loopback_v6, a))	/* ::1 is not a v4-compatible 0.0.0.1 */
+		return;
 	for (unsigned i = 0; i < TP_COUNT(embeddings); i++) {
 		const struct embedding *e = &embeddings[i];
 
 		if (!cidr_has(&e->prefix, a))
 			continue;
-		*carries = &e->prefix;
-		embedded(&in, a, e->at, e->inverted);
-		v = judge(p, &in, rule);
-		if (v != PEER_OK)
-			return v;
+		f->carries = &e->prefix;
+		embedded(&f->a[f->n++], a, e->at, e->inverted);
 	}
 	if (!is_isatap(a))
-		return PEER_OK;
-	if (*carries == NULL)
-		*carries = &site_isatap;
-	embedded(&in, a, 12, false);
-	return judge(p, &in, rule);
+		return;
+	if (f->carries == NULL)
+		f->carries = &site_isatap;
+	embedded(&f->a[f->n++], a, 12, false);
+}
+
+static enum peer_verdict judge(const struct turn_policy *p, const struct addr *a, const struct cidr **rule);
+
+/* The worst of the IPv4 addresses inside; PEER_OK also when there is none. */
+static enum peer_verdict
+judge_inside(const struct turn_policy *p, const struct inside *f, const struct cidr **rule)
+{
+	enum peer_verdict v = PEER_OK;
+
+	for (unsigned i = 0; i < f->n && v == PEER_OK; i++)
+		v = judge(p, &f->a[i], rule);
+	return v;
 }
 
 /* Is it in a range that is not the Internet?  The range, for the log. */
@@ -246,7 +255,8 @@ static enum peer_verdict
 judge(const struct turn_policy *p, const struct addr *a, const struct cidr **rule)
 {
 	const struct peer_policy *pp = &p->peers;
-	const struct cidr *carries = NULL, *range, *private;
+	const struct cidr *range, *private;
+	struct inside f;
 	enum peer_verdict v;
 
 	*rule = find_in(never, TP_COUNT(never), a);
@@ -265,15 +275,14 @@ judge(const struct turn_policy *p, const struct addr *a, const struct cidr **rul
 	/* Loopback is this host with or without an entry in host[]. */
 	if (private == NULL && is_own_ip(p, a))
 		return PEER_OWN;
-	if (a->family == ADDR_V6 && !cidr_has(&loopback_v6, a)) {	/* ::1 is not a v4-compatible 0.0.0.1 */
-		v = judge_embedded(p, a, &carries, rule);
-		if (v != PEER_OK)
-			return v == PEER_NEVER || v == PEER_RULE || v == PEER_DATABASE ? v : PEER_TRANSITION;
-	}
+	expand(&f, a);
+	v = judge_inside(p, &f, rule);
+	if (v != PEER_OK)
+		return v == PEER_NEVER || v == PEER_RULE || v == PEER_DATABASE ? v : PEER_TRANSITION;
 	*rule = private;
 	if (private != NULL)
 		return PEER_OK;
-	v = judge_range(a, carries, &range);
+	v = judge_range(a, f.carries, &range);
 	*rule = range;
 	if (v != PEER_OK)
 		return v;
@@ -295,12 +304,39 @@ peer_judge(const struct turn_policy *p, const struct addr *peer, struct cidr *ru
 	return v;
 }
 
+/* Is this host meant, in whatever form its address is written? */
+static bool
+is_own_in_any_form(const struct turn_policy *p, const struct addr *peer)
+{
+	struct inside f;
+
+	if (is_own_ip(p, peer))
+		return true;
+	expand(&f, peer);
+	for (unsigned i = 0; i < f.n; i++)
+		if (is_own_ip(p, &f.a[i]))
+			return true;
+	return false;
+}
+
+static bool
+is_database_in_any_form(const struct peer_policy *pp, const struct addr *peer)
+{
+	struct inside f;
+
+	if (is_database(pp, peer, true))
+		return true;
+	expand(&f, peer);
+	for (unsigned i = 0; i < f.n; i++)
+		if (is_database(pp, &f.a[i], true))
+			return true;
+	return false;
+}
+
 enum peer_verdict
 peer_judge_port(const struct turn_policy *p, const struct addr *peer, struct cidr *rule)
 {
-	if (!is_own_ip(p, peer) && !is_database(&p->peers, peer, true))
-		return PEER_OK;
-	return peer_judge(p, peer, rule);
+	return is_own_in_any_form(p, peer) || is_database_in_any_form(&p->peers, peer) ? peer_judge(p, peer, rule) : PEER_OK;
 }
 
 const char *

@@ -65,11 +65,11 @@ turn_refresh(struct turn_call *c)
 	uint8_t family = ADDR_NONE;
 
 	if (la != NULL && !stun_get_u32(la, &wanted))
-		return reply_error(c, STUN_E_BAD_REQUEST);
+		return reply_refusal(c, REASON_MALFORMED, STUN_E_BAD_REQUEST);
 	if (fa != NULL && !stun_get_family(fa, &family))
-		return reply_error(c, STUN_E_BAD_REQUEST);
+		return reply_refusal(c, REASON_MALFORMED, STUN_E_BAD_REQUEST);
 	if (fa != NULL && session_relay(c->session, family) == NULL)
-		return reply_error(c, STUN_E_PEER_FAMILY);
+		return reply_refusal(c, REASON_PEER_FAMILY, STUN_E_PEER_FAMILY);
 	if (la == NULL || wanted != 0) {
 		lifetime = lifetime_granted(c->t->policy, la, wanted);
 		extend(c, lifetime);

@@ -2,9 +2,11 @@
 /*
  * reply.c: every answer to a request is made here.
  *
- * To somebody unknown an answer is at most three times the request and ANSWER_MAX bytes: a forged source gains
- * nothing.  Hence no SOFTWARE, an empty reason phrase, a nonce of 24 characters, and FINGERPRINT only for
- * those who sent one.  A realm over REALM_FREE characters may exceed the bound by what it is longer.
+ * The network carries at most three times as many bytes to a stranger as came from it, headers of IP and UDP included,
+ * and a message of at most ANSWER_MAX bytes: a forged source gains nothing.  So what an answer may do without is left out
+ * where it does not fit: first SOFTWARE, then the reason phrase, then PASSWORD-ALGORITHMS; FINGERPRINT is only for those
+ * that sent one.  A realm over REALM_FREE characters may exceed the bound by the excess.  A client with an allocation or
+ * a connection has proved its address and is no stranger.
  */
 #include "config.h"
 
@@ -39,11 +41,47 @@ reply_begin(struct turn_call *c, struct stun_out *o, enum stun_class cls)
 	stun_begin(o, c->out->reply, sizeof c->out->reply, cls, c->msg.method, c->msg.txid);
 }
 
+static bool
+is_stranger(const struct turn_call *c)
+{
+	return c->session == NULL && c->in->transport == TRANSPORT_UDP;
+}
+
+/* What FINGERPRINT will add. */
+static size_t
+tail_len(const struct turn_call *c)
+{
+	return c->msg.has_fingerprint ? 8 : 0;
+}
+
+/* Is the answer larger than the bound, with `more` bytes to come? */
+static bool
+is_amplified(const struct turn_call *c, const struct stun_out *o, size_t more, size_t excused)
+{
+	size_t headers = (c->in->client.family == ADDR_V4 ? 20 : 40) + 8;
+	size_t len = wr_len(&o->w) + more + tail_len(c);
+
+	if (!is_stranger(c))
+		return false;
+	return len > ANSWER_MAX || len + headers > AMPLIFY_MAX * (c->in->len + headers) + excused;
+}
+
+static void
+put_software(struct turn_call *c, struct stun_out *o)
+{
+	const char *text = c->t->policy->software;
+	size_t len = strlen(text);
+
+	if (len > 0 && !is_amplified(c, o, 4 + len + 3, 0))
+		stun_put_bytes(o, STUN_A_SOFTWARE, text, len);
+}
+
 enum turn_act
 reply_end(struct turn_call *c, struct stun_out *o, bool sign)
 {
 	struct turn_out *out = c->out;
 
+	put_software(c, o);
 	if (sign)
 		auth_sign(o, &c->who);
 	if (c->msg.has_fingerprint)
@@ -66,10 +104,10 @@ reply_success(struct turn_call *c, struct stun_out *o, enum stat_counter ok)
 }
 
 static void
-begin_error(struct turn_call *c, struct stun_out *o, unsigned code)
+begin_error(struct turn_call *c, struct stun_out *o, unsigned code, bool phrase)
 {
 	reply_begin(c, o, STUN_ERROR);
-	stun_put_error(o, code);
+	stun_put_error(o, code, phrase);
 	c->out->code = code;
 }
 
@@ -121,11 +159,20 @@ reply_error(struct turn_call *c, unsigned code)
 {
 	struct stun_out o;
 
-	begin_error(c, &o, code);
+	begin_error(c, &o, code, true);
 	return end_error(c, &o, true);
 }
 
-/* ---- to somebody unknown ------------------------------------------------------------------------- */
+enum turn_act
+drop_refused(struct turn_call *c, enum drop drop, enum reason why)
+{
+	(void)refuse(c, why, 0);
+	c->out->whom = c->in->client;
+	stat_reason(c->t->stat, why);
+	return turn_drop(c->t, c->out, drop);
+}
+
+/* ---- without a signature -------------------------------------------------------------------------- */
 
 bool
 challenge_allowed(struct turn_call *c)
@@ -137,29 +184,14 @@ challenge_allowed(struct turn_call *c)
 	    cross_prefix(c->t->cross, &c->in->client), rate, 10 * rate, c->t->now);
 }
 
-/* What FINGERPRINT will add. */
-static size_t
-tail_len(const struct turn_call *c)
-{
-	return c->msg.has_fingerprint ? 8 : 0;
-}
-
 static void
-put_challenge(struct turn_call *c, struct stun_out *o, unsigned code, bool algorithms)
+put_challenge(struct turn_call *c, struct stun_out *o, unsigned code, bool phrase, bool algorithms)
 {
 	const struct turn *t = c->t;
 
-	begin_error(c, o, code);
+	begin_error(c, o, code, phrase);
 	if (code != STUN_E_BAD_REQUEST)
-		auth_challenge(o, &t->policy->auth, &t->nonces, &c->in->client, t->now, algorithms);
-}
-
-static bool
-is_amplified(const struct turn_call *c, const struct stun_out *o, size_t excused)
-{
-	size_t len = wr_len(&o->w) + tail_len(c);
-
-	return len > ANSWER_MAX || len > AMPLIFY_MAX * c->in->len + excused;
+		auth_challenge(o, &t->policy->auth, &t->nonces, &c->in->client, c->in->transport, t->now, algorithms);
 }
 
 enum turn_act
@@ -169,12 +201,14 @@ reply_challenge(struct turn_call *c, unsigned code)
 	size_t realm = (p->realm_len + 3) & ~(size_t)3, excused = realm > REALM_FREE ? realm - REALM_FREE : 0;
 	struct stun_out o;
 
-	put_challenge(c, &o, code, true);
+	put_challenge(c, &o, code, true, true);
+	if (is_amplified(c, &o, 0, 0))
+		put_challenge(c, &o, code, false, true);
 	if (p->sha256_only)
 		excused += ALGORITHMS_SHA256;
-	else if (code != STUN_E_BAD_REQUEST && is_amplified(c, &o, 0))
-		put_challenge(c, &o, code, false);
-	if (is_amplified(c, &o, excused)) {
+	else if (is_amplified(c, &o, 0, 0))
+		put_challenge(c, &o, code, false, false);
+	if (is_amplified(c, &o, 0, excused)) {
 		c->out->code = 0;
 		return turn_drop(c->t, c->out, DROP_AMPLIFY);
 	}
@@ -182,13 +216,31 @@ reply_challenge(struct turn_call *c, unsigned code)
 }
 
 enum turn_act
+reply_old_stun(struct turn_call *c)
+{
+	enum turn_act act;
+	struct stun_out o;
+
+	c->out->reason = REASON_OLD_STUN;
+	begin_error(c, &o, STUN_E_SERVER_ERROR, true);
+	act = end_error(c, &o, false);
+	memcpy(c->out->reply + 4, c->in->buf + 4, 16);	/* RFC 3489 has no cookie: its transaction id is longer */
+	return act;
+}
+
+/* Each attribute that the answer lists came with 4 bytes or more of request. */
+enum turn_act
 reply_unknown(struct turn_call *c, bool sign)
 {
 	struct stun_out o;
 
-	/* At most STUN_UNKNOWN_MAX of them: 48 bytes, and each came with 4 bytes or more of request. */
-	begin_error(c, &o, STUN_E_UNKNOWN_ATTRIBUTE);
+	c->out->reason = REASON_UNKNOWN_ATTRIBUTE;
+	begin_error(c, &o, STUN_E_UNKNOWN_ATTRIBUTE, true);
 	stun_put_unknown(&o, c->msg.unknown, c->msg.unknown_count);
+	if (!sign && is_amplified(c, &o, 0, 0)) {
+		begin_error(c, &o, STUN_E_UNKNOWN_ATTRIBUTE, false);
+		stun_put_unknown(&o, c->msg.unknown, c->msg.unknown_count);
+	}
 	return end_error(c, &o, sign);
 }
 
@@ -202,7 +254,7 @@ reply_alternate(struct turn_call *c)
 	c->out->reason = REASON_DRAINING;
 	if (to->family != c->in->client.family)
 		return reply_error(c, STUN_E_INSUFFICIENT_CAPACITY);
-	begin_error(c, &o, STUN_E_TRY_ALTERNATE);
+	begin_error(c, &o, STUN_E_TRY_ALTERNATE, true);
 	stun_put_addr(&o, STUN_A_ALTERNATE_SERVER, to);
 	return end_error(c, &o, true);
 }

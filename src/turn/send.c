@@ -6,6 +6,15 @@
 
 #include "turn_int.h"
 
+/* RFC 8656 13: between families and from IPv6 to IPv6 the attribute must be ignored, but not where the client comes over
+ * a stream. */
+static bool
+may_forbid_fragments(const struct turn_call *c, const struct addr *peer)
+{
+	return transport_is_stream(c->in->transport) ||
+	    (c->in->client.family == ADDR_V4 && peer->family == ADDR_V4);
+}
+
 enum turn_act
 turn_send(struct turn_call *c)
 {
@@ -27,6 +36,6 @@ turn_send(struct turn_call *c)
 	/* The permission answers for the address; the port matters on our own. */
 	if (!peer_port_may(c->t, c->in->shard, c->session, &peer, c->out))
 		return turn_drop(c->t, c->out, DROP_PEER_DENIED);
-	c->out->dont_fragment = stun_find(&c->msg, STUN_A_DONT_FRAGMENT) != NULL;
+	c->out->dont_fragment = stun_find(&c->msg, STUN_A_DONT_FRAGMENT) != NULL && may_forbid_fragments(c, &peer);
 	return relay_up(c, &peer, c->in->buf + (da->value - c->in->buf), da->len, STAT_RELAY_IND_UP);
 }

@@ -27,21 +27,33 @@ end_reason(enum turn_event why)
 	}
 }
 
-void
-session_end(struct turn *t, struct shard *s, struct session *x, enum turn_event why, struct turn_out *out)
+static void
+tell_end(struct turn *t, const struct session *x, enum turn_event why, struct turn_out *out)
 {
 	memcpy(&out->ended, x, sizeof out->ended);
 	out->event = why;
 	out->reason = end_reason(why);
-	out->ref = (struct session_ref){ session_slot(s, x), x->gen };
 	out->user_len = (uint8_t)strnlen(x->user_text, SESSION_NAME);
 	memcpy(out->user, x->user_text, SESSION_NAME);
 	for (unsigned i = 0; i < 2; i++)
 		if (x->relay[i].family != ADDR_NONE && x->relay[i].fd >= 0)
 			out->close[out->close_count++] = x->relay[i].fd;
 	stat_add(t->stat, end_counter(why), 1);
+}
+
+void
+session_end(struct turn *t, struct shard *s, struct session *x, enum turn_event why, struct turn_out *out)
+{
+	tell_end(t, x, why, out);
+	out->ref = (struct session_ref){ session_slot(s, x), x->gen };
 	/* On a timeout it is in SESSION_ENDING: no packet finds it and the sweep tries again. */
 	(void)cross_close(t->cross, s, x);
+}
+
+void
+session_replaced(struct turn *t, const struct session *old, struct turn_out *out)
+{
+	tell_end(t, old, EV_REPLACED, out);
 }
 
 enum turn_act
@@ -59,6 +71,8 @@ turn_close(struct turn *t, struct shard *s, struct session_ref ref, enum reason 
 }
 
 /* ---- the sweep ----------------------------------------------------------------------------------- */
+
+#define TOKEN_STEP 1024			/* reservations that one sweep looks at: an eighth of all */
 
 struct sweep {
 	struct turn *t;
@@ -117,5 +131,6 @@ turn_sweep(struct turn *t, struct shard *s, uint32_t cursor, uint32_t n, struct 
 		if (credential_is_over(t, s, x))
 			sweep_end(&w, x, EV_CLOSED);
 	}
+	t->token_cursor = token_sweep(t->cross, t->token_cursor, TOKEN_STEP, t->now);
 	return session_sweep(s, cursor, n, t->now, session_over, &w);
 }

@@ -16,6 +16,7 @@ struct turn_call {
 	struct stun_msg msg;
 	struct auth_who who;		/* of a request that passed auth_check() */
 	bool offer_used[2];		/* sockets of in->offer that found their place */
+	bool reserved;			/* the reservation of in->offer has its token */
 };
 
 /* An allocation ends with the second that its expiry names. */
@@ -43,19 +44,28 @@ void round_trip_look(struct turn *t, bool up, const uint8_t *p, size_t len);
 void reply_begin(struct turn_call *c, struct stun_out *o, enum stun_class cls);
 enum turn_act reply_end(struct turn_call *c, struct stun_out *o, bool sign);
 enum turn_act reply_success(struct turn_call *c, struct stun_out *o, enum stat_counter ok);
-/* Signed error answer to an authenticated request. */
-enum turn_act reply_error(struct turn_call *c, unsigned code);
-/* The reason of the code, for the log: the code again. */
+/* Notes why a request is refused; returns the code. */
 static inline unsigned
 refuse(struct turn_call *c, enum reason why, unsigned code)
 {
 	c->out->reason = why;
 	return code;
 }
-/* 400, 401, 438 to somebody unknown: bounded, nothing is kept. */
+/* Signed error answer to an authenticated request; the reason was noted. */
+enum turn_act reply_error(struct turn_call *c, unsigned code);
+static inline enum turn_act
+reply_refusal(struct turn_call *c, enum reason why, unsigned code)
+{
+	return reply_error(c, refuse(c, why, code));
+}
+/* 400, 401, 438 without a signature; bounded for a stranger.  The reason was noted. */
 enum turn_act reply_challenge(struct turn_call *c, unsigned code);
+/* 500 to a message of RFC 3489 over DTLS, RFC 8489 11. */
+enum turn_act reply_old_stun(struct turn_call *c);
 /* Is there an answer left for this client's prefix?  Takes it. */
 bool challenge_allowed(struct turn_call *c);
+/* A datagram over a limit: counted as a drop and as a refusal of this client. */
+enum turn_act drop_refused(struct turn_call *c, enum drop drop, enum reason why);
 enum turn_act reply_unknown(struct turn_call *c, bool sign);
 enum turn_act reply_alternate(struct turn_call *c);
 /* Whom the log shall name. */
@@ -107,5 +117,7 @@ void peers_drop_family(struct shard *s, struct session *x, uint8_t family, tp_ms
 
 /* session_end.c: ends a live session; out->ended, close, event, ref */
 void session_end(struct turn *t, struct shard *s, struct session *x, enum turn_event why, struct turn_out *out);
+/* Another session has taken the place of this one, of which `old` is a copy: ended, close. */
+void session_replaced(struct turn *t, const struct session *old, struct turn_out *out);
 
 #endif

@@ -86,7 +86,7 @@ may_come(struct worker *w, unsigned row, const struct addr *peer)
 		return false;
 	}
 	if (!cross_conn_fits(&w->cross, w->start.shard_count, prefix, &w->streams.limits)) {
-		stat_drop(w->stat, DROP_STREAM_LIMIT);
+		worklog_conn_limit(w, peer);
 		return false;
 	}
 	return true;
@@ -194,7 +194,7 @@ stream_client(struct worker *w, struct lane *l, struct conn *c, const struct add
 	uint64_t prefix = cross_prefix(&w->cross, client);
 
 	if (!cross_conn_fits(&w->cross, w->start.shard_count, prefix, &w->streams.limits)) {
-		stat_drop(w->stat, DROP_STREAM_LIMIT);
+		worklog_conn_limit(w, client);
 		return false;
 	}
 	c->client = *client;

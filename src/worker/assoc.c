@@ -138,7 +138,7 @@ publish(struct worker *w, struct lane *l, const struct hs_who *who, const struct
 	struct conn *c = NULL;
 
 	if (!cross_conn_fits(&w->cross, w->start.shard_count, prefix, &w->streams.limits)) {
-		stat_drop(w->stat, DROP_STREAM_LIMIT);
+		worklog_conn_limit(w, &who->client);
 		return NULL;
 	}
 	if (!reserve(&l->assoc) || (c = conn_new(&l->shard, TRANSPORT_DTLS)) == NULL) {

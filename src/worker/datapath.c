@@ -211,6 +211,10 @@ path_effects(struct worker *w, struct lane *l)
 			relays_close(w, l, o->close[i]);
 		o->close_count = 0;
 	}
+	if (o->drop != DROP_NONE && o->reason != REASON_NONE)
+		worklog_limit(w, o->reason, &o->whom);
+	relays_unreserve(w, l, o->unreserve);
+	o->unreserve = 0;
 	if (o->event != EV_NONE)
 		worklog_event(w, l, o);
 }
@@ -299,7 +303,7 @@ path_input(struct worker *w, struct lane *l, const struct turn_in *in, struct pe
 	busy(w, BUSY_CLIENT, l, SLOT_NONE, 0, &in->client, in->buf, in->len);
 	enum turn_act act = turn_client_input(&w->turn, in, &w->out);
 	if (e != NULL && e->has_offer)
-		e->offer.count = 0;		/* the core has put them all somewhere */
+		e->offer = (struct turn_offer){ 0 };	/* the core has put it all somewhere */
 	if (w->out.event == EV_ALLOCATED || w->out.event == EV_REPLACED)
 		stat_observe(w->stat, SPREAD_SETUP, e != NULL ? w->turn.now - e->since : 0);
 	bool waits = carry_out(w, l, act, in, e);

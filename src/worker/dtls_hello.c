@@ -171,7 +171,7 @@ begin(struct worker *w, struct lane *l, unsigned row, const struct addr *from, c
 	uint32_t ms = w->handshake_seconds * 1000 + MARK_MORE_MS;
 
 	if (c == NULL && !cross_conn_fits(&w->cross, w->start.shard_count, prefix, &w->streams.limits)) {
-		stat_drop(w->stat, DROP_STREAM_LIMIT);
+		worklog_conn_limit(w, from);
 		return false;
 	}
 	/* One that is repeated was counted. */

@@ -91,6 +91,8 @@ pending_free(struct worker *w, struct pending_entry *e)
 	for (unsigned i = 0; i < e->offer.count; i++)
 		relays_close(w, &w->lane[e->shard_lane], e->offer.sock[i].fd);
 	e->offer.count = 0;
+	relays_unreserve(w, &w->lane[e->shard_lane], e->offer.reservation);
+	e->offer.reservation = 0;
 	unlink_entry(p, e);
 	p->wanting -= e->wants_key;
 	e->wants_key = false;

@@ -90,6 +90,15 @@ relays_give_back(struct worker *w, struct lane *l, int fd, bool unused)
 }
 
 void
+relays_unreserve(struct worker *w, const struct lane *l, uint32_t reservation)
+{
+	struct msg_release m = { .h = { MSG_RELEASE, 0 }, .shard = l->shard.index, .fd = -1, .reservation = reservation };
+
+	if (reservation != 0)
+		control_send(w, &m);
+}
+
+void
 relays_close(struct worker *w, struct lane *l, int fd)
 {
 	if (!lane_window(l, fd) || *lane_use(l, fd) != FD_RELAY || (lane_sock(l, fd)->state & SOCK_RESTS) != 0)
@@ -146,8 +155,9 @@ relays_socket(struct worker *w, const struct msg_socket *m, int fd)
 	if (m->request == 0 && l->asked[m->row] > 0)
 		l->asked[m->row]--;
 	struct relay_ref r = { .fd = m->fd, .port = m->port, .row = m->row, .family = m->family };
-	/* The even one of a reserved pair is given back: its sibling waits for a token that nobody got.  So is what was
-	 * wanted before a RECALL and granted after it. */
+	/* Both of a reserved pair are given back, since no token was made.  So is what was wanted before a RECALL and granted
+	 * after it. */
+	relays_unreserve(w, l, m->reservation);
 	if (m->reservation != 0 || w->turn.now < l->quiet_until[m->row] || !pool_put(l, &r))
 		relays_give_back(w, l, m->fd, true);
 }

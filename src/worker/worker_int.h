@@ -393,6 +393,8 @@ int  proxy_parse(const uint8_t *p, size_t n, struct addr *source);
 /* Into the epoll, then off with the filter, then SESSION_RELAY_OPEN.  False: it could not be done. */
 bool relays_open(struct worker *w, struct lane *l, struct session_ref ref);
 /* Its session has ended: it rests, or it is given back. */
+/* Nobody will redeem the reserved socket of this id; 0: none. */
+void relays_unreserve(struct worker *w, const struct lane *l, uint32_t reservation);
 void relays_close(struct worker *w, struct lane *l, int fd);
 /* Out of the epoll, closed, and the supervisor told. */
 void relays_give_back(struct worker *w, struct lane *l, int fd, bool unused);
@@ -483,6 +485,10 @@ void worklog_over(struct worker *w, const struct lane *l, const struct turn_out 
 /* A handshake that failed, or did not begin; REASON_NONE: nothing. */
 void worklog_handshake(struct worker *w, const struct lane *l, const struct addr *client, uint8_t transport, enum reason why);
 void worklog_tick(struct worker *w);		/* tells it, once a minute */
+/* A connection of this client is over a limit. */
+void worklog_conn_limit(struct worker *w, const struct addr *client);
+/* One line a minute for each client address and limit that refuses without an answer. */
+void worklog_limit(struct worker *w, enum reason why, const struct addr *client);
 void worklog_dropped(struct worker *w, unsigned shard, const struct session *x, uint32_t slot, const char *why);
 
 /* ---- log_once.c ----------------------------------------------------------------------------------------------- */

@@ -94,6 +94,9 @@ policy_build(struct turn_policy *p, const struct conf *c)
 	p->replace_idle = (uint32_t)(c->replace_idle / 1000);
 	p->quota = (struct cross_limits){ c->allocations_per_user, c->allocations_per_prefix, c->allocations_total };
 	p->bandwidth = (struct bandwidth){ c->bandwidth_per_allocation, c->bandwidth_per_user, c->bandwidth_total };
+	p->channel_max = c->rfc5766_channels ? CHANNEL_MAX : CHANNEL_MAX_8656;
+	if (strcmp(c->software, "off") != 0)
+		text_copy(p->software, sizeof p->software, c->software);
 	p->permissions_max = (uint32_t)c->permissions_per_allocation;
 	p->channels_max = (uint32_t)c->channels_per_allocation;
 	p->challenges = (uint32_t)c->challenges_per_prefix;

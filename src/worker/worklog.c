@@ -319,6 +319,36 @@ worklog_handshake(struct worker *w, const struct lane *l, const struct addr *cli
 	    text, transport_text(transport));
 }
 
+void
+worklog_limit(struct worker *w, enum reason why, const struct addr *client)
+{
+	char text[ADDR_STRLEN];
+	struct log_fields f = { 0 };
+	uint32_t more = 0, suppressed;
+
+	if (!log_once(w->once, client, "", 0, why, w->turn.now, &more) ||
+	    !line_allowed(w, WL_STRANGER, STRANGER_LINES_PER_SEC, LOG_L_WARN, &suppressed))
+		return;
+	address_text(w, client, text);
+	log_field(&f, "event", "refused");
+	log_field(&f, "reason", reason_rows[why].word);
+	log_field(&f, "client", text);
+	log_with(LOG_L_WARN, more, &f, "refused without an answer: %s: client %s", reason_rows[why].text, text);
+}
+
+void
+worklog_conn_limit(struct worker *w, const struct addr *client)
+{
+	enum reason why = cross_conn_refusal(&w->cross, w->start.shard_count, cross_prefix(&w->cross, client),
+	    &w->streams.limits);
+
+	stat_drop(w->stat, DROP_STREAM_LIMIT);
+	if (why == REASON_NONE)		/* one ended meanwhile */
+		return;
+	stat_reason(w->stat, why);
+	worklog_limit(w, why, client);
+}
+
 /* Only noted: this is the data path. */
 void
 worklog_over(struct worker *w, const struct lane *l, const struct turn_out *o)

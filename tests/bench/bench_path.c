@@ -83,7 +83,7 @@ setup(uint32_t n)
 		x->policy = 1;
 		x->relay[0] = (struct relay_ref){ .fd = (int32_t)(100 + i), .port = 50000, .family = ADDR_V4 };
 		x->relay[1].fd = -1;
-		if (cross_open(&cross, &shard, x, &none, 0) < 0 || perm_set(&shard, x, &peer, core.now, 16) < 0 ||
+		if (cross_open(&cross, &shard, x, &none, NULL) < 0 || perm_set(&shard, x, &peer, core.now, 16) < 0 ||
 		    chan_bind(&shard, x, 0x4001, &peer, core.now, 16) < 0)
 			fatal(1, "session %u", i);
 	}

@@ -75,7 +75,7 @@ open_one(uint32_t n)
 	x->user = cross_hash(&cross, &user, sizeof user);
 	x->expiry = 1000;
 	x->relay[0] = (struct relay_ref){ .fd = (int32_t)n, .port = 1, .family = ADDR_V4 };
-	if (cross_open(&cross, &shard, x, &limits, 0) != 0)
+	if (cross_open(&cross, &shard, x, &limits, NULL) != 0)
 		exit(3);
 	return x;
 }

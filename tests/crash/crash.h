@@ -46,7 +46,7 @@ void must(bool ok, const char *fmt, ...) TP_PRINTF(2, 3);
 
 /* ---- crash_script.c ---- */
 
-#define SCRIPT_OPS 46
+#define SCRIPT_OPS 50
 #define SCRIPT_NOW 10000000u
 extern struct world script_world;
 void script_setup(uint64_t seed);	/* what is there before; 0: always the same */

@@ -25,7 +25,7 @@ fill_world(void)
 	for (unsigned i = 0; i < SLOTS; i++) {
 		struct session *x = session_fill(&world, 0, i, 1 + i % 8, 1000);
 
-		must(x != NULL && cross_open(&world.cross[0], &world.shard[0], x, &none, 0) == 0,
+		must(x != NULL && cross_open(&world.cross[0], &world.shard[0], x, &none, NULL) == 0,
 		    "evil: open");
 		for (unsigned j = 0; j < 12; j++) {
 			struct addr peer = peer_addr(j);
@@ -127,14 +127,15 @@ use_cross(uint64_t *seed)
 
 	cross_user_count(c, 3);
 	rate_take(c, RATE_BINDING, rnd(seed) % 16, 10, 20, 1000);
-	token_put(c, &r, 1000);
 	token_look(c, r.token, 3, 1000, &r);
-	if (x != NULL && cross_open(c, s, x, &limits, rnd(seed) % 2 ? r.token : 0) == 0) {
+	if (x != NULL && cross_open(c, s, x, &limits, &(struct cross_with){
+	    .redeem = rnd(seed) % 2 ? r.token : 0, .reserve = rnd(seed) % 2 ? &r : NULL }) == 0) {
 		bandwidth_take(c, s, x, &b, true, 1000, 1000);
 		cross_close(c, s, x);
 	} else if (x != NULL) {
 		session_abandon(s, x);
 	}
+	token_sweep(c, (uint32_t)rnd(seed) % 8192, 32, 100000);
 	cross_recover(&world.super, (uint32_t)(rnd(seed) % 3), world.reader, WORLD_SHARDS, &refused);
 }
 

@@ -54,6 +54,8 @@ random_open(unsigned me, unsigned client, uint64_t *seed, tp_ms now)
 	uint64_t last = atomic_load(&play->token),
 		 token = last > 4 && rnd(seed) % 3 == 0 ? last - rnd(seed) % 4 : 0;
 	struct session *x = session_fill(&world, me, client, 1 + rnd(seed) % USERS, now);
+	struct cross_with with = { .redeem = token };
+	struct reservation want;
 	int r;
 
 	if (x == NULL)
@@ -63,7 +65,13 @@ random_open(unsigned me, unsigned client, uint64_t *seed, tp_ms now)
 		x->lifetime = (uint32_t)token;
 		x->user = 1 + token % USERS;
 	}
-	r = cross_open(&world.cross[me], &world.shard[me], x, &limits, token);
+	if (token == 0 && rnd(seed) % 8 == 0) {
+		want = (struct reservation){ .token = atomic_fetch_add(&play->token, 1) + 1, .id = 1,
+		    .expiry = TP_SEC_UP(now) + 30 };
+		x->user = want.user = 1 + want.token % USERS;
+		with.reserve = &want;
+	}
+	r = cross_open(&world.cross[me], &world.shard[me], x, &limits, &with);
 	note(r);
 	if (r != 0)
 		session_abandon(&world.shard[me], x);
@@ -102,18 +110,25 @@ sweep_over(void *arg, struct session *x)
 	note(cross_close(&world.cross[me], &world.shard[me], x));
 }
 
+/* The same client comes again, in place of its session. */
 static void
-random_token(unsigned me, tp_ms now)
+random_replace(unsigned me, unsigned client, struct session *old, tp_ms now)
 {
-	uint64_t token = atomic_fetch_add(&play->token, 1) + 1;
-	struct reservation r = {
-	    .token = token, .user = 1 + token % USERS, .id = 1, .expiry = TP_SEC_UP(now) + 30};
+	struct cross_limits limits = { .per_user = 1, .total = 1 };
+	struct session *x = session_fill(&world, me, client, old->user, now);
+	int r;
 
-	note(token_put(&world.cross[me], &r, now));
+	if (x == NULL)
+		return;
+	x->name = old->name;
+	r = cross_open(&world.cross[me], &world.shard[me], x, &limits, &(struct cross_with){ .replace = old });
+	note(r);
+	if (r != 0)
+		session_abandon(&world.shard[me], x);
 }
 
 static void
-random_op(unsigned me, uint64_t *seed, uint32_t *cursor)
+random_op(unsigned me, uint64_t *seed, uint32_t *cursor, uint32_t *tokens)
 {
 	tp_ms now = atomic_fetch_add(&play->now, 3);
 	unsigned client = me * 4096 + (unsigned)(rnd(seed) % CLIENTS), what = (unsigned)(rnd(seed) % 16);
@@ -122,7 +137,9 @@ random_op(unsigned me, uint64_t *seed, uint32_t *cursor)
 	struct sweeper sw = { .me = me };
 
 	if (what == 0)
-		random_token(me, now);
+		*tokens = token_sweep(&world.cross[me], *tokens, 64, now);
+	else if (what == 1 && x != NULL)
+		random_replace(me, client, x, now);
 	else if (what == 1)
 		*cursor = session_sweep(&world.shard[me], *cursor, 4, now, sweep_over, &sw);
 	else if (x == NULL)
@@ -136,10 +153,10 @@ random_op(unsigned me, uint64_t *seed, uint32_t *cursor)
 static void
 work(unsigned me, uint64_t seed)
 {
-	uint32_t cursor = 0;
+	uint32_t cursor = 0, tokens = 0;
 
 	for (;;) {
-		random_op(me, &seed, &cursor);
+		random_op(me, &seed, &cursor, &tokens);
 		atomic_store(&play->ops[me], atomic_load(&play->ops[me]) + 1);
 		if (!atomic_load(&play->pause))
 			continue;

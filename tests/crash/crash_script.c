@@ -29,8 +29,8 @@ open_one(unsigned client, uint64_t user, uint64_t token)
 	struct cross_limits none = { 0 };
 	struct session *x = session_fill(&script_world, 0, client, user, NOW);
 
-	must(x != NULL && cross_open(&script_world.cross[0], &script_world.shard[0], x, &none, token) == 0,
-	    "script: open");
+	must(x != NULL && cross_open(&script_world.cross[0], &script_world.shard[0], x, &none,
+	    &(struct cross_with){ .redeem = token }) == 0, "script: open");
 }
 
 static void
@@ -70,11 +70,31 @@ rebind(unsigned client, uint16_t number, unsigned peer)
 }
 
 static void
-put_token(uint64_t token, uint64_t user)
+reserve_one(unsigned client, uint64_t user, uint64_t token)
 {
 	struct reservation r = { .token = token, .user = user, .id = 7, .expiry = NOW / 1000 + 30 };
+	struct cross_limits none = { 0 };
+	struct session *x = session_fill(&script_world, 0, client, user, NOW);
 
-	must(token_put(&script_world.cross[0], &r, NOW) == 0, "script: token");
+	must(x != NULL && cross_open(&script_world.cross[0], &script_world.shard[0], x, &none,
+	    &(struct cross_with){ .reserve = &r }) == 0, "script: reserve");
+}
+
+static void
+replace_one(unsigned client)
+{
+	struct cross_limits none = { 0 };
+	struct session *old = of_client(client), *x = session_fill(&script_world, 0, client, old->user, NOW);
+
+	must(x != NULL && cross_open(&script_world.cross[0], &script_world.shard[0], x, &none,
+	    &(struct cross_with){ .replace = old }) == 0, "script: replace");
+}
+
+static void
+forget_all(void)
+{
+	for (uint32_t at = 0, n = 0; n < TOKENS; n += 256)
+		at = token_sweep(&script_world.cross[0], at, 256, NOW + 31000);
 }
 
 static void
@@ -98,7 +118,7 @@ refuse_one(unsigned client)
 	struct cross_limits one = { .per_user = 1 };
 	struct session *x = session_fill(&script_world, 0, client, 5, NOW);
 
-	must(cross_open(&script_world.cross[0], &script_world.shard[0], x, &one, 0) == -EDQUOT, "script: quota");
+	must(cross_open(&script_world.cross[0], &script_world.shard[0], x, &one, NULL) == -EDQUOT, "script: quota");
 	session_abandon(&script_world.shard[0], x);
 }
 
@@ -186,11 +206,11 @@ script_op(unsigned i)
 	switch (i) {
 	case 0: open_one(1000, 900, 0); break;		/* a new user and a new prefix */
 	case 1: open_one(1001, 5, 0); break;		/* a new session of known ones */
-	case 2: put_token(77, 5); break;
+	case 2: reserve_one(1004, 5, 77); break;
 	case 3: open_one(1002, 5, 77); break;		/* redeems */
 	case 4: close_one(1000); break;			/* the user's last */
 	case 5: open_one(1003, next_user(), 0); break;		/* re-uses slot and account */
-	case 6: refuse_one(1004); break;
+	case 6: refuse_one(1001); break;
 	case 7: close_one(3); break;
 	case 8: open_one(1005, 5, 0); break;
 	case 9: open_one(1006, 5, 0); break;
@@ -220,6 +240,10 @@ script_op(unsigned i)
 	case 43: session_sweep(&script_world.shard[0], 0, 2000, NOW, not_over, NULL); break;
 	case 44: conn_begin(); break;			/* in the slot of the first */
 	case 45: conn_free(&script_world.shard[0], the_conn()); break;
+	case 46: reserve_one(1000, 6, 78); break;
+	case 47: forget_all(); break;
+	case 48: replace_one(1006); break;
+	case 49: replace_one(1005); break;
 	}
 }
 
@@ -303,5 +327,6 @@ script_look(unsigned ops)
 	mix(&h, shard_live(&script_world.shard[0]));
 	mix(&h, the_conn() != NULL ? 1 + conn_now(the_conn())->out_head : 0);
 	mix(&h, token_look(&script_world.super, 77, 5, NOW, &r) == 0);
+	mix(&h, token_look(&script_world.super, 78, 6, NOW, &r) == 0);
 	return h;
 }

@@ -20,6 +20,8 @@ CONFIG = daemon.DEFAULT.replace(
     "addresses: [ 127.0.0.1 ]", 'addresses: [ 127.0.0.1, "::1" ]').replace(
     "relay:", '  - {{ address: "::1", port: {port}, transport: [ udp ] }}\nrelay:').replace("transport: udp }}", "transport: [ udp, tcp, tls, dtls ] }}") + \
     "tls: {{ certificates: [ {{ certificate: cert.pem, key: key.pem }} ] }}\n"
+# Debian 12's turnutils_uclient binds channel numbers of RFC 5766.
+CONFIG = CONFIG.replace("relay:", "relay:\n  rfc5766_channels: true", 1)
 
 
 class Relay(unittest.TestCase):

@@ -2,6 +2,8 @@
 /* client.c: see client.h; the options of requests are described in README. */
 #include "config.h"
 
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -180,22 +182,38 @@ put_algorithms(struct client *c, struct stun_out *o, const struct words *l, unsi
 		stun_put_bytes(o, STUN_A_PASSWORD_ALGORITHM, one, 4);
 }
 
+/* The first 16 bytes of a MESSAGE-INTEGRITY-SHA256, right as far as they go. */
+static void
+put_short_mi256(struct client *c, struct stun_out *o)
+{
+	size_t at = wr_len(&o->w), body = at + 4 + 16 - STUN_HEADER;
+	uint8_t sum[32];
+	unsigned len = 0;
+
+	put_u16(o->w.base + 2, (uint16_t)body);
+	HMAC(EVP_sha256(), c->key, (int)c->key_len, o->w.base, at, sum, &len);
+	stun_put_bytes(o, STUN_A_MESSAGE_INTEGRITY_SHA256, sum, 16);
+}
+
 static void
 put_integrity(struct client *c, struct stun_out *o, const char *mi, bool sha256)
 {
 	uint8_t bad[STUN_KEY_MAX] = { 0 };
 	bool both = mi != NULL && (strcmp(mi, "both") == 0 || strcmp(mi, "weak") == 0);
 
-	c->mi256 = both || (mi != NULL ? strcmp(mi, "sha256") == 0 : sha256);
+	bool send256 = both || (mi != NULL ? strcmp(mi, "sha256") == 0 || strcmp(mi, "short") == 0 : sha256);
+
 	if (mi != NULL && strcmp(mi, "bad") == 0)
 		stun_put_mi(o, bad, sizeof bad);
 	else if (mi != NULL && strcmp(mi, "twice") == 0) {	/* the first one wins, and is wrong */
 		stun_put_mi(o, bad, sizeof bad);
 		stun_put_mi(o, c->key, c->key_len);
 	} else {
-		if (both || !c->mi256)
+		if (both || !send256)
 			stun_put_mi(o, c->key, c->key_len);
-		if (c->mi256)
+		if (mi != NULL && strcmp(mi, "short") == 0)
+			put_short_mi256(c, o);
+		else if (send256)
 			stun_put_mi256(o, mi != NULL && strcmp(mi, "weak") == 0 ? bad : c->key, c->key_len);
 	}
 }
@@ -221,6 +239,7 @@ put_credentials(struct world *w, struct client *c, struct stun_out *o, const str
 	if (!omitted(l, from, "nonce"))
 		put_nonce(c, o, word_value(l, from, "nonce", NULL));
 	put_algorithms(c, o, l, from, alg);
+	c->mi256 = alg != 0 || word_value(l, from, "algs", NULL) != NULL;	/* how the answer must be signed */
 	put_raws(o, l, from, "attr");
 	c->key_len = stun_key(alg == 2 ? STUN_ALG_SHA256 : STUN_ALG_MD5, user, strlen(user), c->realm, c->realm_len, pass,
 	    strlen(pass), c->key);

@@ -99,6 +99,33 @@ want_hex(struct script *s, const struct words *l, const char *key, uint16_t type
 	want_text(s, key, v, a == NULL ? "none" : text_hex(hex, a->value, a->len));
 }
 
+/* The reason phrase of ERROR-CODE; "none": an empty one. */
+static void
+want_phrase(struct script *s, const char *want)
+{
+	const struct stun_attr *a = stun_find(&s->msg, STUN_A_ERROR_CODE);
+	char is[160] = "";
+
+	if (a != NULL && a->len > 4 && a->len - 4u < sizeof is)
+		memcpy(is, a->value + 4, a->len - 4u);
+	want_text(s, "phrase", strcmp(want, "none") == 0 ? "" : want, is);
+}
+
+static void
+want_software(struct script *s, const char *want)
+{
+	const struct stun_attr *a = stun_find(&s->msg, STUN_A_SOFTWARE);
+	char is[160] = "none";
+
+	if (want == NULL)
+		return;
+	if (a != NULL && a->len < sizeof is) {
+		memcpy(is, a->value, a->len);
+		is[a->len] = 0;
+	}
+	want_text(s, "software", want, is);
+}
+
 static void
 want_stun(struct script *s, const struct words *l)
 {
@@ -119,6 +146,10 @@ want_stun(struct script *s, const struct words *l)
 		snprintf(text, sizeof text, "%u", stun_get_u32(stun_find(&s->msg, STUN_A_LIFETIME), &n) ? n : 0);
 		want_text(s, "lifetime", v, text);
 	}
+	v = word_value(l, 1, "phrase", NULL);
+	if (v != NULL)
+		want_phrase(s, v);
+	want_software(s, word_value(l, 1, "software", NULL));
 	v = word_value(l, 1, "signed", NULL);
 	if (v != NULL)
 		want_text(s, "signed", v, s->msg.mi256_off != 0 ? "sha256" : s->msg.mi_off != 0 ? "sha1" : "none");
@@ -162,6 +193,8 @@ script_expect(struct script *s, const struct words *l)
 		want_stun(s, l);
 	if ((v = word_value(l, 1, "event", NULL)) != NULL)
 		want_text(s, "event", v, event_name(s->out.event));
+	if ((v = word_value(l, 1, "reason", NULL)) != NULL)
+		want_text(s, "reason", v, reason_rows[s->out.reason].word);
 	if ((v = word_value(l, 1, "user", NULL)) != NULL) {
 		char user[SESSION_NAME + 1] = "";
 
@@ -198,6 +231,10 @@ script_count(struct script *s, const struct words *l)
 		is = s->w->swept;
 	else if (strcmp(l->w[1], "auth") == 0)
 		is = s->w->authd_asked;
+	else if (strcmp(l->w[1], "unreserved") == 0)
+		is = s->w->unreserved;
+	else if (strcmp(l->w[1], "total") == 0)
+		is = cross_total(&s->w->cross[0]);
 	else if (strcmp(l->w[1], "supervisor") == 0)
 		is = s->w->relay_asked;
 	else

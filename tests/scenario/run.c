@@ -46,25 +46,45 @@ check_padding(struct script *s)
 				script_fail(s, "padding is not zero", NULL);
 }
 
+/* Then the client is no stranger. */
+static bool
+has_allocation(struct script *s)
+{
+	return session_find(&s->w->shard[s->who->shard], &s->who->addr, s->who->transport, 0) != NULL;
+}
+
 static void
 check_answer(struct script *s, size_t request_len)
 {
 	const struct client *c = s->who;
 	bool is_signed = s->msg.mi_off != 0 || s->msg.mi256_off != 0;
 	size_t realm = (s->w->policy.auth.realm_len + 3) & ~(size_t)3;
+	size_t headers = c->addr.family == ADDR_V4 ? 28 : 48;	/* of IP and UDP */
 	size_t excused = (realm > 24 ? realm - 24 : 0) + (s->w->policy.auth.sha256_only ? 8 : 0);
 
 	if (memcmp(s->msg.txid, c->txid, STUN_TXID) != 0)
 		script_fail(s, "another transaction's answer", NULL);
-	if (stun_find(&s->msg, STUN_A_SOFTWARE) != NULL)
+	if (s->w->policy.software[0] == 0 && stun_find(&s->msg, STUN_A_SOFTWARE) != NULL)
 		script_fail(s, "SOFTWARE", NULL);
-	if (!is_signed && (s->copy_len > 3 * request_len + excused || s->copy_len > 400))
+	if (!is_signed && c->transport == TRANSPORT_UDP && !has_allocation(s) &&
+	    (s->copy_len + headers > 3 * (request_len + headers) + excused || s->copy_len > 400))
 		script_fail(s, "amplification", NULL);
 	if (!is_signed)
 		return;
 	if (c->mi256 ? s->msg.mi_off != 0 || !stun_check_mi256(&s->msg, c->key, c->key_len) :
 	    s->msg.mi256_off != 0 || !stun_check_mi(&s->msg, c->key, c->key_len))
 		script_fail(s, "wrong signature", NULL);
+}
+
+/* An answer to a message of RFC 3489 has the bytes of that message where the cookie is now. */
+static void
+restore_cookie(struct script *s)
+{
+	if (s->who == NULL || s->who->transport != TRANSPORT_DTLS || get_u32(s->copy + 4) == STUN_COOKIE)
+		return;
+	if (memcmp(s->copy + 4, s->sent + 4, 4) != 0)
+		script_fail(s, "another transaction's answer", NULL);
+	put_u32(s->copy + 4, STUN_COOKIE);
 }
 
 static void
@@ -84,6 +104,7 @@ after_input(struct script *s, size_t request_len, bool answer)
 	memcpy(s->copy, s->out.p, s->out.len);
 	if (s->act == TURN_TO_PEER || frame_kind(s->copy[0]) != FRAME_STUN)
 		return;
+	restore_cookie(s);
 	if (stun_parse(&s->msg, s->copy, s->copy_len) != STUN_OK) {
 		script_fail(s, "an answer that is not well-formed", NULL);
 		return;
@@ -98,6 +119,8 @@ static void
 input(struct script *s, struct client *c, const uint8_t *buf, size_t len)
 {
 	s->who = c;
+	memmove(s->sent, buf, len);
+	s->sent_len = len;
 	s->act = world_input(s->w, c->shard, &c->addr, c->transport, buf, len, &s->out);
 	after_input(s, len, true);
 	if (s->is_stun)
@@ -187,9 +210,10 @@ static bool
 conf_number(struct script *s, const char *key, unsigned long v)
 {
 	struct turn_policy *p = &s->w->policy;
+	uint32_t channel_max = p->channel_max;
 	const struct { const char *key; uint32_t *u32; uint64_t *u64; bool *flag; } table[] = {
 		{ "default_lifetime", &p->default_lifetime, NULL, NULL }, { "max_lifetime", &p->max_lifetime, NULL, NULL },
-		{ "replace_idle", &p->replace_idle, NULL, NULL }, { "permissions", &p->permissions_max, NULL, NULL },
+		{ "channel_max", &channel_max, NULL, NULL }, { "replace_idle", &p->replace_idle, NULL, NULL }, { "permissions", &p->permissions_max, NULL, NULL },
 		{ "channels", &p->channels_max, NULL, NULL }, { "challenges", &p->challenges, NULL, NULL },
 		{ "bindings", &p->bindings, NULL, NULL }, { "per_user", NULL, &p->quota.per_user, NULL },
 		{ "per_prefix", NULL, &p->quota.per_prefix, NULL }, { "total", NULL, &p->quota.total, NULL },
@@ -209,6 +233,7 @@ conf_number(struct script *s, const char *key, unsigned long v)
 			*table[i].u64 = v;
 		else
 			*table[i].flag = v != 0;
+		p->channel_max = (uint16_t)channel_max;
 		return true;
 	}
 	return false;
@@ -245,6 +270,12 @@ conf(struct script *s, char *key)
 		conf_user(s, v);
 	else if (strcmp(key, "secret") == 0)
 		text_copy(s->w->secret, sizeof s->w->secret, v);
+	else if (strcmp(key, "rest") == 0)
+		s->w->rest_form = strcmp(v, "first") == 0 ? REST_FIRST : strcmp(v, "last") == 0 ? REST_LAST : REST_ANY;
+	else if (strcmp(key, "lock_total") == 0)	/* another worker holds a lock that each transaction needs */
+		world_lock(s->w, atoi(v) != 0);
+	else if (strcmp(key, "software") == 0)
+		text_copy(p->software, sizeof p->software, strcmp(v, "off") == 0 ? "" : v);
 	else if (strcmp(key, "realm") == 0)
 		p->auth.realm_len = text_copy(p->auth.realm, sizeof p->auth.realm, v);
 	else if (strcmp(key, "default_family") == 0)
@@ -275,7 +306,8 @@ line_client(struct script *s, const struct words *l)
 	v = word_value(l, 3, "shard", NULL);
 	c->shard = v != NULL ? (unsigned)atoi(v) % WORLD_SHARDS : 0;
 	v = word_value(l, 3, "transport", NULL);
-	c->transport = v != NULL && strcmp(v, "tcp") == 0 ? TRANSPORT_TCP : TRANSPORT_UDP;
+	c->transport = v == NULL ? TRANSPORT_UDP : strcmp(v, "tcp") == 0 ? TRANSPORT_TCP :
+	    strcmp(v, "tls") == 0 ? TRANSPORT_TLS : strcmp(v, "dtls") == 0 ? TRANSPORT_DTLS : TRANSPORT_UDP;
 }
 
 /* A client asks without credentials first, as the RFC has it. */
@@ -400,6 +432,18 @@ line_give(struct script *s, const struct words *l)
 		memcpy(b->token, a->token, sizeof b->token);
 }
 
+/* Somebody who read what the last client sent sends the same bytes from the address of another. */
+static void
+line_replay(struct script *s, const struct words *l)
+{
+	struct client *c = find_client(s, l->w[1]);
+
+	if (c == NULL)
+		return;
+	memcpy(c->txid, s->sent + 8, STUN_TXID);
+	input(s, c, s->sent, s->sent_len);
+}
+
 static void
 line_close(struct script *s, const struct words *l)
 {
@@ -495,6 +539,8 @@ act(struct script *s, struct words *l)
 		line_close(s, l);
 	else if (strcmp(verb, "give") == 0 && l->n >= 3)
 		line_give(s, l);
+	else if (strcmp(verb, "replay") == 0 && l->n >= 2)
+		line_replay(s, l);
 	else if (strcmp(verb, "sweep") == 0)
 		world_sweep(s->w, &s->out);
 	else if (strcmp(verb, "expect") == 0)

@@ -16,6 +16,8 @@ struct script {
 	enum turn_act act;		/* of the last input */
 	struct turn_out out;
 	struct client *who;		/* that the last input was from or for */
+	uint8_t sent[WORLD_BUF];	/* what the last client sent */
+	size_t sent_len;
 	struct stun_msg msg;		/* of out, when it is STUN */
 	bool is_stun;
 	uint8_t copy[WORLD_BUF], before[WORLD_BUF];	/* what went out, and the answer before that */

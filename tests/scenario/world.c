@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include "../../src/state/state_int.h"
 #include "world.h"
 
 static void
@@ -42,6 +43,7 @@ policy_defaults(struct turn_policy *p)
 	p->max_lifetime = 3600;
 	p->permissions_max = 256;
 	p->channels_max = 256;
+	p->channel_max = CHANNEL_MAX_8656;
 	p->challenges = 200;
 	p->bindings = 1000;
 }
@@ -130,7 +132,7 @@ grant_for(struct world *w, const struct stun_msg *m, const char *name, const cha
 	    strlen(pass), g->key);
 	if (!(m->mi256_off != 0 ? stun_check_mi256(m, g->key, g->key_len) : stun_check_mi(m, g->key, g->key_len)))
 		return false;
-	if (!rest_name(name, strlen(name), &g->credential_expiry, &stable, &stable_len))
+	if (!rest_name(name, strlen(name), w->rest_form, &g->credential_expiry, &stable, &stable_len))
 		g->credential_expiry = 0;
 	g->verdict = GRANT_OK;
 	g->conf_generation = w->policy.auth.conf_generation;
@@ -176,7 +178,7 @@ ask_authd(struct world *w, const void *bytes, size_t len, struct auth_grant *g)
 	if (a != NULL && a->len < sizeof name && w->secret[0] != 0) {
 		memcpy(name, a->value, a->len);
 		world_rest_password(w, name, pass);
-		if (rest_name(name, a->len, &t, &stable, &n) && grant_for(w, &m, name, pass, g))
+		if (rest_name(name, a->len, w->rest_form, &t, &stable, &n) && grant_for(w, &m, name, pass, g))
 			return;
 	}
 	memset(g, 0, sizeof *g);
@@ -261,6 +263,14 @@ world_effects(struct world *w, unsigned shard, const struct turn_out *out)
 			w->fate[x->relay[i].fd] = FD_LIVE;
 		}
 	}
+	if (out->unreserve != 0) {
+		if (out->unreserve > w->reserved_n || w->reserved[out->unreserve - 1].fd < 0)
+			fault(w, "a reservation given back that is none");
+		else
+			w->fate[w->reserved[out->unreserve - 1].fd] = FD_CLOSED;
+		w->reserved[out->unreserve - 1].fd = -1;
+		w->unreserved++;
+	}
 	for (unsigned i = 0; i < out->close_count; i++) {
 		if (out->close[i] < 0 || (w->fate[out->close[i]] != FD_LIVE && w->fate[out->close[i]] != FD_READY))
 			fault(w, "a socket closed that was not open");
@@ -313,6 +323,17 @@ world_peer(struct world *w, unsigned shard, struct session_ref ref, unsigned whi
 	return act;
 }
 
+void
+world_lock(struct world *w, bool take)
+{
+	lock_word *word = &cross_stripe(&w->cross[0], STRIPE_TOTAL)->lock;
+
+	if (take)
+		(void)lock_take(word, WORLD_SHARDS, 0);
+	else
+		lock_give(word, WORLD_SHARDS);
+}
+
 struct swept { struct world *w; unsigned shard; };
 
 static void
@@ -332,7 +353,8 @@ world_sweep(struct world *w, struct turn_out *scratch)
 	for (unsigned i = 0; i < WORLD_SHARDS; i++) {
 		struct swept s = { w, i };
 
-		turn_sweep(&w->t[i], &w->shard[i], 0, WORLD_SLOTS, scratch, swept, &s);
+		for (unsigned round = 0; round < 8; round++)	/* a second of ticks */
+			turn_sweep(&w->t[i], &w->shard[i], 0, WORLD_SLOTS, scratch, swept, &s);
 	}
 }
 

@@ -31,6 +31,7 @@ struct world {
 	struct { char name[64], pass[64]; } user[8];
 	unsigned users;
 	char secret[64];
+	enum rest_form rest_form;
 	bool authd_off;
 	unsigned authd_asked;
 	/* supervisor */
@@ -41,7 +42,7 @@ struct world {
 	enum fd_fate fate[WORLD_FDS];
 	struct relay_ref reserved[64];
 	unsigned reserved_n;
-	unsigned relay_asked, swept;
+	unsigned relay_asked, swept, unreserved;
 	enum turn_event swept_event;
 	uint8_t buf[WORLD_HEAD + WORLD_BUF];
 	const char *fault;		/* first broken invariant, NULL */
@@ -60,6 +61,8 @@ enum turn_act world_peer(struct world *w, unsigned shard, struct session_ref ref
 void world_effects(struct world *w, unsigned shard, const struct turn_out *out);
 void world_sweep(struct world *w, struct turn_out *scratch);
 void world_fill_pool(struct world *w, unsigned shard, unsigned per_row);
+/* Another worker takes or gives a lock that each allocation needs. */
+void world_lock(struct world *w, bool take);
 /* A new configuration: caches and sessions judge again. */
 void world_reload(struct world *w);
 /* state_audit() and the books about sockets; NULL or what is wrong. */

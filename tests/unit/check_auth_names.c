@@ -12,7 +12,7 @@
 static const struct { const char *name; int64_t expiry; const char *stable; } names[] = {
 	{ "1736:alice", 1736, "alice" }, { "alice:1736", 1736, "alice" }, { "1736", 1736, "" }, { "0", 0, "" },
 	{ "1736:@alice:hs.org", 1736, "@alice:hs.org" }, { "@alice:hs.org:1736", 1736, "@alice:hs.org" },
-	{ "1736:1737", 1736, "1737" }, { "99999999999:a", 99999999999, "a" }, { "1736::", 1736, ":" },
+	{ "1736:1737", -1, NULL }, { "99999999999:eve:1736", -1, NULL }, { "eve:1736:eve", -1, NULL }, { "99999999999:a", 99999999999, "a" }, { "1736::", 1736, ":" },
 	{ "", -1, NULL }, { ":bob", -1, NULL }, { ":1736", -1, NULL }, { "1736:", -1, NULL }, { "-1:bob", -1, NULL },
 	{ "+1:bob", -1, NULL }, { "999999999999:bob", -1, NULL }, { "99999999999999999999:bob", -1, NULL },
 	{ "0x7fffffff:bob", -1, NULL }, { " 1999:bob", -1, NULL }, { "1999 :bob", -1, NULL }, { "bob", -1, NULL },
@@ -24,7 +24,7 @@ START_TEST(rest_names)
 	const char *stable = NULL;
 	size_t len = 0;
 	int64_t t = -1;
-	bool is = rest_name(names[_i].name, strlen(names[_i].name), &t, &stable, &len);
+	bool is = rest_name(names[_i].name, strlen(names[_i].name), REST_ANY, &t, &stable, &len);
 
 	ck_assert_msg(is == (names[_i].stable != NULL), "%s", names[_i].name);
 	ck_assert_int_eq(t, names[_i].expiry);

@@ -9,7 +9,10 @@
 #define REALM_LEN 11
 #define LIFETIME 600000
 
-static const struct addr client = { .family = ADDR_V4, .port = 5000, .ip = { 192, 0, 2, 1 } };
+static const struct nonce_for client = {
+	.client = { .family = ADDR_V4, .port = 5000, .ip = { 192, 0, 2, 1 } }, .transport = TRANSPORT_UDP,
+	.realm = REALM, .realm_len = REALM_LEN,
+};
 static struct nonce_keys keys;
 
 static void
@@ -25,13 +28,13 @@ judge(const char *nonce, tp_ms now)
 {
 	uint32_t bits;
 
-	return nonce_judge(nonce, NONCE_LEN, &keys, &client, REALM, REALM_LEN, now, LIFETIME, &bits);
+	return nonce_judge(nonce, NONCE_LEN, &keys, &client, now, LIFETIME, &bits);
 }
 
 static void
 make(char out[NONCE_LEN], uint32_t bits, tp_ms now)
 {
-	nonce_make(out, &keys, bits, &client, REALM, REALM_LEN, now);
+	nonce_make(out, &keys, bits, &client, now);
 }
 
 START_TEST(form)
@@ -45,9 +48,9 @@ START_TEST(form)
 	make(n, NONCE_BIT_USERHASH, 123456789);
 	ck_assert_mem_eq(n, "obMatJos2QAAA", 13);
 	make(n, NONCE_BIT_USERHASH | NONCE_BIT_ALGORITHMS, 123456789);
-	ck_assert_int_eq(nonce_judge(n, NONCE_LEN, &keys, &client, REALM, REALM_LEN, 123456789, LIFETIME, &bits), NONCE_GOOD);
+	ck_assert_int_eq(nonce_judge(n, NONCE_LEN, &keys, &client, 123456789, LIFETIME, &bits), NONCE_GOOD);
 	ck_assert_uint_eq(bits, NONCE_BIT_USERHASH | NONCE_BIT_ALGORITHMS);
-	ck_assert_int_eq(nonce_judge(n, NONCE_LEN - 1, &keys, &client, REALM, REALM_LEN, 123456789, LIFETIME, &bits),
+	ck_assert_int_eq(nonce_judge(n, NONCE_LEN - 1, &keys, &client, 123456789, LIFETIME, &bits),
 	    NONCE_FOREIGN);
 }
 END_TEST
@@ -86,25 +89,53 @@ START_TEST(every_character_counts)
 }
 END_TEST
 
-START_TEST(bound_to_address_and_realm)
+static enum nonce_verdict
+judge_for(const char *nonce, const struct nonce_for *f)
 {
-	struct addr other = client;
-	char n[NONCE_LEN];
 	uint32_t bits;
+
+	return nonce_judge(nonce, NONCE_LEN, &keys, f, 1000000, LIFETIME, &bits);
+}
+
+START_TEST(bound_to_client_and_realm)
+{
+	struct nonce_for other = client;
+	char n[NONCE_LEN];
 
 	fresh_keys();
 	make(n, 0, 1000000);
-	other.port = 6000;
-	ck_assert_int_eq(nonce_judge(n, NONCE_LEN, &keys, &other, REALM, REALM_LEN, 1000000, LIFETIME, &bits), NONCE_GOOD);
-	other.ip[3] ^= 1;
-	ck_assert_int_eq(nonce_judge(n, NONCE_LEN, &keys, &other, REALM, REALM_LEN, 1000000, LIFETIME, &bits),
-	    NONCE_FOREIGN);
+	ck_assert_int_eq(judge_for(n, &other), NONCE_GOOD);
+	other.client.port = 6000;
+	ck_assert_int_eq(judge_for(n, &other), NONCE_FOREIGN);
 	other = client;
-	other.family = ADDR_V6;
-	ck_assert_int_eq(nonce_judge(n, NONCE_LEN, &keys, &other, REALM, REALM_LEN, 1000000, LIFETIME, &bits),
-	    NONCE_FOREIGN);
-	ck_assert_int_eq(nonce_judge(n, NONCE_LEN, &keys, &client, REALM, REALM_LEN - 1, 1000000, LIFETIME, &bits),
-	    NONCE_FOREIGN);
+	other.client.ip[3] ^= 1;
+	ck_assert_int_eq(judge_for(n, &other), NONCE_FOREIGN);
+	other = client;
+	other.client.family = ADDR_V6;
+	ck_assert_int_eq(judge_for(n, &other), NONCE_FOREIGN);
+	for (uint8_t t = TRANSPORT_TCP; t <= TRANSPORT_DTLS; t = (uint8_t)(t << 1)) {
+		other = client;
+		other.transport = t;
+		ck_assert_int_eq(judge_for(n, &other), NONCE_FOREIGN);
+	}
+	other = client;
+	other.realm_len--;
+	ck_assert_int_eq(judge_for(n, &other), NONCE_FOREIGN);
+}
+END_TEST
+
+/* What a foreign nonce claims decides which checks of RFC 8489 9.2.4 apply before it is found foreign. */
+START_TEST(claimed_features)
+{
+	uint32_t bits = 1;
+
+	fresh_keys();
+	ck_assert_int_eq(nonce_judge("obMatJos2gAAAanything", 21, &keys, &client, 1000000, LIFETIME, &bits), NONCE_FOREIGN);
+	ck_assert_uint_eq(bits, NONCE_BIT_ALGORITHMS);
+	ck_assert_int_eq(nonce_judge("obMatJos2gAA", 12, &keys, &client, 1000000, LIFETIME, &bits), NONCE_FOREIGN);
+	ck_assert_uint_eq(bits, 0);
+	ck_assert_int_eq(nonce_judge("another server's", 16, &keys, &client, 1000000, LIFETIME, &bits), NONCE_FOREIGN);
+	ck_assert_uint_eq(bits, 0);
 }
 END_TEST
 
@@ -132,7 +163,8 @@ suite_nonce(void)
 	tcase_add_test(c, form);
 	tcase_add_test(c, age);
 	tcase_add_test(c, every_character_counts);
-	tcase_add_test(c, bound_to_address_and_realm);
+	tcase_add_test(c, bound_to_client_and_realm);
+	tcase_add_test(c, claimed_features);
 	tcase_add_test(c, two_epochs);
 	suite_add_tcase(s, c);
 	return s;

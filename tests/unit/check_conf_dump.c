@@ -9,13 +9,14 @@
 
 /* Everything away from its default. */
 static const char full[] =
-    "auth: { realm: 'Ä b: #x', strict_expiry: true, nonce_lifetime: 90s, password_algorithms: sha256,\n"
-    "  database_cache: 2m, database_negative_cache: 6s, databases_ready: true }\n"
+    "auth: { realm: 'Ä b: #x', strict_expiry: true, nonce_lifetime: 90s, rest_names: timestamp-last,\n"
+    "  password_algorithms: sha256, database_cache: 2m, database_negative_cache: 6s, databases_ready: true }\n"
     "listeners: [ { address: 127.0.0.1, port: 1 }, { address: '::1', port: 65535 }, { address: '*', port: 3479 } ]\n"
     "relay:\n"
     "  addresses: [ { address: 127.0.0.1, external: 127.0.0.9 }, { address: '::1', ports: 2000-2001 }, { address: 192.0.2.10, ports: 2500-3000 } ]\n"
-    "  ports: 2000-3000\n  default_family: client\n  strict_family: true\n  default_lifetime: 61s\n  max_lifetime: 1d\n"
-    "  replace_idle: 1500ms\n  external_stun: stun.example.org\n  external_interval: 5s\n"
+    "  ports: 2000-3000\n  default_family: client\n  strict_family: false\n  default_lifetime: 61s\n  max_lifetime: 1d\n"
+    "  replace_idle: 1500ms\n  rfc5766_channels: true\n  external_stun: stun.example.org\n  external_interval: 5s\n"
+    "server: { software: X }\n"
     "peers: { deny: [ 10.0.0.0/8, '::/0' ], allow: 1.2.3.4, allow_private: 127.0.0.0/8, allow_own: '[::1]:1-2/udp' }\n"
     "limits: { allocations_per_user: 1, allocations_per_prefix: 2, allocations_total: 3, permissions_per_allocation: 4,\n"
     "  channels_per_allocation: 5, challenges_per_prefix: 6, bindings_per_prefix: 7, lookups_per_prefix: 8,\n"

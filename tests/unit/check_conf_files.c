@@ -223,6 +223,13 @@ START_TEST(secret_files)
 	expect_one(load_main("auth: { secrets: { file: s } }\n"), "everybody may write this file");
 	temp_file("s", GOOD "\n\n", 0640);
 	expect_one(load_main("auth: { secrets: { file: s } }\n"), "one line of text");
+	static const char *const strays[] = { " " GOOD, GOOD " ", GOOD "\t\n", "\xef\xbb\xbf" GOOD, GOOD "\xc2\xa0\n",
+		GOOD "\xe2\x80\x8b", "\xe2\x80\x8d" GOOD "\n" };
+	for (unsigned i = 0; i < TP_COUNT(strays); i++) {
+		temp_file("s", strays[i], 0640);
+		expect_one(load_main("auth: { secrets: { file: s } }\n"), "zero-width character stands");
+		expect_one(load_main("auth: { users: { ann: { password_file: s } } }\n"), "zero-width character stands");
+	}
 	temp_file("s", "\n", 0640);
 	expect_one(load_main("auth: { secrets: { file: s } }\n"), "1 to 256 bytes");
 	expect_one(load_main("auth: { secrets: { file: nowhere } }\n"), "cannot read: No such file");

@@ -113,7 +113,7 @@ open_session(unsigned n, uint64_t user)
 	struct session *x = fill(n, user);
 
 	ck_assert_ptr_nonnull(x);
-	ck_assert_int_eq(cross_open(&cross, &shard, x, &none, 0), 0);
+	ck_assert_int_eq(cross_open(&cross, &shard, x, &none, NULL), 0);
 	return x;
 }
 

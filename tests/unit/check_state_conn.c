@@ -243,7 +243,7 @@ START_TEST(adoption)
 	x->transport = TRANSPORT_TCP;
 	x->listener = 1;
 	x->client = bad[4]->client;
-	ck_assert_int_eq(cross_open(&cross, &shard, x, &none, 0), 0);
+	ck_assert_int_eq(cross_open(&cross, &shard, x, &none, NULL), 0);
 	ck_assert_int_eq(shard_attach(&shard, 0, shard.region, shard.keys, shard.slot_max, true, NULL), 0);
 	struct shard_adopted n = shard_adopt(&shard, NOW, NULL, NULL);
 	ck_assert_uint_eq(n.dropped, 1);	/* the session whose connection is none */
@@ -266,7 +266,7 @@ START_TEST(session_needs_its_connection)
 	x->transport = TRANSPORT_TCP;
 	x->listener = 1;
 	x->client = c->client;
-	ck_assert_int_eq(cross_open(&cross, &shard, x, &none, 0), 0);
+	ck_assert_int_eq(cross_open(&cross, &shard, x, &none, NULL), 0);
 	ck_assert(conn_is_of(&shard, x));
 	audit_clean();
 	adopt();

@@ -25,7 +25,7 @@ try_open(unsigned n, uint64_t user, struct cross_limits l, uint64_t token)
 	int r;
 
 	ck_assert_ptr_nonnull(x);
-	r = cross_open(&cross, &shard, x, &l, token);
+	r = cross_open(&cross, &shard, x, &l, &(struct cross_with){ .redeem = token });
 	if (r != 0)
 		session_abandon(&shard, x);
 	return r;
@@ -89,7 +89,7 @@ START_TEST(locks_time_out)
 
 	ck_assert_int_eq(lock_take(w, 9, 0), 0);
 	y = fill(1, 5);
-	ck_assert_int_eq(cross_open(&cross, &shard, y, &l, 0), -ETIMEDOUT);
+	ck_assert_int_eq(cross_open(&cross, &shard, y, &l, NULL), -ETIMEDOUT);
 	session_abandon(&shard, y);
 	ck_assert_int_eq(cross_close(&cross, &shard, x), -ETIMEDOUT);
 	ck_assert_uint_eq(atomic_load(&x->state), SESSION_ENDING);
@@ -146,30 +146,97 @@ START_TEST(many_accounts)
 }
 END_TEST
 
+/* A session with a reservation. */
+static int
+try_reserve(unsigned n, uint64_t user, struct cross_limits l, uint64_t token)
+{
+	struct reservation want = { .token = token, .user = user, .id = 11, .expiry = NOW / 1000 + TOKEN_LIFETIME };
+	struct session *x = fill(n, user);
+	int r = cross_open(&cross, &shard, x, &l, &(struct cross_with){ .reserve = &want });
+
+	if (r != 0)
+		session_abandon(&shard, x);
+	return r;
+}
+
 START_TEST(tokens)
 {
 	struct cross_limits l = { 0 };
-	struct reservation r = {.token = 42, .user = 5, .id = 11, .expiry = NOW / 1000 + TOKEN_LIFETIME},
-			   got;
+	struct reservation got;
 
 	ck_assert_int_eq(token_look(&cross, 42, 5, NOW, &got), -ENOENT);
-	ck_assert_int_eq(token_put(&cross, &r, NOW), 0);
-	ck_assert_int_eq(token_put(&cross, &r, NOW), -EEXIST);
+	ck_assert_int_eq(try_reserve(0, 5, l, 42), 0);
+	ck_assert_int_eq(try_reserve(9, 5, l, 42), -EEXIST);
 	ck_assert_int_eq(token_look(&cross, 42, 6, NOW, &got), -ENOENT);
 	ck_assert_int_eq(token_look(&cross, 43, 5, NOW, &got), -ENOENT);
 	ck_assert_int_eq(token_look(&cross, 0, 5, NOW, &got), -ENOENT);
 	ck_assert_int_eq(token_look(&cross, 42, 5, NOW + 29999, &got), 0);
 	ck_assert_uint_eq(got.id, 11);
 	ck_assert_int_eq(token_look(&cross, 42, 5, NOW + 30000, &got), -ENOENT);
-	ck_assert_int_eq(try_open(0, 6, l, 42), -ENOENT);	/* another's */
-	ck_assert_int_eq(try_open(1, 5, (struct cross_limits){ .total = 1 }, 42), 0);
+	ck_assert_int_eq(try_open(1, 6, l, 42), -ENOENT);	/* another's */
+	ck_assert_int_eq(try_open(1, 5, (struct cross_limits){ .total = 2 }, 42), 0);
 	ck_assert_int_eq(try_open(2, 5, l, 42), -ENOENT);	/* single use */
-	r.token = 44;
-	ck_assert_int_eq(token_put(&cross, &r, NOW), 0);
-	ck_assert_int_eq(try_open(2, 5, (struct cross_limits){ .total = 1 }, 44), -ENOSPC);
-	ck_assert_int_eq(token_look(&cross, 44, 5, NOW, &got), 0);	/* a refusal does not consume */
-	r.token = 0;
-	ck_assert_int_eq(token_put(&cross, &r, NOW), -EINVAL);
+	audit_clean();
+}
+END_TEST
+
+/* It counts like a session, for user, prefix and in total; redeeming moves the count, its end gives it back. */
+START_TEST(reservations_count)
+{
+	struct cross_limits two = { .per_user = 2 };
+	struct reservation got;
+
+	ck_assert_int_eq(try_reserve(0, 5, (struct cross_limits){ .per_user = 1 }, 42), -EDQUOT);
+	ck_assert_int_eq(try_reserve(0, 5, (struct cross_limits){ .per_prefix = 1 }, 42), -EUSERS);
+	ck_assert_int_eq(try_reserve(0, 5, (struct cross_limits){ .total = 1 }, 42), -ENOSPC);
+	ck_assert_int_eq(token_look(&cross, 42, 5, NOW, &got), -ENOENT);
+	audit_clean();
+	ck_assert_int_eq(try_reserve(0, 5, two, 42), 0);
+	ck_assert_uint_eq(cross_user_count(&cross, 5), 2);
+	ck_assert_uint_eq(cross_total(&cross), 2);
+	audit_clean();
+	ck_assert_int_eq(cross_fits(&cross, 5, 0, &two, 1), -EDQUOT);
+	ck_assert_int_eq(cross_fits(&cross, 5, 0, &two, 0), 0);
+	ck_assert_int_eq(try_open(1, 5, two, 0), -EDQUOT);
+	ck_assert_int_eq(try_open(1, 5, two, 42), 0);		/* from another address */
+	ck_assert_uint_eq(cross_user_count(&cross, 5), 2);
+	audit_clean();
+	ck_assert_int_eq(try_reserve(2, 6, two, 43), 0);
+	ck_assert_int_eq(try_open(3, 7, (struct cross_limits){ .total = 4 }, 0), -ENOSPC);
+	token_sweep(&cross, 0, TOKENS, NOW + 29999);
+	ck_assert_uint_eq(cross_user_count(&cross, 6), 2);
+	token_sweep(&cross, 0, TOKENS, NOW + 30000);
+	ck_assert_uint_eq(cross_user_count(&cross, 6), 1);
+	ck_assert_int_eq(token_look(&cross, 43, 6, NOW, &got), -ENOENT);
+	audit_clean();
+	/* Somebody without a name of its own has no limit per user, but its reservation has an owner. */
+	struct session *x = fill(4, 0);
+	x->name = 99;
+	struct reservation want = { .token = 44, .user = 99, .expiry = NOW / 1000 + 30 };
+	ck_assert_int_eq(cross_open(&cross, &shard, x, &two, &(struct cross_with){ .reserve = &want }), 0);
+	audit_clean();
+	token_sweep(&cross, 0, TOKENS, NOW + 30000);
+	audit_clean();
+}
+END_TEST
+
+/* The new session has the count of the old one; no limit can part them, and a refusal leaves the old one. */
+START_TEST(replacing)
+{
+	struct session *old = open_session(0, 5), *x = fill(0, 5);
+	struct cross_limits one = { .per_user = 1, .per_prefix = 1, .total = 1 };
+	struct reservation want = { .token = 42, .user = 5, .expiry = NOW / 1000 + 30 };
+	struct cross_with with = { .replace = old, .reserve = &want };
+	uint32_t slot = session_slot(&shard, old);
+
+	ck_assert_int_eq(cross_open(&cross, &shard, x, &one, &with), -EDQUOT);
+	ck_assert_ptr_eq(session_find(&shard, &old->client, old->transport, old->listener), old);
+	with.reserve = NULL;
+	ck_assert_int_eq(cross_open(&cross, &shard, x, &one, &with), 0);
+	ck_assert_ptr_eq(session_find(&shard, &x->client, x->transport, x->listener), x);
+	ck_assert_uint_eq(atomic_load(&shard.slots[slot].state), SESSION_FREE);
+	ck_assert_uint_eq(shard_live(&shard), 1);
+	ck_assert_uint_eq(cross_user_count(&cross, 5), 1);
 	audit_clean();
 }
 END_TEST
@@ -177,21 +244,21 @@ END_TEST
 START_TEST(tokens_run_out)
 {
 	unsigned kept = 0;
+	struct cross_limits l = { 0 };
 
-	for (uint64_t i = 1; i <= 2 * TOKENS; i++) {
+	for (uint64_t i = 1; i <= 64; i++) {
+		struct session *x = fill((unsigned)i, 1);
 		struct reservation r = { .token = i, .user = 1, .expiry = NOW / 1000 + 30 };
-		int e = token_put(&cross, &r, NOW);
 
-		ck_assert(e == 0 || e == -ENOSPC);
-		kept += e == 0;
+		ck_assert_int_eq(cross_open(&cross, &shard, x, &l, &(struct cross_with){ .reserve = &r }), 0);
+		kept++;
+		ck_assert_int_eq(cross_close(&cross, &shard, x), 0);
 	}
-	ck_assert_uint_le(kept, TOKENS);
-	ck_assert_uint_gt(kept, TOKENS * 3 / 4);
-	for (uint64_t i = 1; i <= TOKENS / 4; i++) {		/* what is over makes room */
-		struct reservation r = { .token = i << 32, .user = 1, .expiry = NOW / 1000 + 60 };
-
-		ck_assert_int_eq(token_put(&cross, &r, NOW + 30000), 0);
-	}
+	ck_assert_uint_eq(cross_user_count(&cross, 1), kept);
+	audit_clean();
+	token_sweep(&cross, 0, TOKENS, NOW + 30000);
+	ck_assert_uint_eq(cross_user_count(&cross, 1), 0);
+	audit_clean();
 }
 END_TEST
 
@@ -220,9 +287,9 @@ START_TEST(recover_believes_little)
 			.shard = 0,
 			.slot = session_slot(&shard, x),
 			.gen = x->gen,
-			.user = 5,
-			.prefix = cross_prefix(&cross, &x->client),
-			.total = 0},
+			.user = { .key = 5, .change = 1 },
+			.prefix = { .key = cross_prefix(&cross, &x->client), .change = 1 },
+			.total_change = 1},
 		    r;
 
 	ck_assert_uint_eq(recover(honest, true), 0);
@@ -235,13 +302,15 @@ START_TEST(recover_believes_little)
 	ck_assert_uint_eq(recover(r, true), 1);
 	r = honest, r.gen++;
 	ck_assert_uint_eq(recover(r, true), 1);
-	r = honest, r.user = 6;
+	r = honest, r.user.key = 6;
 	ck_assert_uint_eq(recover(r, true), 1);
-	r = honest, r.prefix++;
+	r = honest, r.prefix.key++;
 	ck_assert_uint_eq(recover(r, true), 1);
 	r = honest, r.total = 1000;
 	ck_assert_uint_eq(recover(r, true), 1);
-	r = honest, r.user_count = 1000;
+	r = honest, r.user.before = 1000;
+	ck_assert_uint_eq(recover(r, true), 1);
+	r = honest, r.user.change = 3;
 	ck_assert_uint_eq(recover(r, true), 1);
 	r = honest, r.token_at = UINT32_MAX;
 	ck_assert_uint_eq(recover(r, true), 1);
@@ -331,6 +400,8 @@ suite_cross(void)
 	tcase_add_test(t, patience);
 	tcase_add_test(t, tokens);
 	tcase_add_test(t, tokens_run_out);
+	tcase_add_test(t, reservations_count);
+	tcase_add_test(t, replacing);
 	tcase_add_test(t, recover_believes_little);
 	tcase_add_test(t, recover_frees_garbage_words);
 	tcase_add_test(t, audit_sees);

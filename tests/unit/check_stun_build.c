@@ -60,7 +60,7 @@ build_all(uint8_t *buf, size_t cap)
 	struct stun_out o;
 
 	stun_begin(&o, buf, cap, STUN_ERROR, STUN_ALLOCATE, txid);
-	stun_put_error(&o, 420);
+	stun_put_error(&o, 420, true);
 	stun_put_unknown(&o, unknown, 3);
 	stun_put_xaddr(&o, STUN_A_XOR_MAPPED_ADDRESS, &v4);
 	stun_put_xaddr(&o, STUN_A_XOR_RELAYED_ADDRESS, &v6);
@@ -83,8 +83,8 @@ START_TEST(wire_forms)
 
 	ck_assert_int_eq(stun_parse(&m, at_the_edge(buf, n), n), STUN_OK);
 	ck_assert_uint_eq(m.cls, STUN_ERROR);
-	ck_assert_mem_eq(stun_find(&m, STUN_A_ERROR_CODE)->value, "\0\0\4\x14", 4);
-	ck_assert_uint_eq(stun_find(&m, STUN_A_ERROR_CODE)->len, 4);
+	ck_assert_mem_eq(stun_find(&m, STUN_A_ERROR_CODE)->value, "\0\0\4\x14Unknown Attribute", 21);
+	ck_assert_uint_eq(stun_find(&m, STUN_A_ERROR_CODE)->len, 21);
 	ck_assert_uint_eq(stun_find(&m, STUN_A_UNKNOWN_ATTRIBUTES)->len, 6);
 	ck_assert_mem_eq(stun_find(&m, STUN_A_UNKNOWN_ATTRIBUTES)->value, "\x70\1\x70\2\x70\3\0\0", 8);
 	ck_assert(stun_get_xaddr(&m, stun_find(&m, STUN_A_XOR_MAPPED_ADDRESS), &a));

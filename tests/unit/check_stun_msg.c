@@ -323,13 +323,13 @@ START_TEST(unknown_attributes)
 	raw_begin(&r, 0x0001);
 	raw_attr(&r, 0xc057, "optional", 8);
 	raw_attr(&r, 0x8000, "opt", 3);
-	for (uint16_t i = 0; i < 12; i++) {
+	for (uint16_t i = 0; i < 30; i++) {
 		raw_attr(&r, (uint16_t)(0x7000 + i), NULL, 0);
 		raw_attr(&r, (uint16_t)(0x7000 + i), NULL, 0);
 	}
 	ck_assert_int_eq(raw_parse(&m, &r), STUN_OK);
-	ck_assert_uint_eq(m.unknown_count, STUN_UNKNOWN_MAX);
-	for (unsigned i = 0; i < STUN_UNKNOWN_MAX; i++)
+	ck_assert_uint_eq(m.unknown_count, 30);
+	for (unsigned i = 0; i < 30; i++)
 		ck_assert_uint_eq(m.unknown[i], 0x7000 + i);
 }
 END_TEST

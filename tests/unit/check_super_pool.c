@@ -210,6 +210,29 @@ START_TEST(test_even_and_reserved)
 }
 END_TEST
 
+/* Refused after it was made: the port is free at once, not when the token would be over. */
+START_TEST(test_unreserve)
+{
+	struct msg_relay r = ask(1, 7);
+	struct msg_release back = { .h.type = MSG_RELEASE, .shard = 1, .fd = -1 };
+	uint32_t held;
+	union msg m;
+
+	r.even = r.reserve = 1;
+	pool_relay(pool, &r, 10);
+	heard(MSG_SOCKET, &m);
+	held = pool->row[0].held;
+	back.reservation = m.msg_socket.reservation;
+	back.shard = 2;
+	ck_assert_int_lt(pool_release(pool, &back, 20), 0);	/* another shard's */
+	back.shard = 1;
+	ck_assert_int_eq(pool_release(pool, &back, 20), 0);
+	ck_assert_uint_eq(ledger->reserved_sockets, 0);
+	ck_assert_uint_eq(pool->row[0].held, held - 1);
+	ck_assert_int_eq(pool_release(pool, &back, 20), 0);	/* over meanwhile */
+}
+END_TEST
+
 START_TEST(test_reservation_ends)
 {
 	struct msg_relay r = ask(1, 7);
@@ -263,6 +286,7 @@ suite_pool(void)
 	tcase_add_loop_test(t, test_whole_range, 0, 2);
 	tcase_add_test(t, test_recall);
 	tcase_add_test(t, test_even_and_reserved);
+	tcase_add_test(t, test_unreserve);
 	tcase_add_test(t, test_reservation_ends);
 	tcase_add_test(t, test_random);
 	suite_add_tcase(s, t);
