@@ -47,7 +47,7 @@ class Abuse(unittest.TestCase):
 
     def test_rate_and_size_of_challenges(self):
         """C-02, C-04: from one address a burst of 2,000 and 200 a second; another address does not notice."""
-        with daemon.Daemon() as d:
+        with daemon.Daemon(daemon.DEFAULT + "limits: {{ challenges_per_prefix: 200, bindings_per_prefix: 1000 }}\n") as d:
             starts = set(d.children())
             s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 23)
@@ -76,7 +76,8 @@ class Abuse(unittest.TestCase):
 
     def test_sixty_thousand_ports(self):
         """C-05, C-06: the port is no part of the key, and who is not authenticated leaves nothing behind."""
-        with daemon.Daemon(daemon.DEFAULT.replace("level: info", "level: debug")) as d:
+        with daemon.Daemon(daemon.DEFAULT.replace("level: info", "level: debug") +
+                           "limits: {{ challenges_per_prefix: 200, bindings_per_prefix: 1000 }}\n") as d:
             starts = set(d.children())
             d.ctl("log", "level", "info")
             raw = [tc.build(tc.ALLOCATE, tc.REQUEST, b"x" * 12, TRANSPORT), tc.build(tc.BINDING, tc.REQUEST, b"y" * 12)]
