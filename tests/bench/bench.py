@@ -225,7 +225,8 @@ io: {{ engine: {engine}, cpu_affinity: "{affinity}" }}
 process: {{ workers: {workers} }}
 log: {{ level: warn, target: stderr }}
 # the load is one address: its requests are not to be counted
-limits: {{ challenges_per_prefix: 0, bindings_per_prefix: 0, connections_per_prefix: 0, half_open_per_prefix: 10000 }}
+limits: {{ challenges_per_prefix: 0, bindings_per_prefix: 0, connections_per_prefix: 0, half_open_per_prefix: 10000,
+  handshakes_per_prefix: 0 }}
 """
 
 

@@ -21,7 +21,7 @@ import daemon
 CONFIG = daemon.DEFAULT.replace("transport: udp }}", """transport: udp }}
   - {{ address: 127.0.0.1, port: {dtls}, transport: dtls }}""").replace("level: info", "level: warn") + """
 tls: {{ certificates: [ {{ certificate: cert.pem, key: key.pem }} ] }}
-limits: {{ stream_deadline: 60s, handshake_timeout: 60s }}
+limits: {{ stream_deadline: 60s, handshake_timeout: 60s, handshakes_per_prefix: 0 }}
 """
 CROWD = os.path.join(bench.BUILD, "tests", "bench", "dtls_crowd")
 

@@ -136,6 +136,30 @@ START_TEST(per_user_and_total)
 }
 END_TEST
 
+/* They end by themselves or are taken back, and a flood of other prefixes does not displace them. */
+START_TEST(marks)
+{
+	const uint64_t name = UINT64_C(0x123456789abcdef0);
+	unsigned left = 0;
+
+	ck_assert(!rate_is_marked(&cross, name, NOW));
+	rate_mark(&cross, name, 10000, NOW);
+	ck_assert(rate_is_marked(&cross, name, NOW));
+	ck_assert(rate_is_marked(&cross, name, NOW + 9999));
+	ck_assert(!rate_is_marked(&cross, name, NOW + 10001));
+	ck_assert(!rate_is_marked(&cross, name ^ (UINT64_C(1) << 40), NOW));
+	rate_unmark(&cross, name);
+	ck_assert(!rate_is_marked(&cross, name, NOW));
+	for (unsigned i = 0; i < 1000; i++)
+		rate_mark(&cross, cross_hash(&cross, &i, sizeof i), 10000, NOW);
+	for (uint64_t prefix = 1; prefix <= 500000; prefix++)
+		(void)rate_take(&cross, RATE_BINDING, prefix, 100, 100, NOW + 1);
+	for (unsigned i = 0; i < 1000; i++)
+		left += rate_is_marked(&cross, cross_hash(&cross, &i, sizeof i), NOW + 5000);
+	ck_assert_uint_eq(left, 1000);
+}
+END_TEST
+
 Suite *
 suite_rate(void)
 {
@@ -147,6 +171,7 @@ suite_rate(void)
 	tcase_add_test(t, rates_of_workers_with_different_clocks);
 	tcase_add_test(t, rates_clock_wraps);
 	tcase_add_test(t, rates_flood);
+	tcase_add_test(t, marks);
 	tcase_add_test(t, per_allocation);
 	tcase_add_test(t, slow_rate_passes_large);
 	tcase_add_test(t, per_user_and_total);
