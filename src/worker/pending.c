@@ -160,8 +160,10 @@ pending_put(struct worker *w, const struct lane *l, const struct turn_in *in)
 			continue;
 		if (same_request(&p->e[at - 1], in)) {
 			came_again(w, &p->e[at - 1]);
+			stat_drop(w->stat, DROP_PENDING_AGAIN);
 			return NULL;
 		}
+		stat_drop(w->stat, DROP_PENDING_AGAIN);
 		pending_free(w, &p->e[at - 1]);
 		break;
 	}
