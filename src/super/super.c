@@ -378,7 +378,6 @@ prepare(struct super *s)
 	uint64_t files = limit_files();
 	int code;
 
-	limit_file_size();
 	s->ledger = ledger_new(&s->ledger_rw, &s->ledger_ro);
 	if (s->ledger == NULL) {
 		log_err("shared memory");
@@ -528,6 +527,7 @@ wait_for_work(struct work *w, int state_fd)
 	int fd = env != NULL ? atoi(env) : -1;
 
 	(void)unsetenv(WAITING_ENV);
+	limit_file_size();		/* before the first shared memory */
 	w->waiting = waiting_page(&fd);
 	if (w->waiting == NULL) {
 		log_err("shared memory");

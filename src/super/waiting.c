@@ -258,9 +258,9 @@ block(sigset_t *set)
 	static const int passed_on[] = { SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGCHLD };
 	struct sigaction sa = { .sa_handler = SIG_DFL };
 
-	/* An ignored SIGCHLD, inherited from the caller, would make deaths invisible. */
+	/* An ignored SIGCHLD, inherited from the caller, would make deaths invisible.  SIGXFSZ: limit_file_size(). */
 	for (int i = 1; i < NSIG; i++)
-		if (i != SIGKILL && i != SIGSTOP)
+		if (i != SIGKILL && i != SIGSTOP && i != SIGXFSZ)
 			(void)sigaction(i, &sa, NULL);
 	sigemptyset(set);
 	for (size_t i = 0; i < sizeof passed_on / sizeof passed_on[0]; i++)

@@ -29,17 +29,16 @@ TP_LIVE += %D%/live_convert.py
 TP_LIVE += %D%/live_external.py
 TP_LIVE += %D%/live_container.py
 TP_LIVE += %D%/live_manifests.py
+TP_LIVE += %D%/live_reasons.py
+TP_LIVE += %D%/live_metrics.py
+TP_LIVE += %D%/live_databases.py
+TP_LIVE += %D%/live_commands.py
 # `make check` runs a short set; `make check-live` runs all of them.
 TESTS += %D%/live_basic.py %D%/live_survive.py %D%/live_conf.py %D%/live_path.py %D%/live_policy.py %D%/live_tcp.py \
 	%D%/live_ops.py
 .PHONY: check-live
 check-live: all
 	$(MAKE) check TESTS='$(TP_LIVE) $(TP_LOAD)'
-TP_LIVE += %D%/live_reasons.py
-TP_LIVE += %D%/live_metrics.py
-TP_LIVE += %D%/live_databases.py
-TP_LIVE += %D%/live_commands.py
-TESTS += $(TP_LIVE)
 # The long versions: a death at each marked point 100 times and 10,000 at random, thousands of kills of the daemon's
 # workers, as many allocations as the descriptor limit allows, the model, ten minutes of load with churn
 # (TP_SOAK_SECONDS).

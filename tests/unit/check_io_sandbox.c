@@ -194,7 +194,7 @@ admin_log(void)
 	struct tm tm;
 	int fd = open("/dev/null", O_WRONLY | O_APPEND | O_CLOEXEC);
 
-	if (fd < 0 || (fchmod(fd, 0660) < 0 && errno != EPERM && errno != EROFS) || close(fd) < 0)
+	if (fd < 0 || (fchmod(fd, 0666) < 0 && errno != EPERM && errno != EROFS) || close(fd) < 0)
 		_exit(1);
 	if ((fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)) < 0 || close(fd) < 0)
 		_exit(2);
