@@ -23,10 +23,14 @@ worker_free(struct worker *w)
 		free(w->lane[i].inherited);
 		free(w->lane[i].streams);
 		free(w->lane[i].assoc.at);
+		for (unsigned k = 0; k < MSG_TLSDS_MAX; k++)
+			free(w->lane[i].box[k].bytes);
 	}
 	free(w->lane);
 	seal_ctx_fini(&w->seal);
 	free(w->rows);
+	free(w->hellos);
+	free(w->once);
 	free(w->touched);
 	free(w->policy[0]);
 	free(w->policy[1]);
