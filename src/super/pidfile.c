@@ -7,15 +7,19 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "super_int.h"
 
 #define PIDFILE "turnpiked.pid"
+#define ENDING_TRIES 250		/* of ENDING_WAIT: how long a daemon whose waiting process is dead may take to end */
+static const struct timespec ENDING_WAIT = { .tv_nsec = 20000000 };
 
 static pid_t
 read_pid(int fd)
@@ -65,13 +69,20 @@ pidfile_lock(const char *runtime_dir, pid_t *holder)
 		(void)chmod(runtime_dir, 0755);		/* whatever the umask */
 	else if (errno != EEXIST)
 		return -errno;
-	for (int i = 0; i < 10; i++) {
+	for (int i = 0; i < ENDING_TRIES; i++) {
 		fd = open_locked(path, holder);
-		if (fd < 0 || is_named(fd, path))
+		if (fd >= 0 && is_named(fd, path))
 			return fd;
-		close(fd);
+		if (fd >= 0) {
+			close(fd);
+			continue;
+		}
+		/* The supervisor of a waiting process that was killed holds the lock until it has ended. */
+		if (fd != -EWOULDBLOCK || *holder <= 0 || kill(*holder, 0) == 0 || errno != ESRCH)
+			return fd;
+		(void)nanosleep(&ENDING_WAIT, NULL);
 	}
-	return -EBUSY;
+	return -EWOULDBLOCK;
 }
 
 int
