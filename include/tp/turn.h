@@ -53,6 +53,7 @@ struct turn_policy {
 	struct turn_relay_row relay[TURN_RELAYS_MAX];
 	uint8_t  default_family;		/* ADDR_V4, ADDR_V6, 0: the client's */
 	bool     strict_family;
+	bool     outside_users;		/* users come from databases too: no question before a nonce has proved the client */
 	uint32_t default_lifetime, max_lifetime, replace_idle;	/* seconds */
 	struct cross_limits quota;
 	struct bandwidth bandwidth;

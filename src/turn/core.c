@@ -81,10 +81,12 @@ is_worth_a_line(enum reason why)
 	return why != REASON_CHALLENGE && why != REASON_NONCE_STALE;
 }
 
-/* May turnpike-auth be asked for a sender whose nonce is not ours? */
+/* May turnpike-auth be asked for a sender whose nonce is not ours?  Never if that could be a question to a database. */
 static bool
 unproven_allowed(struct turn_call *c)
 {
+	if (c->t->policy->outside_users && c->session == NULL)
+		return false;
 	return c->in->transport != TRANSPORT_UDP || c->session != NULL ||
 	    rate_take(c->t->cross, RATE_UNPROVEN, 0, UNPROVEN_RATE, UNPROVEN_RATE, c->t->now);
 }

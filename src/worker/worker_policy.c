@@ -89,6 +89,7 @@ policy_build(struct turn_policy *p, const struct conf *c)
 	p->default_family = c->default_family == CONF_FAMILY_IPV4 ? ADDR_V4 :
 	    c->default_family == CONF_FAMILY_IPV6 ? ADDR_V6 : 0;
 	p->strict_family = c->strict_family;
+	p->outside_users = c->database_count > 0;
 	p->default_lifetime = (uint32_t)(c->default_lifetime / 1000);
 	p->max_lifetime = (uint32_t)(c->max_lifetime / 1000);
 	p->replace_idle = (uint32_t)(c->replace_idle / 1000);
