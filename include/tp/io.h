@@ -98,7 +98,7 @@ void port_sentence(int error, const struct addr *a, bool tcp, const char *where,
 /* "turnserver (pid 123)" into out; false when it cannot be found. */
 bool port_holder(const struct addr *a, bool tcp, char *out, size_t len);
 
-/* ---- udp.c: batches --------------------------------------------------------------------------------- */
+/* ---- udp_rx.c, udp_tx.c, udp_gso.c, udp_ring.c, udp_err.c, sock.c: batches ------------------------ */
 
 /*
  * The I/O engine is chosen once at start: plain, mmsg, mmsg + GSO/GRO.  It is a table of functions; nobody asks which it
@@ -170,13 +170,15 @@ int  udp_recv_one(int fd, struct udp_arena *a, struct udp_pkt *pkt);
 void udp_count_segments(struct udp_counts *c, const struct udp_pkt *pkt);
 /* Queues one datagram.  False when the ring is full (flush first). */
 bool udp_ring_put(struct udp_ring *r, int fd, const struct addr *to, const uint8_t *p, size_t len);
+/* The same with DF set, whatever the kernel believes of the path: its sender is the one that probes. */
+bool udp_ring_put_df(struct udp_ring *r, int fd, const struct addr *to, const uint8_t *p, size_t len);
 unsigned udp_ring_count(const struct udp_ring *r);
 
 /* One entry of a socket's error queue.  1 with *peer, type, code, info (MTU) of an ICMP error; 0 empty; -errno. */
 struct udp_icmp { struct addr peer; uint8_t family, type, code; uint32_t info; };
 int  udp_error_next(int fd, struct udp_icmp *icmp);
-/* Sends at once with DF set on this datagram alone. */
-int  udp_send_df(int fd, const struct addr *to, const uint8_t *p, size_t len);
+/* Empties an error queue of at most `max` entries; how many there were. */
+unsigned udp_errors_drop(int fd, unsigned max);
 
 /* ---- sandbox.c: what a child gives up ------------------------------------------------------------------ */
 

@@ -57,7 +57,7 @@ static inline uint8_t *arena_slot(const struct udp_arena *a, unsigned i)
 /* A datagram to be sent; `next` chains those of one flow in the order they were put. */
 struct ring_entry {
 	const uint8_t *p;
-	uint32_t len;
+	uint32_t len : 31, df : 1;	/* df: DF is set on it */
 	int32_t fd;
 	uint32_t next;			/* index + 1; 0: last */
 	struct addr to;
@@ -96,6 +96,7 @@ struct udp_ring {
 /* udp_ring.c: both return with r->groups set; the second chains flows to their sockets. */
 void ring_by_socket(struct udp_ring *r);
 void ring_by_flow(struct udp_ring *r);
+struct ring_note *ring_note_of(struct udp_ring *r, int fd);
 
 /* udp_rx.c */
 int  rx_prepare(struct udp_arena *a, unsigned max, unsigned *first);	/* slots to fill, or -ENOBUFS */
@@ -114,14 +115,21 @@ struct udp_sender {
 	struct udp_counts *c;
 	int fd;				/* the socket in hand */
 	uint32_t left;			/* its datagrams without a verdict yet */
+	bool df, v6;			/* the socket sets DF now, by the option of this family */
 };
+/* Sends what is laid out and switches the socket's option to what this entry needs.  False: the socket is full. */
+bool udp_sender_switch(struct udp_sender *s, const struct ring_entry *e);
+static inline bool
+udp_sender_for(struct udp_sender *s, const struct ring_entry *e)
+{
+	return e->df == s->df || udp_sender_switch(s, e);
+}
+/* Sends what is left, unless the socket is full (!ok); the option is as it was. */
+void udp_sender_end(struct udp_sender *s, bool ok);
 /* Lays out the next message: `many` entries from `first` on, as one GSO send when there are several.  False: the call is
  * full, send it first. */
 bool udp_message_add(struct udp_ring *r, uint32_t first, unsigned many);
 /* Sends what is laid out.  False: the socket is full, the rest of its datagrams is dropped and counted. */
 bool udp_messages_send(struct udp_sender *s);
-
-/* udp_gso.c */
-struct ring_note *ring_note_of(struct udp_ring *r, int fd);
 
 #endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * udp_err: the error queue of a UDP socket, what the kernel dropped before it, and the one datagram that must not be
- * fragmented.
+ * udp_err: the error queue of a UDP socket, and what the kernel dropped before it.
  */
 #include "config.h"
 
@@ -71,31 +70,15 @@ udp_error_next(int fd, struct udp_icmp *icmp)
 	return 0;
 }
 
-int
-udp_send_df(int fd, const struct addr *to, const uint8_t *p, size_t len)
+unsigned
+udp_errors_drop(int fd, unsigned max)
 {
-	union sock_addr name;
-	socklen_t name_len = sock_addr_of(&name, to);
-	int level = to->family == ADDR_V6 ? IPPROTO_IPV6 : IPPROTO_IP;
-	int option = to->family == ADDR_V6 ? IPV6_MTU_DISCOVER : IP_MTU_DISCOVER;
-	/* PROBE sets DF without heeding what the kernel believes of the path: the client is the one who probes. */
-	int probe = to->family == ADDR_V6 ? IPV6_PMTUDISC_PROBE : IP_PMTUDISC_PROBE;
-	int dont = to->family == ADDR_V6 ? IPV6_PMTUDISC_DONT : IP_PMTUDISC_DONT;
-	int rc = 0;
+	struct udp_icmp icmp;
+	unsigned n = 0;
 
-	if (name_len == 0)
-		return -EAFNOSUPPORT;
-	if (setsockopt(fd, level, option, &probe, sizeof probe) < 0)
-		return -errno;
-	for (int try = 0; try < 2; try++) {
-		rc = sendto(fd, p, len, MSG_DONTWAIT | MSG_NOSIGNAL, &name.sa, name_len) < 0 ? -errno : 0;
-		/* The first failure may be an earlier datagram's ICMP error. */
-		if (rc == 0 || rc == -EAGAIN || rc == -EMSGSIZE)
-			break;
-	}
-	if (setsockopt(fd, level, option, &dont, sizeof dont) < 0 && rc == 0)
-		rc = -errno;
-	return rc;
+	while (n < max && udp_error_next(fd, &icmp) == 1)
+		n++;
+	return n;
 }
 
 int

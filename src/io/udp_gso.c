@@ -65,12 +65,6 @@ rx_gso(int fd, struct udp_arena *a, struct udp_pkt *pkts, unsigned max, struct u
 
 /* ---- sending -------------------------------------------------------------------------------- */
 
-struct ring_note *
-ring_note_of(struct udp_ring *r, int fd)
-{
-	return &r->note[(unsigned)fd % NOTES];
-}
-
 /* May datagrams of this length leave this socket as a run?  What was refused is tried again after a while: routes and
  * devices change, and descriptors get new meanings. */
 static bool
@@ -96,11 +90,13 @@ run_of(struct udp_ring *r, uint32_t first)
 	uint32_t len = e->len, bytes = len;
 	unsigned n = 1;
 
+	bool df = e->df;
+
 	if (e->next == 0 || len == 0 || r->entry[e->next - 1].len > len || !may_merge(r, e->fd, len))
 		return 1;
 	while (e->next != 0 && n < RUN_MAX) {
 		e = &r->entry[e->next - 1];
-		if (e->len > len || e->len == 0 || bytes + e->len > RUN_BYTES)
+		if (e->len > len || e->len == 0 || e->df != df || bytes + e->len > RUN_BYTES)
 			break;
 		bytes += e->len;
 		n++;
@@ -126,6 +122,8 @@ send_flow(struct udp_sender *s, const struct ring_chain *f)
 
 	for (uint32_t at = f->head; at != 0;) {
 		unsigned n = run_of(r, at);
+		if (!udp_sender_for(s, &r->entry[at - 1]))
+			return false;
 		if (!udp_message_add(r, at, n)) {
 			if (!udp_messages_send(s))
 				return false;
@@ -152,12 +150,11 @@ flush_gso(struct udp_ring *r, udp_unsent_h *unsent, void *arg, struct udp_counts
 	ring_by_flow(r);
 	for (unsigned i = 0; i < r->groups; i++) {
 		const struct ring_chain *g = &r->group[i];
-		struct udp_sender s = { r, unsent, arg, c, g->fd, datagrams(r, g) };
+		struct udp_sender s = { .r = r, .unsent = unsent, .arg = arg, .c = c, .fd = g->fd, .left = datagrams(r, g) };
 		bool ok = true;
 		for (uint32_t f = g->head; ok && f != 0; f = r->flow[f - 1].next)
 			ok = send_flow(&s, &r->flow[f - 1]);
-		if (ok)
-			(void)udp_messages_send(&s);
+		udp_sender_end(&s, ok);
 	}
 	r->count = 0;
 }

@@ -89,13 +89,25 @@ udp_ring_free(struct udp_ring *r)
 	free(r);
 }
 
-bool
-udp_ring_put(struct udp_ring *r, int fd, const struct addr *to, const uint8_t *p, size_t len)
+static inline bool
+put(struct udp_ring *r, int fd, const struct addr *to, const uint8_t *p, size_t len, bool df)
 {
 	if (r->count == r->capacity)
 		return false;
-	r->entry[r->count++] = (struct ring_entry){ .p = p, .len = (uint32_t)len, .fd = fd, .to = *to };
+	r->entry[r->count++] = (struct ring_entry){ .p = p, .len = (uint32_t)len & 0x7fffffff, .df = df, .fd = fd, .to = *to };
 	return true;
+}
+
+bool
+udp_ring_put(struct udp_ring *r, int fd, const struct addr *to, const uint8_t *p, size_t len)
+{
+	return put(r, fd, to, p, len, false);
+}
+
+bool
+udp_ring_put_df(struct udp_ring *r, int fd, const struct addr *to, const uint8_t *p, size_t len)
+{
+	return put(r, fd, to, p, len, true);
 }
 
 unsigned
@@ -209,4 +221,10 @@ ring_by_flow(struct udp_ring *r)
 			f = flow_of(r, &r->entry[i]);
 		chain_entry(r, f, i);
 	}
+}
+
+struct ring_note *
+ring_note_of(struct udp_ring *r, int fd)
+{
+	return &r->note[(unsigned)fd % NOTES];
 }

@@ -71,6 +71,8 @@ send_each(struct udp_sender *s, uint32_t at, uint32_t many)
 		const struct ring_entry *e = &s->r->entry[at - 1];
 		TP_UNSET union sock_addr name;
 		socklen_t len = sock_addr_of(&name, &e->to);
+		if (!udp_sender_for(s, e))
+			return false;
 		s->c->tx_calls++;
 		if (sendto(s->fd, e->p, e->len, MSG_DONTWAIT | MSG_NOSIGNAL, &name.sa, len) >= 0) {
 			s->c->tx_batch[0]++;
@@ -94,14 +96,46 @@ send_each(struct udp_sender *s, uint32_t at, uint32_t many)
 	return true;
 }
 
+/* PROBE sets DF without heeding what the kernel believes of the path. */
+static void
+set_df(struct udp_sender *s, bool v6, bool on)
+{
+	int level = v6 ? IPPROTO_IPV6 : IPPROTO_IP;
+	int option = v6 ? IPV6_MTU_DISCOVER : IP_MTU_DISCOVER;
+	int value = v6 ? (on ? IPV6_PMTUDISC_PROBE : IPV6_PMTUDISC_DONT) : (on ? IP_PMTUDISC_PROBE : IP_PMTUDISC_DONT);
+
+	(void)setsockopt(s->fd, level, option, &value, sizeof value);
+	s->df = on;
+	s->v6 = v6;
+}
+
+bool
+udp_sender_switch(struct udp_sender *s, const struct ring_entry *e)
+{
+	bool ok = s->r->messages == 0 || udp_messages_send(s);
+
+	if (ok)
+		set_df(s, e->to.family == ADDR_V6, e->df);
+	return ok;
+}
+
+void
+udp_sender_end(struct udp_sender *s, bool ok)
+{
+	if (ok)
+		(void)udp_messages_send(s);
+	if (s->df)
+		set_df(s, s->v6, false);
+}
+
 static void
 flush_plain(struct udp_ring *r, udp_unsent_h *unsent, void *arg, struct udp_counts *c)
 {
 	ring_by_socket(r);
 	for (unsigned i = 0; i < r->groups; i++) {
 		const struct ring_chain *g = &r->group[i];
-		struct udp_sender s = { r, unsent, arg, c, g->fd, g->count };
-		(void)send_each(&s, g->head, g->count);
+		struct udp_sender s = { .r = r, .unsent = unsent, .arg = arg, .c = c, .fd = g->fd, .left = g->count };
+		udp_sender_end(&s, send_each(&s, g->head, g->count));
 	}
 	r->count = 0;
 }
@@ -262,16 +296,17 @@ flush_mmsg(struct udp_ring *r, udp_unsent_h *unsent, void *arg, struct udp_count
 {
 	ring_by_socket(r);
 	for (unsigned i = 0; i < r->groups; i++) {
-		struct udp_sender s = { r, unsent, arg, c, r->group[i].fd, r->group[i].count };
+		const struct ring_chain *g = &r->group[i];
+		struct udp_sender s = { .r = r, .unsent = unsent, .arg = arg, .c = c, .fd = g->fd, .left = g->count };
 		bool ok = true;
-		for (uint32_t at = r->group[i].head; ok && at != 0;) {
-			if (udp_message_add(r, at, 1))
+		for (uint32_t at = g->head; ok && at != 0;) {
+			ok = udp_sender_for(&s, &r->entry[at - 1]);
+			if (ok && udp_message_add(r, at, 1))
 				at = r->entry[at - 1].next;
-			else
+			else if (ok)
 				ok = udp_messages_send(&s);
 		}
-		if (ok)
-			(void)udp_messages_send(&s);
+		udp_sender_end(&s, ok);
 	}
 	r->count = 0;
 }
