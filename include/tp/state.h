@@ -117,6 +117,7 @@ struct shard {
 	uint32_t conn_max, ring_max;
 	uint32_t *ring_links;
 	uint8_t *ring_bytes;
+	uint32_t ring_used;		/* the writer's: how many connections hold */
 	uint8_t ring_cold[16384 / 8];	/* bits of free rings whose pages went back */
 	_Atomic uint64_t *area[2];	/* of index tables */
 	unsigned index_max;		/* log2 of the largest table */
@@ -260,9 +261,13 @@ struct conn {
 	uint64_t prefix;		/* what it counts for; 0: not counted */
 	struct addr peer;		/* the other end of the socket */
 	struct addr client;		/* the same, or what the PROXY header says */
-	uint32_t unasked;		/* this worker's: CONN_SHAKING, and no turnpike-tls has been asked yet */
+	uint32_t unused;		/* an earlier program may have left something here */
 	uint32_t heard;			/* DTLS: what CONN_VALID is for a stream */
-	uint8_t  zero[128 - 64 - 2 * sizeof(struct addr) - 8];
+	uint32_t ring_since;		/* seconds: since when it holds a ring; 0: it has none */
+	uint8_t  ending;		/* the worker's reason why it ends; a successor ends it; 0: it goes on */
+	uint8_t  alert;			/* with some of them: the TLS alert + 1 */
+	uint8_t  stalled;		/* this worker's: what it waits for */
+	uint8_t  zero[128 - 64 - 2 * sizeof(struct addr) - 15];
 };
 _Static_assert(sizeof(struct conn) == 128, "a connection is two cache lines, and four more for a stream");
 
@@ -327,6 +332,8 @@ bool conn_is_of(struct shard *s, const struct session *x);
 /* A free ring, its first byte at position `base`; false: all are in use.  It belongs to nobody until a committed record
  * names it. */
 bool ring_take(struct shard *s, struct ring_ref *r, uint64_t base);
+/* How many may still be taken. */
+static inline uint32_t ring_left(const struct shard *s) { return s->ring_max - s->ring_used; }
 void ring_give(struct shard *s, uint32_t ring);		/* index + 1, named by no record any more; 0: nothing */
 /* Owner, now and then, when nothing refers to bytes of free rings: the kernel gets back the pages of those that a crowd left
  * behind; a few stay warm.  At most 64 system calls; how many rings it were. */

@@ -111,8 +111,8 @@ conn_adopt_all(struct shard *s)
 		bool kept = (state == CONN_OPEN || state == CONN_SHAKING) && check(s, c) == NULL && claim_all(s, c);
 
 		if (kept) {
-			c->wait = c->touched = c->unasked = 0;
-			c->armed = 0;
+			c->wait = c->touched = 0;
+			c->armed = c->stalled = 0;
 			continue;
 		}
 		if (state != CONN_FREE || c->fd != 0)
@@ -122,9 +122,12 @@ conn_adopt_all(struct shard *s)
 	}
 	s->head->conn_free = free;
 	CRASH_POINT("conn:adopt slots");
+	s->ring_used = 0;
 	for (uint32_t i = rings; i-- > 0;) {
-		if (s->ring_links[i] == RING_USED)
+		if (s->ring_links[i] == RING_USED) {
+			s->ring_used++;
 			continue;
+		}
 		s->ring_links[i] = s->head->ring_free;
 		s->head->ring_free = i + 1;
 	}

@@ -36,6 +36,7 @@ ring_take(struct shard *s, struct ring_ref *r, uint64_t base)
 		atomic_store_explicit(&h->ring_bump, ring, memory_order_release);
 	}
 	s->ring_cold[(ring - 1) / 8] &= (uint8_t)~(1u << (ring - 1) % 8);
+	s->ring_used++;
 	CRASH_POINT("ring:taken");
 	*r = (struct ring_ref){ .base = base, .ring = ring };
 	return true;
@@ -46,6 +47,7 @@ ring_give(struct shard *s, uint32_t ring)
 {
 	if (ring == 0 || ring > ring_high(s))
 		return;
+	s->ring_used--;
 	s->ring_links[ring - 1] = s->head->ring_free;
 	CRASH_POINT("ring:linked");
 	s->head->ring_free = ring;

@@ -45,30 +45,43 @@ settle(struct lane *l, struct conn *c)
 }
 
 static void
-adopt_one(struct worker *w, struct lane *l, struct conn *c)
+adopt_stream(struct worker *w, struct lane *l, struct conn *c)
 {
 	int rc = -EBADF;
 
-	if (c->transport == TRANSPORT_DTLS) {
-		if (!assoc_adopt(l, c))
-			stream_close(w, l, c);
-		return;
-	}
-	if (atomic_load_explicit(&c->state, memory_order_relaxed) == CONN_SHAKING && has_fd(l, c)) {
-		c->armed = UINT8_MAX;		/* perhaps: to be taken out of the epoll */
-		(void)handshake_begin(w, l, c);	/* once more: turnpike-tls may not have it */
-		return;
-	}
 	if (!has_fd(l, c))
 		c->fd = -1;		/* not ours to close */
 	else
 		rc = settle(l, c);
 	if (rc == -EPROTO || rc == -EBADF)
 		log_errx("shard %u: a connection cannot be taken over: %s", l->shard.index, strerror(-rc));
-	if (rc < 0)
-		stream_close(w, l, c);
-	else
-		stream_arm(w, l, c);
+	if (rc < 0) {
+		conn_mark_end(w, l, c, rc == -ENOTCONN ? END_GONE : END_LOST);
+		return;
+	}
+	stream_arm(w, l, c);
+	conn_again(w, l, c);		/* what was received and not used */
+}
+
+static void
+adopt_one(struct worker *w, struct lane *l, struct conn *c)
+{
+	bool shaking = atomic_load_explicit(&c->state, memory_order_relaxed) == CONN_SHAKING;
+	enum end_why why = (enum end_why)c->ending;
+
+	c->ending = END_NOT;
+	if (c->transport == TRANSPORT_DTLS) {
+		if (!assoc_adopt(l, c))
+			conn_mark_end(w, l, c, END_LOST);
+	} else if (shaking && has_fd(l, c)) {
+		c->armed = UINT8_MAX;		/* perhaps: to be taken out of the epoll */
+		handshake_begin(w, l, c);	/* once more: turnpike-tls may not have it */
+	} else {
+		adopt_stream(w, l, c);
+	}
+	/* The predecessor died before it ended it. */
+	if (why > END_NOT && why < END_WHYS)
+		conn_mark_again(w, l, c, why);
 }
 
 /* Handed over, but its worker died before it had a slot: nothing was read from it, so it begins now.  Or it was being
@@ -87,13 +100,13 @@ adopt_left(struct worker *w, struct lane *l, const struct msg_stream_sock *s)
 	*lane_use(l, s->fd) = FD_STREAM;
 	if (sock_stream_counts(s->fd, &received, &written) < 0 || received != 0 || written != 0 ||
 	    getpeername(s->fd, (struct sockaddr *)&ss, &len) < 0 || addr_from_sockaddr(&peer, (struct sockaddr *)&ss) < 0)
-		stream_forget_fd(w, l, s->fd);
-	else if ((c = stream_open(w, l, s->fd, s->row, &peer)) != NULL)
+		conn_forget_fd(w, l, s->fd);
+	else if ((c = conn_open(w, l, s->fd, s->row, &peer)) != NULL && !conn_ends(c))
 		stream_arm(w, l, c);
 }
 
 void
-streams_adopt(struct worker *w, struct lane *l)
+conn_settle_all(struct worker *w, struct lane *l)
 {
 	cross_conn_recount(&w->cross, &l->shard);
 	for (uint32_t slot = 0; slot < conn_high(&l->shard); slot++) {
@@ -107,5 +120,4 @@ streams_adopt(struct worker *w, struct lane *l)
 	free(l->streams);
 	l->streams = NULL;
 	l->stream_count = l->stream_max = 0;
-	w->kick = true;
 }

@@ -31,8 +31,7 @@ put(struct worker *w, struct lane *l, struct conn *c, uint8_t type, const uint8_
 		return;
 	}
 	if (seal_dtls_spent(d)) {
-		stat_drop(w->stat, DROP_KEY_LIMIT);
-		stream_touch(w, l, c);		/* not now: others up the stack still use it */
+		conn_mark_end(w, l, c, END_KEYS);
 		return;
 	}
 	uint8_t *at = udp_arena_take(w->arena, room);
@@ -49,15 +48,15 @@ put(struct worker *w, struct lane *l, struct conn *c, uint8_t type, const uint8_
 		return;
 	}
 	CRASH_POINT("dtls:sealed");
-	path_send(w, l, c->listener, &c->client, at, (size_t)n, at == spare);
+	udp_to_client(w, l, c->listener, &c->client, at, (size_t)n, at == spare);
 }
 
-void
-dtls_data(struct worker *w, struct lane *l, const struct turn_out *o)
+static void
+relayed(struct worker *w, struct lane *l, const struct turn_out *o)
 {
 	struct conn *c = conn_at(&l->shard, o->conn - 1);
 
-	if (c == NULL || c->transport != TRANSPORT_DTLS || !addr_eq(&c->client, &o->to)) {
+	if (c == NULL || conn_ends(c) || c->transport != TRANSPORT_DTLS || !addr_eq(&c->client, &o->to)) {
 		stat_drop(w->stat, DROP_STALE_EVENT);
 		return;
 	}
@@ -72,74 +71,54 @@ dtls_final(struct worker *w, struct lane *l, struct conn *c)
 	int n = seal_final_flight(conn_seal(l, c), &w->seal, &p->dtls, &p->final, flight, sizeof flight);
 
 	if (n > 0)
-		path_send(w, l, c->listener, &c->client, flight, (size_t)n, true);
+		udp_to_client(w, l, c->listener, &c->client, flight, (size_t)n, true);
 }
 
-void
-dtls_goodbye(struct worker *w, struct lane *l, struct conn *c)
+static void
+goodbye(struct worker *w, struct lane *l, struct conn *c, int alert)
 {
 	uint8_t record[SEAL_OVERHEAD_MAX + 2];
 	uint64_t seq;
+	int n;
 
-	if (seal_dtls_take(&assoc_place(l, c)->dtls, &seq) < 0)
+	if (alert < 0 || seal_dtls_take(&assoc_place(l, c)->dtls, &seq) < 0)
 		return;
-	int n = seal_dtls_alert(conn_seal(l, c), &w->seal, seq, SEAL_A_CLOSE_NOTIFY, record, sizeof record);
+	n = seal_dtls_alert(conn_seal(l, c), &w->seal, seq, (enum seal_alert)alert, record, sizeof record);
 	if (n > 0)
-		path_send(w, l, c->listener, &c->client, record, (size_t)n, true);
-}
-
-void
-dtls_due(struct worker *w, struct lane *l, struct conn *c)
-{
-	if (!seal_dtls_spent(&assoc_place(l, c)->dtls))
-		return;
-	dtls_goodbye(w, l, c);
-	stream_close(w, l, c);
-}
-
-/* ---- to turnpike-tls processes ------------------------------------------------------------------------------------------- */
-
-void
-dtls_pass_on(struct worker *w, struct lane *l, unsigned row, const struct addr *from, const uint8_t *p, size_t len,
-    bool hello, uint64_t name)
-{
-	struct msg_hs_datagram *m = NULL;
-
-	if (len > sizeof m->datagram) {
-		stat_drop(w->stat, DROP_DTLS_RECORD);
-		return;
-	}
-	if (w->start.tlsd_count > 0 &&
-	    rate_take(&w->cross, RATE_HANDSHAKE, cross_prefix(&w->cross, from), w->streams.shakes, w->streams.shakes,
-	    w->turn.now))
-		m = tlsd_box(w, l, handshake_tlsd(w, from), MSG_HS_DATAGRAM, -1);
-	if (m == NULL) {
-		stat_drop(w->stat, DROP_DTLS_BUSY);
-		return;
-	}
-	m->who = (struct hs_who){ .request = name, .shard = l->shard.index, .row = row, .client = *from, .dtls = 1 };
-	m->hello = hello;
-	m->len = (uint16_t)len;
-	memcpy(m->datagram, p, len);
+		udp_to_client(w, l, c->listener, &c->client, record, (size_t)n, true);
 }
 
 /* ---- in ------------------------------------------------------------------------------------------------------- */
+
+/* Sends what the core made of a message. */
+static void
+send_word(struct worker *w, struct lane *l, struct conn *c, enum turn_act act)
+{
+	if (act == TURN_TO_PEER)
+		udp_to_peer(w, &w->out);
+	else if (act == TURN_TO_CLIENT)
+		put(w, l, c, SEAL_T_DATA, w->out.p, w->out.len);
+}
 
 static void
 input(struct worker *w, struct lane *l, struct conn *c, uint32_t tag, uint8_t *p, size_t len)
 {
 	struct turn_in in = { .shard = &l->shard, .pool = &l->pool, .client = c->client, .listener = c->listener,
-		.transport = TRANSPORT_DTLS, .conn = conn_slot(&l->shard, c) + 1, .buf = p, .len = len, .tagged = true, .tag = tag };
+		.transport = TRANSPORT_DTLS, .conn = conn_slot(&l->shard, c) + 1, .buf = p, .len = len, .tagged = true,
+		.tag = tag };
+	enum turn_act act;
 
 	c->seen = (uint32_t)(w->turn.now / 1000);
-	w->out.drop = DROP_NONE;
-	(void)path_input(w, l, &in, NULL);
+	act = core_input(w, l, &in);
 	if (w->out.drop == DROP_NONE)
 		c->heard = 1;
+	if (act == TURN_NEED_KEY || act == TURN_NEED_RELAY)
+		(void)core_wait(w, l, &in, act);
+	else
+		send_word(w, l, c, act);
 }
 
-/* False: the association is over. */
-static bool
+static void
 record(struct worker *w, struct lane *l, struct conn *c, uint32_t tag, const struct seal_dhead *h, uint8_t *p)
 {
 	const struct seal *k = conn_seal(l, c);
@@ -152,16 +131,15 @@ record(struct worker *w, struct lane *l, struct conn *c, uint32_t tag, const str
 	if (!seal_window_fresh(d, h->seq)) {
 		d->replayed++;
 		stat_drop(w->stat, DROP_DTLS_REPLAY);
-		return true;
+		return;
 	}
 	rc = h->len < before ? SEAL_F_DECODE :
 	    seal_dtls_open(k, &w->seal, p, h->len, out, h->len - before, &in);
 	if (rc < 0) {
 		stat_drop(w->stat, rc == SEAL_F_MAC ? DROP_DTLS_MAC : DROP_DTLS_RECORD);
-		if (rc != SEAL_F_MAC || !seal_bad(d))
-			return true;
-		stream_close(w, l, c);
-		return false;
+		if (rc == SEAL_F_MAC && seal_bad(d))
+			conn_mark_end(w, l, c, END_MAC);
+		return;
 	}
 	CRASH_POINT("dtls:opened");
 	seal_window_mark(d, h->seq);
@@ -169,19 +147,18 @@ record(struct worker *w, struct lane *l, struct conn *c, uint32_t tag, const str
 	switch (in.kind) {
 	case SEAL_DATA:
 		input(w, l, c, tag, out, in.len);
-		return true;
+		return;
 	case SEAL_FINISHED:
 		dtls_final(w, l, c);
-		return true;
+		return;
 	case SEAL_CLOSE:
-		dtls_goodbye(w, l, c);
-		stream_close(w, l, c);
-		return false;
+		conn_mark_end(w, l, c, END_GOODBYE);
+		return;
 	case SEAL_FATAL:
-		stream_close(w, l, c);
-		return false;
+		conn_mark_end(w, l, c, END_ALERT);
+		return;
 	default:
-		return true;		/* a renegotiation is not answered */
+		return;			/* a renegotiation is not answered */
 	}
 }
 
@@ -218,28 +195,57 @@ dtls_datagram(struct worker *w, struct lane *l, unsigned row, const struct addr 
 			continue;
 		}
 		if ((c == NULL || (first && is_handshake(&h))) && hello_is_proved(w, l, row, from))
-			dtls_pass_on(w, l, row, from, p, len, false, 0);
+			hello_pass_on(w, l, row, from, p, len, false, 0);
 		else if (c == NULL)
 			stat_drop(w->stat, DROP_DTLS_STRAY);
-		if (c == NULL || (h.dclass == SEAL_D_SESSION && !record(w, l, c, tag, &h, p)))
+		if (c != NULL && h.dclass == SEAL_D_SESSION)
+			record(w, l, c, tag, &h, p);
+		if (c == NULL || conn_ends(c))
 			return;
 	}
 }
 
-void
-dtls_again(struct worker *w, struct lane *l, struct pending_entry *e)
+/* ---- the table of transports ------------------------------------------------------------------------------- */
+
+static bool
+waited(struct worker *w, struct lane *l, struct pending_entry *e, struct turn_in *in)
 {
 	uint32_t tag = session_prefetch(&l->shard, &e->client, TRANSPORT_DTLS, e->listener);
-	struct conn *c = assoc_find(l, &e->client, e->listener, tag);
+	const struct conn *c = assoc_find(l, &e->client, e->listener, tag);
 
+	(void)w;
 	/* Another one may have taken its place. */
-	if (c == NULL || c->gen != e->conn_gen) {
-		pending_free(w, e);
-		return;
-	}
-	struct turn_in in = { .shard = &l->shard, .pool = &l->pool, .client = e->client, .listener = e->listener,
-		.transport = TRANSPORT_DTLS, .conn = conn_slot(&l->shard, c) + 1, .buf = e->bytes, .len = e->len,
-		.grant = e->has_grant ? &e->grant : NULL, .offer = e->has_offer ? &e->offer : NULL };
-	if (!path_input(w, l, &in, e))
-		pending_free(w, e);
+	if (c == NULL || c->gen != e->conn_gen)
+		return false;
+	in->conn = conn_slot(&l->shard, c) + 1;
+	return true;
 }
+
+static void
+answer(struct worker *w, struct lane *l, const struct turn_in *in, enum turn_act act)
+{
+	send_word(w, l, conn_at(&l->shard, in->conn - 1), act);
+}
+
+static void
+expired(struct worker *w, struct lane *l, const struct pending_entry *e)
+{
+	(void)w, (void)l, (void)e;	/* its client sends it again */
+}
+
+static bool
+is_valid(const struct conn *c)
+{
+	return c->heard != 0;
+}
+
+static void
+flush(struct worker *w, struct lane *l, struct conn *c)
+{
+	(void)w, (void)l, (void)c;	/* records leave with the datagrams */
+}
+
+const struct client_ops client_dtls = {
+	.relayed = relayed, .waited = waited, .answer = answer, .expired = expired, .is_valid = is_valid, .flush = flush,
+	.goodbye = goodbye,
+};

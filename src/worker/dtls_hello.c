@@ -77,6 +77,29 @@ hello_name(const struct worker *w, const struct seal_gather *g)
 
 /* ---- to a turnpike-tls ------------------------------------------------------------------------------------------ */
 
+void
+hello_pass_on(struct worker *w, struct lane *l, unsigned row, const struct addr *from, const uint8_t *p, size_t len,
+    bool hello, uint64_t name)
+{
+	struct msg_hs_datagram *m = NULL;
+
+	if (len > sizeof m->datagram) {
+		stat_drop(w->stat, DROP_DTLS_RECORD);
+		return;
+	}
+	if (rate_take(&w->cross, RATE_HANDSHAKE, cross_prefix(&w->cross, from), w->streams.shakes, w->streams.shakes,
+	    w->turn.now))
+		m = tlsd_box(w, l, tlsd_of(w, from), MSG_HS_DATAGRAM, -1);
+	if (m == NULL) {
+		stat_drop(w->stat, DROP_DTLS_BUSY);
+		return;
+	}
+	m->who = (struct hs_who){ .request = name, .shard = l->shard.index, .row = row, .client = *from, .dtls = 1 };
+	m->hello = hello;
+	m->len = (uint16_t)len;
+	memcpy(m->datagram, p, len);
+}
+
 /* In pieces that fit a message. */
 static void
 pass_fragment(struct worker *w, struct lane *l, unsigned row, const struct addr *from, uint64_t name,
@@ -89,7 +112,7 @@ pass_fragment(struct worker *w, struct lane *l, unsigned row, const struct addr 
 		piece.at = f->at + done;
 		piece.bytes = f->bytes + done;
 		piece.len = f->len - done < HELLO_PIECE ? f->len - done : HELLO_PIECE;
-		dtls_pass_on(w, l, row, from, record, seal_frag_write(record, &piece), true, name);
+		hello_pass_on(w, l, row, from, record, seal_frag_write(record, &piece), true, name);
 	}
 }
 
@@ -176,7 +199,7 @@ begin(struct worker *w, struct lane *l, unsigned row, const struct addr *from, c
 	}
 	/* One that is repeated was counted. */
 	if (!rate_is_marked(&w->cross, mark_of(w, l, row, from, name), w->turn.now) &&
-	    !handshake_may_begin(w, l, from, TRANSPORT_DTLS))
+	    !conn_may_shake(w, l, from, TRANSPORT_DTLS))
 		return false;
 	rate_mark(&w->cross, mark_of(w, l, row, from, 0), ms, w->turn.now);
 	rate_mark(&w->cross, mark_of(w, l, row, from, name), ms, w->turn.now);
@@ -198,14 +221,14 @@ second(struct worker *w, struct lane *l, unsigned row, const struct addr *from, 
 	while (seal_frags_next(&it, &f) > 0)
 		if (f.message_seq == 1)
 			(void)seal_gather_add(&g, &f);
-	proof = seal_hello_proof(&w->cookies, from, &g);
+	proof = seal_hello_proof(&w->keys.cookies, from, &g);
 	if (proof == SEAL_P_PART && hello_is_proved(w, l, row, from)) {
 		pass_datagram(w, l, row, from, 0, p, len);
 		return;
 	}
 	if (proof == SEAL_P_PART) {
 		gather_waiting(w, l, row, from, &g);
-		proof = seal_hello_proof(&w->cookies, from, &g);
+		proof = seal_hello_proof(&w->keys.cookies, from, &g);
 	}
 	if (proof != SEAL_P_GOOD) {
 		stat_drop(w->stat, DROP_DTLS_FRAGMENT);
@@ -225,9 +248,9 @@ hello_datagram(struct worker *w, struct lane *l, unsigned row, const struct addr
 {
 	uint8_t reply[SEAL_VERIFY_LEN];
 
-	switch (seal_hello_judge(&w->cookies, from, p, len, reply)) {
+	switch (seal_hello_judge(&w->keys.cookies, from, p, len, reply)) {
 	case SEAL_V_VERIFY:
-		path_send(w, l, row, from, reply, sizeof reply, true);
+		udp_to_client(w, l, row, from, reply, sizeof reply, true);
 		return;
 	case SEAL_V_PASS:
 	case SEAL_V_PART:

@@ -13,70 +13,85 @@
 
 #include "worker_int.h"
 
-enum outer { OUTER_CONTROL, OUTER_AUTHD, OUTER_TICK, OUTER_SHARD, OUTER_TLSD = 1 << 16 };
+#define EVENTS_MAX 64			/* of one shard's epoll at a time */
 #define SETTLE_STEP 256
-#define REST_PACKETS 100		/* a second */
+#define QUIET_PACKETS 100		/* a second */
 
 static int
 watch(struct worker *w, int fd, uint64_t data)
 {
 	struct epoll_event ev = { .events = EPOLLIN, .data.u64 = data };
 
-	return epoll_ctl(w->outer, EPOLL_CTL_ADD, fd, &ev) < 0 ? -errno : 0;
+	return epoll_ctl(w->events.outer, EPOLL_CTL_ADD, fd, &ev) < 0 ? -errno : 0;
 }
 
 int
 events_open(struct worker *w)
 {
 	struct itimerspec every = { .it_interval.tv_nsec = TICK_MS * 1000000, .it_value.tv_nsec = TICK_MS * 1000000 };
+	struct events *e = &w->events;
 	int rc;
 
-	w->outer = epoll_create1(EPOLL_CLOEXEC);
-	w->tick = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	if (w->outer < 0 || w->tick < 0 || timerfd_settime(w->tick, 0, &every, NULL) < 0)
+	e->outer = epoll_create1(EPOLL_CLOEXEC);
+	e->tick = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (e->outer < 0 || e->tick < 0 || timerfd_settime(e->tick, 0, &every, NULL) < 0)
 		return -errno;
+	w->outbox.sock = w->control;
+	w->outbox.outer = e->outer;
 	if ((rc = watch(w, w->control, OUTER_CONTROL)) < 0 || (rc = watch(w, w->authd, OUTER_AUTHD)) < 0)
 		return rc;
 	for (unsigned i = 0; i < w->lane_count; i++)
 		for (unsigned k = 0; k < w->start.tlsd_count; k++)
 			if ((rc = watch(w, w->lane[i].told.tlsd_fd[k], OUTER_TLSD + i * MSG_TLSDS_MAX + k)) < 0)
 				return rc;
-	return watch(w, w->tick, OUTER_TICK);
+	return watch(w, e->tick, OUTER_TICK);
 }
 
 int
 events_shard(struct worker *w, struct lane *l)
 {
+	int rc;
+
 	for (unsigned row = 0; row < CONF_LISTENERS_MAX; row++) {
 		if (l->listener[row] < 0)
 			continue;
-		struct epoll_event ev = { .events = EPOLLIN, .data.u64 = tag_make(TAG_LISTENER, row, 0, 0) };
-		int rc = epoll_ctl(l->told.epoll_fd, EPOLL_CTL_ADD, l->listener[row], &ev);
-		if (rc < 0 && errno == EEXIST)
-			rc = epoll_ctl(l->told.epoll_fd, EPOLL_CTL_MOD, l->listener[row], &ev);
-		if (rc < 0)
-			return -errno;
-		if ((rc = w->engine->listener(l->listener[row])) < 0)
+		rc = lane_watch(l, l->listener[row], EPOLLIN, tag_make(TAG_LISTENER, row, 0, 0));
+		if (rc < 0 || (rc = w->engine->listener(l->listener[row])) < 0)
 			return rc;
 	}
-	int rc = accept_listen(w, l, true);
-	if (rc < 0)
+	if ((rc = accept_listen(w, l, true)) < 0)
 		return rc;
 	return watch(w, l->told.epoll_fd, OUTER_SHARD + (uint64_t)(l - w->lane));
-}
-
-void
-events_control(struct worker *w, bool want_write)
-{
-	struct epoll_event ev = { .events = EPOLLIN | (want_write ? EPOLLOUT : 0u), .data.u64 = OUTER_CONTROL };
-
-	(void)epoll_ctl(w->outer, EPOLL_CTL_MOD, w->control, &ev);
 }
 
 static uint64_t
 received(const struct worker *w)
 {
 	return w->stat->counter[STAT_CLIENT_RX_PACKETS] + w->stat->counter[STAT_PEER_RX_PACKETS];
+}
+
+static void
+shard_event(struct worker *w, struct lane *l, uint64_t tag, uint32_t events)
+{
+	switch (tag_kind(tag)) {
+	case TAG_LISTENER:
+		udp_listener(w, l, tag_which(tag), events);
+		return;
+	case TAG_RELAY:
+		udp_relay(w, l, tag, events);
+		return;
+	case TAG_STREAM:
+		stream_event(w, l, tag, events);
+		return;
+	case TAG_ACCEPT:
+		accept_ready(w, l, tag_which(tag));
+		return;
+	case TAG_REST:
+		rest_event(w, l, tag, events);
+		return;
+	default:
+		stat_drop(w->stat, DROP_STALE_EVENT);
+	}
 }
 
 static void
@@ -90,19 +105,8 @@ shard_ready(struct worker *w, struct lane *l)
 		if (tag_kind(ev[i].data.u64) == TAG_RELAY)
 			session_prefetch_at(&l->shard, tag_slot(ev[i].data.u64));
 	for (int i = 0; i < n; i++) {
-		uint64_t tag = ev[i].data.u64;
-		if (tag_kind(tag) == TAG_LISTENER)
-			path_listener(w, l, tag_which(tag), ev[i].events);
-		else if (tag_kind(tag) == TAG_RELAY)
-			path_relay(w, l, tag, ev[i].events);
-		else if (tag_kind(tag) == TAG_STREAM)
-			stream_event(w, l, tag, ev[i].events);
-		else if (tag_kind(tag) == TAG_ACCEPT)
-			accept_ready(w, l, tag_which(tag));
-		else if (tag_kind(tag) == TAG_REST)
-			rest_event(w, l, tag, ev[i].events);
-		else
-			stat_drop(w->stat, DROP_STALE_EVENT);
+		shard_event(w, l, ev[i].data.u64, ev[i].events);
+		conn_end_marked(w);
 	}
 	shard_packets_add(&l->shard, received(w) - before);
 }
@@ -117,7 +121,7 @@ session_swept(void *arg, struct turn_out *out)
 	struct swept *s = arg;
 
 	assert(out == &s->w->out);
-	path_effects(s->w, s->l);
+	(void)core_effects(s->w, s->l, TURN_DONE);
 }
 
 /* A tenth of the slots each time: every one is looked at once a second. */
@@ -167,53 +171,63 @@ worker_seals(const struct worker *w)
 
 /* A second with next to nothing to do: what a burst left behind goes back, once nothing waits in it. */
 static void
-look_for_rest(struct worker *w)
+look_for_quiet(struct worker *w)
 {
 	uint64_t now = received(w);
 
-	w->rest = now - w->received < REST_PACKETS;
-	w->received = now;
+	w->events.quiet = now - w->events.received < QUIET_PACKETS;
+	w->events.received = now;
+}
+
+static void
+once_a_second(struct worker *w)
+{
+	look_at_listeners(w);
+	look_for_quiet(w);
+	stat_usage(w->stat, w->proc.usage_fd);
+	w->events.second = true;
+}
+
+static void
+sweep_all(struct worker *w)
+{
+	w->stat->busy.phase = BUSY_SWEEP;
+	for (unsigned i = 0; i < w->lane_count; i++) {
+		sweep(w, &w->lane[i]);
+		conn_sweep(w, &w->lane[i]);
+		rest_expire(w, &w->lane[i]);
+	}
+	w->stat->busy.phase = BUSY_IDLE;
 }
 
 static void
 tick(struct worker *w)
 {
+	struct events *e = &w->events;
 	uint64_t times;
 
-	if (read(w->tick, &times, sizeof times) != (ssize_t)sizeof times)
+	if (read(e->tick, &times, sizeof times) != (ssize_t)sizeof times)
 		return;
 	atomic_store_explicit(&w->stat->heartbeat_ms, w->turn.now, memory_order_relaxed);
 	atomic_fetch_add_explicit(&w->stat->ticks, 1, memory_order_relaxed);
 	worklog_tick(w);
-	w->stat->busy.phase = BUSY_SWEEP;
-	for (unsigned i = 0; i < w->lane_count; i++) {
-		sweep(w, &w->lane[i]);
-		stream_sweep(w, &w->lane[i]);
-		handshake_again(w, &w->lane[i]);
-		rest_expire(w, &w->lane[i]);
-	}
-	w->stat->busy.phase = BUSY_IDLE;
-	pending_expire(w);
-	pending_ask_waiting(w);
-	accept_again(w);
+	sweep_all(w);
+	core_expire(w);
+	accept_tick(w);
 	worker_keys(w);
-	if (w->tick_count == 0 && worker_seals(w))
+	if (e->ticks == 0 && worker_seals(w))
 		(void)seal_ctx_warm(&w->seal);
-	if (++w->tick_count % TICKS_PER_SEC == 0) {
-		look_at_listeners(w);
-		look_for_rest(w);
-		stat_usage(w->stat, w->proc.usage_fd);
-		w->second = true;
-	}
-	w->stat->counter[STAT_LOG_LOST] += log_lost() - w->log_lost;
-	w->log_lost = log_lost();
+	if (++e->ticks % TICKS_PER_SEC == 0)
+		once_a_second(w);
+	w->stat->counter[STAT_LOG_LOST] += log_lost() - e->log_lost;
+	e->log_lost = log_lost();
 }
 
 static void
 control_ready(struct worker *w, uint32_t events)
 {
 	if ((events & EPOLLOUT) != 0)
-		control_writable(w);
+		outbox_writable(w);
 	w->stat->busy.phase = BUSY_MESSAGE;
 	if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0)
 		control_readable(w);
@@ -237,36 +251,72 @@ ready(struct worker *w, const struct epoll_event *ev)
 		shard_ready(w, &w->lane[data - OUTER_SHARD]);
 }
 
+/* What was put off until everything that is ready had its turn. */
+static void
+round_end(struct worker *w)
+{
+	struct events *e = &w->events;
+
+	if (e->unsettled)
+		e->unsettled = relays_settle(w, SETTLE_STEP);
+	conn_resume(w);
+	streams_again(w);
+	conn_end_marked(w);
+	relays_wish(w, !e->unsettled);
+	batch_flush(w);
+	conn_end_marked(w);		/* keys that are used up */
+	batch_flush(w);
+	tlsd_box_flush(w);		/* after the last flights that are acknowledged */
+	pending_flush(w);
+	if (e->quiet)
+		udp_arena_rest(w->arena);
+	e->quiet = false;
+	for (unsigned i = 0; e->second && i < w->lane_count; i++)
+		(void)ring_rest(&w->lane[i].shard);
+	e->second = false;
+}
+
+/* To the supervisor: what is released comes before what is new. */
+static void
+tell_supervisor(struct worker *w)
+{
+	if (outbox_flush(w))
+		accept_flush(w);
+	if (w->outbox.gone)
+		w->events.stop = true;
+}
+
+/* Is there something to do before the next event? */
+static bool
+has_work(const struct worker *w)
+{
+	const struct conn_list *again = &w->marks.again;
+
+	return w->events.unsettled || again->first < again->count;
+}
+
 void
 events_run(struct worker *w)
 {
 	TP_UNSET struct epoll_event ev[EVENTS_MAX];
+	struct events *e = &w->events;
 
-	while (!w->stop) {
-		control_flush(w);
-		int n = epoll_wait(w->outer, ev, EVENTS_MAX, w->unsettled || w->kick ? 0 : -1);
+	for (;;) {
+		tell_supervisor(w);
+		if (e->stop)
+			break;
+		int n = epoll_wait(e->outer, ev, EVENTS_MAX, has_work(w) ? 0 : -1);
 		if (n < 0 && errno != EINTR) {
 			stat_words(w->stat, "epoll_wait failed");
 			fatal(EX_OSERR, "epoll_wait");
 		}
-		path_now(w);
-		for (int i = 0; i < n && !w->stop; i++)
+		batch_now(w);
+		for (int i = 0; i < n && !e->stop; i++) {
 			ready(w, &ev[i]);
-		if (w->unsettled)
-			w->unsettled = relays_settle(w, SETTLE_STEP);
-		if (w->kick)
-			stream_kick(w);		/* after the messages: who is poisoned was told with the start */
-		relays_wish(w);
-		path_flush(w);
-		/* After the last flights that are acknowledged. */
-		tlsd_box_flush(w);
-		if (w->rest)
-			udp_arena_rest(w->arena);
-		w->rest = false;
-		for (unsigned i = 0; w->second && i < w->lane_count; i++)
-			(void)ring_rest(&w->lane[i].shard);
-		w->second = false;
+			conn_end_marked(w);
+		}
+		round_end(w);
 	}
 	tlsd_box_flush(w);
-	control_flush(w);
+	(void)outbox_flush(w);
 }

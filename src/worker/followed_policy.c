@@ -60,18 +60,23 @@ map(int fd)
 }
 
 int
-followed_take(struct worker *w, int fd)
+followed_take(struct worker *w, int fd, const struct conf_followed **was)
 {
-	const struct conf_followed *f = map(fd), *was = w->followed;
+	const struct conf_followed *f = map(fd);
 
 	if (f == NULL)
 		return -EINVAL;
+	*was = w->followed;
 	w->followed = f;
 	w->followed_seq++;
-	policy_again(w);
+	return 0;
+}
+
+void
+followed_unmap(const struct conf_followed *was)
+{
 	if (was != NULL)
 		munmap((void *)(uintptr_t)was, sizeof *was);
-	return 0;
 }
 
 /* A queue that is full is read by nobody yet: turnpike-auth tells all workers when it starts. */

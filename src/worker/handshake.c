@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * handshake: handshakes, which turnpike-tls processes make.  A connection that begins with TLS is handed over unread; what comes back are its
- * keys and the last flight.  They are published before a byte of that is sent, and only then acknowledged: until then the
- * turnpike-tls says it again, to a successor as well.
+ * handshake: turnpike-tls processes make handshakes.  A connection that begins with TLS is handed over unread; its keys and
+ * the last flight come back.  They are published before a byte of the flight is sent, and only then acknowledged: until
+ * then turnpike-tls repeats them, to a successor as well.
  */
 #include "config.h"
 
@@ -11,17 +11,6 @@
 #include "worker_int.h"
 
 #define HANDSHAKE_BURST 32
-#define BURST_SECONDS 10		/* limits.handshakes_per_prefix at once */
-
-unsigned
-handshake_tlsd(const struct worker *w, const struct addr *client)
-{
-	unsigned sum = 0;
-
-	for (unsigned i = 0; i < sizeof client->ip; i++)
-		sum = sum * 31 + client->ip[i];
-	return sum % w->start.tlsd_count;
-}
 
 static struct hs_who
 who_of(const struct lane *l, const struct conn *c)
@@ -30,172 +19,117 @@ who_of(const struct lane *l, const struct conn *c)
 		.shard = l->shard.index, .row = c->listener, .client = c->client };
 }
 
-bool
-handshake_may_begin(struct worker *w, const struct lane *l, const struct addr *client, uint8_t transport)
+void
+handshake_begin(struct worker *w, struct lane *l, struct conn *c)
 {
-	uint32_t rate = w->streams.handshakes;
+	struct conn_tx t;
 
-	if (rate == 0 || rate_take(&w->cross, RATE_SHAKE, cross_prefix(&w->cross, client), rate, rate * BURST_SECONDS, w->turn.now))
-		return true;
-	stat_drop(w->stat, DROP_HANDSHAKE_RATE);
-	worklog_handshake(w, l, client, transport, REASON_HS_RATE);
-	return false;
+	c->deadline = TP_SEC_UP(w->turn.now) + w->handshake_seconds;
+	c->transport = TRANSPORT_TLS;
+	if (conn_now(c)->in.ring != 0) {
+		tx_begin(&t, w, l, c);
+		tx_empty(&t, TX_IN);
+		tx_commit(&t);
+	}
+	conn_publish(c, CONN_SHAKING);
+	stream_arm(w, l, c);
+	handshake_hand_over(w, l, c);
 }
 
-static void
-ask(struct worker *w, struct lane *l, struct conn *c)
+void
+handshake_hand_over(struct worker *w, struct lane *l, struct conn *c)
 {
-	struct msg_hs_stream *m = tlsd_box(w, l, handshake_tlsd(w, &c->client), MSG_HS_STREAM, c->fd);
+	struct msg_hs_stream *m = tlsd_box(w, l, tlsd_of(w, &c->client), MSG_HS_STREAM, c->fd);
 
 	if (m != NULL)
 		m->who = who_of(l, c);
 	else
-		handshake_wait(l, c);
-}
-
-bool
-handshake_begin(struct worker *w, struct lane *l, struct conn *c)
-{
-	uint32_t ring = conn_now(c)->in.ring;
-
-	c->deadline = TP_SEC_UP(w->turn.now) + w->handshake_seconds;
-	c->transport = TRANSPORT_TLS;
-	if (ring != 0) {
-		conn_next(c)->in.ring = 0;
-		conn_commit(c);
-		ring_give(&l->shard, ring);
-	}
-	conn_publish(c, CONN_SHAKING);
-	stream_arm(w, l, c);
-	if (!handshake_may_begin(w, l, &c->client, TRANSPORT_TLS)) {
-		stream_close(w, l, c);
-		return false;
-	}
-	if (w->start.tlsd_count == 0) {
-		stat_drop(w->stat, DROP_STREAM_ROOM);
-		stream_close(w, l, c);
-		return false;
-	}
-	ask(w, l, c);
-	return true;
-}
-
-void
-handshake_wait(struct lane *l, struct conn *c)
-{
-	if (c == NULL || c->unasked != 0)
-		return;
-	c->unasked = 1;
-	l->unasked++;
-}
-
-void
-handshake_forget(struct lane *l, struct conn *c)
-{
-	if (c->unasked == 0)
-		return;
-	c->unasked = 0;
-	l->unasked--;
-}
-
-void
-handshake_again(struct worker *w, struct lane *l)
-{
-	uint32_t high = conn_high(&l->shard);
-
-	for (uint32_t n = 0; n < high && l->unasked > 0; n++) {
-		struct conn *c = conn_at(&l->shard, l->unasked_cursor < high ? l->unasked_cursor : 0);
-		l->unasked_cursor = l->unasked_cursor + 1 < high ? l->unasked_cursor + 1 : 0;
-		if (c == NULL || c->unasked == 0)
-			continue;
-		handshake_forget(l, c);
-		ask(w, l, c);
-		if (c->unasked != 0)
-			return;			/* still no room */
-	}
+		conn_stall(w, l, c, STALL_TLSD);
 }
 
 void
 handshake_cancel(struct worker *w, struct lane *l, const struct conn *c)
 {
-	struct msg_hs_cancel *m = NULL;
+	struct msg_hs_cancel *m = tlsd_box(w, l, tlsd_of(w, &c->client), MSG_HS_CANCEL, -1);
 
-	if (w->start.tlsd_count > 0)
-		m = tlsd_box(w, l, handshake_tlsd(w, &c->client), MSG_HS_CANCEL, -1);
 	if (m != NULL)
 		m->who = who_of(l, c);
 }
 
-struct conn *
-handshake_conn(struct lane *l, const struct hs_who *who)
+/* The keys, then the record: CONN_OPEN is stored last.  0; -ENOBUFS: no ring now, turnpike-tls offers it again; -EPROTO. */
+static int
+publish(struct worker *w, struct lane *l, struct conn *c, const struct msg_hs_done *m, const struct seal_session *s)
 {
-	struct conn *c = who->shard == l->shard.index && !who->dtls ? conn_at(&l->shard, (uint32_t)(who->request >> 32)) : NULL;
+	uint64_t received, written;
+	size_t len = m->pieces == 1 ? m->piece[0] : 0;
+	struct conn_tx t;
+	uint8_t *at = NULL;
 
-	return c != NULL && c->gen == (uint32_t)who->request ? c : NULL;
+	if (m->pieces > 1 || len > sizeof m->flight || sock_stream_counts(c->fd, &received, &written) < 0 ||
+	    !seal_valid(&s->keys) || s->keys.proto == SEAL_DTLS12)
+		return -EPROTO;
+	c->in_recv = received;
+	c->out_sent = written;
+	tx_begin(&t, w, l, c);
+	*t.next = (struct conn_rec){ .flags = (t.next->flags & ~(uint32_t)CONN_CHOOSE) | CONN_SEALED,
+		.in_parsed = received, .out_head = written };
+	memcpy(t.next->seal_pos, &s->pos, sizeof s->pos);
+	if (len > 0 && (at = tx_room(&t, TX_OUT, len)) == NULL) {
+		tx_abort(&t);
+		return -ENOBUFS;
+	}
+	if (len > 0)
+		memcpy(at, m->flight, len);
+	t.next->out_head += len;
+	*conn_seal(l, c) = s->keys;
+	if (s->keys.proto == SEAL_TLS13)
+		*conn_traffic(l, c) = s->secrets;
+	conn_key(&l->shard, c)->gen = c->gen;
+	CRASH_POINT("shake:keys");
+	c->deadline = TP_SEC_UP(w->turn.now) + w->streams.deadline;
+	tx_commit(&t);
+	conn_publish(c, CONN_OPEN);
+	return 0;
 }
 
-/* False: it cannot go on. */
+/* False: not to be acknowledged yet. */
 static bool
-publish(struct worker *w, struct lane *l, struct conn *c, const struct msg_hs_done *m)
+stream_done(struct worker *w, struct lane *l, const struct msg_hs_done *m)
 {
-	struct conn_rec *next = conn_next(c);
+	struct conn *c = lane_conn(l, &m->who);
 	struct seal_session s;
-	uint64_t received, written;
-	uint32_t old;
-	size_t len = m->pieces == 1 ? m->piece[0] : 0;
-	bool ok;
+	int rc;
 
-	if (m->pieces > 1 || len > sizeof m->flight || sock_stream_counts(c->fd, &received, &written) < 0)
-		return false;
+	if (c == NULL || conn_ends(c) || atomic_load_explicit(&c->state, memory_order_relaxed) != CONN_SHAKING)
+		return true;
 	memcpy(&s, m->session, sizeof s);
-	ok = seal_valid(&s.keys) && s.keys.proto != SEAL_DTLS12;
-	if (ok) {
-		*conn_seal(l, c) = s.keys;
-		if (s.keys.proto == SEAL_TLS13)
-			*conn_traffic(l, c) = s.secrets;
-		conn_key(&l->shard, c)->gen = c->gen;
-		CRASH_POINT("shake:keys");
-		c->in_recv = received;
-		c->out_sent = written;
-		*next = (struct conn_rec){ .flags = (next->flags & ~(uint32_t)CONN_CHOOSE) | CONN_SEALED, .in_parsed = received,
-			.out_head = written };
-		memcpy(next->seal_pos, &s.pos, sizeof s.pos);
-		if (len > 0 && ring_reserve(&l->shard, &next->out, written, written, len, &old)) {
-			memcpy(ring_at(&l->shard, &next->out, written), m->flight, len);
-			next->out_head += len;
-		} else {
-			ok = len == 0;
-		}
-	}
+	rc = publish(w, l, c, m, &s);
 	explicit_bzero(&s, sizeof s);
-	if (!ok)
+	if (rc == -ENOBUFS)
 		return false;
-	c->deadline = TP_SEC_UP(w->turn.now) + w->streams.deadline;
-	conn_commit(c);
-	conn_publish(c, CONN_OPEN);
+	if (rc < 0) {
+		conn_mark_end(w, l, c, END_HANDSHAKE);
+		return true;
+	}
+	(void)conn_supersede(w, l, c);
+	conn_touch(w, l, c);
 	return true;
 }
 
 static void
 done(struct worker *w, struct lane *l, unsigned tlsd, const struct msg_hs_done *m)
 {
-	struct conn *c = handshake_conn(l, &m->who);
 	struct msg_hs_ack *ack;
+	bool taken = true;
 
 	CRASH_POINT("shake:done");
 	if (m->who.dtls != 0)
 		assoc_done(w, l, m);
-	if (c != NULL && atomic_load_explicit(&c->state, memory_order_relaxed) == CONN_SHAKING) {
-		if (publish(w, l, c, m)) {
-			stream_supersede(w, l, c);
-			stream_touch(w, l, c);
-		} else {
-			stream_close(w, l, c);
-		}
-	}
+	else
+		taken = stream_done(w, l, m);
 	CRASH_POINT("shake:published");
 	/* Lost in a full queue it is asked for again. */
-	if ((ack = tlsd_box(w, l, tlsd, MSG_HS_ACK, -1)) != NULL)
+	if (taken && (ack = tlsd_box(w, l, tlsd, MSG_HS_ACK, -1)) != NULL)
 		ack->who = m->who;
 }
 
@@ -215,11 +149,11 @@ reason_of(uint8_t why)
 static void
 failed(struct worker *w, struct lane *l, const struct msg_hs_fail *m)
 {
-	struct conn *c = handshake_conn(l, &m->who);
+	struct conn *c = lane_conn(l, &m->who);
 
 	worklog_handshake(w, l, &m->who.client, m->who.dtls != 0 ? TRANSPORT_DTLS : TRANSPORT_TLS, reason_of(m->reason));
 	if (c != NULL && atomic_load_explicit(&c->state, memory_order_relaxed) == CONN_SHAKING)
-		stream_close(w, l, c);
+		conn_mark_end(w, l, c, END_HANDSHAKE);
 }
 
 void

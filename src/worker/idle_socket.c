@@ -42,9 +42,7 @@ at(const struct rest *r, uint32_t i)
 static bool
 retag(const struct lane *l, int fd)
 {
-	struct epoll_event ev = { .events = EPOLLIN, .data.u64 = tag_make(TAG_REST, 0, (uint32_t)fd, 0) };
-
-	return epoll_ctl(l->told.epoll_fd, EPOLL_CTL_MOD, fd, &ev) == 0;
+	return lane_rewatch(l, fd, EPOLLIN, tag_make(TAG_REST, 0, (uint32_t)fd, 0)) == 0;
 }
 
 static bool
@@ -53,7 +51,7 @@ has_room(const struct worker *w, struct lane *l, unsigned row)
 	struct rest *r = &l->rest[row];
 
 	/* Somebody needs ports: then none rests. */
-	if (r->count >= w->rest_max[row] || w->turn.now < l->quiet_until[row])
+	if (r->count >= w->pools.rest_max[row] || w->turn.now < l->quiet_until[row])
 		return false;
 	if (r->ring == NULL)
 		r->ring = calloc(REST_MAX, sizeof *r->ring);
@@ -87,7 +85,7 @@ rest_adopt(struct worker *w, struct lane *l, int fd)
 	unsigned row = lane_sock(l, fd)->row;
 
 	/* How long it has rested died with the predecessor: a quarter of all comes after it before it is drawn. */
-	return l->rest[row].count < w->rest_max[row] / 2 && has_room(w, l, row) && lay_down(w, l, fd);
+	return l->rest[row].count < w->pools.rest_max[row] / 2 && has_room(w, l, row) && lay_down(w, l, fd);
 }
 
 static struct relay_ref
@@ -105,12 +103,12 @@ take(struct lane *l, struct rest *r)
 static uint32_t
 dice(struct worker *w, uint32_t n)
 {
-	uint64_t x = w->dice;
+	uint64_t x = w->pools.dice;
 
 	x ^= x << 13;
 	x ^= x >> 7;
 	x ^= x << 17;
-	w->dice = x;
+	w->pools.dice = x;
 	return (uint32_t)((x >> 32) * n >> 32);
 }
 
@@ -118,7 +116,7 @@ void
 rest_draw(struct worker *w, struct lane *l, unsigned row)
 {
 	struct rest *r = &l->rest[row];
-	uint32_t max = w->rest_max[row];
+	uint32_t max = w->pools.rest_max[row];
 
 	/* The newest half stays in any case; of the older ones there are enough for nobody to know the next. */
 	while (r->count > max - max / 4 && l->pool.row[row].count < TURN_POOL_DEPTH) {
@@ -136,10 +134,10 @@ rest_expire(struct worker *w, struct lane *l)
 		struct rest *r = &l->rest[row];
 		for (unsigned n = 0; n < EXPIRE_STEP && r->count > 0 && at(r, 0)->since + REST_MS <= w->turn.now; n++) {
 			struct relay_ref s = take(l, r);
-			if (l->pool.row[row].count < w->depth[row])
+			if (l->pool.row[row].count < w->pools.depth[row])
 				l->pool.row[row].sock[l->pool.row[row].count++] = s;
 			else
-				relays_give_back(w, l, s.fd, false);
+				relay_release(w, l, s.fd, false);
 		}
 	}
 }
@@ -148,7 +146,7 @@ void
 rest_clear(struct worker *w, struct lane *l, unsigned row)
 {
 	while (l->rest[row].count > 0)
-		relays_give_back(w, l, take(l, &l->rest[row]).fd, false);
+		relay_release(w, l, take(l, &l->rest[row]).fd, false);
 }
 
 void
@@ -163,6 +161,6 @@ rest_event(struct worker *w, struct lane *l, uint64_t tag, uint32_t events)
 		return;
 	}
 	if ((events & EPOLLERR) != 0)
-		path_drain_errors(w, fd);
+		stat_add(w->stat, STAT_ICMP_ERRORS, udp_errors_drop(fd, ERRORS_MAX));
 	(void)sock_empty(fd);
 }

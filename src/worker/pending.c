@@ -23,7 +23,8 @@ struct pending {
 	uint32_t chain[CHAINS];		/* index + 1 */
 	uint32_t free_list, oldest, newest;	/* index + 1 */
 	uint32_t made;			/* entries that have been in use: the others' pages are untouched */
-	uint32_t wanting;		/* entries with wants_key */
+	uint32_t want_first, want_last;	/* index + 1 of those with wants_key, in the order of their questions */
+	struct msg_key_ask ask[IPC_MANY];	/* being sent */
 	struct pending_entry e[PENDING_MAX];
 };
 
@@ -80,6 +81,22 @@ unlink_entry(struct pending *p, struct pending_entry *e)
 	*(e->next_age != 0 ? &p->e[e->next_age - 1].prev_age : &p->newest) = e->prev_age;
 }
 
+static void
+want_del(struct pending *p, struct pending_entry *e)
+{
+	uint32_t at = (uint32_t)(e - p->e) + 1, before = 0;
+	uint32_t *link = &p->want_first;
+
+	while (*link != at) {
+		before = *link;
+		link = &p->e[*link - 1].next_want;
+	}
+	*link = e->next_want;
+	if (p->want_last == at)
+		p->want_last = before;
+	e->wants_key = false;
+}
+
 void
 pending_free(struct worker *w, struct pending_entry *e)
 {
@@ -94,8 +111,8 @@ pending_free(struct worker *w, struct pending_entry *e)
 	relays_unreserve(w, &w->lane[e->shard_lane], e->offer.reservation);
 	e->offer.reservation = 0;
 	unlink_entry(p, e);
-	p->wanting -= e->wants_key;
-	e->wants_key = false;
+	if (e->wants_key)
+		want_del(p, e);
 	e->live = false;
 	e->gen++;
 	explicit_bzero(&e->grant, sizeof e->grant);
@@ -200,63 +217,76 @@ pending_get(struct pending *p, uint32_t id)
 	return &p->e[at - 1];
 }
 
-void
-pending_expire(struct worker *w)
+struct pending_entry *
+pending_overdue(struct worker *w)
 {
 	struct pending *p = w->pending;
+	struct pending_entry *e = p->oldest != 0 ? &p->e[p->oldest - 1] : NULL;
 
-	while (p->oldest != 0 && p->e[p->oldest - 1].deadline <= w->turn.now) {
-		struct pending_entry *e = &p->e[p->oldest - 1];
-		struct pending_entry was = { .conn = e->conn, .conn_gen = e->conn_gen, .shard_lane = e->shard_lane };
-		stat_drop(w->stat, DROP_PENDING_EXPIRED);
-		pending_free(w, e);
-		if (was.conn != 0)
-			stream_expired(w, &was);
-	}
+	return e != NULL && e->deadline <= w->turn.now ? e : NULL;
+}
+
+bool
+pending_has_room(const struct pending *p)
+{
+	return p->free_list != 0 || p->made < PENDING_MAX;
 }
 
 /* ---- questions -------------------------------------------------------------------------------- */
-
-/* False: turnpike-auth's queue is full. */
-static bool
-ask(struct worker *w, struct pending_entry *e)
-{
-	struct msg_key_ask m = { .h = { MSG_KEY_ASK, w->start.h.generation }, .request = pending_id(w->pending, e),
-		.worker = w->index, .client = e->client, .len = e->len };
-
-	memcpy(m.message, e->bytes, e->len);
-	if (ipc_send(w->authd, &m, -1) < 0)
-		return false;
-	e->asked = w->turn.now;
-	return true;
-}
 
 void
 pending_ask_key(struct worker *w, struct pending_entry *e)
 {
 	struct pending *p = w->pending;
+	uint32_t at = (uint32_t)(e - p->e) + 1;
 
-	/* Behind those that wait already: else they would starve. */
-	if (e->wants_key || (p->wanting == 0 && ask(w, e)))
+	if (e->wants_key)
 		return;
 	e->wants_key = true;
-	p->wanting++;
+	e->next_want = 0;
+	*(p->want_last != 0 ? &p->e[p->want_last - 1].next_want : &p->want_first) = at;
+	p->want_last = at;
+}
+
+static void
+question(const struct worker *w, const struct pending_entry *e, struct msg_key_ask *m)
+{
+	m->h = (struct msg_head){ MSG_KEY_ASK, w->start.h.generation };
+	m->request = pending_id(w->pending, e);
+	m->worker = w->index;
+	m->client = e->client;
+	m->len = e->len;
+	memcpy(m->message, e->bytes, e->len);
+}
+
+/* One call for several.  False: none is left, or the queue of turnpike-auth is full and the rest goes next time. */
+static bool
+ask_some(struct worker *w)
+{
+	struct pending *p = w->pending;
+	const void *msg[IPC_MANY];
+	int fd[IPC_MANY], rc;
+	unsigned n = 0;
+
+	for (uint32_t at = p->want_first; at != 0 && n < IPC_MANY; at = p->e[at - 1].next_want) {
+		question(w, &p->e[at - 1], &p->ask[n]);
+		msg[n] = &p->ask[n];
+		fd[n++] = -1;
+	}
+	rc = n > 0 ? ipc_send_many(w->authd, msg, fd, n) : 0;
+	for (int i = 0; i < rc; i++) {
+		struct pending_entry *e = &p->e[p->want_first - 1];
+		e->asked = w->turn.now;
+		want_del(p, e);
+	}
+	return rc == IPC_MANY;
 }
 
 void
-pending_ask_waiting(struct worker *w)
+pending_flush(struct worker *w)
 {
-	struct pending *p = w->pending;
-
-	for (uint32_t at = p->oldest; at != 0 && p->wanting > 0; at = p->e[at - 1].next_age) {
-		struct pending_entry *e = &p->e[at - 1];
-		if (!e->wants_key)
-			continue;
-		if (!ask(w, e))
-			return;
-		e->wants_key = false;
-		p->wanting--;
-	}
+	while (ask_some(w))
+		;
 }
 
 void
@@ -266,7 +296,7 @@ pending_ask_relay(struct worker *w, struct pending_entry *e, const struct turn_w
 		.request = pending_id(w->pending, e), .v4 = want->v4, .v6 = want->v6, .even = want->even,
 		.reserve = want->reserve, .reservation = want->reservation };
 
-	control_send(w, &m);
+	outbox_put(w, &m);
 }
 
 /* ---- answers ------------------------------------------------------------------------------------- */
@@ -278,17 +308,17 @@ answer_is_sound(const struct msg_key_answer *a)
 	    (a->verdict == GRANT_OK || a->verdict == GRANT_REFUSED);
 }
 
-void
+struct pending_entry *
 pending_answer(struct worker *w, const struct msg_key_answer *a)
 {
 	struct pending_entry *e = pending_get(w->pending, a->request);
 
 	if (!answer_is_sound(a)) {
 		stat_add(w->stat, STAT_MSG_BAD, 1);
-		return;
+		return NULL;
 	}
 	if (e == NULL || e->has_grant || a->h.generation != w->start.h.generation)
-		return;			/* expired, or for a predecessor */
+		return NULL;		/* expired, or for a predecessor */
 	_Static_assert(sizeof e->grant.key == sizeof a->key && sizeof e->grant.stable == sizeof a->stable &&
 	    sizeof e->grant.name == sizeof a->name, "grant and message");
 	e->grant = (struct auth_grant){ .verdict = a->verdict, .alg = a->alg, .key_len = a->key_len,
@@ -299,14 +329,15 @@ pending_answer(struct worker *w, const struct msg_key_answer *a)
 	memcpy(e->grant.stable, a->stable, sizeof e->grant.stable);
 	memcpy(e->grant.name, a->name, sizeof e->grant.name);
 	e->has_grant = true;
-	path_again(w, &w->lane[e->shard_lane], e);
+	return e;
 }
 
 bool
-pending_socket(struct worker *w, const struct msg_socket *m)
+pending_socket(struct worker *w, const struct msg_socket *m, struct pending_entry **ready)
 {
 	struct pending_entry *e = pending_get(w->pending, m->request);
 
+	*ready = NULL;
 	if (e == NULL || e->has_offer || w->lane[e->shard_lane].shard.index != m->shard ||
 	    e->offer.count == TP_COUNT(e->offer.sock))
 		return false;
@@ -316,19 +347,19 @@ pending_socket(struct worker *w, const struct msg_socket *m)
 		e->offer.reservation = m->reservation;
 	if (m->left == 0) {
 		e->has_offer = true;
-		path_again(w, &w->lane[e->shard_lane], e);
+		*ready = e;
 	}
 	return true;
 }
 
-void
+struct pending_entry *
 pending_none(struct worker *w, const struct msg_relay_none *m)
 {
 	struct pending_entry *e = pending_get(w->pending, m->request);
 
 	if (e == NULL || e->has_offer)
-		return;
+		return NULL;
 	/* What came of a pair before goes on with the offer: one family of two is a valid answer. */
 	e->has_offer = true;
-	path_again(w, &w->lane[e->shard_lane], e);
+	return e;
 }

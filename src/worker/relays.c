@@ -28,17 +28,14 @@
 static int
 open_one(const struct worker *w, struct lane *l, int fd, uint64_t tag)
 {
-	struct epoll_event ev = { .events = EPOLLIN, .data.u64 = tag };
 	uint8_t *state = &lane_sock(l, fd)->state;
 	bool listed = (*state & SOCK_SILENCED) != 0;
 
 	if ((listed || (!w->serving && sock_filter_has(fd) == SOCK_FILTER_SHARED)) && !sock_empty(fd))
 		return -EBUSY;
-	int rc = epoll_ctl(l->told.epoll_fd, listed ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &ev);
-	if (rc < 0 && errno == EEXIST)
-		rc = epoll_ctl(l->told.epoll_fd, EPOLL_CTL_MOD, fd, &ev);
+	int rc = listed ? lane_rewatch(l, fd, EPOLLIN, tag) : lane_watch(l, fd, EPOLLIN, tag);
 	if (rc < 0)
-		return -errno;
+		return rc;
 	if (listed)
 		stat_add(w->stat, STAT_SOCKETS_AGAIN, 1);
 	if ((*state & SOCK_PREPARED) == 0)
@@ -76,26 +73,12 @@ relays_open(struct worker *w, struct lane *l, struct session_ref ref)
 }
 
 void
-relays_give_back(struct worker *w, struct lane *l, int fd, bool unused)
-{
-	if (!lane_window(l, fd) || *lane_use(l, fd) != FD_RELAY)
-		return;
-	struct msg_release m = { .h = { MSG_RELEASE, 0 }, .shard = l->shard.index, .fd = fd,
-		.unused = unused };
-	(void)epoll_ctl(l->told.epoll_fd, EPOLL_CTL_DEL, fd, NULL);
-	close(fd);
-	*lane_use(l, fd) = FD_NONE;
-	lane_sock(l, fd)->state = 0;
-	control_send(w, &m);
-}
-
-void
 relays_unreserve(struct worker *w, const struct lane *l, uint32_t reservation)
 {
 	struct msg_release m = { .h = { MSG_RELEASE, 0 }, .shard = l->shard.index, .fd = -1, .reservation = reservation };
 
 	if (reservation != 0)
-		control_send(w, &m);
+		outbox_put(w, &m);
 }
 
 void
@@ -104,7 +87,7 @@ relays_close(struct worker *w, struct lane *l, int fd)
 	if (!lane_window(l, fd) || *lane_use(l, fd) != FD_RELAY || (lane_sock(l, fd)->state & SOCK_RESTS) != 0)
 		return;
 	if (!rest_put(w, l, fd))
-		relays_give_back(w, l, fd, false);
+		relay_release(w, l, fd, false);
 }
 
 /* ---- what the supervisor sends ---------------------------------------------------------------- */
@@ -136,30 +119,35 @@ pool_put(struct lane *l, const struct relay_ref *r)
 	return true;
 }
 
-void
-relays_socket(struct worker *w, const struct msg_socket *m, int fd)
+struct lane *
+relays_place(struct worker *w, const struct msg_socket *m, int fd)
 {
-	struct lane *l = worker_lane(w, m->shard);
+	struct lane *l = lane_find(w, m->shard);
 
 	if (l == NULL || !place(l, m, fd)) {
 		if (l == NULL)
 			close(fd);
 		stat_add(w->stat, STAT_MSG_BAD, 1);
 		log_limited(&w->log[WL_BAD_MESSAGE], 1, LOG_L_WARN, "socket: shard %u number %d: refused", m->shard, m->fd);
-		return;
+		return NULL;
 	}
 	*lane_use(l, m->fd) = FD_RELAY;
 	*lane_sock(l, m->fd) = (struct lane_sock){ .port = m->port, .row = m->row, .family = m->family };
-	if (m->request != 0 && pending_socket(w, m))
-		return;
+	return l;
+}
+
+void
+relays_pool(struct worker *w, struct lane *l, const struct msg_socket *m)
+{
+	struct relay_ref r = { .fd = m->fd, .port = m->port, .row = m->row, .family = m->family };
+
 	if (m->request == 0 && l->asked[m->row] > 0)
 		l->asked[m->row]--;
-	struct relay_ref r = { .fd = m->fd, .port = m->port, .row = m->row, .family = m->family };
 	/* Both of a reserved pair are given back, since no token was made.  So is what was wanted before a RECALL and granted
 	 * after it. */
 	relays_unreserve(w, l, m->reservation);
 	if (m->reservation != 0 || w->turn.now < l->quiet_until[m->row] || !pool_put(l, &r))
-		relays_give_back(w, l, m->fd, true);
+		relay_release(w, l, m->fd, true);
 }
 
 void
@@ -168,7 +156,7 @@ relays_recall(struct worker *w, unsigned row, unsigned keep)
 	for (unsigned i = 0; i < w->lane_count; i++) {
 		struct lane *l = &w->lane[i];
 		while (l->pool.row[row].count > keep)
-			relays_give_back(w, l, l->pool.row[row].sock[--l->pool.row[row].count].fd, true);
+			relay_release(w, l, l->pool.row[row].sock[--l->pool.row[row].count].fd, true);
 		rest_clear(w, l, row);
 		/* Whoever needs them shall have them before we ask again. */
 		l->quiet_until[row] = w->turn.now + QUIET_MS;
@@ -178,7 +166,7 @@ relays_recall(struct worker *w, unsigned row, unsigned keep)
 static void
 wish(struct worker *w, struct lane *l, unsigned row)
 {
-	uint32_t depth = w->depth[row], have = l->pool.row[row].count;
+	uint32_t depth = w->pools.depth[row], have = l->pool.row[row].count;
 
 	if (w->turn.now < l->quiet_until[row])
 		return;
@@ -187,21 +175,21 @@ wish(struct worker *w, struct lane *l, unsigned row)
 	struct msg_want m = { .h = { MSG_WANT, 0 }, .shard = l->shard.index, .row = row,
 		.count = depth - have - l->asked[row] };
 	l->asked[row] += m.count;
-	control_send(w, &m);
+	outbox_put(w, &m);
 }
 
 void
-relays_wish(struct worker *w)
+relays_wish(struct worker *w, bool settled)
 {
 	uint64_t held = 0, resting = 0;
 
 	for (unsigned i = 0; i < w->lane_count; i++)
 		for (unsigned row = 0; row < w->policy[0]->relay_count; row++)
 			rest_draw(w, &w->lane[i], row);
-	if (w->unsettled || w->turn.now < w->last_wish + WISH_MS)
+	if (!settled || w->turn.now < w->pools.last_wish + WISH_MS)
 		return;
-	bool forget = w->turn.now / ASKED_MS != w->last_wish / ASKED_MS;
-	w->last_wish = w->turn.now;
+	bool forget = w->turn.now / ASKED_MS != w->pools.last_wish / ASKED_MS;
+	w->pools.last_wish = w->turn.now;
 	for (unsigned i = 0; i < w->lane_count; i++) {
 		for (unsigned row = 0; row < w->policy[0]->relay_count; row++) {
 			if (forget)
@@ -217,43 +205,6 @@ relays_wish(struct worker *w)
 
 /* ---- what a predecessor left -------------------------------------------------------------------- */
 
-/* False: the session's descriptor is none, is another's, or is not open in this process. */
-static bool
-adopt_fds(struct lane *l, const struct session *x)
-{
-	for (unsigned i = 0; i < 2; i++) {
-		int fd = x->relay[i].fd;
-		if (x->relay[i].family == ADDR_NONE || fd < 0)
-			continue;
-		/* What the supervisor told is there: exec kept it.  It is asked of what it did not tell. */
-		if (!lane_window(l, fd) || (*lane_use(l, fd) != FD_NONE && *lane_use(l, fd) != FD_UNSETTLED) ||
-		    (*lane_use(l, fd) == FD_NONE && fcntl(fd, F_GETFD) < 0))
-			return false;
-	}
-	for (unsigned i = 0; i < 2; i++)
-		if (x->relay[i].family != ADDR_NONE && x->relay[i].fd >= 0)
-			*lane_use(l, x->relay[i].fd) = FD_RELAY;
-	return true;
-}
-
-void
-relays_adopt(struct worker *w, struct lane *l)
-{
-	uint32_t high = shard_high(&l->shard);
-
-	for (uint32_t slot = 0; slot < high; slot++) {
-		struct session *x = &l->shard.slots[slot];
-		if (atomic_load_explicit(&x->state, memory_order_acquire) != SESSION_LIVE)
-			continue;
-		struct session_ref ref = { slot, x->gen };
-		if (adopt_fds(l, x) && ((x->flags & SESSION_RELAY_OPEN) != 0 || relays_open(w, l, ref)))
-			continue;
-		worklog_dropped(w, l->shard.index, x, slot, "its relay socket is gone");
-		if (turn_close(&w->turn, &l->shard, ref, REASON_END_SOCKET, &w->out) == TURN_DONE)
-			path_effects(w, l);
-	}
-}
-
 static void
 settle_one(struct worker *w, struct lane *l, const struct msg_pool_sock *s)
 {
@@ -267,8 +218,8 @@ settle_one(struct worker *w, struct lane *l, const struct msg_pool_sock *s)
 	/* Without its first filter it has had a session: strangers may know it, so it is not for the next one.  And a RECALL
 	 * that came first meant this one, too. */
 	if (w->turn.now < l->quiet_until[s->row] || filter != SOCK_FILTER_OWN ||
-	    l->pool.row[s->row].count >= w->depth[s->row] || !pool_put(l, &r))
-		relays_give_back(w, l, s->fd, false);
+	    l->pool.row[s->row].count >= w->pools.depth[s->row] || !pool_put(l, &r))
+		relay_release(w, l, s->fd, false);
 }
 
 bool

@@ -22,7 +22,8 @@
 #include "worker_int.h"
 
 #define PAGE 4096u
-#define COOKIE_EPOCH_MS 30000u		/* a cookie is good for one to two of them */
+#define RING_MAX      1024
+#define RELAY_BYTES   (2u << 20)	/* arena for relay datagrams and answers of one batch */
 
 static void __attribute__((noreturn))
 refuse(struct worker *w, const char *what, int rc)
@@ -53,7 +54,7 @@ worker_told_start(void *arg, const struct msg_start *m)
 static void
 told_shard(struct worker *w, const struct msg_shard *m)
 {
-	if (w->lane_count == w->start.shard_count || m->shard >= w->start.shard_count || worker_lane(w, m->shard) != NULL ||
+	if (w->lane_count == w->start.shard_count || m->shard >= w->start.shard_count || lane_find(w, m->shard) != NULL ||
 	    m->fd_base < 0 || m->fd_span <= 0 || m->fd_span > INT32_MAX - m->fd_base)
 		refuse(w, "SHARD does not fit", -EPROTO);
 	struct lane *l = &w->lane[w->lane_count++];
@@ -70,7 +71,7 @@ told_shard(struct worker *w, const struct msg_shard *m)
 static void
 told_listener(struct worker *w, const struct msg_listener *m)
 {
-	struct lane *l = worker_lane(w, m->shard);
+	struct lane *l = lane_find(w, m->shard);
 	int type = 0;
 	socklen_t len = sizeof type;
 
@@ -84,15 +85,12 @@ told_listener(struct worker *w, const struct msg_listener *m)
 	if (*at >= 0 || type != (m->transport == TRANSPORT_TCP ? SOCK_STREAM : SOCK_DGRAM))
 		refuse(w, "LISTENER does not fit", -EPROTO);
 	*at = m->fd;
-	if (m->transport == TRANSPORT_TCP)
-		return;
-	l->transport[m->row] = m->transport;
 }
 
 static void
 told_pool(struct worker *w, const struct msg_pool *m)
 {
-	struct lane *l = worker_lane(w, m->shard);
+	struct lane *l = lane_find(w, m->shard);
 
 	if (l == NULL || m->count > MSG_POOL_MAX)
 		refuse(w, "POOL does not fit", -EPROTO);
@@ -118,7 +116,7 @@ told_pool(struct worker *w, const struct msg_pool *m)
 static void
 told_streams(struct worker *w, const struct msg_streams *m)
 {
-	struct lane *l = worker_lane(w, m->shard);
+	struct lane *l = lane_find(w, m->shard);
 
 	if (l == NULL || m->count > MSG_POOL_MAX)
 		refuse(w, "STREAMS does not fit", -EPROTO);
@@ -231,7 +229,7 @@ map_all(struct worker *w)
 {
 	int rc;
 
-	w->secret = map(w, w->start.secret_fd, SECRET_BYTES, false, true, "secret");
+	w->keys.secret = map(w, w->start.secret_fd, SECRET_BYTES, false, true, "secret");
 	void *cross = map(w, w->start.cross_fd, cross_region_size(), true, false, "cross region");
 	if ((rc = cross_attach(&w->cross, cross, w->index, NULL)) < 0)
 		refuse(w, "cross region", rc);
@@ -242,12 +240,12 @@ map_all(struct worker *w)
 	w->plain = calloc(1, sizeof *w->plain);
 	w->pending = pending_new((uint64_t)randombytes_random() << 32 | randombytes_random());
 	w->arena = udp_arena_new(RELAY_BYTES);
-	w->down = udp_ring_new(RING_MAX);
-	w->up = udp_ring_new(RING_MAX);
+	w->udp.down = udp_ring_new(RING_MAX);
+	w->udp.up = udp_ring_new(RING_MAX);
 	w->rows = calloc(CONF_LISTENERS_MAX, sizeof *w->rows);
 	w->once = log_once_new();
-	if (w->rows == NULL || w->once == NULL || w->policy[0] == NULL || w->policy[1] == NULL || w->plain == NULL || w->pending == NULL || w->arena == NULL || w->down == NULL ||
-	    w->up == NULL)
+	if (w->rows == NULL || w->once == NULL || w->plain == NULL || w->policy[0] == NULL || w->policy[1] == NULL || w->pending == NULL || w->arena == NULL || w->udp.down == NULL ||
+	    w->udp.up == NULL)
 		refuse(w, "memory", -ENOMEM);
 	w->policy[0]->draining = w->start.draining != 0;
 	if ((rc = policy_take(w, w->start.conf_fd)) < 0)
@@ -255,49 +253,23 @@ map_all(struct worker *w)
 }
 
 static void
-cookie_keys(struct worker *w)
-{
-	uint64_t epoch = w->turn.now / COOKIE_EPOCH_MS;
-
-	if (w->cookie_epoch == epoch && w->serving)
-		return;
-	w->cookie_epoch = epoch;
-	for (unsigned i = 0; i < 2; i++) {
-		secret_derive(w->cookies.key[i], w->secret, "tpcookie", epoch - i);
-		w->cookies.number[i] = (uint8_t)(epoch - i);
-	}
-}
-
-void
-worker_keys(struct worker *w)
-{
-	struct nonce_keys *k = &w->turn.nonces;
-	uint64_t epoch = w->turn.now / NONCE_EPOCH_MS;
-
-	cookie_keys(w);
-	if (k->epoch == epoch && w->serving)
-		return;
-	k->epoch = epoch;
-	secret_derive(k->key[0], w->secret, "tpnonce0", epoch);
-	secret_derive(k->key[1], w->secret, "tpnonce0", epoch - 1);
-}
-
-static void
 make_core(struct worker *w)
 {
 	struct turn *t = &w->turn;
 
-	path_now(w);
+	batch_now(w);
 	t->cross = &w->cross;
 	t->stat = w->stat;
 	t->cache = locked(w, sizeof *t->cache);
 	if (seal_ctx_init(&w->seal) < 0)
 		refuse(w, "ciphers", -ENOMEM);
-	secret_derive(t->token_key, w->secret, "tptoken0", 0);
+	secret_derive(t->token_key, w->keys.secret, "tptoken0", 0);
 	randombytes_buf(t->rnd, sizeof t->rnd);
-	randombytes_buf(&w->dice, sizeof w->dice);
-	w->dice |= 1;
+	randombytes_buf(&w->pools.dice, sizeof w->pools.dice);
+	w->pools.dice |= 1;
 	worker_keys(w);
+	w->client[TRANSPORT_TCP] = w->client[TRANSPORT_TLS] = &client_stream;
+	w->client[TRANSPORT_DTLS] = &client_dtls;
 }
 
 /* ---- state --------------------------------------------------------------------------------------------- */
@@ -321,14 +293,14 @@ adopt(struct worker *w, struct msg_ready *m)
 		struct adopting a = { w, l };
 		w->stat->busy.shard = l->told.shard;
 		struct shard_adopted n = shard_adopt(&l->shard, w->turn.now, dropped, &a);
-		relays_adopt(w, l);
-		streams_adopt(w, l);
+		session_adopt_sockets(w, l);
+		conn_settle_all(w, l);
 		m->adopted += n.live;
 		m->dropped += n.dropped;
 		int rc = events_shard(w, l);
 		if (rc < 0)
 			refuse(w, "shard epoll", rc);
-		w->unsettled = true;
+		w->events.unsettled = true;
 	}
 	w->stat->busy.phase = BUSY_IDLE;
 	w->stat->busy.slot = SLOT_NONE;
@@ -356,5 +328,5 @@ worker_start(struct worker *w)
 	w->stat->ready = 1;
 	log_info("worker %u: serving %u shards from shard %u, %u sessions adopted, %u dropped, engine %s", w->index,
 	    w->lane_count, w->lane[0].told.shard, m.adopted, m.dropped, w->engine->name);
-	control_send(w, &m);
+	outbox_put(w, &m);
 }

@@ -9,6 +9,8 @@
  */
 #include "config.h"
 
+#include <errno.h>
+
 #include "worker_int.h"
 
 _Static_assert(sizeof(struct seal_secrets) == CONN_SECRETS_LEN, "tables of KEYS");
@@ -29,7 +31,7 @@ pos_set(struct conn_rec *r, const struct seal_pos *p)
 	memcpy(r->seal_pos, p, sizeof *p);
 }
 
-static size_t
+size_t
 sealed_len(const struct seal *k, size_t len)
 {
 	size_t most = seal_plain_max(k), records = len == 0 ? 1 : (len + most - 1) / most;
@@ -38,109 +40,98 @@ sealed_len(const struct seal *k, size_t len)
 }
 
 bool
-sealed_append(struct worker *w, struct lane *l, struct conn *c, struct conn_rec *next, const uint8_t *p, size_t len,
-    uint32_t *old)
+sealed_append(struct conn_tx *t, const uint8_t *p, size_t len)
 {
-	const struct seal *k = conn_seal(l, c);
-	struct seal_pos pos = pos_of(next);
+	const struct seal *k = conn_seal(t->l, t->c);
+	struct seal_pos pos = pos_of(t->next);
 	size_t most = seal_plain_max(k), total = sealed_len(k, len), piece;
-	uint8_t *at;
+	uint8_t *at = tx_room(t, TX_OUT, total);
 
-	if (!ring_reserve(&l->shard, &next->out, c->out_sent, next->out_head, total, old))
+	if (at == NULL)
 		return false;
-	at = ring_at(&l->shard, &next->out, next->out_head);
 	for (size_t done = 0; done < len; done += piece) {
 		piece = len - done < most ? len - done : most;
-		int n = seal_seal(k, &pos, &w->seal, SEAL_T_DATA, p + done, piece, at, total, &pos);
+		int n = seal_seal(k, &pos, &t->w->seal, SEAL_T_DATA, p + done, piece, at, total, &pos);
 		if (n < 0)
 			return false;
 		at += n;
 		total -= (size_t)n;
-		next->out_head += (uint64_t)n;
+		t->next->out_head += (uint64_t)n;
 	}
 	CRASH_POINT("sealed:sealed");
-	pos_set(next, &pos);
+	pos_set(t->next, &pos);
 	return true;
 }
 
 /* ---- alerts and keys --------------------------------------------------------------------------------- */
 
-static void
-alert(struct worker *w, struct lane *l, struct conn *c, enum seal_alert what)
+void
+sealed_alert(struct worker *w, struct lane *l, struct conn *c, enum seal_alert what)
 {
 	const struct seal *k = conn_seal(l, c);
-	struct conn_rec *next = conn_next(c);
-	struct seal_pos pos = pos_of(next);
 	size_t room = sealed_len(k, 2);
-	uint32_t old;
+	struct conn_tx t;
+	struct seal_pos pos;
+	uint8_t *at;
 	int n;
 
-	if (!ring_reserve(&l->shard, &next->out, c->out_sent, next->out_head, room, &old))
+	tx_begin(&t, w, l, c);
+	pos = pos_of(t.next);
+	at = tx_room(&t, TX_OUT, room);
+	n = at != NULL ? seal_alert(k, &pos, &w->seal, what, at, room, &pos) : 0;
+	if (n <= 0) {
+		tx_abort(&t);
 		return;
-	n = seal_alert(k, &pos, &w->seal, what, ring_at(&l->shard, &next->out, next->out_head), room, &pos);
-	if (n > 0) {
-		next->out_head += (uint64_t)n;
-		pos_set(next, &pos);
 	}
-	conn_commit(c);
-	ring_give(&l->shard, old);
+	t.next->out_head += (uint64_t)n;
+	pos_set(t.next, &pos);
+	tx_commit(&t);
 }
 
+/* Our own KeyUpdate. */
 static bool
-give_up(struct worker *w, struct lane *l, struct conn *c, int what)
+update(struct conn_tx *t, const struct seal_pos *committed, bool request)
 {
-	if (what >= 0)
-		alert(w, l, c, (enum seal_alert)what);
-	stream_write(w, l, c);
-	stream_close(w, l, c);
-	return false;
-}
-
-/* Our own KeyUpdate, into `next`. */
-static bool
-update(struct worker *w, struct lane *l, struct conn *c, struct conn_rec *next, const struct seal_pos *committed,
-    bool request, uint32_t *old)
-{
-	struct seal *k = conn_seal(l, c);
-	struct seal_pos pos = pos_of(next);
+	struct seal *k = conn_seal(t->l, t->c);
+	struct seal_pos pos = pos_of(t->next);
 	size_t room = sealed_len(k, 5);
+	uint8_t *at = tx_room(t, TX_OUT, room);
 	int n;
 
-	if (!ring_reserve(&l->shard, &next->out, c->out_sent, next->out_head, room, old))
+	if (at == NULL)
 		return false;
-	n = seal_update(k, &pos, &w->seal, request, ring_at(&l->shard, &next->out, next->out_head), room, &pos);
-	if (n < 0 || seal_rekey(k, conn_traffic(l, c), committed, &pos, SEAL_TX) < 0)
+	n = seal_update(k, &pos, &t->w->seal, request, at, room, &pos);
+	if (n < 0 || seal_rekey(k, conn_traffic(t->l, t->c), committed, &pos, SEAL_TX) < 0)
 		return false;
 	CRASH_POINT("sealed:updated");
-	next->out_head += (uint64_t)n;
-	pos_set(next, &pos);
+	t->next->out_head += (uint64_t)n;
+	pos_set(t->next, &pos);
 	return true;
 }
 
-bool
+void
 sealed_due(struct worker *w, struct lane *l, struct conn *c)
 {
 	struct seal *k = conn_seal(l, c);
 	struct seal_pos committed = pos_of(conn_now(c)), now;
 	enum seal_due due = seal_due(k, &committed);
-	struct conn_rec *next;
-	uint32_t old = 0;
+	struct conn_tx t;
 
 	if (due == SEAL_DUE_NOT)
-		return true;
+		return;
 	if (due == SEAL_DUE_END) {
-		stat_drop(w->stat, DROP_KEY_LIMIT);
-		return give_up(w, l, c, SEAL_A_CLOSE_NOTIFY);
+		conn_mark_end(w, l, c, END_KEYS);
+		return;
 	}
-	next = conn_next(c);
-	if (!update(w, l, c, next, &committed, due == SEAL_DUE_REQUEST, &old))
-		return true;			/* no room now; there are millions of records to try again */
-	conn_commit(c);
-	ring_give(&l->shard, old);
+	tx_begin(&t, w, l, c);
+	if (!update(&t, &committed, due == SEAL_DUE_REQUEST)) {
+		tx_abort(&t);
+		return;			/* no room now; there are millions of records to try again */
+	}
+	tx_commit(&t);
 	now = pos_of(conn_now(c));
 	(void)seal_sync(k, conn_traffic(l, c), &now);
-	stream_touch(w, l, c);
-	return true;
+	conn_touch(w, l, c);
 }
 
 /* ---- in ------------------------------------------------------------------------------------------------ */
@@ -161,85 +152,115 @@ update_allowed(const struct worker *w, struct conn_rec *next)
 	return ++next->updates <= UPDATES_MOST;
 }
 
-/* What an opened record means; -1: nothing more is wrong with it, else the alert to end with. */
+/* What an opened record means.  -1: nothing is wrong with it, else the alert to end with. */
 static int
-act_on(struct worker *w, struct lane *l, struct conn *c, struct conn_rec *next, const struct seal_in *in, uint32_t *old)
+act_on(struct conn_tx *t, const struct seal_in *in)
 {
-	struct seal *k = conn_seal(l, c);
-	struct seal_pos committed = pos_of(conn_now(c)), pos = pos_of(next);
+	struct seal *k = conn_seal(t->l, t->c);
+	struct seal_pos committed = pos_of(conn_now(t->c)), pos = pos_of(t->next);
 
 	switch (in->kind) {
 	case SEAL_DATA:
-		next->plain_head += in->len;
+		t->next->plain_head += in->len;
 		return -1;
 	case SEAL_KEY_UPDATE:
-		if (!update_allowed(w, next)) {
-			stat_drop(w->stat, DROP_STREAM_DESYNC);
+		if (!update_allowed(t->w, t->next))
 			return SEAL_A_UNEXPECTED;
-		}
-		if (seal_rekey(k, conn_traffic(l, c), &committed, &pos, SEAL_RX) < 0)
+		if (seal_rekey(k, conn_traffic(t->l, t->c), &committed, &pos, SEAL_RX) < 0)
 			return SEAL_A_INTERNAL;
 		CRASH_POINT("sealed:rekeyed");
-		pos_set(next, &pos);
-		return !in->answer || update(w, l, c, next, &committed, false, old) ? -1 : SEAL_A_INTERNAL;
+		pos_set(t->next, &pos);
+		return !in->answer || update(t, &committed, false) ? -1 : SEAL_A_INTERNAL;
 	default:
 		return -1;
 	}
 }
 
+/* The length of the record at in_parsed; 0: not whole yet, or the connection was marked. */
+static size_t
+whole_record(struct worker *w, struct lane *l, struct conn *c)
+{
+	const struct conn_rec *r = conn_now(c);
+	size_t n = (size_t)(c->in_recv - r->in_parsed);
+	int len;
+
+	if (n == 0)
+		return 0;
+	len = seal_stream_len(conn_seal(l, c), ring_at(&l->shard, &r->in, r->in_parsed), n);
+	if (len < 0) {
+		conn_mark_bad(w, l, c, (int)seal_fault_alert(len));
+		return 0;
+	}
+	return (size_t)len <= n ? (size_t)len : 0;
+}
+
+/* Opens it into t's ring `plain`.  0, or a fault; -ENOBUFS: no room. */
+static int
+open_record(struct conn_tx *t, size_t len, struct seal_in *in)
+{
+	const struct conn_rec *r = conn_now(t->c);
+	const uint8_t *p = ring_at(&t->l->shard, &r->in, r->in_parsed);
+	struct seal_pos pos = pos_of(r), after;
+	uint8_t *at = tx_room(t, TX_PLAIN, len);
+	int rc;
+
+	/* A KeyUpdate is answered: room for that must be there before it is acted on. */
+	if (at == NULL || !tx_fits(t->l, t->c, TX_OUT, sealed_len(conn_seal(t->l, t->c), 5)))
+		return -ENOBUFS;
+	rc = seal_open(conn_seal(t->l, t->c), &pos, &t->w->seal, p, len, at, len, in, &after);
+	if (rc < 0)
+		return rc;
+	CRASH_POINT("sealed:opened");
+	t->next->in_parsed += len;
+	pos_set(t->next, &after);
+	return 0;
+}
+
+/* What its content asks for, after it is committed. */
+static void
+carry_on(struct worker *w, struct lane *l, struct conn *c, const struct seal_in *in, int alert)
+{
+	if (alert >= 0)
+		conn_mark_bad(w, l, c, alert);
+	else if (in->kind == SEAL_CLOSE)
+		conn_mark_end(w, l, c, END_GOODBYE);
+	else if (in->kind == SEAL_FATAL)
+		conn_mark_end(w, l, c, END_ALERT);
+	else if (in->kind == SEAL_RENEGOTIATE)
+		sealed_alert(w, l, c, SEAL_A_NO_RENEGOTIATION);
+}
+
 bool
 sealed_open(struct worker *w, struct lane *l, struct conn *c)
 {
-	struct seal *k = conn_seal(l, c);
-	const struct conn_rec *r = conn_now(c);
-	size_t n = (size_t)(c->in_recv - r->in_parsed);
-	struct seal_pos pos = pos_of(r), after;
-	uint32_t old, old_out = 0;
-	struct conn_rec *next;
+	size_t len = whole_record(w, l, c);
+	struct seal_pos after;
 	struct seal_in in;
-	int len, rc;
+	struct conn_tx t;
+	int rc;
 
-	if (n == 0)
+	if (len == 0)
 		return false;
-	const uint8_t *p = ring_at(&l->shard, &r->in, r->in_parsed);
-	len = seal_stream_len(k, p, n);
-	if (len < 0)
-		return give_up(w, l, c, (int)seal_fault_alert(len));
-	if (len == 0 || (size_t)len > n)
-		return false;
-	next = conn_next(c);
-	if (!ring_reserve(&l->shard, &next->plain, next->plain_parsed, next->plain_head, (size_t)len, &old)) {
-		stat_drop(w->stat, DROP_STREAM_ROOM);
-		return give_up(w, l, c, SEAL_A_INTERNAL);
-	}
-	rc = seal_open(k, &pos, &w->seal, p, (size_t)len, ring_at(&l->shard, &next->plain, next->plain_head),
-	    (size_t)len, &in, &after);
+	tx_begin(&t, w, l, c);
+	rc = open_record(&t, len, &in);
 	if (rc < 0) {
-		if (next->plain.ring != r->plain.ring)
-			ring_give(&l->shard, next->plain.ring);
-		stat_drop(w->stat, DROP_STREAM_DESYNC);
-		return give_up(w, l, c, (int)seal_fault_alert(rc));
+		tx_abort(&t);
+		if (rc == -ENOBUFS)
+			conn_stall(w, l, c, STALL_RING);
+		else
+			conn_mark_bad(w, l, c, (int)seal_fault_alert(rc));
+		return false;
 	}
-	CRASH_POINT("sealed:opened");
-	next->in_parsed += (uint64_t)len;
-	pos_set(next, &after);
-	rc = act_on(w, l, c, next, &in, &old_out);
-	conn_commit(c);
-	if (old != 0)
-		path_flush_up(w);
-	ring_give(&l->shard, old);
-	ring_give(&l->shard, old_out);
-	after = pos_of(conn_now(c));
+	rc = act_on(&t, &in);
+	tx_commit(&t);
 	if (in.kind == SEAL_KEY_UPDATE)
 		CRASH_POINT("sealed:turned");
-	if (seal_sync(k, conn_traffic(l, c), &after) < 0)
+	after = pos_of(conn_now(c));
+	if (seal_sync(conn_seal(l, c), conn_traffic(l, c), &after) < 0)
 		rc = SEAL_A_INTERNAL;
-	stream_touch(w, l, c);
-	if (rc >= 0 || in.kind == SEAL_CLOSE || in.kind == SEAL_FATAL)
-		return give_up(w, l, c, rc >= 0 ? rc : in.kind == SEAL_CLOSE ? SEAL_A_CLOSE_NOTIFY : -1);
-	if (in.kind == SEAL_RENEGOTIATE)
-		alert(w, l, c, SEAL_A_NO_RENEGOTIATION);
-	return true;
+	conn_touch(w, l, c);
+	carry_on(w, l, c, &in, rc);
+	return !conn_ends(c);
 }
 
 bool

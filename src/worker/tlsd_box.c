@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * tlsd_box: messages to turnpike-tls processes.  They leave when the round is over, with one call: each alone would wake a turnpike-tls, who takes
- * this processor as often as not.
+ * tlsd_box: messages to turnpike-tls processes.  They leave when the round is over, with one call: each alone would wake a
+ * turnpike-tls, which takes this processor as often as not.
  */
 #include "config.h"
 
@@ -14,32 +14,47 @@
 _Static_assert(sizeof(struct msg_hs_stream) <= TLSD_BOX_STEP && sizeof(struct msg_hs_ack) <= TLSD_BOX_STEP &&
     sizeof(struct msg_hs_cancel) <= TLSD_BOX_STEP, "any of them fits");
 
+unsigned
+tlsd_of(const struct worker *w, const struct addr *client)
+{
+	unsigned sum = 0;
+
+	for (unsigned i = 0; i < sizeof client->ip; i++)
+		sum = sum * 31 + client->ip[i];
+	return w->start.tlsd_count > 0 ? sum % w->start.tlsd_count : 0;
+}
+
 static inline union msg *
 message(struct tlsd_box *b, unsigned i)
 {
 	return (union msg *)(void *)(b->bytes + i * TLSD_BOX_STEP);
 }
 
-/* A connection may have been closed since. */
+/* The connection of an HS_STREAM, when it still waits for its handshake. */
+static struct conn *
+shaking(struct lane *l, const union msg *m)
+{
+	struct conn *c = lane_conn(l, &m->msg_hs_stream.who);
+
+	return c != NULL && atomic_load_explicit(&c->state, memory_order_relaxed) == CONN_SHAKING ? c : NULL;
+}
+
 static bool
 is_stale(struct lane *l, const union msg *m)
 {
-	const struct conn *c;
-
-	if (m->h.type != MSG_HS_STREAM)
-		return false;
-	c = handshake_conn(l, &m->msg_hs_stream.who);
-	return c == NULL || atomic_load_explicit(&c->state, memory_order_relaxed) != CONN_SHAKING;
+	return m->h.type == MSG_HS_STREAM && shaking(l, m) == NULL;
 }
 
-/* A handshake waits and is asked for later.  Acknowledgements are asked for again, a cancelled handshake ends by its deadline. */
+/* Acknowledgements are asked for again, a cancelled handshake ends by its deadline. */
 static void
 lost(struct worker *w, struct lane *l, const union msg *m)
 {
+	struct conn *c;
+
 	if (m->h.type == MSG_HS_DATAGRAM)
 		stat_drop(w->stat, DROP_DTLS_BUSY);
-	else if (m->h.type == MSG_HS_STREAM)
-		handshake_wait(l, handshake_conn(l, &m->msg_hs_stream.who));
+	else if (m->h.type == MSG_HS_STREAM && (c = shaking(l, m)) != NULL)
+		conn_stall(w, l, c, STALL_TLSD);
 }
 
 /* Tests let a worker die when messages of a kind are on their way. */
@@ -100,7 +115,9 @@ tlsd_box(struct worker *w, struct lane *l, unsigned tlsd, uint32_t type, int fd)
 	struct tlsd_box *b = &l->box[tlsd];
 	union msg *m;
 
-	assert(tlsd < w->start.tlsd_count && msg_size(type) <= TLSD_BOX_STEP);
+	assert(msg_size(type) <= TLSD_BOX_STEP);
+	if (tlsd >= w->start.tlsd_count)
+		return NULL;
 	if (b->bytes == NULL && (b->bytes = calloc(IPC_MANY, TLSD_BOX_STEP)) == NULL)
 		return NULL;
 	if (b->count == IPC_MANY)

@@ -29,17 +29,17 @@ worker_free(struct worker *w)
 	free(w->lane);
 	seal_ctx_fini(&w->seal);
 	free(w->rows);
-	free(w->hellos);
-	free(w->once);
-	free(w->touched);
+	conn_marks_free(&w->marks);
 	free(w->policy[0]);
 	free(w->policy[1]);
 	free(w->plain);
 	free(w->outbox.bytes);
+	free(w->once);
+	free(w->hellos);
 	pending_end(w->pending);
 	udp_arena_free(w->arena);
-	udp_ring_free(w->down);
-	udp_ring_free(w->up);
+	udp_ring_free(w->udp.down);
+	udp_ring_free(w->udp.up);
 	free(w);
 }
 
@@ -57,7 +57,7 @@ worker_run(int argc, char **argv)
 	w->control = CHILD_FD_CONTROL;
 	worker_start(w);
 	events_run(w);
-	path_flush(w);
+	batch_flush(w);
 	worker_free(w);
 	return EX_OK;
 }

@@ -5,125 +5,13 @@
 #include "config.h"
 
 #include <errno.h>
-#include <stdlib.h>
-#include <sysexits.h>
 #include <unistd.h>
 
 #include "worker_int.h"
 
 #define MESSAGES_MAX 64			/* of one socket per round: packets get their turn */
-#define OUTBOX_MAX   (64u << 20)
-
-struct lane *
-worker_lane(struct worker *w, uint32_t shard)
-{
-	for (unsigned i = 0; i < w->lane_count; i++)
-		if (w->lane[i].told.shard == shard)
-			return &w->lane[i];
-	return NULL;
-}
-
-/* ---- to the supervisor --------------------------------------------------------------------------- */
-
-static void
-outbox_put(struct worker *w, const void *msg, size_t size)
-{
-	struct outbox *o = &w->outbox;
-
-	if (o->head > 0 && o->tail + size > o->max) {
-		memmove(o->bytes, o->bytes + o->head, o->tail - o->head);
-		o->tail -= o->head;
-		o->head = 0;
-	}
-	while (o->tail + size > o->max) {
-		size_t max = o->max == 0 ? 65536 : o->max * 2;
-		uint8_t *grown = max <= OUTBOX_MAX ? realloc(o->bytes, max) : NULL;
-		if (grown == NULL) {
-			/* A successor finds what is left to release; going on with a lost message would not. */
-			stat_words(w->stat, "the supervisor does not read");
-			fatal(EX_SOFTWARE, "control: too many messages wait for the supervisor");
-		}
-		o->bytes = grown;
-		o->max = max;
-	}
-	memcpy(o->bytes + o->tail, msg, size);
-	o->tail += size;
-}
-
-/* Once per round: each message alone would wake the supervisor, who takes this processor as often as not. */
-void
-control_send(struct worker *w, void *msg)
-{
-	struct msg_head *h = msg;
-
-	h->generation = w->start.h.generation;
-	outbox_put(w, msg, msg_size(h->type));
-}
-
-/* False: the socket is full. */
-static bool
-send_out(struct worker *w)
-{
-	struct outbox *o = &w->outbox;
-
-	while (o->head < o->tail) {
-		int rc = ipc_send_run(w->control, o->bytes + o->head, o->tail - o->head);
-		if (rc == -EAGAIN)
-			return false;
-		if (rc < 0) {
-			w->stop = true;		/* the supervisor is gone */
-			return true;
-		}
-		o->head += (size_t)rc;
-	}
-	o->head = o->tail = 0;
-	return true;
-}
-
-void
-control_flush(struct worker *w)
-{
-	if (w->outbox.head == w->outbox.tail || w->outbox.full || send_out(w))
-		return;
-	w->outbox.full = true;
-	events_control(w, true);
-}
-
-bool
-control_send_fd(struct worker *w, void *msg, int fd)
-{
-	struct msg_head *h = msg;
-
-	h->generation = w->start.h.generation;
-	control_flush(w);		/* it may not overtake */
-	if (w->outbox.full || w->stop)
-		return false;
-	int rc = ipc_send(w->control, msg, fd);
-	if (rc < 0 && rc != -EAGAIN)
-		w->stop = true;
-	return rc == 0;
-}
-
-void
-control_writable(struct worker *w)
-{
-	if (!w->outbox.full || !send_out(w))
-		return;
-	w->outbox.full = false;
-	events_control(w, false);
-	accept_again(w);
-}
 
 /* ---- from the supervisor -------------------------------------------------------------------------- */
-
-static bool
-close_one(struct worker *w, struct lane *l, struct session_ref ref)
-{
-	if (turn_close(&w->turn, &l->shard, ref, REASON_END_OPERATOR, &w->out) != TURN_DONE)
-		return false;
-	path_effects(w, l);
-	return true;
-}
 
 static uint32_t
 close_user(struct worker *w, uint64_t user)
@@ -136,7 +24,7 @@ close_user(struct worker *w, uint64_t user)
 		for (uint32_t slot = 0; slot < high; slot++) {
 			struct session *x = &l->shard.slots[slot];
 			if (atomic_load_explicit(&x->state, memory_order_acquire) == SESSION_LIVE && x->user == user)
-				count += close_one(w, l, (struct session_ref){ slot, x->gen });
+				count += core_close(w, l, (struct session_ref){ slot, x->gen }, REASON_END_OPERATOR);
 		}
 	}
 	return count;
@@ -146,13 +34,13 @@ static void
 close_sessions(struct worker *w, const struct msg_close *m)
 {
 	struct msg_closed r = { .h = { MSG_CLOSED, 0 }, .request = m->request };
-	struct lane *l = worker_lane(w, m->shard);
+	struct lane *l = lane_find(w, m->shard);
 
 	if (m->by_user)
 		r.count = close_user(w, m->user);
 	else if (l != NULL)
-		r.count = close_one(w, l, (struct session_ref){ m->slot, m->gen });
-	control_send(w, &r);
+		r.count = core_close(w, l, (struct session_ref){ m->slot, m->gen }, REASON_END_OPERATOR);
+	outbox_put(w, &r);
 }
 
 static void
@@ -177,33 +65,40 @@ new_conf(struct worker *w, int fd)
 static void
 new_followed(struct worker *w, int fd)
 {
-	int rc = followed_take(w, fd);
+	const struct conf_followed *was;
 
-	if (rc < 0) {
+	if (followed_take(w, fd, &was) < 0) {
 		bad(w, "FOLLOWED");
 		return;
 	}
+	policy_again(w);
+	followed_unmap(was);
 	for (uint32_t i = 0; i < w->policy[0]->auth.denied_count; i++)
 		(void)close_user(w, w->policy[0]->auth.denied[i].user);
 }
 
-/* The list is short: one entry per source, the oldest makes room. */
+/* A relay socket, at its number now: for a request that waits, or for the pool. */
 static void
-poisoned(struct worker *w, const struct msg_poison *m)
+relay_came(struct worker *w, const struct msg_socket *m, int fd)
 {
-	unsigned at = 0;
+	struct lane *l = relays_place(w, m, fd);
+	struct pending_entry *ready = NULL;
 
-	while (at < w->poisons && !addr_ip_eq(&w->poison[at].source, &m->source))
-		at++;
-	if (at == POISON_MAX) {
-		at = 0;
-		for (unsigned i = 1; i < POISON_MAX; i++)
-			if (w->poison[i].until < w->poison[at].until)
-				at = i;
-	}
-	if (at == w->poisons)
-		w->poisons++;
-	w->poison[at] = (struct poison){ m->source, m->until_ms };
+	if (l == NULL)
+		return;
+	if (m->request == 0 || !pending_socket(w, m, &ready))
+		relays_pool(w, l, m);
+	if (ready != NULL)
+		core_resume(w, ready);
+}
+
+static void
+no_relay(struct worker *w, const struct msg_relay_none *m)
+{
+	struct pending_entry *ready = pending_none(w, m);
+
+	if (ready != NULL)
+		core_resume(w, ready);
 }
 
 /* Takes over fd; every case closes it or gives it on. */
@@ -212,13 +107,13 @@ handle(struct worker *w, const union msg *m, int fd)
 {
 	switch (m->h.type) {
 	case MSG_SOCKET:
-		relays_socket(w, &m->msg_socket, fd);
+		relay_came(w, &m->msg_socket, fd);
 		return;
 	case MSG_STREAM_AT:
 		accept_at(w, &m->msg_stream_at);
 		break;
 	case MSG_RELAY_NONE:
-		pending_none(w, &m->msg_relay_none);
+		no_relay(w, &m->msg_relay_none);
 		break;
 	case MSG_RECALL:
 		if (m->msg_recall.row < TURN_RELAYS_MAX)
@@ -227,7 +122,7 @@ handle(struct worker *w, const union msg *m, int fd)
 			bad(w, "RECALL");
 		break;
 	case MSG_POISON:
-		poisoned(w, &m->msg_poison);
+		poisoned_add(&w->poisoned, &m->msg_poison.source, m->msg_poison.until_ms);
 		break;
 	case MSG_CONF:
 		new_conf(w, fd);
@@ -239,7 +134,7 @@ handle(struct worker *w, const union msg *m, int fd)
 		w->policy[0]->draining = m->msg_drain.on != 0;
 		break;
 	case MSG_STOP:
-		w->stop = true;
+		w->events.stop = true;
 		break;
 	default:			/* START and its like come once */
 		bad(w, msg_name(m->h.type));
@@ -254,7 +149,7 @@ control_readable(struct worker *w)
 	union msg m;
 	int fd;
 
-	for (unsigned i = 0; i < MESSAGES_MAX && !w->stop; i++) {
+	for (unsigned i = 0; i < MESSAGES_MAX && !w->events.stop; i++) {
 		int rc = ipc_recv(w->control, ROLE_SUPER, ROLE_WORKER, &m, &fd);
 		if (rc == 0)
 			return;
@@ -263,7 +158,7 @@ control_readable(struct worker *w)
 			continue;
 		}
 		if (rc < 0) {
-			w->stop = true;		/* the supervisor is gone: nobody may go on with its regions */
+			w->events.stop = true;		/* the supervisor is gone: nobody may go on with its regions */
 			return;
 		}
 		if (m.h.generation != w->start.h.generation) {
@@ -279,6 +174,7 @@ control_readable(struct worker *w)
 void
 control_authd(struct worker *w)
 {
+	struct pending_entry *ready;
 	union msg m;
 	int fd;
 
@@ -290,11 +186,13 @@ control_authd(struct worker *w)
 		}
 		if (rc != 1)
 			break;			/* the supervisor holds the other end: turnpike-auth's death does not close it */
-		if (m.h.type == MSG_FOLLOWED)
+		if (m.h.type == MSG_FOLLOWED) {
 			new_followed(w, fd);
-		else
-			pending_answer(w, &m.msg_key_answer);
+			continue;
+		}
+		ready = pending_answer(w, &m.msg_key_answer);
+		if (ready != NULL)
+			core_resume(w, ready);
 	}
 	explicit_bzero(&m, sizeof m);
-	pending_ask_waiting(w);
 }

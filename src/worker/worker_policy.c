@@ -143,15 +143,15 @@ take(struct worker *w, const struct conf *c)
 	w->handshake_seconds = (uint32_t)(c->handshake_timeout / 1000) + HANDSHAKE_GRACE;
 	memcpy(w->rows, c->listeners, sizeof c->listeners);
 	for (unsigned i = 0; i < TURN_RELAYS_MAX; i++)
-		w->depth[i] = i < p->relay_count && !c->relays[i].retired && !c->relays[i].absent ?
+		w->pools.depth[i] = i < p->relay_count && !c->relays[i].retired && !c->relays[i].absent ?
 		    policy_depth(&p->relay[i], w->start.shard_count) : 0;
 	/* A row that is no longer configured serves no new allocation; ports of the others may have changed. */
 	for (unsigned i = 0; i < TURN_RELAYS_MAX; i++) {
-		w->rest_max[i] = w->depth[i] == 0 || w->start.filter_fd < 0 ? 0 :
+		w->pools.rest_max[i] = w->pools.depth[i] == 0 || w->start.filter_fd < 0 ? 0 :
 		    rest_depth(&p->relay[i], w->start.shard_count, w->lane[0].told.fd_span);
 		for (unsigned k = 0; k < w->lane_count; k++)
 			rest_clear(w, &w->lane[k], i);
-		if (w->depth[i] == 0)
+		if (w->pools.depth[i] == 0)
 			relays_recall(w, i, 0);
 	}
 	log_level_set((enum log_level)c->log_level);

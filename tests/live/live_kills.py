@@ -50,7 +50,7 @@ POINTS = {
     "dtls:taken": HOT, "dtls:sealed": HOT, "dtls:opened": HOT, "dtls:marked": HOT,
     # connections that come and go, and their requests
     "accept:taken": 2, "accept:told": 2, "accept:at": 2, "conn:filling": 3, "conn:filled": 3, "conn:published": 3,
-    "conn:freed": 2, "conn:wiped": 2, "conn:linked": 2, "tx:staged": 2, "tx:committed": 2, "open:applied": 2,
+    "conn:marked": 2, "conn:freed": 2, "conn:wiped": 2, "conn:linked": 2, "tx:staged": 2, "tx:committed": 2, "open:applied": 2,
     "close:ending": 2, "close:applied": 2, "slot:filling": 2, "slot:new": 2, "chan:filled": 2,
     # handshakes: from the worker to turnpike-tls and back
     "shake:handed": 2, "shake:done": 3, "shake:keys": 2, "shake:published": 3, "shake:acked": 3, "dtls:passed": 3,

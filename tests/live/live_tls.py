@@ -64,6 +64,66 @@ class Deadlines(Base):
         self.assertTrue(c.ended)
 
 
+class Goodbye(Base):
+    """However a connection ends, its client can tell the end from a truncation (RFC 8446 6.1, RFC 5246 7.2.1)."""
+    deadline = "5s"
+    versions = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
+
+    def connect(self, version):
+        sock = socket.create_connection(("127.0.0.1", self.tls))
+        self.addCleanup(sock.close)
+        tls = context(version).wrap_socket(sock, suppress_ragged_eofs=False)
+        tls.settimeout(60)
+        self.addCleanup(tls.close)
+        return tls
+
+    def ends_with(self, tls, alert):
+        """Answers may come first; an end without an alert raises SSLEOFError, a reset ConnectionResetError."""
+        try:
+            while tls.recv(4096):
+                pass
+            self.assertIsNone(alert)
+        except ssl.SSLError as e:
+            self.assertNotIsInstance(e, ssl.SSLEOFError)
+            self.assertIn(alert or "?", str(e))
+
+    def test_deadline(self):
+        for version in self.versions:
+            with self.subTest(version):
+                self.ends_with(self.connect(version), None)
+
+    def test_half_a_record_and_silence(self):
+        for version in self.versions:
+            with self.subTest(version):
+                tls = self.connect(version)
+                tls.send(tc.build(tc.BINDING, tc.REQUEST, b"0123456789ab"))
+                with socket.socket(fileno=os.dup(tls.fileno())) as raw:
+                    raw.send(b"\x17\x03\x03\x00\x40half")
+                self.ends_with(tls, None)
+
+    def test_junk_record(self):
+        for version in self.versions:
+            with self.subTest(version):
+                tls = self.connect(version)
+                tls.send(tc.build(tc.BINDING, tc.REQUEST, b"0123456789ab"))
+                with socket.socket(fileno=os.dup(tls.fileno())) as raw:
+                    raw.send(b"\x17\x03\x03\x00\x40" + b"x" * 64 + b"more that is not read" * 1000)
+                self.ends_with(tls, "BAD_RECORD_MAC")
+
+    def test_bad_frame(self):
+        for version in self.versions:
+            for good in (b"", tc.build(tc.BINDING, tc.REQUEST, b"0123456789ab")):
+                with self.subTest((version, good)):
+                    tls = self.connect(version)
+                    tls.send(good + b"\xff" * 40)
+                    self.ends_with(tls, None)
+
+    def test_clients_close_notify_is_answered(self):
+        for version in self.versions:
+            with self.subTest(version):
+                self.connect(version).unwrap()
+
+
 class Tls(Base):
     def kill(self, role):
         """Kill all of a role, at least one, and wait for as many others."""

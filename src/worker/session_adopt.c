@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * session_adopt: relay sockets of the sessions that a predecessor left.
+ */
+#include "config.h"
+
+#include <fcntl.h>
+
+#include "worker_int.h"
+
+/* False: the session's descriptor is none, is another's, or is not open in this process. */
+static bool
+adopt_fds(struct lane *l, const struct session *x)
+{
+	for (unsigned i = 0; i < 2; i++) {
+		int fd = x->relay[i].fd;
+		if (x->relay[i].family == ADDR_NONE || fd < 0)
+			continue;
+		/* What the supervisor told is there: exec kept it.  It is asked of what it did not tell. */
+		if (!lane_window(l, fd) || (*lane_use(l, fd) != FD_NONE && *lane_use(l, fd) != FD_UNSETTLED) ||
+		    (*lane_use(l, fd) == FD_NONE && fcntl(fd, F_GETFD) < 0))
+			return false;
+	}
+	for (unsigned i = 0; i < 2; i++)
+		if (x->relay[i].family != ADDR_NONE && x->relay[i].fd >= 0)
+			*lane_use(l, x->relay[i].fd) = FD_RELAY;
+	return true;
+}
+
+void
+session_adopt_sockets(struct worker *w, struct lane *l)
+{
+	uint32_t high = shard_high(&l->shard);
+
+	for (uint32_t slot = 0; slot < high; slot++) {
+		struct session *x = &l->shard.slots[slot];
+		if (atomic_load_explicit(&x->state, memory_order_acquire) != SESSION_LIVE)
+			continue;
+		struct session_ref ref = { slot, x->gen };
+		if (adopt_fds(l, x) && ((x->flags & SESSION_RELAY_OPEN) != 0 || relays_open(w, l, ref)))
+			continue;
+		worklog_dropped(w, l->shard.index, x, slot, "its relay socket is gone");
+		(void)core_close(w, l, ref, REASON_END_SOCKET);
+	}
+}
