@@ -15,10 +15,8 @@ import sys
 import threading
 import time
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.join(HERE, "..", "lib"))
-import daemon                    # noqa: E402
-import turnclient as tc          # noqa: E402
+import daemon
+import turnclient as tc
 
 CONFIG = daemon.DEFAULT.replace("transport: udp }}", "transport: [ udp, tcp ] }}").replace("workers: 2", "workers: 1") + """
 limits: {{ connections_per_prefix: 0, bindings_per_prefix: 0, challenges_per_prefix: 0 }}

@@ -30,6 +30,11 @@ EXTRA_DIST += %D%/survival.py
 bench-survival: all
 	$(AM_TESTS_ENVIRONMENT) $(PYTHON3) $(srcdir)/%D%/survival.py $(SURVIVAL_FLAGS)
 EXTRA_DIST += %D%/secure.py
+# new clients beside floods of strangers
+EXTRA_DIST += %D%/fairness.py
+bench-fairness: all
+	$(AM_TESTS_ENVIRONMENT) $(PYTHON3) $(srcdir)/%D%/fairness.py $(FAIRNESS_FLAGS)
+.PHONY: bench-fairness
 bench-secure: all
 	$(AM_TESTS_ENVIRONMENT) $(PYTHON3) $(srcdir)/%D%/secure.py $(SECURE_FLAGS)
 .PHONY: bench bench-record bench-workers bench-survival bench-secure
