@@ -8,7 +8,6 @@ Floods: none, tcp (N connections a second, each sends a Binding request and clos
 daemon of the build tree (top_builddir) with one worker, limits of rates off.  Prints p50 and p99 in milliseconds for each
 flood, and how many of the session's datagrams came back."""
 import argparse
-import os
 import socket
 import subprocess
 import sys
