@@ -21,21 +21,22 @@ struct load_options {
 	enum load_mode mode;
 	enum load_direction direction;
 	enum load_transport transport;
-	struct addr server, peer;		/* peer: ADDR_NONE means our own address towards the server */
+	struct addr server, peer; /* peer: ADDR_NONE means our own address towards the server */
 	char user[LOAD_TEXT_MAX], password[LOAD_TEXT_MAX];
-	char secret[LOAD_TEXT_MAX];		/* REST: user becomes "expiry:user", password its HMAC */
-	char ca[LOAD_TEXT_MAX];			/* file of certificates to verify the server by; "": it is not verified */
-	char server_name[LOAD_TEXT_MAX];	/* SNI, and with `ca` what the certificate must be for; "": the address */
-	bool bare;				/* no TURN: the hello of tests/bench/forwarder.c */
+	char secret[LOAD_TEXT_MAX]; /* REST: user becomes "expiry:user", password its HMAC */
+	char ca[LOAD_TEXT_MAX]; /* file of certificates to verify the server by; "": it is not verified */
+	char server_name
+	    [LOAD_TEXT_MAX]; /* SNI, and with `ca` what the certificate must be for; "": the address */
+	bool bare;           /* no TURN: the hello of tests/bench/forwarder.c */
 	bool indications, no_gso, no_gro, json, per_flow, quiet;
 	unsigned flows, peers, threads, run, setup_window;
 	size_t payload;
-	double seconds, warmup, rate;		/* rate 0: closed loop */
-	double ladder[3];			/* start, stop, step; step 0: none */
+	double seconds, warmup, rate; /* rate 0: closed loop */
+	double ladder[3];             /* start, stop, step; step 0: none */
 	unsigned window, nap_us;
-	uint64_t packets;			/* 0: only the time ends a step */
-	double stopped_after;			/* hold: silent for this long at the end is stopped, seconds */
-	double linger;				/* end of a step: what is missing after this silence is lost, seconds */
+	uint64_t packets;     /* 0: only the time ends a step */
+	double stopped_after; /* hold: silent for this long at the end is stopped, seconds */
+	double linger;        /* end of a step: what is missing after this silence is lost, seconds */
 	unsigned lifetime;
 	bool pid_tree;
 	int pids[LOAD_PIDS_MAX];

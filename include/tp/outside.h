@@ -8,12 +8,14 @@
 
 #include "tp/base.h"
 
-/* The first address of `family` (ADDR_V4, ADDR_V6) that the name has; port 0.  At most about 4 s for each name server. */
+/* The first address of `family` (ADDR_V4, ADDR_V6) that the name has; port 0.  At most about 4 s for
+ * each name server. */
 int outside_name(const char *name, uint8_t family, struct addr *out, char *why, size_t why_len);
 /*
  * How the STUN server `server` (NAME, NAME:PORT, ADDRESS, [ADDRESS]:PORT; port 3478) sees a datagram from `inside`: a
  * Binding request (RFC 8489) sent up to four times within 4 s.  *out has port 0.
  */
-int outside_stun(const char *server, const struct addr *inside, struct addr *out, char *why, size_t why_len);
+int outside_stun(
+    const char *server, const struct addr *inside, struct addr *out, char *why, size_t why_len);
 
 #endif

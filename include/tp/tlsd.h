@@ -66,20 +66,20 @@ struct ssl_ctx_st;
  * tlsd_tap_detach() was called; wipe it with tlsd_tap_fini().
  */
 struct tlsd_tap {
-	bool     dtls;
-	uint8_t  secrets;		/* bit 0: client's is here, bit 1: server's */
-	uint8_t  secret_len[2];
-	uint8_t  secret[2][48];		/* TLS 1.3 traffic secrets: client's, server's */
-	uint8_t  finished_len;
-	uint8_t  finished[SEAL_FINISHED_LEN];	/* DTLS: the Finished that we sent */
-	bool     ccs;			/* TLS 1.2: our ChangeCipherSpec went out, records are protected */
-	bool     has_nonce;
-	uint64_t nonce;			/* 8 bytes after the header of our last protected record */
-	uint64_t seq[2];		/* next number in epoch 0 and 1 (TLS 1.2: 1 counts the protected ones) */
+	bool dtls;
+	uint8_t secrets; /* bit 0: client's is here, bit 1: server's */
+	uint8_t secret_len[2];
+	uint8_t secret[2][48]; /* TLS 1.3 traffic secrets: client's, server's */
+	uint8_t finished_len;
+	uint8_t finished[SEAL_FINISHED_LEN]; /* DTLS: the Finished that we sent */
+	bool ccs; /* TLS 1.2: our ChangeCipherSpec went out, records are protected */
+	bool has_nonce;
+	uint64_t nonce;  /* 8 bytes after the header of our last protected record */
+	uint64_t seq[2]; /* next number in epoch 0 and 1 (TLS 1.2: 1 counts the protected ones) */
 	/* the record that is going out: bytes come in any pieces */
-	uint8_t  head[SEAL_DTLS_HEAD + 8];
-	uint32_t have;			/* bytes of it seen */
-	uint32_t len;			/* its length, 0 while the header is not whole */
+	uint8_t head[SEAL_DTLS_HEAD + 8];
+	uint32_t have; /* bytes of it seen */
+	uint32_t len;  /* its length, 0 while the header is not whole */
 };
 
 /*
@@ -89,16 +89,16 @@ struct tlsd_tap {
  * versions are the caller's.
  * -EINVAL when OpenSSL refuses one.
  */
-int  tlsd_ctx_policy(struct ssl_ctx_st *ctx);
+int tlsd_ctx_policy(struct ssl_ctx_st *ctx);
 
 /* Before the first byte of the handshake, on a context with tlsd_ctx_policy().  Takes the SSL object's app data (ex data 0)
  * and message callback.  -ENOMEM. */
-int  tlsd_tap_attach(struct tlsd_tap *tap, struct ssl_st *ssl);
+int tlsd_tap_attach(struct tlsd_tap *tap, struct ssl_st *ssl);
 /*
  * Every byte that the SSL object writes, in order: from the write function of its BIO or from what was read out of
  * a memory BIO.  Pieces may be of any size.  -EPROTO for bytes that are no records.
  */
-int  tlsd_tap_out(struct tlsd_tap *tap, const uint8_t *p, size_t n);
+int tlsd_tap_out(struct tlsd_tap *tap, const uint8_t *p, size_t n);
 
 /*
  * When SSL_is_init_finished() and everything that it wrote went through tlsd_tap_out(): the session.  The SSL object
@@ -110,7 +110,7 @@ int  tlsd_tap_out(struct tlsd_tap *tap, const uint8_t *p, size_t n);
  * -EPROTO   something that should have been seen was not
  * *out is set only on success; wipe it when it is sent.
  */
-int  tlsd_export(struct seal_session *out, struct ssl_st *ssl, const struct tlsd_tap *tap);
+int tlsd_export(struct seal_session *out, struct ssl_st *ssl, const struct tlsd_tap *tap);
 /* The SSL object no longer refers to the tap. */
 void tlsd_tap_detach(struct ssl_st *ssl);
 void tlsd_tap_fini(struct tlsd_tap *tap);
@@ -118,6 +118,6 @@ void tlsd_tap_fini(struct tlsd_tap *tap);
 /* ---- tlsd.c: the process --------------------------------------------------------------------- */
 
 /* turnpike-tls INDEX; returns the exit code. */
-int  tlsd_main(int argc, char **argv);
+int tlsd_main(int argc, char **argv);
 
 #endif

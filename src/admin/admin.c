@@ -15,8 +15,8 @@
 #include "admin_int.h"
 #include "tp/child.h"
 
-#define TICK_MS 1000
-#define RECORDS 256			/* per wake-up, so that commands get their turn in a flood of records */
+#define TICK_MS       1000
+#define RECORDS       256 /* per wake-up, so that commands get their turn in a flood of records */
 #define EXIT_INTERNAL 70
 
 struct admin {
@@ -27,8 +27,8 @@ struct admin {
 	struct control *control;
 	struct control_ops ops;
 	struct http *http;
-	bool reopens;			/* it may make the file of the log again by itself */
-	char log_target[256];		/* of the configuration that it was started with */
+	bool reopens;         /* it may make the file of the log again by itself */
+	char log_target[256]; /* of the configuration that it was started with */
 	uint32_t last_request;
 };
 
@@ -107,14 +107,15 @@ open_target(struct admin *s, bool as_root)
 	s->view.admin->ready = s->reopens ? STAT_READY : STAT_READY_RENEW;
 	if (err == 0)
 		return;
-	s->view.admin->ready = STAT_READY_RENEW;	/* where it may write is settled at its start */
-	snprintf(s->view.log_trouble, sizeof s->view.log_trouble, "log target %.80s: %s", name, strerror(-err));
+	s->view.admin->ready = STAT_READY_RENEW; /* where it may write is settled at its start */
+	snprintf(
+	    s->view.log_trouble, sizeof s->view.log_trouble, "log target %.80s: %s", name, strerror(-err));
 	if (s->target.fd < 0 && target_open(&s->target, "stderr", false, false) < 0)
 		child_give_up(&s->proc, -err, "log: no target can be opened");
 	log_errx("log: cannot open %s: %s: going on with %s", name, strerror(-err), s->target.name);
 }
 
-/* ---- questions to others ------------------------------------------------------------------------------ */
+/* ---- questions to others --------------------------------------------------------------------- */
 
 static uint32_t
 next_request(struct admin *s)
@@ -181,7 +182,7 @@ on_authd(void *arg, int sock, uint32_t events)
 		loop_del(s->proc.loop, sock);
 }
 
-/* ---- life ------------------------------------------------------------------------------------------------ */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 static void
 on_tick(void *arg)
@@ -215,7 +216,7 @@ confine(struct admin *s)
 {
 	int log_dir = log_directory(s);
 
-	tzset();			/* reads /etc/localtime, which is out of reach afterwards: syslog's lines have local time */
+	tzset(); /* reads /etc/localtime, which is out of reach afterwards: syslog's lines have local time */
 	child_confine(&s->proc, log_dir);
 	if (log_dir >= 0)
 		close(log_dir);
@@ -236,14 +237,16 @@ on_start(void *arg, const struct msg_start *m)
 		log_level_set((enum log_level)s->view.conf->log_level);
 	if (m->log_fd >= 0)
 		log_sink_fd(CHILD_FD_LOG);
-	text_copy(s->log_target, sizeof s->log_target, s->view.conf != NULL ? s->view.conf->log_target : "stderr");
+	text_copy(s->log_target, sizeof s->log_target,
+	    s->view.conf != NULL ? s->view.conf->log_target : "stderr");
 	open_target(s, m->drop_privileges);
 	host_counts_open(s->view.host_fd);
 	if ((err = intake_init(&s->intake, &s->view, m->log_fd)) < 0)
 		child_give_up(&s->proc, -err, "log: cannot ask who sends");
 	s->view.target = &s->target;
 	if (m->http_fd >= 0 && !http_is_built)
-		child_give_up(&s->proc, ENOSYS, "metrics: this build has no HTTP (it was made without libmicrohttpd); leave "
+		child_give_up(&s->proc, ENOSYS,
+		    "metrics: this build has no HTTP (it was made without libmicrohttpd); leave "
 		    "metrics.address empty");
 	confine(s);
 }
@@ -254,18 +257,22 @@ on_go(void *arg)
 	struct admin *s = arg;
 	const struct msg_start *m = &s->view.start;
 
-	s->ops = (struct control_ops){ .ask_super = ask_super, .ask_authd = ask_authd, .ask_database = ask_database, .arg = s };
+	s->ops = (struct control_ops){
+		.ask_super = ask_super, .ask_authd = ask_authd, .ask_database = ask_database, .arg = s
+	};
 	if (m->log_fd >= 0 && loop_add(s->proc.loop, m->log_fd, EPOLLIN, on_log, s) < 0)
 		child_give_up(&s->proc, errno, "start: cannot watch the log");
 	if (m->authd_fd >= 0)
 		loop_add(s->proc.loop, m->authd_fd, EPOLLIN, on_authd, s);
-	if (m->control_fd >= 0 && (s->control = control_new(s->proc.loop, &s->view, &s->ops, m->control_fd)) == NULL)
+	if (m->control_fd >= 0 &&
+	    (s->control = control_new(s->proc.loop, &s->view, &s->ops, m->control_fd)) == NULL)
 		child_give_up(&s->proc, errno, "start: cannot serve the control socket");
 	if (m->http_fd >= 0 && http_start(&s->http, s->proc.loop, &s->view, m->http_fd) < 0)
 		log_errx("metrics: cannot serve HTTP");
 	on_tick(s);
 	if (!m->foreground)
-		(void)dup2(STDOUT_FILENO, STDERR_FILENO);	/* whoever started us waits for the end of that pipe */
+		(void)dup2(
+		    STDOUT_FILENO, STDERR_FILENO); /* whoever started us waits for the end of that pipe */
 }
 
 static void
@@ -279,7 +286,8 @@ on_conf(struct admin *s, int fd)
 	}
 	log_level_set((enum log_level)s->view.conf->log_level);
 	/* Else the supervisor replaces this process. */
-	if (strcmp(s->view.conf->log_target, s->log_target) == 0 && s->view.admin->ready != STAT_READY_RENEW)
+	if (strcmp(s->view.conf->log_target, s->log_target) == 0 &&
+	    s->view.admin->ready != STAT_READY_RENEW)
 		open_target(s, false);
 }
 
@@ -310,7 +318,10 @@ on_message(void *arg, const union msg *m, int fd)
 int
 admin_main(int argc, char **argv)
 {
-	static const struct child_role role = { .role = ROLE_ADMIN, .writes_log = true, .start = on_start, .go = on_go,
+	static const struct child_role role = { .role = ROLE_ADMIN,
+		.writes_log = true,
+		.start = on_start,
+		.go = on_go,
 		.message = on_message };
 	struct admin *s = calloc(1, sizeof *s);
 	int code;

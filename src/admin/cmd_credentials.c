@@ -10,8 +10,8 @@
 #include "admin_int.h"
 
 #define LIFETIME_DEFAULT 86400
-#define LIFETIME_MOST (3650 * 86400)	/* as REST_LIFETIME_MAX of tp/authd.h */
-#define USAGE "usage: credentials USER [--lifetime TIME] [--sha256] [--ice-servers URL ...]"
+#define LIFETIME_MOST    (3650 * 86400) /* as REST_LIFETIME_MAX of tp/authd.h */
+#define USAGE            "usage: credentials USER [--lifetime TIME] [--sha256] [--ice-servers URL ...]"
 
 static bool
 is_loopback(const struct addr *a)
@@ -21,7 +21,8 @@ is_loopback(const struct addr *a)
 	return a->family == ADDR_V4 ? a->ip[0] == 127 : memcmp(a->ip, one, sizeof one) == 0;
 }
 
-/* Clients outside a NAT reach a listener by the external address of the relay that has the same internal one. */
+/* Clients outside a NAT reach a listener by the external address of the relay that has the same
+ * internal one. */
 static struct addr
 seen_from_outside(const struct conf *c, const struct addr *a)
 {
@@ -40,11 +41,13 @@ add_url(json_t *urls, const char *scheme, const struct addr *a, const char *tran
 	char ip[ADDR_STRLEN];
 
 	addr_print_ip(a, ip);
-	json_array_append_new(urls, json_sprintf(a->family == ADDR_V6 ? "%s:[%s]:%u?transport=%s" : "%s:%s:%u?transport=%s",
-	    scheme, ip, a->port, transport));
+	json_array_append_new(urls,
+	    json_sprintf(a->family == ADDR_V6 ? "%s:[%s]:%u?transport=%s" : "%s:%s:%u?transport=%s", scheme,
+		ip, a->port, transport));
 }
 
-/* Browsers check the certificate against the name in the URL, and Firefox ignores `turns:` with an address. */
+/* Browsers check the certificate against the name in the URL, and Firefox ignores `turns:` with an
+ * address. */
 static const char *
 certificate_name(const struct conf *c)
 {
@@ -61,16 +64,20 @@ add_name_url(json_t *urls, const struct addr *a, const char *name, const char *t
 	json_t *url = json_sprintf("turns:%s:%u?transport=%s", name, a->port, transport), *x;
 	size_t i;
 
-	json_array_foreach(urls, i, x)
-		if (json_equal(x, url)) {
-			json_decref(url);
-			return;
-		}
+	json_array_foreach(urls, i, x) if (json_equal(x, url))
+	{
+		json_decref(url);
+		return;
+	}
 	json_array_append_new(urls, url);
 }
 
-/* RFC 7065, and RFC 7350 for turns over UDP, which is DTLS.  What browsers cannot do comes last: they give up behind a few. */
-static const struct { unsigned transport; const char *scheme, *over; } kinds[] = {
+/* RFC 7065, and RFC 7350 for turns over UDP, which is DTLS.  What browsers cannot do comes last: they
+ * give up behind a few. */
+static const struct {
+	unsigned transport;
+	const char *scheme, *over;
+} kinds[] = {
 	{ TRANSPORT_UDP, "turn", "udp" },
 	{ TRANSPORT_TCP, "turn", "tcp" },
 	{ TRANSPORT_TLS, "turns", "tcp" },
@@ -90,7 +97,8 @@ listener_urls(const struct conf *c)
 			const struct conf_listener *l = &c->listeners[i];
 			struct addr a = seen_from_outside(c, &l->addr);
 
-			if ((l->transports & kinds[k].transport) == 0 || l->retired || (any && is_loopback(&l->addr)))
+			if ((l->transports & kinds[k].transport) == 0 || l->retired ||
+			    (any && is_loopback(&l->addr)))
 				continue;
 			if (kinds[k].scheme[4] == 's' && certificate_name(c) != NULL)
 				add_name_url(urls, &a, certificate_name(c), kinds[k].over);
@@ -137,7 +145,8 @@ read_words(struct job *j, struct msg_cred_ask *m)
 				json_array_append_new(j->urls, json_string(j->argv[i]));
 			}
 			i--;
-		} else if (i > 1 || ctl_seconds(j->argv[i], &m->lifetime) < 0) {	/* also: credentials USER 1d */
+		} else if (i > 1 ||
+		    ctl_seconds(j->argv[i], &m->lifetime) < 0) { /* also: credentials USER 1d */
 			return -1;
 		}
 	}
@@ -150,7 +159,8 @@ cmd_credentials(struct job *j)
 	struct msg_cred_ask m = { .h = { .type = MSG_CRED_ASK }, .lifetime = LIFETIME_DEFAULT };
 	int err;
 
-	if (j->argc < 1 || text_copy(m.user, sizeof m.user, j->argv[0]) >= sizeof m.user || read_words(j, &m) < 0)
+	if (j->argc < 1 || text_copy(m.user, sizeof m.user, j->argv[0]) >= sizeof m.user ||
+	    read_words(j, &m) < 0)
 		return job_say(j, CTL_USAGE, USAGE);
 	if (m.lifetime < 1 || m.lifetime > LIFETIME_MOST)
 		return job_say(j, CTL_USAGE, "the lifetime must be from 1s to %dd", LIFETIME_MOST / 86400);
@@ -185,13 +195,17 @@ job_credential(struct job *j, const struct msg_cred_answer *a)
 	struct tm tm;
 
 	if (!a->ok)
-		return job_say(j, CTL_REFUSED, "no credentials: auth.secrets has no secret that is valid now");
-	if (memchr(a->name, 0, sizeof a->name) == NULL || memchr(a->password, 0, sizeof a->password) == NULL ||
+		return job_say(
+		    j, CTL_REFUSED, "no credentials: auth.secrets has no secret that is valid now");
+	if (memchr(a->name, 0, sizeof a->name) == NULL ||
+	    memchr(a->password, 0, sizeof a->password) == NULL ||
 	    memchr(a->realm, 0, sizeof a->realm) == NULL)
 		return job_say(j, CTL_REFUSED, "turnpike-auth answered nonsense");
 	if (gmtime_r(&t, &tm) != NULL)
 		strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", &tm);
-	return job_data(j, CTL_OK, json_pack("{s:s, s:s, s:s, s:s, s:o}", "username", a->name, "password", a->password,
-	    "realm", a->realm, "expires", when, "iceServers", ice_servers(j->view->conf, j->urls, a->name, a->password)),
+	return job_data(j, CTL_OK,
+	    json_pack("{s:s, s:s, s:s, s:s, s:o}", "username", a->name, "password", a->password, "realm",
+		a->realm, "expires", when, "iceServers",
+		ice_servers(j->view->conf, j->urls, a->name, a->password)),
 	    text_credential);
 }

@@ -10,14 +10,19 @@
 #include "admin_int.h"
 #include "tp/db.h"
 
-#define USER_USAGE "usage: user add NAME PASSWORD|- | delete NAME | list | create | import --from DATABASE, each with " \
+#define USER_USAGE                                                                                           \
+	"usage: user add NAME PASSWORD|- | delete NAME | list | create | import --from DATABASE, each with " \
 	"--database DATABASE [--realm REALM]"
-#define SECRET_USAGE "usage: secret add SECRET|- | delete SECRET|- | list, each with --database DATABASE [--realm REALM]"
-#define DENY_USAGE "usage: deny [USER [--until TIME] [--database DATABASE]]"
+#define SECRET_USAGE                                                                                       \
+	"usage: secret add SECRET|- | delete SECRET|- | list, each with --database DATABASE [--realm REALM]"
+#define DENY_USAGE   "usage: deny [USER [--until TIME] [--database DATABASE]]"
 #define UNDENY_USAGE "usage: undeny USER [--database DATABASE]"
 
 /* Words that are no options; false when an option is unknown or something is too long. */
-struct words { unsigned n; const char *at[4]; };
+struct words {
+	unsigned n;
+	const char *at[4];
+};
 
 static bool
 take(char *to, size_t size, const char *from)
@@ -71,7 +76,11 @@ ask(struct job *j, struct msg_db_ask *m)
 	return JOB_WAITS;
 }
 
-struct change_row { const char *word; uint32_t change; unsigned words; };
+struct change_row {
+	const char *word;
+	uint32_t change;
+	unsigned words;
+};
 
 static const struct change_row *
 find_change(const struct change_row *rows, unsigned count, const struct words *w)
@@ -86,7 +95,10 @@ int
 cmd_user(struct job *j)
 {
 	static const struct change_row rows[] = {
-		{ "add", DB_USER_ADD, 3 }, { "delete", DB_USER_DELETE, 2 }, { "list", DB_USER_LIST, 1 }, { "create", DB_CREATE, 1 },
+		{ "add", DB_USER_ADD, 3 },
+		{ "delete", DB_USER_DELETE, 2 },
+		{ "list", DB_USER_LIST, 1 },
+		{ "create", DB_CREATE, 1 },
 		{ "import", DB_IMPORT, 1 },
 	};
 	struct msg_db_ask m = { .what = DB_ASK_CHANGE };
@@ -94,7 +106,8 @@ cmd_user(struct job *j)
 	const struct change_row *r = read_words(j, &m, &w) ? find_change(rows, TP_COUNT(rows), &w) : NULL;
 
 	if (r == NULL || m.database[0] == '\0' || (r->change == DB_IMPORT) != (m.from[0] != '\0') ||
-	    (w.n > 1 && !take(m.name, sizeof m.name, w.at[1])) || (w.n > 2 && !take(m.value, sizeof m.value, w.at[2])))
+	    (w.n > 1 && !take(m.name, sizeof m.name, w.at[1])) ||
+	    (w.n > 2 && !take(m.value, sizeof m.value, w.at[2])))
 		return job_say(j, CTL_USAGE, USER_USAGE);
 	m.change = r->change;
 	return ask(j, &m);
@@ -104,7 +117,9 @@ int
 cmd_secret(struct job *j)
 {
 	static const struct change_row rows[] = {
-		{ "add", DB_SECRET_ADD, 2 }, { "delete", DB_SECRET_DELETE, 2 }, { "list", DB_SECRET_LIST, 1 },
+		{ "add", DB_SECRET_ADD, 2 },
+		{ "delete", DB_SECRET_DELETE, 2 },
+		{ "list", DB_SECRET_LIST, 1 },
 	};
 	struct msg_db_ask m = { .what = DB_ASK_CHANGE };
 	struct words w = { 0 };
@@ -122,8 +137,10 @@ cmd_deny(struct job *j)
 	struct msg_db_ask m = { .what = DB_ASK_DENIED };
 	struct words w = { 0 };
 
-	if (!read_words(j, &m, &w) || w.n > 1 || m.from[0] != '\0' || (w.n == 0 && (m.database[0] != '\0' || m.until != 0)) ||
-	    (w.n == 1 && !take(m.name, CONF_DENIED_NAME, w.at[0])) || (m.until != 0 && m.until <= (int64_t)time(NULL)))
+	if (!read_words(j, &m, &w) || w.n > 1 || m.from[0] != '\0' ||
+	    (w.n == 0 && (m.database[0] != '\0' || m.until != 0)) ||
+	    (w.n == 1 && !take(m.name, CONF_DENIED_NAME, w.at[0])) ||
+	    (m.until != 0 && m.until <= (int64_t)time(NULL)))
 		return job_say(j, CTL_USAGE, DENY_USAGE);
 	if (w.n == 1)
 		m.what = m.database[0] != '\0' ? DB_ASK_CHANGE : DB_ASK_DENY;
@@ -138,7 +155,8 @@ cmd_undeny(struct job *j)
 	struct msg_db_ask m = { .what = DB_ASK_UNDENY, .change = DB_DENY_DELETE };
 	struct words w = { 0 };
 
-	if (!read_words(j, &m, &w) || w.n != 1 || m.until != 0 || m.from[0] != '\0' || !take(m.name, CONF_DENIED_NAME, w.at[0]))
+	if (!read_words(j, &m, &w) || w.n != 1 || m.until != 0 || m.from[0] != '\0' ||
+	    !take(m.name, CONF_DENIED_NAME, w.at[0]))
 		return job_say(j, CTL_USAGE, UNDENY_USAGE);
 	if (m.database[0] != '\0')
 		m.what = DB_ASK_CHANGE;
@@ -152,7 +170,7 @@ text_lines(FILE *f, const json_t *data)
 	size_t i;
 
 	json_array_foreach(json_object_get(data, "lines"), i, line)
-		fprintf(f, "%s\n", json_string_value(line));
+	    fprintf(f, "%s\n", json_string_value(line));
 }
 
 int

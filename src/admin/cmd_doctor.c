@@ -24,8 +24,8 @@ cmd_doctor(struct job *j)
 	if (hex == NULL)
 		return job_say(j, CTL_REFUSED, "out of memory");
 	text_hex(hex, v->conf, sizeof *v->conf);
-	o = json_pack("{s:o, s:o, s:s}", "status", status_data(j->view, j->now), "counters", counters_data(v, false),
-	    "configuration", hex);
+	o = json_pack("{s:o, s:o, s:s}", "status", status_data(j->view, j->now), "counters",
+	    counters_data(v, false), "configuration", hex);
 	free(hex);
 	return job_data(j, CTL_OK, o, NULL);
 }

@@ -8,7 +8,7 @@
 
 #include "admin_int.h"
 
-#define ROWS 20				/* users and prefixes that are shown */
+#define ROWS 20 /* users and prefixes that are shown */
 
 static const char *
 str(const json_t *o, const char *key)
@@ -24,9 +24,12 @@ num(const json_t *o, const char *key)
 	return json_integer_value(json_object_get(o, key));
 }
 
-/* ---- who holds how much ---------------------------------------------------------------------------------- */
+/* ---- who holds how much ---------------------------------------------------------------------- */
 
-struct holder { char name[4 * SESSION_NAME + 4]; uint64_t count; };
+struct holder {
+	char name[4 * SESSION_NAME + 4];
+	uint64_t count;
+};
 
 static int
 by_name(const void *a, const void *b)
@@ -100,13 +103,14 @@ holders_data(const struct view *v, uint64_t total, const char *key, uint64_t lim
 	}
 	n = h != NULL ? merge(h, n) : 0;
 	for (size_t i = 0; i < n && i < ROWS; i++)
-		json_array_append_new(list, json_pack("{s:s, s:I, s:I, s:b}", key, h[i].name, "sessions", (json_int_t)h[i].count,
-		    "limit", (json_int_t)limit, "near", limit > 0 && h[i].count * 10 >= limit * 8));
+		json_array_append_new(list,
+		    json_pack("{s:s, s:I, s:I, s:b}", key, h[i].name, "sessions", (json_int_t)h[i].count,
+			"limit", (json_int_t)limit, "near", limit > 0 && h[i].count * 10 >= limit * 8));
 	free(h);
 	return list;
 }
 
-/* ---- limits -------------------------------------------------------------------------------------------------- */
+/* ---- limits ---------------------------------------------------------------------------------- */
 
 /* Numbers as numbers: rates in bits per second, sizes in bytes, times in milliseconds. */
 static json_t *
@@ -116,8 +120,10 @@ limits_data(const struct conf *c)
 
 	for (unsigned i = 0; i < option_count; i++) {
 		const struct option_row *r = &option_rows[i];
-		const char *unit = r->type == OPT_RATE ? "_bits_per_second" : r->type == OPT_SIZE ? "_bytes" :
-		    r->type == OPT_TIME ? "_milliseconds" : "";
+		const char *unit = r->type == OPT_RATE ? "_bits_per_second"
+		    : r->type == OPT_SIZE              ? "_bytes"
+		    : r->type == OPT_TIME              ? "_milliseconds"
+						       : "";
 		uint64_t value;
 		char key[100];
 
@@ -125,7 +131,8 @@ limits_data(const struct conf *c)
 			continue;
 		memcpy(&value, (const char *)c + r->offset, sizeof value);
 		snprintf(key, sizeof key, "%s%s", r->path + 7, unit);
-		json_object_set_new(o, key, json_integer((json_int_t)(r->type == OPT_RATE ? 8 * value : value)));
+		json_object_set_new(
+		    o, key, json_integer((json_int_t)(r->type == OPT_RATE ? 8 * value : value)));
 	}
 	return o;
 }
@@ -152,9 +159,8 @@ text_holders(FILE *f, const json_t *list, const char *what, const char *key)
 	const json_t *x;
 	size_t i;
 
-	json_array_foreach(list, i, x)
-		fprintf(f, "%s %s: %lld sessions%s\n", what, str(x, key), num(x, "sessions"),
-		    json_is_true(json_object_get(x, "near")) ? ", near the limit" : "");
+	json_array_foreach(list, i, x) fprintf(f, "%s %s: %lld sessions%s\n", what, str(x, key),
+	    num(x, "sessions"), json_is_true(json_object_get(x, "near")) ? ", near the limit" : "");
 }
 
 static void
@@ -165,17 +171,17 @@ text_limits(FILE *f, const json_t *d)
 	size_t i;
 
 	json_object_foreach(json_object_get(d, "limits"), name, value)
-		fprintf(f, "limits.%-40s %lld%s\n", name, (long long)json_integer_value(value),
-		    json_integer_value(value) == 0 ? " (no limit)" : "");
+	    fprintf(f, "limits.%-40s %lld%s\n", name, (long long)json_integer_value(value),
+		json_integer_value(value) == 0 ? " (no limit)" : "");
 	fprintf(f, "%-47s %lld of %lld slots\n", "sessions now", num(d, "sessions"), num(d, "slots"));
 	json_array_foreach(json_object_get(d, "ports"), i, value)
-		fprintf(f, "ports of %s: %lld-%lld: %lld used, %lld prepared, %lld free\n", str(value, "address"),
-		    num(value, "port_min"), num(value, "port_max"), num(value, "used"), num(value, "prepared"), num(value, "free"));
+	    fprintf(f, "ports of %s: %lld-%lld: %lld used, %lld prepared, %lld free\n",
+		str(value, "address"), num(value, "port_min"), num(value, "port_max"), num(value, "used"),
+		num(value, "prepared"), num(value, "free"));
 	text_holders(f, json_object_get(d, "users"), "user", "user");
 	text_holders(f, json_object_get(d, "prefixes"), "client", "prefix");
-	json_object_foreach(json_object_get(d, "refused"), name, value)
-		if (json_integer_value(value) > 0)
-			fprintf(f, "refused by %s: %lld\n", name, (long long)json_integer_value(value));
+	json_object_foreach(json_object_get(d, "refused"), name, value) if (json_integer_value(value) > 0)
+	    fprintf(f, "refused by %s: %lld\n", name, (long long)json_integer_value(value));
 }
 
 int
@@ -190,9 +196,12 @@ cmd_limits(struct job *j)
 	if (v->conf == NULL)
 		return job_say(j, CTL_REFUSED, "no configuration");
 	total = view_census(v, j->now, 0)->total;
-	o = json_pack("{s:o, s:I, s:I, s:o, s:o}", "limits", limits_data(v->conf), "sessions", (json_int_t)total,
-	    "slots", (json_int_t)v->shard_count * v->start.slot_max, "ports", ports_data(v, j->now), "refused", refused_data(v));
-	json_object_set_new(o, "users", holders_data(v, total, "user", v->conf->allocations_per_user, user_name));
-	json_object_set_new(o, "prefixes", holders_data(v, total, "prefix", v->conf->allocations_per_prefix, prefix_name));
+	o = json_pack("{s:o, s:I, s:I, s:o, s:o}", "limits", limits_data(v->conf), "sessions",
+	    (json_int_t)total, "slots", (json_int_t)v->shard_count * v->start.slot_max, "ports",
+	    ports_data(v, j->now), "refused", refused_data(v));
+	json_object_set_new(
+	    o, "users", holders_data(v, total, "user", v->conf->allocations_per_user, user_name));
+	json_object_set_new(
+	    o, "prefixes", holders_data(v, total, "prefix", v->conf->allocations_per_prefix, prefix_name));
 	return job_data(j, CTL_OK, o, text_limits);
 }

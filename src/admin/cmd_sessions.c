@@ -9,7 +9,7 @@
 #include "admin_int.h"
 
 #define LIMIT_DEFAULT 1000
-#define LIMIT_MOST 1000000
+#define LIMIT_MOST    1000000
 
 static const char *
 str(const json_t *o, const char *key)
@@ -65,7 +65,8 @@ relayed_data(const struct conf *c, const struct session *x)
 		if (r->family == ADDR_NONE)
 			continue;
 		if (c != NULL && r->row < c->relay_count)
-			a = c->relays[r->row].external.family != ADDR_NONE ? c->relays[r->row].external : c->relays[r->row].addr;
+			a = c->relays[r->row].external.family != ADDR_NONE ? c->relays[r->row].external
+									   : c->relays[r->row].addr;
 		a.port = r->port;
 		json_array_append_new(list, json_string(addr_print(&a, text)));
 	}
@@ -89,10 +90,11 @@ session_data(const struct view *v, unsigned shard, uint32_t slot, const struct s
 	json_t *o;
 
 	session_id_print(&id, name);
-	o = json_pack("{s:s, s:o, s:s, s:s, s:o}", "id", name, "user", user_data(x->user_text),
-	    "client", addr_print(&x->client, client), "transport", transport_name(x->transport),
-	    "relayed", relayed_data(v->conf, x));
-	json_object_set_new(o, "age_seconds", json_integer(second > x->created ? (json_int_t)(second - x->created) : 0));
+	o = json_pack("{s:s, s:o, s:s, s:s, s:o}", "id", name, "user", user_data(x->user_text), "client",
+	    addr_print(&x->client, client), "transport", transport_name(x->transport), "relayed",
+	    relayed_data(v->conf, x));
+	json_object_set_new(
+	    o, "age_seconds", json_integer(second > x->created ? (json_int_t)(second - x->created) : 0));
 	json_object_set_new(o, "expires_in_seconds", json_integer(seconds_left(x->expiry, now)));
 	json_object_set_new(o, "up_bytes", json_integer((json_int_t)x->up_bytes));
 	json_object_set_new(o, "up_packets", json_integer(x->up_packets));
@@ -103,7 +105,10 @@ session_data(const struct view *v, unsigned shard, uint32_t slot, const struct s
 	return o;
 }
 
-struct peers { json_t *permissions, *channels; tp_ms now; };
+struct peers {
+	json_t *permissions, *channels;
+	tp_ms now;
+};
 
 static void
 on_peer(void *arg, const struct addr *peer, uint16_t channel, uint32_t expiry)
@@ -113,11 +118,13 @@ on_peer(void *arg, const struct addr *peer, uint16_t channel, uint32_t expiry)
 
 	snprintf(number, sizeof number, "0x%04X", channel);
 	if (channel == 0)
-		json_array_append_new(p->permissions, json_pack("{s:s, s:I}", "peer", addr_print_ip(peer, text),
-		    "expires_in_seconds", seconds_left(expiry, p->now)));
+		json_array_append_new(p->permissions,
+		    json_pack("{s:s, s:I}", "peer", addr_print_ip(peer, text), "expires_in_seconds",
+			seconds_left(expiry, p->now)));
 	else
-		json_array_append_new(p->channels, json_pack("{s:s, s:s, s:I}", "number", number,
-		    "peer", addr_print(peer, text), "expires_in_seconds", seconds_left(expiry, p->now)));
+		json_array_append_new(p->channels,
+		    json_pack("{s:s, s:s, s:I}", "number", number, "peer", addr_print(peer, text),
+			"expires_in_seconds", seconds_left(expiry, p->now)));
 }
 
 static void
@@ -127,19 +134,20 @@ text_session(FILE *f, const json_t *d)
 	const char *key;
 	size_t i;
 
-	json_object_foreach((json_t *)d, key, value) {
+	json_object_foreach((json_t *)d, key, value)
+	{
 		if (json_is_string(value))
 			fprintf(f, "%-20s %s\n", key, json_string_value(value));
 		else if (json_is_integer(value))
 			fprintf(f, "%-20s %lld\n", key, (long long)json_integer_value(value));
 	}
 	json_array_foreach(json_object_get(d, "relayed"), i, value)
-		fprintf(f, "%-20s %s\n", "relayed", json_string_value(value));
-	json_array_foreach(json_object_get(d, "permission_list"), i, value)
-		fprintf(f, "%-20s %s for %lld s\n", "permission", str(value, "peer"), num(value, "expires_in_seconds"));
+	    fprintf(f, "%-20s %s\n", "relayed", json_string_value(value));
+	json_array_foreach(json_object_get(d, "permission_list"), i, value) fprintf(
+	    f, "%-20s %s for %lld s\n", "permission", str(value, "peer"), num(value, "expires_in_seconds"));
 	json_array_foreach(json_object_get(d, "channel_list"), i, value)
-		fprintf(f, "%-20s %s to %s for %lld s\n", "channel", str(value, "number"), str(value, "peer"),
-		    num(value, "expires_in_seconds"));
+	    fprintf(f, "%-20s %s to %s for %lld s\n", "channel", str(value, "number"), str(value, "peer"),
+		num(value, "expires_in_seconds"));
 }
 
 static int
@@ -170,9 +178,9 @@ one_session(struct job *j, const struct session_id *id)
 /* ---- list ------------------------------------------------------------------------------------------ */
 
 struct filter {
-	const char *user;		/* NULL: any */
-	uint64_t hash;			/* of that user */
-	struct addr client;		/* family 0: any; port 0: any */
+	const char *user;   /* NULL: any */
+	uint64_t hash;      /* of that user */
+	struct addr client; /* family 0: any; port 0: any */
 	uint64_t limit;
 };
 
@@ -212,15 +220,16 @@ text_list(FILE *f, const json_t *d)
 	const json_t *x;
 	size_t i;
 
-	json_array_foreach(json_object_get(d, "sessions"), i, x) {
+	json_array_foreach(json_object_get(d, "sessions"), i, x)
+	{
 		const json_t *relayed = json_object_get(x, "relayed");
 		const char *first = json_string_value(json_array_get(relayed, 0));
 		const char *second = json_string_value(json_array_get(relayed, 1));
 
-		fprintf(f, "%s user %s client %s %s relay %s%s%s up %lld down %lld bytes, %lld s left\n", str(x, "id"),
-		    str(x, "user"), str(x, "client"), str(x, "transport"), first != NULL ? first : "-",
-		    second != NULL ? " " : "", second != NULL ? second : "", num(x, "up_bytes"), num(x, "down_bytes"),
-		    num(x, "expires_in_seconds"));
+		fprintf(f, "%s user %s client %s %s relay %s%s%s up %lld down %lld bytes, %lld s left\n",
+		    str(x, "id"), str(x, "user"), str(x, "client"), str(x, "transport"),
+		    first != NULL ? first : "-", second != NULL ? " " : "", second != NULL ? second : "",
+		    num(x, "up_bytes"), num(x, "down_bytes"), num(x, "expires_in_seconds"));
 	}
 	if ((size_t)num(d, "found") > json_array_size(json_object_get(d, "sessions")))
 		fprintf(f, "%lld in all; more with limit=N\n", num(d, "found"));
@@ -235,18 +244,22 @@ read_filter(struct job *j, struct filter *f)
 	const char *value;
 
 	for (int i = 0; i < j->argc; i++) {
-		if ((value = word_value(j->argv[i], "user")) != NULL && value[0] != '\0' && strlen(value) <= 508)
+		if ((value = word_value(j->argv[i], "user")) != NULL && value[0] != '\0' &&
+		    strlen(value) <= 508)
 			f->user = value;
-		else if ((value = word_value(j->argv[i], "client")) != NULL && addr_parse(&f->client, value) == 0)
+		else if ((value = word_value(j->argv[i], "client")) != NULL &&
+		    addr_parse(&f->client, value) == 0)
 			continue;
-		else if ((value = word_value(j->argv[i], "limit")) != NULL && word_number(value, LIMIT_MOST, &f->limit) == 0)
+		else if ((value = word_value(j->argv[i], "limit")) != NULL &&
+		    word_number(value, LIMIT_MOST, &f->limit) == 0)
 			continue;
 		else
 			return -1;
 	}
 	/* Without a CROSS region nobody has a session, and no hash fits. */
 	if (f->user != NULL && c != NULL && view_has_cross(j->view))
-		f->hash = auth_user_hash(&j->view->cross, c->realm, strlen(c->realm), f->user, strlen(f->user));
+		f->hash = auth_user_hash(
+		    &j->view->cross, c->realm, strlen(c->realm), f->user, strlen(f->user));
 	return 0;
 }
 
@@ -265,8 +278,14 @@ cmd_sessions(struct job *j)
 
 /* ---- users ------------------------------------------------------------------------------------------ */
 
-struct user_row { uint64_t user, count, up, down; char text[SESSION_NAME]; };
-struct user_rows { struct user_row *row; size_t n, room; };
+struct user_row {
+	uint64_t user, count, up, down;
+	char text[SESSION_NAME];
+};
+struct user_rows {
+	struct user_row *row;
+	size_t n, room;
+};
 
 static int
 by_user(const void *a, const void *b)
@@ -331,8 +350,8 @@ text_users(FILE *f, const json_t *d)
 	size_t i;
 
 	json_array_foreach(json_object_get(d, "list"), i, x)
-		fprintf(f, "%8lld  %s up %lld down %lld bytes\n", num(x, "sessions"), str(x, "user"), num(x, "up_bytes"),
-		    num(x, "down_bytes"));
+	    fprintf(f, "%8lld  %s up %lld down %lld bytes\n", num(x, "sessions"), str(x, "user"),
+		num(x, "up_bytes"), num(x, "down_bytes"));
 	if ((size_t)num(d, "users") > json_array_size(json_object_get(d, "list")))
 		fprintf(f, "%lld users in all; more with limit=N\n", num(d, "users"));
 	if (num(d, "users") == 0)
@@ -345,9 +364,10 @@ rows_data(const struct user_rows *rows, uint64_t limit)
 	json_t *list = json_array();
 
 	for (size_t i = 0; i < rows->n && i < limit; i++)
-		json_array_append_new(list, json_pack("{s:o, s:I, s:I, s:I}", "user", user_data(rows->row[i].text),
-		    "sessions", (json_int_t)rows->row[i].count, "up_bytes", (json_int_t)rows->row[i].up,
-		    "down_bytes", (json_int_t)rows->row[i].down));
+		json_array_append_new(list,
+		    json_pack("{s:o, s:I, s:I, s:I}", "user", user_data(rows->row[i].text), "sessions",
+			(json_int_t)rows->row[i].count, "up_bytes", (json_int_t)rows->row[i].up,
+			"down_bytes", (json_int_t)rows->row[i].down));
 	return json_pack("{s:I, s:o}", "users", (json_int_t)rows->n, "list", list);
 }
 

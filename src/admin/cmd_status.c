@@ -25,17 +25,19 @@ num(const json_t *o, const char *key)
 static json_t *
 child_data(const struct view *v, const struct ledger_child *c, const struct census *census, tp_ms now)
 {
-	json_t *o = json_pack("{s:s, s:i, s:i, s:s, s:I, s:i, s:i, s:i}", "process", proc_role_name(c->role),
-	    "index", (int)c->index, "pid", (int)c->pid, "state", child_state_name(c->state),
-	    "since_seconds", (json_int_t)(now > c->since_ms ? (now - c->since_ms) / 1000 : 0),
-	    "generation", (int)c->generation, "starts", (int)c->starts, "deaths", (int)c->deaths);
+	json_t *o = json_pack("{s:s, s:i, s:i, s:s, s:I, s:i, s:i, s:i}", "process",
+	    proc_role_name(c->role), "index", (int)c->index, "pid", (int)c->pid, "state",
+	    child_state_name(c->state), "since_seconds",
+	    (json_int_t)(now > c->since_ms ? (now - c->since_ms) / 1000 : 0), "generation",
+	    (int)c->generation, "starts", (int)c->starts, "deaths", (int)c->deaths);
 	json_t *shards;
 	uint64_t sessions = 0;
 
 	if (c->words[0] != '\0') {
 		char words[4 * sizeof c->words];
 
-		json_object_set_new(o, "last_words", json_string(text_escape(words, sizeof words, c->words, strlen(c->words))));
+		json_object_set_new(o, "last_words",
+		    json_string(text_escape(words, sizeof words, c->words, strlen(c->words))));
 	}
 	if (c->role != ROLE_WORKER)
 		return o;
@@ -51,7 +53,8 @@ child_data(const struct view *v, const struct ledger_child *c, const struct cens
 		char engine[sizeof s->engine + 1] = "";
 
 		memcpy(engine, s->engine, sizeof s->engine);
-		json_object_set_new(o, "engine", json_string(engine[0] >= 'a' && engine[0] <= 'z' ? engine : "-"));
+		json_object_set_new(
+		    o, "engine", json_string(engine[0] >= 'a' && engine[0] <= 'z' ? engine : "-"));
 		json_object_set_new(o, "cpu", s->cpu >= 0 ? json_integer(s->cpu) : json_null());
 		json_object_set_new(o, "numa_node", s->node > 0 ? json_integer(s->node - 1) : json_null());
 	}
@@ -63,8 +66,14 @@ child_data(const struct view *v, const struct ledger_child *c, const struct cens
 static json_t *
 listeners_data(const struct conf *c)
 {
-	static const struct { unsigned bit; const char *name; } transports[] = {
-		{ TRANSPORT_UDP, "udp" }, { TRANSPORT_TCP, "tcp" }, { TRANSPORT_TLS, "tls" }, { TRANSPORT_DTLS, "dtls" },
+	static const struct {
+		unsigned bit;
+		const char *name;
+	} transports[] = {
+		{ TRANSPORT_UDP, "udp" },
+		{ TRANSPORT_TCP, "tcp" },
+		{ TRANSPORT_TLS, "tls" },
+		{ TRANSPORT_DTLS, "dtls" },
 	};
 	json_t *list = json_array();
 	char text[ADDR_STRLEN];
@@ -75,8 +84,9 @@ listeners_data(const struct conf *c)
 		for (unsigned t = 0; t < TP_COUNT(transports); t++)
 			if (c->listeners[i].transports & transports[t].bit)
 				json_array_append_new(names, json_string(transports[t].name));
-		json_array_append_new(list, json_pack("{s:s, s:o}", "address", addr_print(&c->listeners[i].addr, text),
-		    "transports", names));
+		json_array_append_new(list,
+		    json_pack("{s:s, s:o}", "address", addr_print(&c->listeners[i].addr, text),
+			"transports", names));
 	}
 	return list;
 }
@@ -92,7 +102,8 @@ relays_data(const struct conf *c)
 		    "port_min", c->relays[i].port_min, "port_max", c->relays[i].port_max);
 
 		if (c->relays[i].external.family != ADDR_NONE)
-			json_object_set_new(o, "external", json_string(addr_print_ip(&c->relays[i].external, text)));
+			json_object_set_new(
+			    o, "external", json_string(addr_print_ip(&c->relays[i].external, text)));
 		json_array_append_new(list, o);
 	}
 	return list;
@@ -112,16 +123,20 @@ warnings_data(const struct view *v, const struct ledger *l)
 	/* By a signal or a changed certificate, too, where nobody has seen the answer. */
 	if (v->super != NULL && view_read(&v->super->counter[STAT_RELOADS_FAILED]) > 0 &&
 	    view_read(&v->super->counter[STAT_RELOAD_GOOD]) == 0)
-		json_array_append_new(list, json_string("the last reload failed, and the configuration stays as it was: the log says why"));
+		json_array_append_new(list,
+		    json_string(
+			"the last reload failed, and the configuration stays as it was: the log says why"));
 	if (v->log_trouble[0] != '\0')
 		json_array_append_new(list, json_string(v->log_trouble));
 	if (v->target != NULL && v->target->lost > 0)
-		json_array_append_new(list, json_sprintf("%llu log lines were not taken by %s",
-		    (unsigned long long)v->target->lost, v->target->name));
+		json_array_append_new(list,
+		    json_sprintf("%llu log lines were not taken by %s", (unsigned long long)v->target->lost,
+			v->target->name));
 	for (unsigned i = 0; i < l->child_count; i++)
 		if (l->child[i].state == CHILD_BACKOFF || l->child[i].state == CHILD_PARKED)
-			json_array_append_new(list, json_sprintf("%s %u does not run: %s",
-			    proc_role_name(l->child[i].role), l->child[i].index, child_state_name(l->child[i].state)));
+			json_array_append_new(list,
+			    json_sprintf("%s %u does not run: %s", proc_role_name(l->child[i].role),
+				l->child[i].index, child_state_name(l->child[i].state)));
 	return list;
 }
 
@@ -146,15 +161,17 @@ status_data(struct view *v, tp_ms now)
 	for (unsigned i = 0; i < MSG_SHARDS_MAX; i++)
 		rate += v->rate[i];
 	o = json_pack("{s:s, s:i, s:I, s:b, s:b, s:I, s:I}", "version", PACKAGE_VERSION, "pid", (int)l->pid,
-	    "uptime_seconds", (json_int_t)(now > l->boot_ms ? (now - l->boot_ms) / 1000 : 0),
-	    "ready", is_ready(v, l), "draining", l->draining != 0,
-	    "sessions", (json_int_t)census->total, "packets_per_second", (json_int_t)rate);
-	json_object_set_new(o, "config", json_pack("{s:s, s:I, s:I}", "file", v->conf != NULL ? v->conf->file : "",
-	    "generation", (json_int_t)l->conf_generation, "reloads", (json_int_t)l->reloads));
+	    "uptime_seconds", (json_int_t)(now > l->boot_ms ? (now - l->boot_ms) / 1000 : 0), "ready",
+	    is_ready(v, l), "draining", l->draining != 0, "sessions", (json_int_t)census->total,
+	    "packets_per_second", (json_int_t)rate);
+	json_object_set_new(o, "config",
+	    json_pack("{s:s, s:I, s:I}", "file", v->conf != NULL ? v->conf->file : "", "generation",
+		(json_int_t)l->conf_generation, "reloads", (json_int_t)l->reloads));
 	json_object_set_new(o, "shards", json_integer(l->shard_count));
 	json_object_set_new(o, "workers", json_integer(l->worker_count));
-	json_object_set_new(o, "sockets", json_pack("{s:i, s:i, s:i}", "relay", (int)l->relay_sockets,
-	    "pool", (int)l->pool_sockets, "reserved", (int)l->reserved_sockets));
+	json_object_set_new(o, "sockets",
+	    json_pack("{s:i, s:i, s:i}", "relay", (int)l->relay_sockets, "pool", (int)l->pool_sockets,
+		"reserved", (int)l->reserved_sockets));
 	json_object_set_new(o, "processes", processes);
 	json_object_set_new(o, "listeners", listeners_data(v->conf));
 	json_object_set_new(o, "relays", relays_data(v->conf));
@@ -170,14 +187,14 @@ text_child(FILE *f, const json_t *p)
 	const json_t *shards = json_object_get(p, "shards");
 	size_t n = json_array_size(shards);
 
-	fprintf(f, "  %s %lld: %s, pid %lld, %lld s", str(p, "process"), num(p, "index"), str(p, "state"), num(p, "pid"),
-	    num(p, "since_seconds"));
+	fprintf(f, "  %s %lld: %s, pid %lld, %lld s", str(p, "process"), num(p, "index"), str(p, "state"),
+	    num(p, "pid"), num(p, "since_seconds"));
 	if (n > 0)
 		fprintf(f, ", shards %lld-%lld", (long long)json_integer_value(json_array_get(shards, 0)),
 		    (long long)json_integer_value(json_array_get(shards, n - 1)));
 	if (shards != NULL)
-		fprintf(f, ", engine %s, %lld sessions, %lld packets/s", str(p, "engine"), num(p, "sessions"),
-		    num(p, "packets_per_second"));
+		fprintf(f, ", engine %s, %lld sessions, %lld packets/s", str(p, "engine"),
+		    num(p, "sessions"), num(p, "packets_per_second"));
 	if (json_is_integer(json_object_get(p, "cpu")))
 		fprintf(f, ", processor %lld", num(p, "cpu"));
 	if (json_is_integer(json_object_get(p, "numa_node")))
@@ -190,36 +207,39 @@ text_child(FILE *f, const json_t *p)
 static void
 text_status(FILE *f, const json_t *d)
 {
-	const json_t *config = json_object_get(d, "config"), *sockets = json_object_get(d, "sockets"), *x, *t;
+	const json_t *config = json_object_get(d, "config"), *sockets = json_object_get(d, "sockets"), *x,
+		     *t;
 	size_t i, k;
 
 	fprintf(f, "turnpike %s: %s, pid %lld, up %lld s\n", str(d, "version"),
-	    json_is_true(json_object_get(d, "draining")) ? "draining" :
-	    json_is_true(json_object_get(d, "ready")) ? "ready" : "not ready", num(d, "pid"), num(d, "uptime_seconds"));
-	fprintf(f, "configuration: %s, generation %lld, %lld reloads\n", str(config, "file"), num(config, "generation"),
-	    num(config, "reloads"));
+	    json_is_true(json_object_get(d, "draining"))    ? "draining"
+		: json_is_true(json_object_get(d, "ready")) ? "ready"
+							    : "not ready",
+	    num(d, "pid"), num(d, "uptime_seconds"));
+	fprintf(f, "configuration: %s, generation %lld, %lld reloads\n", str(config, "file"),
+	    num(config, "generation"), num(config, "reloads"));
 	fprintf(f, "sessions: %lld, %lld packets/s\n", num(d, "sessions"), num(d, "packets_per_second"));
-	fprintf(f, "relay sockets: %lld, of these made or kept for workers %lld, reserved %lld\n", num(sockets, "relay"),
-	    num(sockets, "pool"), num(sockets, "reserved"));
+	fprintf(f, "relay sockets: %lld, of these made or kept for workers %lld, reserved %lld\n",
+	    num(sockets, "relay"), num(sockets, "pool"), num(sockets, "reserved"));
 	fprintf(f, "processes: %lld workers for %lld shards\n", num(d, "workers"), num(d, "shards"));
-	json_array_foreach(json_object_get(d, "processes"), i, x)
-		text_child(f, x);
+	json_array_foreach(json_object_get(d, "processes"), i, x) text_child(f, x);
 	fputs("listeners:\n", f);
-	json_array_foreach(json_object_get(d, "listeners"), i, x) {
+	json_array_foreach(json_object_get(d, "listeners"), i, x)
+	{
 		fprintf(f, "  %s", str(x, "address"));
 		json_array_foreach(json_object_get(x, "transports"), k, t)
-			fprintf(f, " %s", json_string_value(t));
+		    fprintf(f, " %s", json_string_value(t));
 		fputc('\n', f);
 	}
 	fputs("relays:\n", f);
 	json_array_foreach(json_object_get(d, "relays"), i, x)
-		fprintf(f, "  %s ports %lld-%lld%s%s\n", str(x, "address"), num(x, "port_min"), num(x, "port_max"),
-		    json_object_get(x, "external") != NULL ? " seen as " : "",
-		    json_object_get(x, "external") != NULL ? str(x, "external") : "");
+	    fprintf(f, "  %s ports %lld-%lld%s%s\n", str(x, "address"), num(x, "port_min"),
+		num(x, "port_max"), json_object_get(x, "external") != NULL ? " seen as " : "",
+		json_object_get(x, "external") != NULL ? str(x, "external") : "");
 	databases_text(f, json_object_get(d, "databases"));
 	fprintf(f, "log: %s\n", str(d, "log"));
 	json_array_foreach(json_object_get(d, "warnings"), i, x)
-		fprintf(f, "warning: %s\n", json_string_value(x));
+	    fprintf(f, "warning: %s\n", json_string_value(x));
 }
 
 int
@@ -262,7 +282,8 @@ put_counter(json_t *o, bool all, const char *name, const char *labels, uint64_t 
 
 	if (n == 0 && !all)
 		return;
-	snprintf(key, sizeof key, "%s%s%s%s", name, labels[0] != '\0' ? "{" : "", labels, labels[0] != '\0' ? "}" : "");
+	snprintf(key, sizeof key, "%s%s%s%s", name, labels[0] != '\0' ? "{" : "", labels,
+	    labels[0] != '\0' ? "}" : "");
 	json_object_set_new(o, key, json_integer((json_int_t)n));
 }
 
@@ -290,10 +311,11 @@ counters_data(const struct view *v, bool all)
 	for (unsigned i = 0; i < STAT_COUNTERS; i++)
 		if (stat_rows[i].metric[0] != '\0')
 			put_counter(o, all, stat_rows[i].metric, stat_rows[i].labels,
-		    sum(v, offsetof(struct stats, counter) + i * sizeof(uint64_t)));
+			    sum(v, offsetof(struct stats, counter) + i * sizeof(uint64_t)));
 	for (unsigned i = DROP_NONE + 1; i < DROPS; i++) {
 		snprintf(label, sizeof label, "reason=\"%s\"", drop_rows[i].label);
-		put_counter(o, all, "drops", label, sum(v, offsetof(struct stats, drop) + i * sizeof(uint64_t)));
+		put_counter(
+		    o, all, "drops", label, sum(v, offsetof(struct stats, drop) + i * sizeof(uint64_t)));
 	}
 	for (unsigned h = 0; h < STAT_HISTS; h++)
 		put_hist(v, o, all, &stat_hists[h]);
@@ -311,7 +333,7 @@ text_counters(FILE *f, const json_t *d)
 	const char *name;
 
 	json_object_foreach((json_t *)d, name, value)
-		fprintf(f, "%16lld  %s\n", (long long)json_integer_value(value), name);
+	    fprintf(f, "%16lld  %s\n", (long long)json_integer_value(value), name);
 }
 
 int

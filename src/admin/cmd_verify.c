@@ -10,12 +10,14 @@
 
 #include "admin_int.h"
 
-#define LOOKS 20			/* more than one only when something was found */
-#define PAUSE_NS 30000000
-#define BREACHES_MAX 1000		/* that are kept; all are counted */
+#define LOOKS        20 /* more than one only when something was found */
+#define PAUSE_NS     30000000
+#define BREACHES_MAX 1000 /* that are kept; all are counted */
 
 /* One look: the texts of what was found. */
-struct look { json_t *found; };
+struct look {
+	json_t *found;
+};
 
 static void
 on_breach(void *arg, const char *text)
@@ -26,8 +28,7 @@ on_breach(void *arg, const char *text)
 		json_object_set_new(l->found, text, json_true());
 }
 
-static void TP_PRINTF(2, 3)
-breach(struct look *l, const char *fmt, ...)
+static void TP_PRINTF(2, 3) breach(struct look *l, const char *fmt, ...)
 {
 	char text[240];
 	va_list ap;
@@ -41,7 +42,8 @@ breach(struct look *l, const char *fmt, ...)
 /* ---- one socket per allocation, one allocation per socket ------------------------------------------- */
 
 static void
-check_relay(const struct view *v, struct look *l, uint8_t *seen, const struct session_id *id, const struct relay_ref *r)
+check_relay(const struct view *v, struct look *l, uint8_t *seen, const struct session_id *id,
+    const struct relay_ref *r)
 {
 	struct ledger_fd e;
 	char name[SESSION_ID_LEN];
@@ -55,8 +57,10 @@ check_relay(const struct view *v, struct look *l, uint8_t *seen, const struct se
 	if (e.kind != LEDGER_POOL)
 		breach(l, "session %s: the supervisor holds no relay socket %d", name, r->fd);
 	else if (e.port != r->port || e.row != r->row || e.family != r->family || e.shard != id->shard)
-		breach(l, "session %s: socket %d is port %u row %u family %u shard %u for the supervisor, port %u row %u "
-		    "family %u for the session", name, r->fd, e.port, e.row, e.family, e.shard, r->port, r->row, r->family);
+		breach(l,
+		    "session %s: socket %d is port %u row %u family %u shard %u for the supervisor, port %u row %u "
+		    "family %u for the session",
+		    name, r->fd, e.port, e.row, e.family, e.shard, r->port, r->row, r->family);
 	if (seen[r->fd / 8] & (1u << r->fd % 8))
 		breach(l, "session %s: socket %d has another session, too", name, r->fd);
 	seen[r->fd / 8] |= (uint8_t)(1u << r->fd % 8);
@@ -108,8 +112,9 @@ check_conn(const struct view *v, struct look *l, uint8_t *seen, unsigned shard, 
 	}
 	e = *(const volatile struct ledger_fd *)&v->ledger->fd[fd];
 	if (e.kind != LEDGER_STREAM || e.shard != shard || e.row != c->listener)
-		breach(l, "connection %02u.%u: the supervisor holds no connection %d of this shard and row %u", shard, slot, fd,
-		    c->listener);
+		breach(l,
+		    "connection %02u.%u: the supervisor holds no connection %d of this shard and row %u",
+		    shard, slot, fd, c->listener);
 	if (seen[fd / 8] & (1u << fd % 8))
 		breach(l, "connection %02u.%u: descriptor %d has another one, too", shard, slot, fd);
 	seen[fd / 8] |= (uint8_t)(1u << fd % 8);
@@ -132,7 +137,8 @@ check_conns(const struct view *v, struct look *l, const struct ledger *h)
 	}
 	/* While a worker is being replaced nobody gives back what its predecessor has just closed. */
 	for (uint32_t fd = 0; h->ready && fd < h->fd_max; fd++)
-		if (*(const volatile uint8_t *)&v->ledger->fd[fd].kind == LEDGER_STREAM && !(seen[fd / 8] & (1u << fd % 8)))
+		if (*(const volatile uint8_t *)&v->ledger->fd[fd].kind == LEDGER_STREAM &&
+		    !(seen[fd / 8] & (1u << fd % 8)))
 			breach(l, "the supervisor holds connection %u, which no shard has", fd);
 	free(seen);
 }
@@ -174,7 +180,7 @@ take_look(struct view *v, struct look *l)
 	check_ledger(v, l);
 }
 
-/* ---- the command ---------------------------------------------------------------------------------------- */
+/* ---- the command ----------------------------------------------------------------------------- */
 
 static void
 keep_common(json_t *first, const json_t *again)
@@ -183,9 +189,8 @@ keep_common(json_t *first, const json_t *again)
 	const char *text;
 	void *next;
 
-	json_object_foreach_safe(first, next, text, value)
-		if (json_object_get(again, text) == NULL)
-			json_object_del(first, text);
+	json_object_foreach_safe(first, next, text, value) if (json_object_get(again, text) == NULL)
+	    json_object_del(first, text);
 }
 
 static void
@@ -194,10 +199,10 @@ text_verify(FILE *f, const json_t *d)
 	const json_t *x;
 	size_t i;
 
-	json_array_foreach(json_object_get(d, "breaches"), i, x)
-		fprintf(f, "%s\n", json_string_value(x));
+	json_array_foreach(json_object_get(d, "breaches"), i, x) fprintf(f, "%s\n", json_string_value(x));
 	if (json_is_true(json_object_get(d, "ok")))
-		fprintf(f, "ok: %lld sessions in %lld shards\n", (long long)json_integer_value(json_object_get(d, "sessions")),
+		fprintf(f, "ok: %lld sessions in %lld shards\n",
+		    (long long)json_integer_value(json_object_get(d, "sessions")),
 		    (long long)json_integer_value(json_object_get(d, "shards")));
 }
 
@@ -226,10 +231,11 @@ cmd_verify(struct job *j)
 		json_decref(again.found);
 	}
 	ok = json_object_size(first.found) == 0;
-	json_object_foreach(first.found, text, value)
-		json_array_append_new(list, json_string(text));
+	json_object_foreach(first.found, text, value) json_array_append_new(list, json_string(text));
 	json_decref(first.found);
-	return job_data(j, ok ? CTL_OK : CTL_REFUSED, json_pack("{s:b, s:I, s:I, s:o}", "ok", ok,
-	    "sessions", (json_int_t)view_census(j->view, clock_ms(), 0)->total,
-	    "shards", (json_int_t)j->view->shard_count, "breaches", list), text_verify);
+	return job_data(j, ok ? CTL_OK : CTL_REFUSED,
+	    json_pack("{s:b, s:I, s:I, s:o}", "ok", ok, "sessions",
+		(json_int_t)view_census(j->view, clock_ms(), 0)->total, "shards",
+		(json_int_t)j->view->shard_count, "breaches", list),
+	    text_verify);
 }

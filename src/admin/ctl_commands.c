@@ -25,8 +25,8 @@ void
 ctl_commands_help(FILE *f)
 {
 	for (int i = 0; i < CTL_COMMANDS; i++)
-		fprintf(f, "  %s%s%s\n      %s\n", ctl_commands[i].word, ctl_commands[i].args[0] != '\0' ? " " : "",
-		    ctl_commands[i].args, ctl_commands[i].help);
+		fprintf(f, "  %s%s%s\n      %s\n", ctl_commands[i].word,
+		    ctl_commands[i].args[0] != '\0' ? " " : "", ctl_commands[i].args, ctl_commands[i].help);
 }
 
 void

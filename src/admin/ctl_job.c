@@ -110,7 +110,7 @@ text_lines(FILE *f, const json_t *data)
 	size_t i;
 
 	json_array_foreach(json_object_get(data, "lines"), i, line)
-		fprintf(f, "%s\n", json_string_value(line));
+	    fprintf(f, "%s\n", json_string_value(line));
 }
 
 /* ---- what the supervisor does ------------------------------------------------------------------------ */
@@ -136,14 +136,15 @@ job_reply(struct job *j, const struct msg_reply *r)
 	enum ctl_code code = r->code == 0 ? CTL_OK : CTL_REFUSED;
 
 	text_copy(text, sizeof text, r->text[sizeof r->text - 1] == '\0' ? r->text : "");
-	for (char *p = text; *p != '\0'; p++)	/* it quotes files and names */
+	for (char *p = text; *p != '\0'; p++) /* it quotes files and names */
 		if ((unsigned char)*p < 0x20 || (unsigned char)*p >= 0x7f)
 			*p = '?';
 	if (text[0] != '\0')
 		json_array_append_new(j->lines, json_string(text));
 	if (r->more)
 		return JOB_WAITS;
-	return job_data(j, code, json_pack("{s:b, s:O}", "ok", code == CTL_OK, "lines", j->lines), text_lines);
+	return job_data(
+	    j, code, json_pack("{s:b, s:O}", "ok", code == CTL_OK, "lines", j->lines), text_lines);
 }
 
 static int
@@ -162,8 +163,9 @@ cmd_drain(struct job *j)
 	struct msg_command m = { .command = CMD_DRAIN };
 	int64_t span = 0;
 
-	if (j->argc != 0 && (j->argc != 2 || strcmp(j->argv[0], "--deadline") != 0 || ctl_seconds(j->argv[1], &span) < 0 ||
-	    span < 1 || span > 86400))
+	if (j->argc != 0 &&
+	    (j->argc != 2 || strcmp(j->argv[0], "--deadline") != 0 || ctl_seconds(j->argv[1], &span) < 0 ||
+		span < 1 || span > 86400))
 		return job_say(j, CTL_USAGE, "usage: drain [--deadline TIME], up to 1d");
 	m.value = (uint32_t)span;
 	return ask_super(j, &m);
@@ -213,8 +215,9 @@ help_data(void)
 	json_t *list = json_array();
 
 	for (unsigned i = 0; i < CTL_COMMANDS; i++)
-		json_array_append_new(list, json_pack("{s:s, s:s, s:s}", "command", ctl_commands[i].word, "arguments",
-		    ctl_commands[i].args, "help", ctl_commands[i].help));
+		json_array_append_new(list,
+		    json_pack("{s:s, s:s, s:s}", "command", ctl_commands[i].word, "arguments",
+			ctl_commands[i].args, "help", ctl_commands[i].help));
 	return json_pack("{s:o}", "commands", list);
 }
 

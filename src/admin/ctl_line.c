@@ -114,8 +114,8 @@ ctl_head_parse(const char *p, size_t len, unsigned *code, size_t *body, size_t *
 
 	if (end == NULL)
 		return len < CTL_HEAD_MAX ? -EAGAIN : -EPROTO;
-	if (!take_number(p, len, &at, &c) || c > CTL_USAGE || p[at++] != ' ' || !take_number(p, len, &at, &n) ||
-	    p + at != end)
+	if (!take_number(p, len, &at, &c) || c > CTL_USAGE || p[at++] != ' ' ||
+	    !take_number(p, len, &at, &n) || p + at != end)
 		return -EPROTO;
 	*code = (unsigned)c;
 	*body = (size_t)n;
@@ -126,8 +126,15 @@ ctl_head_parse(const char *p, size_t len, unsigned *code, size_t *body, size_t *
 int
 ctl_seconds(const char *text, int64_t *seconds)
 {
-	static const struct { const char *unit; int64_t s; } units[] = {
-		{ "", 1 }, { "s", 1 }, { "m", 60 }, { "h", 3600 }, { "d", 86400 },
+	static const struct {
+		const char *unit;
+		int64_t s;
+	} units[] = {
+		{ "", 1 },
+		{ "s", 1 },
+		{ "m", 60 },
+		{ "h", 3600 },
+		{ "d", 86400 },
 	};
 	size_t at = 0;
 	uint64_t v;

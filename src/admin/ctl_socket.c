@@ -13,28 +13,28 @@
 #include "admin_int.h"
 
 #define CONNECTIONS 32
-#define IDLE_MS  60000
-#define WAIT_MS 600000			/* for the supervisor: a drain is answered at once, a rolling restart is not */
+#define IDLE_MS     60000
+#define WAIT_MS     600000 /* for the supervisor: a drain is answered at once, a rolling restart is not */
 
 struct talk {
-	struct control *control;	/* NULL: free */
-	int    fd;
-	char   in[CTL_LINE_MAX];
+	struct control *control; /* NULL: free */
+	int fd;
+	char in[CTL_LINE_MAX];
 	size_t in_len;
-	char  *out;			/* the answer on its way: head and body */
+	char *out; /* the answer on its way: head and body */
 	size_t out_len, out_at;
-	char  *body;			/* of the job, while it is written */
+	char *body; /* of the job, while it is written */
 	size_t body_len;
 	struct job job;
-	bool   busy, writing, eof;
+	bool busy, writing, eof;
 	unsigned timer;
-	uint64_t since;		/* order of arrival */
+	uint64_t since; /* order of arrival */
 };
 struct control {
 	struct loop *loop;
 	struct view *view;
 	const struct control_ops *ops;
-	int  listen_fd;
+	int listen_fd;
 	uint64_t arrivals;
 	struct talk conn[CONNECTIONS];
 };
@@ -114,7 +114,10 @@ job_begin(struct talk *c)
 {
 	c->busy = true;
 	c->job = (struct job){
-		.control = c->control, .view = c->control->view, .ops = c->control->ops, .now = clock_ms(),
+		.control = c->control,
+		.view = c->control->view,
+		.ops = c->control->ops,
+		.now = clock_ms(),
 		.out = open_memstream(&c->body, &c->body_len),
 	};
 	return c->job.out != NULL ? 0 : -ENOMEM;
@@ -190,7 +193,8 @@ static int
 conn_write(struct talk *c)
 {
 	while (c->out != NULL && c->out_at < c->out_len) {
-		ssize_t n = send(c->fd, c->out + c->out_at, c->out_len - c->out_at, MSG_DONTWAIT | MSG_NOSIGNAL);
+		ssize_t n = send(
+		    c->fd, c->out + c->out_at, c->out_len - c->out_at, MSG_DONTWAIT | MSG_NOSIGNAL);
 
 		if (n < 0)
 			return errno == EAGAIN || errno == EINTR ? 0 : -errno;
@@ -275,7 +279,8 @@ say_and_close(int sock, const char *why)
 	close(sock);
 }
 
-/* A connection that waits for its client gives its place up, the oldest first; one that waits for the supervisor does not. */
+/* A connection that waits for its client gives its place up, the oldest first; one that waits for the
+ * supervisor does not. */
 static struct talk *
 free_place(struct control *control)
 {
@@ -305,7 +310,8 @@ on_listen(void *arg, int fd, uint32_t events)
 	if (sock < 0)
 		return;
 	if (!may_connect(sock)) {
-		say_and_close(sock, "only root, the user that the daemon runs as and members of its group may ask it");
+		say_and_close(sock,
+		    "only root, the user that the daemon runs as and members of its group may ask it");
 		return;
 	}
 	c = free_place(control);

@@ -10,7 +10,8 @@
 static bool
 read_one(const struct view *v, unsigned i, struct stat_database *d)
 {
-	if (v->conf == NULL || i >= v->conf->database_count || v->authd == NULL || v->authd->magic != STAT_MAGIC)
+	if (v->conf == NULL || i >= v->conf->database_count || v->authd == NULL ||
+	    v->authd->magic != STAT_MAGIC)
 		return false;
 	*d = v->authd->database[i];
 	d->why[sizeof d->why - 1] = '\0';
@@ -32,18 +33,21 @@ json_t *
 databases_data(const struct view *v, tp_ms now)
 {
 	json_t *list = json_array(), *o;
-	char why[4 * sizeof ((struct stat_database *)0)->why];
+	char why[4 * sizeof((struct stat_database *)0)->why];
 	struct stat_database d;
 
 	for (unsigned i = 0; read_one(v, i, &d); i++) {
-		o = json_pack("{s:s, s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "name", v->conf->databases[i].name,
-		    "type", conf_database_types[v->conf->databases[i].type], "up", d.up != 0,
-		    "since_seconds", (json_int_t)(d.since_ms != 0 && now > d.since_ms ? (now - d.since_ms) / 1000 : 0),
-		    "found", (json_int_t)d.found, "absent", (json_int_t)d.absent, "failed", (json_int_t)d.failed,
-		    "dropped", (json_int_t)d.dropped, "secrets", (json_int_t)d.secrets, "allowed_ranges", (json_int_t)d.allowed,
-		    "denied_ranges", (json_int_t)d.denied, "bad_entries", (json_int_t)d.bad);
+		o = json_pack("{s:s, s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "name",
+		    v->conf->databases[i].name, "type", conf_database_types[v->conf->databases[i].type],
+		    "up", d.up != 0, "since_seconds",
+		    (json_int_t)(d.since_ms != 0 && now > d.since_ms ? (now - d.since_ms) / 1000 : 0),
+		    "found", (json_int_t)d.found, "absent", (json_int_t)d.absent, "failed",
+		    (json_int_t)d.failed, "dropped", (json_int_t)d.dropped, "secrets",
+		    (json_int_t)d.secrets, "allowed_ranges", (json_int_t)d.allowed, "denied_ranges",
+		    (json_int_t)d.denied, "bad_entries", (json_int_t)d.bad);
 		if (d.up == 0)
-			json_object_set_new(o, "why", json_string(text_escape(why, sizeof why, d.why, strlen(d.why))));
+			json_object_set_new(
+			    o, "why", json_string(text_escape(why, sizeof why, d.why, strlen(d.why))));
 		json_array_append_new(list, o);
 	}
 	return list;
@@ -57,12 +61,14 @@ databases_text(FILE *f, const json_t *list)
 
 	if (json_array_size(list) > 0)
 		fputs("databases:\n", f);
-	json_array_foreach(list, i, d) {
+	json_array_foreach(list, i, d)
+	{
 		const char *why = json_string_value(json_object_get(d, "why"));
 
 		fprintf(f, "  %s (%s): %s%s%s, %lld found, %lld unknown, %lld failed\n",
-		    json_string_value(json_object_get(d, "name")), json_string_value(json_object_get(d, "type")),
-		    why == NULL ? "up" : "down", why != NULL ? ": " : "", why != NULL ? why : "",
+		    json_string_value(json_object_get(d, "name")),
+		    json_string_value(json_object_get(d, "type")), why == NULL ? "up" : "down",
+		    why != NULL ? ": " : "", why != NULL ? why : "",
 		    (long long)json_integer_value(json_object_get(d, "found")),
 		    (long long)json_integer_value(json_object_get(d, "absent")),
 		    (long long)json_integer_value(json_object_get(d, "failed")));
@@ -72,9 +78,14 @@ databases_text(FILE *f, const json_t *list)
 void
 databases_metrics(const struct page *p)
 {
-	static const struct { const char *result; size_t offset; } results[] = {
-		{ "found", offsetof(struct stat_database, found) }, { "unknown", offsetof(struct stat_database, absent) },
-		{ "failed", offsetof(struct stat_database, failed) }, { "dropped", offsetof(struct stat_database, dropped) },
+	static const struct {
+		const char *result;
+		size_t offset;
+	} results[] = {
+		{ "found", offsetof(struct stat_database, found) },
+		{ "unknown", offsetof(struct stat_database, absent) },
+		{ "failed", offsetof(struct stat_database, failed) },
+		{ "dropped", offsetof(struct stat_database, dropped) },
 	};
 	const struct view *v = p->v;
 	struct stat_database d;
@@ -84,10 +95,13 @@ databases_metrics(const struct page *p)
 		return;
 	page_family(p, "database_up", "gauge", "1 when this database of users answers");
 	for (unsigned i = 0; read_one(v, i, &d); i++)
-		fprintf(f, "turnpike_database_up{database=\"%s\"} %d\n", v->conf->databases[i].name, d.up != 0);
+		fprintf(
+		    f, "turnpike_database_up{database=\"%s\"} %d\n", v->conf->databases[i].name, d.up != 0);
 	page_family(p, "database_lookups", "counter", "Questions to this database about a user, by result");
 	for (unsigned i = 0; read_one(v, i, &d); i++)
 		for (unsigned k = 0; k < TP_COUNT(results); k++)
-			fprintf(f, "turnpike_database_lookups_total{database=\"%s\",result=\"%s\"} %llu\n", v->conf->databases[i].name,
-			    results[k].result, (unsigned long long)*(const uint64_t *)(const void *)((const char *)&d + results[k].offset));
+			fprintf(f, "turnpike_database_lookups_total{database=\"%s\",result=\"%s\"} %llu\n",
+			    v->conf->databases[i].name, results[k].result,
+			    (unsigned long long)*(
+				const uint64_t *)(const void *)((const char *)&d + results[k].offset));
 }

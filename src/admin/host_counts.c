@@ -11,7 +11,8 @@
 #include "admin_int.h"
 
 enum { FILE_SNMP, FILE_SNMP6, FILE_SOFTNET };
-static const char *const names[HOST_FILES] = { "/proc/net/snmp", "/proc/net/snmp6", "/proc/net/softnet_stat" };
+static const char *const names[HOST_FILES] = { "/proc/net/snmp", "/proc/net/snmp6",
+	"/proc/net/softnet_stat" };
 
 void
 host_counts_open(int fd[HOST_FILES])
@@ -61,8 +62,10 @@ host_counts_udp(struct host_counts *c, char *text)
 static void
 add_udp6(struct host_counts *c, const char *text)
 {
-	const struct { const char *name; uint64_t *to; } rows[] = {
-		{ "\nUdp6InDatagrams", &c->received }, { "\nUdp6RcvbufErrors", &c->receive_errors },
+	const struct {
+		const char *name;
+		uint64_t *to;
+	} rows[] = { { "\nUdp6InDatagrams", &c->received }, { "\nUdp6RcvbufErrors", &c->receive_errors },
 		{ "\nUdp6SndbufErrors", &c->send_errors } };
 
 	for (unsigned i = 0; i < TP_COUNT(rows); i++) {
@@ -86,7 +89,7 @@ add_softnet(struct host_counts *c, char *text)
 bool
 host_counts_read(const int fd[HOST_FILES], struct host_counts *c)
 {
-	static const size_t size = 1 << 17;	/* 1,000 processors of 120 bytes */
+	static const size_t size = 1 << 17; /* 1,000 processors of 120 bytes */
 	char *text = malloc(size);
 	bool any = false;
 

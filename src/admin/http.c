@@ -17,20 +17,20 @@
 
 #include "admin_int.h"
 
-#define WAITING_MAX 64			/* connections whose request is not complete */
-#define WAIT_MS 5000			/* for the whole of it */
-#define REQUEST_MAX 8192
-#define ANSWERS_MAX 64
+#define WAITING_MAX    64   /* connections whose request is not complete */
+#define WAIT_MS        5000 /* for the whole of it */
+#define REQUEST_MAX    8192
+#define ANSWERS_MAX    64
 #define ANSWER_SECONDS 5
-#define ANSWER_BUFFER (1 << 20)		/* the kernel gives what net.core.wmem_max permits */
+#define ANSWER_BUFFER  (1 << 20) /* the kernel gives what net.core.wmem_max permits */
 
 const bool http_is_built = true;
 
 struct waiting {
-	struct http *http;		/* NULL: free */
+	struct http *http; /* NULL: free */
 	int fd;
 	unsigned timer;
-	uint64_t since;			/* order of arrival */
+	uint64_t since; /* order of arrival */
 };
 struct http {
 	struct MHD_Daemon *mhd;
@@ -91,7 +91,8 @@ asked_by_address(struct MHD_Connection *c)
 }
 
 static unsigned
-write_body(struct http *h, struct MHD_Connection *c, const char *method, const char *url, FILE *f, const char **type)
+write_body(struct http *h, struct MHD_Connection *c, const char *method, const char *url, FILE *f,
+    const char **type)
 {
 	*type = "text/plain; charset=utf-8";
 	if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0) {
@@ -137,7 +138,8 @@ on_request(void *arg, struct MHD_Connection *c, const char *url, const char *met
 	(void)version;
 	(void)upload;
 	(void)upload_len;
-	/* The first call, with the headers alone: the answer does not wait for a body, which no request here has. */
+	/* The first call, with the headers alone: the answer does not wait for a body, which no request
+	 * here has. */
 	(void)state;
 	f = open_memstream(&body, &len);
 	if (f == NULL)
@@ -177,7 +179,9 @@ turn_crank(struct http *h)
 	MHD_run(h->mhd);
 	if (h->timer != 0)
 		loop_cancel(h->loop, h->timer);
-	h->timer = MHD_get_timeout(h->mhd, &wait) == MHD_YES ? loop_after(h->loop, wait > 0 ? wait : 1, on_timer, h) : 0;
+	h->timer = MHD_get_timeout(h->mhd, &wait) == MHD_YES
+	    ? loop_after(h->loop, wait > 0 ? wait : 1, on_timer, h)
+	    : 0;
 }
 
 /* Trouble with a stranger's connection is no news. */
@@ -189,7 +193,7 @@ on_log(void *arg, const char *fmt, va_list ap)
 	(void)ap;
 }
 
-/* ---- connections before their request is complete ------------------------------------------------------- */
+/* ---- connections before their request is complete -------------------------------------------- */
 
 /* The descriptor is the caller's from now on. */
 static int
@@ -222,7 +226,8 @@ is_complete(int fd, bool *ended)
 	ssize_t n = recv(fd, text, sizeof text, MSG_PEEK | MSG_DONTWAIT);
 
 	*ended = n == 0 || n == sizeof text || (n < 0 && errno != EAGAIN && errno != EINTR);
-	return n > 0 && (memmem(text, (size_t)n, "\r\n\r\n", 4) != NULL || memmem(text, (size_t)n, "\n\n", 2) != NULL);
+	return n > 0 &&
+	    (memmem(text, (size_t)n, "\r\n\r\n", 4) != NULL || memmem(text, (size_t)n, "\n\n", 2) != NULL);
 }
 
 static void
@@ -239,7 +244,8 @@ on_request_bytes(void *arg, int fd, uint32_t events)
 		fd = take_out(w);
 		if (getpeername(fd, (struct sockaddr *)&peer, &len) < 0)
 			close(fd);
-		else if (MHD_add_connection(h->mhd, fd, (struct sockaddr *)&peer, len) == MHD_YES)	/* it closes fd, else, too */
+		else if (MHD_add_connection(h->mhd, fd, (struct sockaddr *)&peer, len) ==
+		    MHD_YES) /* it closes fd, else, too */
 			turn_crank(h);
 	} else if (ended) {
 		close(take_out(w));
@@ -283,7 +289,7 @@ on_listen(void *arg, int listen_fd, uint32_t events)
 	w->timer = loop_after(h->loop, WAIT_MS, on_late, w);
 }
 
-/* ---- life ---------------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 int
 http_start(struct http **out, struct loop *l, struct view *v, int fd)
@@ -296,12 +302,10 @@ http_start(struct http **out, struct loop *l, struct view *v, int fd)
 	h->loop = l;
 	h->view = v;
 	h->listen_fd = fd;
-	h->mhd = MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ERROR_LOG, 0, NULL, NULL, on_request, h,
-	    MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
-	    MHD_OPTION_CONNECTION_LIMIT, (unsigned)ANSWERS_MAX,
-	    MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)ANSWER_SECONDS,
-	    MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)16384,
-	    MHD_OPTION_END);
+	h->mhd = MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ERROR_LOG, 0, NULL,
+	    NULL, on_request, h, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_CONNECTION_LIMIT,
+	    (unsigned)ANSWERS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)ANSWER_SECONDS,
+	    MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)16384, MHD_OPTION_END);
 	info = h->mhd != NULL ? MHD_get_daemon_info(h->mhd, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
 	if (info == NULL || loop_add(l, info->listen_fd, EPOLLIN, on_answers, h) < 0 ||
 	    loop_add(l, fd, EPOLLIN, on_listen, h) < 0) {

@@ -16,7 +16,7 @@
 
 #include "admin_int.h"
 
-#define BACK_US  30000000		/* a record may have waited for turnpike-admin to be replaced */
+#define BACK_US  30000000 /* a record may have waited for turnpike-admin to be replaced */
 #define AHEAD_US 1000000
 
 int
@@ -87,12 +87,14 @@ settle(struct intake *in, struct log_rec *r, const struct ucred *u)
 	return true;
 }
 
-/* The sender of a message; false when the kernel did not say, as of one that was sent before it was asked to. */
+/* The sender of a message; false when the kernel did not say, as of one that was sent before it was
+ * asked to. */
 static bool
 sender_of(struct msghdr *h, struct ucred *out)
 {
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(h); c != NULL; c = CMSG_NXTHDR(h, c))
-		if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_CREDENTIALS && c->cmsg_len == CMSG_LEN(sizeof *out)) {
+		if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_CREDENTIALS &&
+		    c->cmsg_len == CMSG_LEN(sizeof *out)) {
 			memcpy(out, CMSG_DATA(c), sizeof *out);
 			return out->pid > 0;
 		}
@@ -102,9 +104,14 @@ sender_of(struct msghdr *h, struct ucred *out)
 int
 intake_next(struct intake *in, struct log_rec *r)
 {
-	union { struct cmsghdr head; char bytes[CMSG_SPACE(sizeof(struct ucred)) + 64]; } control;
+	union {
+		struct cmsghdr head;
+		char bytes[CMSG_SPACE(sizeof(struct ucred)) + 64];
+	} control;
 	struct iovec io = { r, sizeof *r };
-	struct msghdr h = { .msg_iov = &io, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
+	struct msghdr h = {
+		.msg_iov = &io, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control
+	};
 	struct ucred u;
 	ssize_t n = recvmsg(in->fd, &h, MSG_DONTWAIT | MSG_TRUNC | MSG_CMSG_CLOEXEC);
 

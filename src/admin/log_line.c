@@ -15,8 +15,23 @@
 
 /* Fields that a record may have, each once; a taken-over process cannot write over `message` or `level`. */
 static const char *const field_keys[] = {
-	"event", "session", "reason", "code", "user", "client", "transport", "relay", "peer", "lifetime", "seconds", "up_bytes",
-	"up_packets", "down_bytes", "down_packets", "meaning", "listener",
+	"event",
+	"session",
+	"reason",
+	"code",
+	"user",
+	"client",
+	"transport",
+	"relay",
+	"peer",
+	"lifetime",
+	"seconds",
+	"up_bytes",
+	"up_packets",
+	"down_bytes",
+	"down_packets",
+	"meaning",
+	"listener",
 };
 
 /* Its number in field_keys; -1: it is none. */
@@ -115,7 +130,8 @@ logline_text(const struct log_rec *r, char out[LOGLINE_MAX])
 	char when[TIME_LEN], who[48], more[40], text[LOG_TEXT_MAX + 1];
 
 	return length(snprintf(out, LOGLINE_MAX, "%s %-5s %s %s%s\n", iso_time(r, when),
-	    log_level_name((enum log_level)r->level), process_name(r, who), clean(r, text), suppressed(r, more)));
+	    log_level_name((enum log_level)r->level), process_name(r, who), clean(r, text),
+	    suppressed(r, more)));
 }
 
 /* A user may be called 1234, and is text nevertheless. */
@@ -156,12 +172,13 @@ json_fields(const struct log_rec *r, char out[3 * LOG_FIELDS_MAX])
 	out[0] = '\0';
 	for (; p < end; p += strlen(p) + 1) {
 		const char *v = strchr(p, '=') + 1;
-		bool number = *v != '\0' && strlen(v) < 16 && strspn(v, "0123456789") == strlen(v) && (v[0] != '0' || v[1] == '\0');
+		bool number = *v != '\0' && strlen(v) < 16 && strspn(v, "0123456789") == strlen(v) &&
+		    (v[0] != '0' || v[1] == '\0');
 		const char *quote = number && !is_text_key(p) ? "" : "\"";
 
 		json_text(v, value);
-		n += (size_t)snprintf(out + n, 3 * LOG_FIELDS_MAX - n, ",\"%.*s\":%s%s%s", (int)(v - 1 - p), p, quote, value,
-		    quote);
+		n += (size_t)snprintf(out + n, 3 * LOG_FIELDS_MAX - n, ",\"%.*s\":%s%s%s", (int)(v - 1 - p),
+		    p, quote, value, quote);
 		if (n >= 3 * LOG_FIELDS_MAX)
 			return;
 	}
@@ -179,7 +196,8 @@ logline_json(const struct log_rec *r, char out[LOGLINE_MAX])
 		snprintf(more, sizeof more, ",\"suppressed\":%u", r->suppressed);
 	return length(snprintf(out, LOGLINE_MAX,
 	    "{\"time\":\"%s\",\"level\":\"%s\",\"process\":\"%s\",\"index\":%u,\"pid\":%d,\"message\":\"%s\"%s%s}\n",
-	    iso_time(r, when), lower_level(r), proc_role_name(r->role), r->index, r->pid, escaped, fields, more));
+	    iso_time(r, when), lower_level(r), proc_role_name(r->role), r->index, r->pid, escaped, fields,
+	    more));
 }
 
 static int
@@ -199,8 +217,8 @@ logline_syslog(const struct log_rec *r, char out[LOGLINE_MAX])
 
 	if (localtime_r(&t, &tm) != NULL)
 		strftime(when, sizeof when, "%b %e %H:%M:%S", &tm);
-	return length(snprintf(out, LOGLINE_MAX, "<%d>%s turnpike[%d]: %s: %s%s", LOG_DAEMON | priority(r), when, r->pid,
-	    process_name(r, who), clean(r, text), suppressed(r, more)));
+	return length(snprintf(out, LOGLINE_MAX, "<%d>%s turnpike[%d]: %s: %s%s", LOG_DAEMON | priority(r),
+	    when, r->pid, process_name(r, who), clean(r, text), suppressed(r, more)));
 }
 
 /* TURNPIKE_KEY=value, one a line. */
@@ -228,6 +246,6 @@ logline_journal(const struct log_rec *r, char out[LOGLINE_MAX])
 
 	journal_fields(r, fields);
 	return length(snprintf(out, LOGLINE_MAX,
-	    "PRIORITY=%d\nSYSLOG_IDENTIFIER=turnpike\nTURNPIKE_PROCESS=%s\nTURNPIKE_PID=%d\n%sMESSAGE=%s: %s%s\n", priority(r),
-	    process_name(r, who), r->pid, fields, who, clean(r, text), suppressed(r, more)));
+	    "PRIORITY=%d\nSYSLOG_IDENTIFIER=turnpike\nTURNPIKE_PROCESS=%s\nTURNPIKE_PID=%d\n%sMESSAGE=%s: %s%s\n",
+	    priority(r), process_name(r, who), r->pid, fields, who, clean(r, text), suppressed(r, more)));
 }

@@ -13,7 +13,9 @@
 
 #include "tp/admin.h"
 
-static const struct { const char *name, *path; } sockets[] = {
+static const struct {
+	const char *name, *path;
+} sockets[] = {
 	[TARGET_SYSLOG] = { "syslog", "/dev/log" },
 	[TARGET_JOURNALD] = { "journald", "/run/systemd/journal/socket" },
 };
@@ -75,7 +77,8 @@ send_line(const struct target *t, const char *line, size_t n)
 	struct sockaddr_un to = { .sun_family = AF_UNIX };
 
 	text_copy(to.sun_path, sizeof to.sun_path, sockets[t->kind].path);
-	return sendto(t->fd, line, n, MSG_DONTWAIT | MSG_NOSIGNAL, (struct sockaddr *)&to, sizeof to) == (ssize_t)n;
+	return sendto(t->fd, line, n, MSG_DONTWAIT | MSG_NOSIGNAL, (struct sockaddr *)&to, sizeof to) ==
+	    (ssize_t)n;
 }
 
 /*

@@ -74,22 +74,26 @@ page_family(const struct page *p, const char *name, const char *type, const char
 		suffix = "_info";
 		type = "gauge";
 	}
-	fprintf(p->f, "# HELP " NAME "%s%s %s.\n# TYPE " NAME "%s%s %s\n", name, suffix, help, name, suffix, type);
+	fprintf(p->f, "# HELP " NAME "%s%s %s.\n# TYPE " NAME "%s%s %s\n", name, suffix, help, name, suffix,
+	    type);
 }
 
 static void
-sample(const struct page *p, const struct stat_row *r, const struct stats *s, unsigned row, const char *whose)
+sample(
+    const struct page *p, const struct stat_row *r, const struct stats *s, unsigned row, const char *whose)
 {
 	const char *comma = r->labels[0] != '\0' && whose[0] != '\0' ? "," : "";
 	bool labels = r->labels[0] != '\0' || whose[0] != '\0';
 
-	fprintf(p->f, NAME "%s%s%s%s%s%s%s %llu\n", r->metric, r->kind == 'C' ? "_total" : "", labels ? "{" : "", whose, comma,
-	    r->labels, labels ? "}" : "", (unsigned long long)view_read(&s->counter[row]));
+	fprintf(p->f, NAME "%s%s%s%s%s%s%s %llu\n", r->metric, r->kind == 'C' ? "_total" : "",
+	    labels ? "{" : "", whose, comma, r->labels, labels ? "}" : "",
+	    (unsigned long long)view_read(&s->counter[row]));
 }
 
 /* more: further labels, with a comma behind each. */
 static void
-each_sample(const struct page *p, const struct stats *const *s, unsigned n, const char *more, const char *label, unsigned row)
+each_sample(const struct page *p, const struct stats *const *s, unsigned n, const char *more,
+    const char *label, unsigned row)
 {
 	char whose[64];
 
@@ -153,7 +157,8 @@ write_counters(const struct page *p)
 			told = strcmp(stat_rows[j].metric, stat_rows[i].metric) == 0;
 		if (told)
 			continue;
-		page_family(p, stat_rows[i].metric, stat_rows[i].kind == 'C' ? "counter" : "gauge", stat_rows[i].help);
+		page_family(p, stat_rows[i].metric, stat_rows[i].kind == 'C' ? "counter" : "gauge",
+		    stat_rows[i].help);
 		for (unsigned j = i; j < STAT_COUNTERS; j++)
 			if (strcmp(stat_rows[j].metric, stat_rows[i].metric) == 0)
 				row_samples(p, j);
@@ -165,18 +170,20 @@ write_drops(const struct page *p)
 {
 	const struct view *v = p->v;
 
-	page_family(p, "drops", "counter", "Datagrams that went no further, by reason; turnpike-metrics(7) explains each");
+	page_family(p, "drops", "counter",
+	    "Datagrams that went no further, by reason; turnpike-metrics(7) explains each");
 	for (unsigned i = 0; i < MSG_SHARDS_MAX; i++)
 		for (unsigned d = DROP_NONE + 1; has_run(v->worker[i]) && d < DROPS; d++)
-			fprintf(p->f, NAME "drops_total{worker=\"%u\",reason=\"%s\"} %llu\n", i, drop_rows[d].label,
-			    (unsigned long long)view_read(&v->worker[i]->drop[d]));
+			fprintf(p->f, NAME "drops_total{worker=\"%u\",reason=\"%s\"} %llu\n", i,
+			    drop_rows[d].label, (unsigned long long)view_read(&v->worker[i]->drop[d]));
 }
 
-void
+static void
 page_one(const struct page *p, const char *name, const char *type, const char *help, uint64_t value)
 {
 	page_family(p, name, type, help);
-	fprintf(p->f, NAME "%s%s %llu\n", name, strcmp(type, "counter") == 0 ? "_total" : "", (unsigned long long)value);
+	fprintf(p->f, NAME "%s%s %llu\n", name, strcmp(type, "counter") == 0 ? "_total" : "",
+	    (unsigned long long)value);
 }
 
 static void
@@ -193,10 +200,11 @@ write_batches_of(const struct page *p, const struct stat_hist *h, unsigned i)
 		sum += k * middle[b];
 		if (stat_batch_le(b) != ~0u)
 			snprintf(le, sizeof le, "%u.0", stat_batch_le(b));
-		fprintf(p->f, NAME "%s_bucket{worker=\"%u\",le=\"%s\"} %llu\n", h->metric, i, le, (unsigned long long)n);
+		fprintf(p->f, NAME "%s_bucket{worker=\"%u\",le=\"%s\"} %llu\n", h->metric, i, le,
+		    (unsigned long long)n);
 	}
-	fprintf(p->f, NAME "%s_sum{worker=\"%u\"} %llu\n" NAME "%s_count{worker=\"%u\"} %llu\n", h->metric, i,
-	    (unsigned long long)sum, h->metric, i, (unsigned long long)n);
+	fprintf(p->f, NAME "%s_sum{worker=\"%u\"} %llu\n" NAME "%s_count{worker=\"%u\"} %llu\n", h->metric,
+	    i, (unsigned long long)sum, h->metric, i, (unsigned long long)n);
 }
 
 /* The sum takes each call for the largest of its bucket: datagrams themselves are counted elsewhere. */
@@ -217,13 +225,16 @@ write_host(const struct page *p)
 
 	if (!host_counts_read(p->v->host_fd, &c))
 		return;
-	page_one(p, "host_udp_received", "counter", "UDP datagrams that sockets of this host received (InDatagrams)", c.received);
+	page_one(p, "host_udp_received", "counter",
+	    "UDP datagrams that sockets of this host received (InDatagrams)", c.received);
 	page_one(p, "host_udp_receive_buffer_errors", "counter",
-	    "UDP datagrams dropped on this host for full receive buffers, of whatever program (RcvbufErrors)", c.receive_errors);
+	    "UDP datagrams dropped on this host for full receive buffers, of whatever program (RcvbufErrors)",
+	    c.receive_errors);
 	page_one(p, "host_udp_send_buffer_errors", "counter",
 	    "UDP datagrams not sent on this host for full send buffers (SndbufErrors)", c.send_errors);
 	page_one(p, "host_backlog_drops", "counter",
-	    "Packets dropped between device and protocol for a full backlog (softnet_stat)", c.softnet_dropped);
+	    "Packets dropped between device and protocol for a full backlog (softnet_stat)",
+	    c.softnet_dropped);
 }
 
 static void
@@ -233,17 +244,20 @@ write_sessions(const struct page *p, tp_ms now)
 	FILE *f = p->f;
 	const struct census *c = view_census(v, now, 1000);
 
-	page_family(p, "sessions", "gauge", "Live allocations by client transport and relayed address family");
+	page_family(
+	    p, "sessions", "gauge", "Live allocations by client transport and relayed address family");
 	for (unsigned t = 0; t < CENSUS_TRANSPORTS; t++)
 		for (unsigned a = 0; a < CENSUS_FAMILIES; a++)
-			fprintf(f, NAME "sessions{transport=\"%s\",family=\"%s\"} %llu\n", census_transports[t],
-			    census_families[a], (unsigned long long)c->by[t][a]);
+			fprintf(f, NAME "sessions{transport=\"%s\",family=\"%s\"} %llu\n",
+			    census_transports[t], census_families[a], (unsigned long long)c->by[t][a]);
 	page_family(p, "shard_sessions", "gauge", "Live allocations by shard");
 	for (unsigned i = 0; i < v->shard_count; i++)
 		fprintf(f, NAME "shard_sessions{shard=\"%u\"} %llu\n", i, (unsigned long long)c->shard[i]);
-	page_family(p, "shard_packets", "counter", "Packets received by shard: how evenly clients are spread");
+	page_family(
+	    p, "shard_packets", "counter", "Packets received by shard: how evenly clients are spread");
 	for (unsigned i = 0; i < v->shard_count; i++)
-		fprintf(f, NAME "shard_packets_total{shard=\"%u\"} %llu\n", i, (unsigned long long)view_shard_packets(v, i));
+		fprintf(f, NAME "shard_packets_total{shard=\"%u\"} %llu\n", i,
+		    (unsigned long long)view_shard_packets(v, i));
 }
 
 /* The label is the path in the configuration, escaped as OpenMetrics wants it. */
@@ -253,7 +267,8 @@ write_certificates(const struct page *p)
 	const struct conf *c = p->v->conf;
 	FILE *f = p->f;
 
-	page_family(p, "certificate_expiry_timestamp_seconds", "gauge", "When the certificate in this file ends");
+	page_family(
+	    p, "certificate_expiry_timestamp_seconds", "gauge", "When the certificate in this file ends");
 	for (uint32_t i = 0; c != NULL && i < c->certificate_count; i++) {
 		fputs(NAME "certificate_expiry_timestamp_seconds{certificate=\"", f);
 		for (const char *t = c->certificates[i].certificate; *t != '\0'; t++) {
@@ -279,12 +294,15 @@ metrics_write(struct view *v, tp_ms now, bool classic, FILE *f)
 	fprintf(f, NAME "build_info{version=\"" PACKAGE_VERSION "\"} 1\n");
 	databases_metrics(&p);
 	page_one(&p, "ready", "gauge", "1 when every process is ready", l->ready != 0);
-	page_one(&p, "draining", "gauge", "1 while new allocations are refused (turnpikectl drain)", l->draining != 0);
-	page_one(&p, "start_time_seconds", "gauge", "When the daemon was first started, Unix time; upgrades do not change it",
+	page_one(&p, "draining", "gauge", "1 while new allocations are refused (turnpikectl drain)",
+	    l->draining != 0);
+	page_one(&p, "start_time_seconds", "gauge",
+	    "When the daemon was first started, Unix time; upgrades do not change it",
 	    (uint64_t)clock_unix() - (now - l->boot_ms) / 1000);
-	page_one(&p, "config_generation", "gauge", "How many configurations have been in use since the first start",
-	    l->conf_generation);
-	page_one(&p, "reserved_sockets", "gauge", "Relay sockets kept for a RESERVATION-TOKEN", l->reserved_sockets);
+	page_one(&p, "config_generation", "gauge",
+	    "How many configurations have been in use since the first start", l->conf_generation);
+	page_one(&p, "reserved_sockets", "gauge", "Relay sockets kept for a RESERVATION-TOKEN",
+	    l->reserved_sockets);
 	page_one(&p, "log_lines_lost", "counter", "Log lines that the log target did not take in time",
 	    v->target != NULL ? v->target->lost : 0);
 	write_certificates(&p);

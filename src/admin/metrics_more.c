@@ -9,7 +9,7 @@
 
 #define NAME "turnpike_"
 
-/* ---- distributions ------------------------------------------------------------------------------------------ */
+/* ---- distributions --------------------------------------------------------------------------- */
 
 /* Summed over workers and turnpike-tls processes: each distribution has its writers in one of the two. */
 static uint64_t
@@ -42,11 +42,13 @@ write_spread(const struct page *p, const struct spread_row *r)
 			snprintf(le, sizeof le, "%.3f", stat_bounds[r->unit][b] / unit);
 		else if (b < STAT_H_BUCKETS - 1)
 			snprintf(le, sizeof le, "%u.0", stat_bounds[r->unit][b]);
-		fprintf(p->f, NAME "%s_bucket{%s%sle=\"%s\"} %llu\n", r->metric, r->labels, comma, le, (unsigned long long)n);
+		fprintf(p->f, NAME "%s_bucket{%s%sle=\"%s\"} %llu\n", r->metric, r->labels, comma, le,
+		    (unsigned long long)n);
 	}
 	fprintf(p->f, NAME "%s_sum%s%s%s %.3f\n", r->metric, open, r->labels, close,
 	    (double)sum_of(p->v, r->first + STAT_H_BUCKETS) / unit);
-	fprintf(p->f, NAME "%s_count%s%s%s %llu\n", r->metric, open, r->labels, close, (unsigned long long)n);
+	fprintf(
+	    p->f, NAME "%s_count%s%s%s %llu\n", r->metric, open, r->labels, close, (unsigned long long)n);
 }
 
 void
@@ -59,7 +61,7 @@ page_spreads(const struct page *p)
 	}
 }
 
-/* ---- relay ports ---------------------------------------------------------------------------------------------- */
+/* ---- relay ports ----------------------------------------------------------------------------- */
 
 void
 page_ports(const struct page *p, tp_ms now)
@@ -73,23 +75,29 @@ page_ports(const struct page *p, tp_ms now)
 	for (unsigned i = 0; i < n; i++) {
 		addr_print_ip(&use[i].addr, address);
 		fprintf(p->f, NAME "relay_ports{address=\"%s\",state=\"used\"} %u\n", address, use[i].used);
-		fprintf(p->f, NAME "relay_ports{address=\"%s\",state=\"prepared\"} %u\n", address, use[i].prepared);
+		fprintf(p->f, NAME "relay_ports{address=\"%s\",state=\"prepared\"} %u\n", address,
+		    use[i].prepared);
 		fprintf(p->f, NAME "relay_ports{address=\"%s\",state=\"free\"} %u\n", address, use[i].free);
 	}
 }
 
-/* ---- processes ------------------------------------------------------------------------------------------------- */
+/* ---- processes ------------------------------------------------------------------------------- */
 
 /* The counters of a child; NULL: none. */
 const struct stats *
 stats_of_child(const struct view *v, const struct ledger_child *c)
 {
 	switch (c->role) {
-	case ROLE_WORKER: return c->index < MSG_SHARDS_MAX ? v->worker[c->index] : NULL;
-	case ROLE_TLSD: return c->index < MSG_TLSDS_MAX ? v->tlsd[c->index] : NULL;
-	case ROLE_AUTHD: return v->authd;
-	case ROLE_ADMIN: return v->admin;
-	default: return NULL;
+	case ROLE_WORKER:
+		return c->index < MSG_SHARDS_MAX ? v->worker[c->index] : NULL;
+	case ROLE_TLSD:
+		return c->index < MSG_TLSDS_MAX ? v->tlsd[c->index] : NULL;
+	case ROLE_AUTHD:
+		return v->authd;
+	case ROLE_ADMIN:
+		return v->admin;
+	default:
+		return NULL;
 	}
 }
 
@@ -105,11 +113,12 @@ write_usage(const struct page *p, const struct ledger *l, bool memory)
 		if (s == NULL || s->magic != STAT_MAGIC)
 			continue;
 		if (memory)
-			fprintf(p->f, NAME "process_resident_memory_bytes{process=\"%s\",index=\"%u\"} %llu\n", name, index,
-			    (unsigned long long)view_read(&s->counter[STAT_MEMORY]));
+			fprintf(p->f,
+			    NAME "process_resident_memory_bytes{process=\"%s\",index=\"%u\"} %llu\n", name,
+			    index, (unsigned long long)view_read(&s->counter[STAT_MEMORY]));
 		else
-			fprintf(p->f, NAME "process_cpu_seconds_total{process=\"%s\",index=\"%u\"} %.3f\n", name, index,
-			    (double)view_read(&s->counter[STAT_CPU_MS]) / 1000);
+			fprintf(p->f, NAME "process_cpu_seconds_total{process=\"%s\",index=\"%u\"} %.3f\n",
+			    name, index, (double)view_read(&s->counter[STAT_CPU_MS]) / 1000);
 	}
 }
 
@@ -118,30 +127,34 @@ page_processes(const struct page *p, const struct ledger *l)
 {
 	page_family(p, "process_ready", "gauge", "1 when this child is ready to serve");
 	for (unsigned i = 0; i < l->child_count; i++)
-		fprintf(p->f, NAME "process_ready{process=\"%s\",index=\"%u\"} %d\n", proc_role_name(l->child[i].role),
-		    l->child[i].index, l->child[i].state == CHILD_READY);
-	page_family(p, "process_starts", "counter", "Starts of this child, by restart-workers, reloads and upgrades as well");
+		fprintf(p->f, NAME "process_ready{process=\"%s\",index=\"%u\"} %d\n",
+		    proc_role_name(l->child[i].role), l->child[i].index, l->child[i].state == CHILD_READY);
+	page_family(p, "process_starts", "counter",
+	    "Starts of this child, by restart-workers, reloads and upgrades as well");
 	for (unsigned i = 0; i < l->child_count; i++)
-		fprintf(p->f, NAME "process_starts_total{process=\"%s\",index=\"%u\"} %u\n", proc_role_name(l->child[i].role),
-		    l->child[i].index, l->child[i].starts);
-	page_family(p, "process_deaths", "counter", "Ends of this child that nothing asked for: crashes and kills");
+		fprintf(p->f, NAME "process_starts_total{process=\"%s\",index=\"%u\"} %u\n",
+		    proc_role_name(l->child[i].role), l->child[i].index, l->child[i].starts);
+	page_family(
+	    p, "process_deaths", "counter", "Ends of this child that nothing asked for: crashes and kills");
 	for (unsigned i = 0; i < l->child_count; i++)
-		fprintf(p->f, NAME "process_deaths_total{process=\"%s\",index=\"%u\"} %u\n", proc_role_name(l->child[i].role),
-		    l->child[i].index, l->child[i].deaths);
-	page_family(p, "process_cpu_seconds", "counter", "Processor time that the process of this place has used since its start");
+		fprintf(p->f, NAME "process_deaths_total{process=\"%s\",index=\"%u\"} %u\n",
+		    proc_role_name(l->child[i].role), l->child[i].index, l->child[i].deaths);
+	page_family(p, "process_cpu_seconds", "counter",
+	    "Processor time that the process of this place has used since its start");
 	write_usage(p, l, false);
-	page_family(p, "process_resident_memory_bytes", "gauge", "Memory of the process, shared regions included");
+	page_family(
+	    p, "process_resident_memory_bytes", "gauge", "Memory of the process, shared regions included");
 	write_usage(p, l, true);
 }
 
-/* ---- coturn's names --------------------------------------------------------------------------------------------- */
+/* ---- coturn's names -------------------------------------------------------------------------- */
 
 static void
 coturn(const struct page *p, const char *name, unsigned counter, const char *help)
 {
 	/* coturn's counters have no _total, which OpenMetrics demands: gauges there. */
-	fprintf(p->f, "# HELP %s %s.\n# TYPE %s %s\n%s %llu\n", name, help, name, p->classic ? "counter" : "gauge", name,
-	    (unsigned long long)sum_of(p->v, counter));
+	fprintf(p->f, "# HELP %s %s.\n# TYPE %s %s\n%s %llu\n", name, help, name,
+	    p->classic ? "counter" : "gauge", name, (unsigned long long)sum_of(p->v, counter));
 }
 
 /* Dashboards made for coturn go on; its labels `realm` and `user` are not there. */
@@ -150,7 +163,8 @@ page_coturn(const struct page *p, tp_ms now)
 {
 	const struct census *c = view_census(p->v, now, 1000);
 
-	fprintf(p->f, "# HELP turn_total_allocations Live allocations, as coturn names it.\n"
+	fprintf(p->f,
+	    "# HELP turn_total_allocations Live allocations, as coturn names it.\n"
 	    "# TYPE turn_total_allocations gauge\n");
 	for (unsigned t = 0; t < CENSUS_TRANSPORTS; t++) {
 		static const char *const names[CENSUS_TRANSPORTS] = { "UDP", "TCP", "TLS/TCP", "DTLS" };
@@ -158,16 +172,24 @@ page_coturn(const struct page *p, tp_ms now)
 
 		for (unsigned a = 0; a < CENSUS_FAMILIES; a++)
 			n += c->by[t][a];
-		fprintf(p->f, "turn_total_allocations{type=\"%s\"} %llu\n", names[t], (unsigned long long)n);
+		fprintf(
+		    p->f, "turn_total_allocations{type=\"%s\"} %llu\n", names[t], (unsigned long long)n);
 	}
-	coturn(p, "turn_total_traffic_rcvp", STAT_CLIENT_RX_PACKETS, "Packets from clients, as coturn names it");
-	coturn(p, "turn_total_traffic_rcvb", STAT_CLIENT_RX_BYTES, "Bytes from clients, as coturn names it");
-	coturn(p, "turn_total_traffic_sentp", STAT_CLIENT_TX_PACKETS, "Packets to clients, as coturn names it");
+	coturn(p, "turn_total_traffic_rcvp", STAT_CLIENT_RX_PACKETS,
+	    "Packets from clients, as coturn names it");
+	coturn(
+	    p, "turn_total_traffic_rcvb", STAT_CLIENT_RX_BYTES, "Bytes from clients, as coturn names it");
+	coturn(p, "turn_total_traffic_sentp", STAT_CLIENT_TX_PACKETS,
+	    "Packets to clients, as coturn names it");
 	coturn(p, "turn_total_traffic_sentb", STAT_CLIENT_TX_BYTES, "Bytes to clients, as coturn names it");
-	coturn(p, "turn_total_traffic_peer_rcvp", STAT_PEER_RX_PACKETS, "Packets from peers, as coturn names it");
-	coturn(p, "turn_total_traffic_peer_rcvb", STAT_PEER_RX_BYTES, "Bytes from peers, as coturn names it");
-	coturn(p, "turn_total_traffic_peer_sentp", STAT_PEER_TX_PACKETS, "Packets to peers, as coturn names it");
-	coturn(p, "turn_total_traffic_peer_sentb", STAT_PEER_TX_BYTES, "Bytes to peers, as coturn names it");
+	coturn(p, "turn_total_traffic_peer_rcvp", STAT_PEER_RX_PACKETS,
+	    "Packets from peers, as coturn names it");
+	coturn(
+	    p, "turn_total_traffic_peer_rcvb", STAT_PEER_RX_BYTES, "Bytes from peers, as coturn names it");
+	coturn(p, "turn_total_traffic_peer_sentp", STAT_PEER_TX_PACKETS,
+	    "Packets to peers, as coturn names it");
+	coturn(
+	    p, "turn_total_traffic_peer_sentb", STAT_PEER_TX_BYTES, "Bytes to peers, as coturn names it");
 	coturn(p, "stun_binding_request", STAT_REQ_BINDING, "Binding requests, as coturn names it");
 	coturn(p, "stun_binding_response", STAT_OK_BINDING, "Binding answers, as coturn names it");
 }

@@ -31,7 +31,8 @@ view_start(struct view *v, const struct msg_start *s, struct stats *own)
 	v->start = *s;
 	v->admin = own;
 	v->ledger = s->ledger_fd < 0 ? NULL : region_map(s->ledger_fd, LEDGER_SIZE, false, false);
-	v->cross_region = s->cross_fd < 0 ? NULL : region_map(s->cross_fd, cross_region_size(), false, false);
+	v->cross_region = s->cross_fd < 0 ? NULL
+					  : region_map(s->cross_fd, cross_region_size(), false, false);
 	if (v->ledger == NULL || v->cross_region == NULL)
 		return errno != 0 ? -errno : -EINVAL;
 	v->super = map_stat(s->super_stat_fd);
@@ -70,7 +71,8 @@ view_conf(struct view *v, int fd)
 {
 	struct stat st;
 	size_t size = fstat(fd, &st) == 0 ? (size_t)st.st_size : 0;
-	void *map = size < sizeof(struct conf) ? MAP_FAILED : mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
+	void *map = size < sizeof(struct conf) ? MAP_FAILED
+					       : mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
 
 	close(fd);
 	if (map == MAP_FAILED)
@@ -164,7 +166,8 @@ view_census(struct view *v, tp_ms now, tp_ms age)
 				c->shard[i]++;
 				c->by[census_transport(x.transport)][census_family(&x)]++;
 				for (unsigned k = 0; k < 2; k++)
-					if (x.relay[k].family != ADDR_NONE && x.relay[k].row < CONF_RELAYS_MAX)
+					if (x.relay[k].family != ADDR_NONE &&
+					    x.relay[k].row < CONF_RELAYS_MAX)
 						c->relay[x.relay[k].row]++;
 			}
 	}
@@ -187,12 +190,17 @@ view_ports(struct view *v, tp_ms now, struct port_use out[CONF_RELAYS_MAX])
 	}
 	for (unsigned i = 0; v->conf != NULL && i < v->conf->relay_count; i++) {
 		const struct conf_relay *r = &v->conf->relays[i];
-		uint32_t range = r->port_max >= r->port_min && r->port_min != 0 ? (uint32_t)(r->port_max - r->port_min) + 1 : 0;
+		uint32_t range = r->port_max >= r->port_min && r->port_min != 0
+		    ? (uint32_t)(r->port_max - r->port_min) + 1
+		    : 0;
 		struct port_use *u = &out[n];
 
 		if (r->retired)
 			continue;
-		*u = (struct port_use){ .addr = r->addr, .external = r->external, .low = r->port_min, .high = r->port_max,
+		*u = (struct port_use){ .addr = r->addr,
+			.external = r->external,
+			.low = r->port_min,
+			.high = r->port_max,
 			.used = c->relay[i] };
 		u->prepared = bound[i] > u->used ? bound[i] - u->used : 0;
 		u->free = range > bound[i] ? range - bound[i] : 0;
@@ -218,7 +226,8 @@ view_tick(struct view *v, tp_ms now)
 
 		if (s == NULL)
 			continue;
-		n = view_read(&s->counter[STAT_CLIENT_RX_PACKETS]) + view_read(&s->counter[STAT_PEER_RX_PACKETS]);
+		n = view_read(&s->counter[STAT_CLIENT_RX_PACKETS]) +
+		    view_read(&s->counter[STAT_PEER_RX_PACKETS]);
 		if (v->rate_when != 0 && span > 0 && n >= v->packets[i])
 			v->rate[i] = (n - v->packets[i]) * 1000 / span;
 		v->packets[i] = n;

@@ -21,7 +21,8 @@ hash_of(const char *open, const char *close, char out[64])
 	if (to != NULL) {
 		from += strlen(open);
 		if (EVP_Digest(from, (size_t)(to - from), sum, NULL, EVP_sha256(), NULL) == 1)
-			sodium_bin2base64(text, sizeof text, sum, sizeof sum, sodium_base64_VARIANT_ORIGINAL);
+			sodium_bin2base64(
+			    text, sizeof text, sum, sizeof sum, sodium_base64_VARIANT_ORIGINAL);
 	}
 	snprintf(out, 64, "sha256-%s", text);
 }
@@ -35,13 +36,15 @@ status_page_policy(void)
 	if (policy[0] == '\0') {
 		hash_of("<script>", "</script>", script);
 		hash_of("<style>", "</style>", style);
-		snprintf(policy, sizeof policy, "default-src 'none'; script-src '%s'; style-src '%s'; connect-src 'self'; "
-		    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'", script, style);
+		snprintf(policy, sizeof policy,
+		    "default-src 'none'; script-src '%s'; style-src '%s'; connect-src 'self'; "
+		    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+		    script, style);
 	}
 	return policy;
 }
 
-/* ---- figures ------------------------------------------------------------------------------------------------ */
+/* ---- figures --------------------------------------------------------------------------------- */
 
 static uint64_t
 total(const struct view *v, unsigned counter)
@@ -75,7 +78,8 @@ drops_figures(const struct view *v, uint64_t *sum)
 static bool
 is_refusal(unsigned reason)
 {
-	return reason != REASON_NONE && reason != REASON_CHALLENGE && reason != REASON_NONCE_STALE && reason < REASON_END_CLIENT;
+	return reason != REASON_NONE && reason != REASON_CHALLENGE && reason != REASON_NONCE_STALE &&
+	    reason < REASON_END_CLIENT;
 }
 
 static json_t *
@@ -98,12 +102,12 @@ refusals_figures(const struct view *v, uint64_t *sum)
 static json_t *
 total_figures(const struct view *v, uint64_t drops, uint64_t refused)
 {
-	uint64_t packets = total(v, STAT_RELAY_CHANNEL_UP) + total(v, STAT_RELAY_CHANNEL_DOWN) + total(v, STAT_RELAY_IND_UP) +
-	    total(v, STAT_RELAY_IND_DOWN);
+	uint64_t packets = total(v, STAT_RELAY_CHANNEL_UP) + total(v, STAT_RELAY_CHANNEL_DOWN) +
+	    total(v, STAT_RELAY_IND_UP) + total(v, STAT_RELAY_IND_DOWN);
 
 	return json_pack("{s:I, s:I, s:I, s:I, s:I}", "up_bytes", (json_int_t)total(v, STAT_PEER_TX_BYTES),
-	    "down_bytes", (json_int_t)total(v, STAT_PEER_RX_BYTES), "packets", (json_int_t)packets,
-	    "drops", (json_int_t)drops, "refused", (json_int_t)refused);
+	    "down_bytes", (json_int_t)total(v, STAT_PEER_RX_BYTES), "packets", (json_int_t)packets, "drops",
+	    (json_int_t)drops, "refused", (json_int_t)refused);
 }
 
 static json_t *
@@ -112,9 +116,10 @@ process_figures(const struct view *v, const struct ledger_child *c, const struct
 	const struct stats *s = stats_of_child(v, c);
 	bool runs = s != NULL && s->magic == STAT_MAGIC;
 	json_t *o = json_pack("{s:o, s:i, s:s, s:i, s:I, s:I}", "name",
-	    json_sprintf("%s %u", proc_role_name(c->role), c->index), "pid", (int)c->pid, "state", child_state_name(c->state),
-	    "deaths", (int)c->deaths, "cpu_ms", (json_int_t)(runs ? view_read(&s->counter[STAT_CPU_MS]) : 0),
-	    "memory", (json_int_t)(runs ? view_read(&s->counter[STAT_MEMORY]) : 0));
+	    json_sprintf("%s %u", proc_role_name(c->role), c->index), "pid", (int)c->pid, "state",
+	    child_state_name(c->state), "deaths", (int)c->deaths, "cpu_ms",
+	    (json_int_t)(runs ? view_read(&s->counter[STAT_CPU_MS]) : 0), "memory",
+	    (json_int_t)(runs ? view_read(&s->counter[STAT_MEMORY]) : 0));
 	uint64_t sessions = 0;
 
 	if (c->role != ROLE_WORKER || c->index >= MSG_SHARDS_MAX)
@@ -135,9 +140,11 @@ ports_data(struct view *v, tp_ms now)
 	char text[ADDR_STRLEN];
 
 	for (unsigned i = 0; i < n; i++)
-		json_array_append_new(list, json_pack("{s:s, s:i, s:i, s:i, s:i, s:i}", "address", addr_print_ip(&use[i].addr, text),
-		    "port_min", use[i].low, "port_max", use[i].high, "used", (int)use[i].used, "prepared", (int)use[i].prepared,
-		    "free", (int)use[i].free));
+		json_array_append_new(list,
+		    json_pack("{s:s, s:i, s:i, s:i, s:i, s:i}", "address",
+			addr_print_ip(&use[i].addr, text), "port_min", use[i].low, "port_max", use[i].high,
+			"used", (int)use[i].used, "prepared", (int)use[i].prepared, "free",
+			(int)use[i].free));
 	return list;
 }
 
@@ -160,10 +167,11 @@ status_page_figures(struct view *v, tp_ms now, FILE *f)
 			n += census->by[t][a];
 		json_object_set_new(transports, census_transports[t], json_integer((json_int_t)n));
 	}
-	o = json_pack("{s:s, s:I, s:I, s:b, s:b, s:I, s:I}", "version", PACKAGE_VERSION, "time_ms", (json_int_t)now,
-	    "uptime_seconds", (json_int_t)(now > l->boot_ms ? (now - l->boot_ms) / 1000 : 0), "ready", l->ready != 0,
-	    "draining", l->draining != 0, "config_generation", (json_int_t)l->conf_generation,
-	    "sessions", (json_int_t)census->total);
+	o = json_pack("{s:s, s:I, s:I, s:b, s:b, s:I, s:I}", "version", PACKAGE_VERSION, "time_ms",
+	    (json_int_t)now, "uptime_seconds",
+	    (json_int_t)(now > l->boot_ms ? (now - l->boot_ms) / 1000 : 0), "ready", l->ready != 0,
+	    "draining", l->draining != 0, "config_generation", (json_int_t)l->conf_generation, "sessions",
+	    (json_int_t)census->total);
 	json_object_set_new(o, "transports", transports);
 	json_object_set_new(o, "total", total_figures(v, drops, refused));
 	json_object_set_new(o, "processes", processes);

@@ -46,18 +46,19 @@ victim(struct key_entry *set, uint64_t id, uint32_t clock, tp_ms now)
 	for (unsigned i = 0; i < KEY_CACHE_WAYS; i++) {
 		if (set[i].id == 0 || now >= set[i].until)
 			return &set[i];
-		if (clock - set[i].used > clock - v->used)	/* right across a wrap of the clock */
+		if (clock - set[i].used > clock - v->used) /* right across a wrap of the clock */
 			v = &set[i];
 	}
 	return v;
 }
 
 const struct key_entry *
-key_cache_put(struct key_cache *kc, uint64_t id, const struct auth_grant *g, uint64_t user, uint64_t name,
-    tp_ms now)
+key_cache_put(
+    struct key_cache *kc, uint64_t id, const struct auth_grant *g, uint64_t user, uint64_t name, tp_ms now)
 {
 	struct key_entry *e = victim(key_set(kc, id), id, kc->clock, now);
-	/* People read the stable part; a bare timestamp has none, then its whole name says more than nothing. */
+	/* People read the stable part; a bare timestamp has none, then its whole name says more than
+	 * nothing. */
 	const char *text = g->stable_len > 0 ? g->stable : g->name;
 	size_t text_len = g->stable_len > 0 ? g->stable_len : g->name_len;
 

@@ -13,8 +13,8 @@
 
 /* PASSWORD-ALGORITHMS in order of preference: number and length of parameters of each, RFC 8489 14.11. */
 static const uint8_t algs_any[] = { 0, STUN_ALG_SHA256, 0, 0, 0, STUN_ALG_MD5, 0, 0 };
-#define ALGS_ANY_LEN 8
-#define ALGS_SHA256_LEN 4		/* the first of them */
+#define ALGS_ANY_LEN    8
+#define ALGS_SHA256_LEN 4 /* the first of them */
 
 static size_t
 algs_len(const struct auth_policy *p)
@@ -24,7 +24,7 @@ algs_len(const struct auth_policy *p)
 
 /* The three identity attributes of a request, whole. */
 struct identity {
-	const struct stun_attr *name;	/* USERNAME or USERHASH */
+	const struct stun_attr *name; /* USERNAME or USERHASH */
 	const struct stun_attr *realm, *nonce;
 };
 
@@ -63,7 +63,8 @@ choose_alg(const struct auth_policy *p, const struct stun_msg *m, uint32_t bits,
 	}
 	if (list == NULL || !stun_get_alg(one, &chosen) || (bits & NONCE_BIT_ALGORITHMS) == 0)
 		return STUN_E_BAD_REQUEST;
-	/* A reload that forbids MD5 must not break clients that echo the list of before: they may choose SHA-256. */
+	/* A reload that forbids MD5 must not break clients that echo the list of before: they may
+	 * choose SHA-256. */
 	if (!(list->len == algs_len(p) || (p->sha256_only && list->len == ALGS_ANY_LEN)) ||
 	    memcmp(list->value, algs_any, list->len) != 0)
 		return STUN_E_BAD_REQUEST;
@@ -90,7 +91,7 @@ hash_parts(const struct cross *c, const void *a, size_t a_len, const void *b, si
 	if (b_len > 0)
 		memcpy(buf + 5 + a_len, b, b_len);
 	h = cross_hash(c, buf, 5 + a_len + b_len);
-	return h != 0 ? h : 1;	/* 0 is "none" everywhere */
+	return h != 0 ? h : 1; /* 0 is "none" everywhere */
 }
 
 uint64_t
@@ -178,7 +179,8 @@ from_entry(const struct key_entry *e, const struct stun_msg *m, struct auth_who 
 static enum reason
 grant_reason(const struct auth_grant *g)
 {
-	return g->verdict == GRANT_REFUSED && g->reason < REASONS ? (enum reason)g->reason : REASON_PASSWORD;
+	return g->verdict == GRANT_REFUSED && g->reason < REASONS ? (enum reason)g->reason
+								  : REASON_PASSWORD;
 }
 
 static bool
@@ -235,7 +237,8 @@ is_denied(const struct auth_policy *p, uint64_t user, int64_t unix_now)
 
 /* What needs no key: realm and form of the integrity attribute. */
 static int
-check_form(const struct auth_in *in, const struct stun_msg *m, const struct identity *id, struct auth_who *who)
+check_form(
+    const struct auth_in *in, const struct stun_msg *m, const struct identity *id, struct auth_who *who)
 {
 	const struct auth_policy *p = in->policy;
 
@@ -255,8 +258,10 @@ check_age(const struct auth_in *in, enum nonce_verdict v, struct auth_who *who)
 	if (who->user != 0 && is_denied(in->policy, who->user, in->unix_now))
 		return refused(who, REASON_DENIED, STUN_E_UNAUTHENTICATED);
 	if (v != NONCE_GOOD)
-		return refused(who, v == NONCE_FOREIGN ? REASON_NONCE_FOREIGN : REASON_NONCE_STALE, STUN_E_STALE_NONCE);
-	if (in->policy->strict_expiry && who->credential_expiry != 0 && in->unix_now >= who->credential_expiry)
+		return refused(who, v == NONCE_FOREIGN ? REASON_NONCE_FOREIGN : REASON_NONCE_STALE,
+		    STUN_E_STALE_NONCE);
+	if (in->policy->strict_expiry && who->credential_expiry != 0 &&
+	    in->unix_now >= who->credential_expiry)
 		return refused(who, REASON_EXPIRED, STUN_E_UNAUTHENTICATED);
 	return 0;
 }
@@ -279,7 +284,8 @@ auth_check(const struct auth_in *in, const struct stun_msg *m, struct auth_who *
 	code = take_identity(m, &id);
 	if (code != 0)
 		return refused(who, REASON_INCOMPLETE, code);
-	v = nonce_judge(id.nonce->value, id.nonce->len, in->nonces, &whom, in->now, p->nonce_lifetime, &bits);
+	v = nonce_judge(
+	    id.nonce->value, id.nonce->len, in->nonces, &whom, in->now, p->nonce_lifetime, &bits);
 	*foreign = v == NONCE_FOREIGN;
 	code = choose_alg(p, m, bits, &alg, &who->mi256);
 	if (code != 0)
@@ -298,7 +304,8 @@ void
 auth_challenge(struct stun_out *o, const struct auth_policy *p, const struct nonce_keys *k,
     const struct addr *client, uint8_t transport, tp_ms now, bool algorithms)
 {
-	uint32_t bits = (algorithms ? NONCE_BIT_ALGORITHMS : 0) | (p->offer_userhash ? NONCE_BIT_USERHASH : 0);
+	uint32_t bits = (algorithms ? NONCE_BIT_ALGORITHMS : 0) |
+	    (p->offer_userhash ? NONCE_BIT_USERHASH : 0);
 	struct nonce_for whom = { *client, transport, p->realm, p->realm_len };
 	char nonce[NONCE_LEN];
 

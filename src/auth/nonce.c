@@ -12,11 +12,11 @@
 
 #include "tp/auth.h"
 
-#define COOKIE "obMatJos2"
+#define COOKIE     "obMatJos2"
 #define COOKIE_LEN 9
-#define BITS_LEN 4
-#define TAIL_LEN 11
-#define UNIT_MS 8000u			/* of the 16 bits of time: they wrap after six days, keys after two hours */
+#define BITS_LEN   4
+#define TAIL_LEN   11
+#define UNIT_MS    8000u /* of the 16 bits of time: they wrap after six days, keys after two hours */
 
 _Static_assert(COOKIE_LEN + BITS_LEN + TAIL_LEN == NONCE_LEN, "the nonce is cookie, bits, tail");
 
@@ -55,7 +55,8 @@ nonce_mac(const uint8_t key[32], uint16_t when, uint32_t bits, const struct nonc
 }
 
 void
-nonce_make(char out[NONCE_LEN], const struct nonce_keys *k, uint32_t bits, const struct nonce_for *f, tp_ms now)
+nonce_make(
+    char out[NONCE_LEN], const struct nonce_keys *k, uint32_t bits, const struct nonce_for *f, tp_ms now)
 {
 	uint16_t when = (uint16_t)(now / UNIT_MS);
 	uint64_t mac = nonce_mac(k->key[0], when, bits, f);
@@ -133,7 +134,7 @@ nonce_judge(const void *nonce, size_t len, const struct nonce_keys *k, const str
 	if (!ours)
 		return NONCE_FOREIGN;
 	age = (uint16_t)(now / UNIT_MS - when);
-	if (age >= 0x8000)	/* another worker's batch began a unit later than ours */
+	if (age >= 0x8000) /* another worker's batch began a unit later than ours */
 		age = 0;
 	/* Rounded so that none is stale before its time. */
 	return (tp_ms)age * UNIT_MS >= lifetime + UNIT_MS ? NONCE_STALE : NONCE_GOOD;

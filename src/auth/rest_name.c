@@ -34,7 +34,8 @@ last_colon(const char *p, size_t len)
 }
 
 bool
-rest_name(const char *name, size_t len, enum rest_form form, int64_t *expiry, const char **stable, size_t *stable_len)
+rest_name(const char *name, size_t len, enum rest_form form, int64_t *expiry, const char **stable,
+    size_t *stable_len)
 {
 	const char *first = len > 0 ? memchr(name, ':', len) : NULL;
 	const char *last = last_colon(name, len), *end = name + len;
@@ -48,9 +49,11 @@ rest_name(const char *name, size_t len, enum rest_form form, int64_t *expiry, co
 		*stable_len = 0;
 		return true;
 	}
-	is_first = form != REST_LAST && first + 1 < end && timestamp(name, (size_t)(first - name), &in_front);
-	is_last = form != REST_FIRST && last > name && timestamp(last + 1, (size_t)(end - last - 1), &behind);
-	if (is_first == is_last)	/* neither, or both */
+	is_first = form != REST_LAST && first + 1 < end &&
+	    timestamp(name, (size_t)(first - name), &in_front);
+	is_last = form != REST_FIRST && last > name &&
+	    timestamp(last + 1, (size_t)(end - last - 1), &behind);
+	if (is_first == is_last) /* neither, or both */
 		return false;
 	*expiry = is_first ? in_front : behind;
 	*stable = is_first ? first + 1 : name;

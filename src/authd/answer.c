@@ -8,7 +8,7 @@
 
 #include "authd_int.h"
 
-#define YEARS_MAX (INT64_C(10) * 365 * 86400)	/* that a timestamp may be away from now */
+#define YEARS_MAX (INT64_C(10) * 365 * 86400) /* that a timestamp may be away from now */
 
 enum origin { ORIGIN_NONE, ORIGIN_STATIC, ORIGIN_REST, ORIGIN_DATABASE /* + index */ };
 
@@ -16,9 +16,9 @@ enum origin { ORIGIN_NONE, ORIGIN_STATIC, ORIGIN_REST, ORIGIN_DATABASE /* + inde
 struct claim {
 	struct stun_msg m;
 	enum stun_alg alg;
-	const uint8_t *name;		/* USERNAME, or of the user whose USERHASH came; never NULL */
+	const uint8_t *name; /* USERNAME, or of the user whose USERHASH came; never NULL */
 	size_t name_len;
-	const struct users_user *user;	/* static user; NULL */
+	const struct users_user *user; /* static user; NULL */
 	bool rest;
 	int64_t expiry;
 	const char *stable;
@@ -27,11 +27,11 @@ struct claim {
 
 struct trial {
 	const struct authd_db *db;
-	const struct authd_more *more;	/* NULL: no databases */
+	const struct authd_more *more; /* NULL: no databases */
 	const struct claim *c;
 	struct authd_work *work;
 	uint8_t key[STUN_KEY_MAX];
-	uint8_t origin;			/* enum origin */
+	uint8_t origin; /* enum origin */
 };
 
 static bool
@@ -54,11 +54,13 @@ read_algorithm(const struct stun_msg *m, enum stun_alg *alg)
 	return number == STUN_ALG_MD5 || number == STUN_ALG_SHA256;
 }
 
-/* A name that is only known by its hash is a static user's: it cannot be turned into a password of a secret. */
+/* A name that is only known by its hash is a static user's: it cannot be turned into a password of a
+ * secret. */
 static bool
 read_name(const struct authd_db *db, struct claim *c)
 {
-	const struct stun_attr *name = stun_find(&c->m, STUN_A_USERNAME), *hash = stun_find(&c->m, STUN_A_USERHASH);
+	const struct stun_attr *name = stun_find(&c->m, STUN_A_USERNAME),
+			       *hash = stun_find(&c->m, STUN_A_USERHASH);
 
 	if (name != NULL) {
 		if (name->len == 0 || name->len > STUN_USERNAME_MAX)
@@ -66,7 +68,8 @@ read_name(const struct authd_db *db, struct claim *c)
 		c->name = name->value;
 		c->name_len = name->len;
 		c->user = db_find_name(db, name->value, name->len);
-		c->rest = rest_name((const char *)name->value, name->len, (enum rest_form)db->users->rest_names, &c->expiry, &c->stable, &c->stable_len);
+		c->rest = rest_name((const char *)name->value, name->len,
+		    (enum rest_form)db->users->rest_names, &c->expiry, &c->stable, &c->stable_len);
 		return true;
 	}
 	if (hash == NULL || hash->len != 32)
@@ -83,8 +86,8 @@ read_claim(const struct authd_db *db, const void *message, size_t len, struct cl
 {
 	memset(c, 0, sizeof *c);
 	return stun_parse(&c->m, message, len) == STUN_OK && c->m.cls == STUN_REQUEST &&
-	    (c->m.mi_off != 0 || c->m.mi256_off != 0) &&
-	    realm_is_ours(db, &c->m) && read_algorithm(&c->m, &c->alg) && read_name(db, c);
+	    (c->m.mi_off != 0 || c->m.mi256_off != 0) && realm_is_ours(db, &c->m) &&
+	    read_algorithm(&c->m, &c->alg) && read_name(db, c);
 }
 
 /* Takes the key over when `may` and it fits and none did before; the same stores in either case. */
@@ -109,10 +112,12 @@ make_key(struct trial *t, const void *password, size_t len, uint8_t key[STUN_KEY
 
 	memset(key, 0, STUN_KEY_MAX);
 	t->work->keys++;
-	return stun_key(c->alg, c->name, c->name_len, t->db->users->realm, t->db->realm_len, password, len, key);
+	return stun_key(
+	    c->alg, c->name, c->name_len, t->db->users->realm, t->db->realm_len, password, len, key);
 }
 
-/* A key_file user has no password: the stand-in's is hashed for him, and his ready key used, if it is of this kind. */
+/* A key_file user has no password: the stand-in's is hashed for him, and his ready key used, if it is
+ * of this kind. */
 static void
 try_static(struct trial *t)
 {
@@ -124,7 +129,8 @@ try_static(struct trial *t)
 
 	if (u->kind == ready)
 		memcpy(key, u->pass, len);
-	try_key(t, key, len, t->c->user != NULL && (u->kind == USERS_PASSWORD || u->kind == ready), ORIGIN_STATIC);
+	try_key(t, key, len, t->c->user != NULL && (u->kind == USERS_PASSWORD || u->kind == ready),
+	    ORIGIN_STATIC);
 	sodium_memzero(key, sizeof key);
 }
 
@@ -183,12 +189,14 @@ put_grant(struct auth_grant *g, const struct trial *t)
 		put_stable(g, c->name, c->name_len);
 	}
 	if (t->origin == ORIGIN_STATIC)
-		g->limits = (struct auth_limits){ c->user->allocations, c->user->permissions, c->user->bandwidth };
+		g->limits = (struct auth_limits){ c->user->allocations, c->user->permissions,
+			c->user->bandwidth };
 	if (t->origin >= ORIGIN_DATABASE) {
 		const struct db_found *f = t->more->found[t->origin - ORIGIN_DATABASE];
 
 		g->credential_expiry = f->expires;
-		g->limits = (struct auth_limits){ f->limits.allocations, f->limits.permissions, f->limits.bandwidth };
+		g->limits = (struct auth_limits){ f->limits.allocations, f->limits.permissions,
+			f->limits.bandwidth };
 	}
 }
 
@@ -207,7 +215,8 @@ try_more(struct trial *t, int64_t unix_now)
 			try_secret(t, facts->secret[i].value, facts->secret[i].len, true, false);
 			try_secret(t, facts->secret[i].value, facts->secret[i].len, true, true);
 		}
-		if (f != NULL && (sha256 ? f->has_sha256 : f->has_md5) && (f->expires == 0 || f->expires > unix_now)) {
+		if (f != NULL && (sha256 ? f->has_sha256 : f->has_md5) &&
+		    (f->expires == 0 || f->expires > unix_now)) {
 			uint8_t key[STUN_KEY_MAX] = { 0 };
 
 			memcpy(key, sha256 ? f->sha256 : f->md5, sha256 ? 32 : 16);
@@ -232,7 +241,8 @@ authd_name(const struct authd_db *db, const void *message, size_t len, struct au
 	return true;
 }
 
-/* A number of seconds or milliseconds where a Unix time should be, or one that no clock of today is near to. */
+/* A number of seconds or milliseconds where a Unix time should be, or one that no clock of today is
+ * near to. */
 static bool
 timestamp_is_odd(const struct claim *c, int64_t unix_now)
 {
@@ -245,7 +255,8 @@ timestamp_is_odd(const struct claim *c, int64_t unix_now)
 	return c->rest && (c->expiry < unix_now - YEARS_MAX || c->expiry > unix_now + YEARS_MAX);
 }
 
-/* Why it is refused when no key fits.  It is made of what the request says in the clear, before any key is tried. */
+/* Why it is refused when no key fits.  It is made of what the request says in the clear, before any key
+ * is tried. */
 static enum reason
 refusal(const struct authd_db *db, const struct claim *c, int64_t unix_now)
 {
@@ -259,8 +270,8 @@ refusal(const struct authd_db *db, const struct claim *c, int64_t unix_now)
 }
 
 void
-authd_judge(const struct authd_db *db, const struct authd_more *more, const void *message, size_t len, int64_t unix_now,
-    struct auth_grant *g, struct authd_work *work)
+authd_judge(const struct authd_db *db, const struct authd_more *more, const void *message, size_t len,
+    int64_t unix_now, struct auth_grant *g, struct authd_work *work)
 {
 	struct authd_work unasked = { 0 };
 	struct claim c;

@@ -15,27 +15,27 @@
 #include "authd_int.h"
 #include "tp/child.h"
 
-#define TICK_MS 1000
-#define LOOKUP_TICK_MS 100
-#define PEER_BURST 32			/* messages of one peer before the others get their turn */
+#define TICK_MS         1000
+#define LOOKUP_TICK_MS  100
+#define PEER_BURST      32 /* messages of one peer before the others get their turn */
 #define USERS_BYTES_MAX ((size_t)1 << 30)
-#define EXIT_INTERNAL 70
+#define EXIT_INTERNAL   70
 
 struct authd;
 struct peer {
 	struct authd *k;
 	unsigned worker;
 	bool admin;
-	bool held;			/* `answer` waits for room in the queue; nothing more is read meanwhile */
+	bool held; /* `answer` waits for room in the queue; nothing more is read meanwhile */
 	union msg answer;
 };
 struct authd {
 	struct child_proc proc;
 	struct authd_db *db;
-	struct lookup *lookup;		/* NULL: no databases are configured */
+	struct lookup *lookup; /* NULL: no databases are configured */
 	struct lookup_limits limits;
 	struct conf_followed *followed;
-	bool told, untold[MSG_SHARDS_MAX];	/* workers that are to be told of it */
+	bool told, untold[MSG_SHARDS_MAX]; /* workers that are to be told of it */
 	uint32_t admin_generation;
 	struct peer peer[MSG_SHARDS_MAX + 1];
 	struct log_class bad, dropped;
@@ -57,8 +57,12 @@ db_from_fd(struct authd_db **db, int fd, uint64_t generation)
 	return err;
 }
 
-/* Of the configuration turnpike-auth wants the generation, which workers compare, and the limits of look-ups. */
-struct wanted { uint64_t generation; struct lookup_limits limits; };
+/* Of the configuration turnpike-auth wants the generation, which workers compare, and the limits of
+ * look-ups. */
+struct wanted {
+	uint64_t generation;
+	struct lookup_limits limits;
+};
 
 static void
 take_conf(void *arg, const struct conf *c)
@@ -70,7 +74,8 @@ take_conf(void *arg, const struct conf *c)
 static bool
 same_databases(const struct users *a, const struct users *b)
 {
-	return a->database_count == b->database_count && memcmp(a->database, b->database, sizeof a->database) == 0 &&
+	return a->database_count == b->database_count &&
+	    memcmp(a->database, b->database, sizeof a->database) == 0 &&
 	    (a->database_count == 0 || strcmp(a->realm, b->realm) == 0);
 }
 
@@ -94,8 +99,8 @@ replace_users(struct authd *k, int fd, uint64_t generation)
 	}
 	authd_db_free(k->db);
 	k->db = db;
-	log_info("users: %u users and %u secrets, generation %llu", authd_db_users(db), authd_db_secrets(db),
-	    (unsigned long long)generation);
+	log_info("users: %u users and %u secrets, generation %llu", authd_db_users(db),
+	    authd_db_secrets(db), (unsigned long long)generation);
 }
 
 /* ---- answers ----------------------------------------------------------------------------------- */
@@ -111,7 +116,8 @@ answer(struct peer *p, int fd, const void *msg)
 		p->held = true;
 		(void)loop_mod(p->k->proc.loop, fd, EPOLLOUT);
 	} else if (err < 0) {
-		log_limited(&p->k->dropped, 1, LOG_L_WARN, "answer to peer %u: %s", p->worker, strerror(-err));
+		log_limited(
+		    &p->k->dropped, 1, LOG_L_WARN, "answer to peer %u: %s", p->worker, strerror(-err));
 	}
 }
 
@@ -184,7 +190,8 @@ answer_credential(struct peer *p, int fd, const struct msg_cred_ask *ask)
 	struct msg_cred_answer a = { .h = { .type = MSG_CRED_ANSWER, .generation = ask->h.generation } };
 
 	a.request = ask->request;
-	a.ok = authd_credential(p->k->db, ask->user, ask->lifetime, ask->sha256 != 0, clock_unix(), &a) == 0;
+	a.ok = authd_credential(p->k->db, ask->user, ask->lifetime, ask->sha256 != 0, clock_unix(), &a) ==
+	    0;
 	answer(p, fd, &a);
 	sodium_memzero(&a, sizeof a);
 }
@@ -215,7 +222,8 @@ tell_workers(struct authd *k, bool all)
 	k->told = true;
 	memfd = followed_memfd(k->followed);
 	if (memfd < 0) {
-		log_limited(&k->dropped, 1, LOG_L_WARN, "what databases say cannot be told: %s", strerror(-memfd));
+		log_limited(
+		    &k->dropped, 1, LOG_L_WARN, "what databases say cannot be told: %s", strerror(-memfd));
 		return;
 	}
 	for (unsigned i = 0; i < MSG_SHARDS_MAX; i++)
@@ -225,14 +233,18 @@ tell_workers(struct authd *k, bool all)
 }
 
 static void
-answer_operator(struct authd *k, uint32_t request, uint32_t generation, bool more, int err, const char *text)
+answer_operator(
+    struct authd *k, uint32_t request, uint32_t generation, bool more, int err, const char *text)
 {
-	struct msg_db_answer a = { .h = { .type = MSG_DB_ANSWER, .generation = generation }, .request = request,
-		.code = err < 0, .more = more };
+	struct msg_db_answer a = { .h = { .type = MSG_DB_ANSWER, .generation = generation },
+		.request = request,
+		.code = err < 0,
+		.more = more };
 	int fd = k->proc.start.peer_fd[MSG_SHARDS_MAX];
 
 	text_copy(a.text, sizeof a.text, text);
-	/* A list that is longer than the queue loses its rest, never its end: that is sent when there is room. */
+	/* A list that is longer than the queue loses its rest, never its end: that is sent when there
+	 * is room. */
 	if (fd < 0 || (ipc_send(fd, &a, -1) == -EAGAIN && more))
 		return;
 }
@@ -245,7 +257,8 @@ on_told(void *arg, const struct db_event *e)
 	if (e == NULL)
 		tell_workers(k, true);
 	else
-		answer_operator(k, (uint32_t)e->id, k->admin_generation, e->type == DB_EV_ROW, e->err, e->text);
+		answer_operator(
+		    k, (uint32_t)e->id, k->admin_generation, e->type == DB_EV_ROW, e->err, e->text);
 }
 
 static void
@@ -255,7 +268,8 @@ list_denied(struct authd *k, const struct msg_db_ask *m)
 
 	followed_build(k->lookup, k->proc.stat, k->followed);
 	for (uint32_t i = 0; i < k->followed->denied_count; i++) {
-		snprintf(line, sizeof line, "%s %lld", k->followed->denied[i].name, (long long)k->followed->denied[i].until);
+		snprintf(line, sizeof line, "%s %lld", k->followed->denied[i].name,
+		    (long long)k->followed->denied[i].until);
 		answer_operator(k, m->request, m->h.generation, true, 0, line);
 	}
 	answer_operator(k, m->request, m->h.generation, false, 0, "");
@@ -271,12 +285,14 @@ answer_db_ask(struct authd *k, const struct msg_db_ask *m)
 	switch (m->what) {
 	case DB_ASK_CHANGE:
 		if ((err = operator_change(k->lookup, m, why, sizeof why)) == 0)
-			return;			/* the database answers */
+			return; /* the database answers */
 		break;
 	case DB_ASK_DENY:
 		err = operator_deny(k->proc.stat, m->name, m->until);
-		snprintf(why, sizeof why, "%s", err == -ENOSPC ? "the list is full (128): use --database" : err < 0 ?
-		    "allowed: a name of 1 to 127 bytes" : "");
+		snprintf(why, sizeof why, "%s",
+		    err == -ENOSPC ? "the list is full (128): use --database"
+			: err < 0  ? "allowed: a name of 1 to 127 bytes"
+				   : "");
 		break;
 	case DB_ASK_UNDENY:
 		err = operator_undeny(k->proc.stat, m->name);
@@ -402,8 +418,9 @@ on_start(void *arg, const struct msg_start *s)
 		close(s->secret_fd);
 	memset(k->proc.stat->database, 0, sizeof k->proc.stat->database);
 	confine(k);
-	if (k->db->users->database_count > 0 && (err = lookup_new(&k->lookup, &k->proc, &k->db, k->db->users, &k->limits,
-	    on_looked_up, on_told, k)) < 0)
+	if (k->db->users->database_count > 0 &&
+	    (err = lookup_new(
+		 &k->lookup, &k->proc, &k->db, k->db->users, &k->limits, on_looked_up, on_told, k)) < 0)
 		child_give_up(&k->proc, -err, "start: databases");
 }
 
@@ -461,7 +478,9 @@ on_message(void *arg, const union msg *m, int fd)
 int
 authd_main(int argc, char **argv)
 {
-	static const struct child_role role = { .role = ROLE_AUTHD, .start = on_start, .go = on_go, .message = on_message };
+	static const struct child_role role = {
+		.role = ROLE_AUTHD, .start = on_start, .go = on_go, .message = on_message
+	};
 	struct authd *k = calloc(1, sizeof *k);
 	int code = k == NULL ? EXIT_INTERNAL : child_begin(&k->proc, &role, k, argc, argv);
 
@@ -469,7 +488,7 @@ authd_main(int argc, char **argv)
 		return code;
 	code = child_run(&k->proc);
 	if (k->lookup != NULL)
-		_exit(code);		/* threads are inside client libraries, which exit() would take apart */
+		_exit(code); /* threads are inside client libraries, which exit() would take apart */
 	authd_db_free(k->db);
 	free(k->followed);
 	child_end(&k->proc);

@@ -15,7 +15,10 @@
 
 #define PATHS_MAX 64
 
-struct paths { unsigned n; char *at[PATHS_MAX]; };
+struct paths {
+	unsigned n;
+	char *at[PATHS_MAX];
+};
 
 static void
 add(struct paths *p, const char *text, size_t len)
@@ -49,8 +52,14 @@ void
 authd_confine_open(struct child_proc *proc, const struct users *u)
 {
 	static const char *const system_paths[] = {
-		"/etc", "/usr/share/ca-certificates", "/usr/lib/ssl", "/usr/share/zoneinfo", "/usr/share/mysql",
-		"/usr/share/mariadb", "/run/systemd/resolve", "/dev/urandom",
+		"/etc",
+		"/usr/share/ca-certificates",
+		"/usr/lib/ssl",
+		"/usr/share/zoneinfo",
+		"/usr/share/mysql",
+		"/usr/share/mariadb",
+		"/run/systemd/resolve",
+		"/dev/urandom",
 	};
 	struct paths reads = { 0 }, writes = { 0 };
 
@@ -67,8 +76,14 @@ authd_confine_open(struct child_proc *proc, const struct users *u)
 		if (d->ca[0] != '\0')
 			add(&reads, d->ca, strlen(d->ca));
 	}
-	child_confine_reach(proc, &(struct sandbox_reach){ .log_dir = -1, .connects = true, .read_count = reads.n,
-	    .write_count = writes.n, .read = (const char *const *)reads.at, .write = (const char *const *)writes.at }, SANDBOX_DATABASES);
+	child_confine_reach(proc,
+	    &(struct sandbox_reach){ .log_dir = -1,
+		.connects = true,
+		.read_count = reads.n,
+		.write_count = writes.n,
+		.read = (const char *const *)reads.at,
+		.write = (const char *const *)writes.at },
+	    SANDBOX_DATABASES);
 	for (unsigned i = 0; i < reads.n; i++)
 		free(reads.at[i]);
 	for (unsigned i = 0; i < writes.n; i++)

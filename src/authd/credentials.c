@@ -10,7 +10,8 @@
 
 #include "authd_int.h"
 
-/* sodium_malloc() puts the end of a block at a page's end, so its beginning is aligned only when its size is. */
+/* sodium_malloc() puts the end of a block at a page's end, so its beginning is aligned only when its
+ * size is. */
 #define GUARD_ALIGN 16
 
 static void *
@@ -120,7 +121,7 @@ authd_db_free(struct authd_db *db)
 {
 	if (db == NULL)
 		return;
-	sodium_free((void *)db->users);		/* wipes */
+	sodium_free((void *)db->users); /* wipes */
 	sodium_free((void *)db->hashes);
 	sodium_free((void *)db->stand_in);
 	free(db);

@@ -15,7 +15,8 @@ struct key_rows *
 key_rows_new(void)
 {
 	/* Zero pages until they are used; not in a core dump. */
-	struct key_rows *t = mmap(NULL, sizeof *t, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	struct key_rows *t = mmap(
+	    NULL, sizeof *t, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	if (t == MAP_FAILED)
 		return NULL;
@@ -35,7 +36,7 @@ key_rows_id(const struct key_rows *t, const char *realm, const void *name, size_
 	text[realm_len] = 0;
 	memcpy(text + realm_len + 1, name, len);
 	crypto_shorthash((uint8_t *)&id, text, realm_len + 1 + len, t->key);
-	return id != 0 ? id : 1;	/* 0 is a free row */
+	return id != 0 ? id : 1; /* 0 is a free row */
 }
 
 static struct key_row *
@@ -54,7 +55,8 @@ key_rows_find(struct key_rows *t, unsigned database, uint64_t id)
 
 		if (r->id != id || r->database != database)
 			continue;
-		if (r->epoch != t->epoch[database]) {	/* something has changed since: to be asked for again */
+		if (r->epoch !=
+		    t->epoch[database]) { /* something has changed since: to be asked for again */
 			r->epoch = t->epoch[database];
 			r->until = r->asked = 0;
 		}
@@ -75,8 +77,9 @@ key_rows_put(struct key_rows *t, unsigned database, uint64_t id)
 			break;
 		}
 		/* A name that does not exist goes before one that does. */
-		if (r->id != 0 && (set[i].id == 0 || (set[i].absent && !r->absent) ||
-		    (set[i].absent == r->absent && t->clock - set[i].used > t->clock - r->used)))
+		if (r->id != 0 &&
+		    (set[i].id == 0 || (set[i].absent && !r->absent) ||
+			(set[i].absent == r->absent && t->clock - set[i].used > t->clock - r->used)))
 			r = &set[i];
 	}
 	sodium_memzero(r, sizeof *r);

@@ -18,9 +18,9 @@
 
 #include "lookup_int.h"
 
-#define AGAIN_MS  1000			/* a key that does not fit, or secrets, are asked for again after this */
-#define RETRY_MS  200			/* a database that was down, of a type that no thread follows */
-#define PARKED_MS 1900			/* the worker waits for 2 s */
+#define AGAIN_MS  1000 /* a key that does not fit, or secrets, are asked for again after this */
+#define RETRY_MS  200  /* a database that was down, of a type that no thread follows */
+#define PARKED_MS 1900 /* the worker waits for 2 s */
 
 int
 lookup_new(struct lookup **out, struct child_proc *proc, struct authd_db **users, const struct users *u,
@@ -31,13 +31,15 @@ lookup_new(struct lookup **out, struct child_proc *proc, struct authd_db **users
 
 	if (k == NULL)
 		return -ENOMEM;
-	*k = (struct lookup){ .proc = proc, .users = users, .limits = limits, .answer = answer, .told = told, .arg = arg };
+	*k = (struct lookup){
+		.proc = proc, .users = users, .limits = limits, .answer = answer, .told = told, .arg = arg
+	};
 	k->rows = key_rows_new();
 	randombytes_buf(k->rate.key, sizeof k->rate.key);
 	if (k->rows == NULL)
 		return -ENOMEM;
 	for (unsigned i = 0; i < u->database_count; i++)
-		k->db[i].up = true;		/* until it is known better */
+		k->db[i].up = true; /* until it is known better */
 	err = db_set_new(&k->set, u->database, u->database_count, u->realm);
 	if (err == 0)
 		err = loop_add(proc->loop, db_set_fd(k->set), EPOLLIN, lookup_on_events, k);
@@ -45,7 +47,7 @@ lookup_new(struct lookup **out, struct child_proc *proc, struct authd_db **users
 	return err;
 }
 
-/* ---- what is known --------------------------------------------------------------------------------------- */
+/* ---- what is known --------------------------------------------------------------------------- */
 
 /* Keys and secrets that may be used now.  stale: also rows whose time is over. */
 static void
@@ -95,7 +97,7 @@ to_follow(struct lookup *k, tp_ms now)
 	return mask;
 }
 
-/* ---- parked requests ---------------------------------------------------------------------------------------- */
+/* ---- parked requests ------------------------------------------------------------------------- */
 
 static void
 free_parked(struct lookup *k, unsigned i)
@@ -169,24 +171,31 @@ ask_one(struct lookup *k, unsigned at, unsigned d, const struct addr *client, tp
 	}
 	p->failed |= (uint8_t)(1u << d);
 	k->proc->stat->database[d].dropped++;
-	log_limited(&k->full, 1, LOG_L_WARN, "database %s: too many questions wait: dropped; raise `connections` if it is not "
-	    "slow", db_set_name(k->set, d));
+	log_limited(&k->full, 1, LOG_L_WARN,
+	    "database %s: too many questions wait: dropped; raise `connections` if it is not "
+	    "slow",
+	    db_set_name(k->set, d));
 }
 
 static void
-park(struct lookup *k, unsigned peer, const struct msg_key_ask *m, const struct authd_asked *who, uint64_t id, uint8_t ask,
-    uint8_t follow)
+park(struct lookup *k, unsigned peer, const struct msg_key_ask *m, const struct authd_asked *who,
+    uint64_t id, uint8_t ask, uint8_t follow)
 {
 	tp_ms now = clock_ms();
 	unsigned at;
 	struct parked *p;
 
-	if (!lookup_rate_take(&k->rate, &m->client, k->limits->lookups_per_prefix, now) || (p = place(k, &at)) == NULL) {
+	if (!lookup_rate_take(&k->rate, &m->client, k->limits->lookups_per_prefix, now) ||
+	    (p = place(k, &at)) == NULL) {
 		stat_drop(k->proc->stat, DROP_LOOKUP_RATE);
 		return;
 	}
-	*p = (struct parked){ .peer = peer, .request = m->request, .generation = m->h.generation, .deadline = now + PARKED_MS,
-		.who = *who, .len = m->len };
+	*p = (struct parked){ .peer = peer,
+		.request = m->request,
+		.generation = m->h.generation,
+		.deadline = now + PARKED_MS,
+		.who = *who,
+		.len = m->len };
 	memcpy(p->message, m->message, m->len);
 	k->id[at] = id;
 	for (unsigned d = 0; d < db_set_count(k->set); d++) {

@@ -10,7 +10,7 @@
 #include "lookup_int.h"
 
 #define JUDGE_MS 100
-#define BURST 256			/* events before workers get their turn */
+#define BURST    256 /* events before workers get their turn */
 
 /* Everything that waits for this name at this database goes on. */
 static void
@@ -21,7 +21,7 @@ go_on(struct lookup *k, unsigned d, uint64_t id, bool failed)
 	for (unsigned i = 0; i < n; i++) {
 		if (k->id[i] != id || (k->parked[i]->asked & 1u << d) == 0)
 			continue;
-		k->parked[i]->asked &= (uint8_t)~(1u << d);
+		k->parked[i]->asked &= (uint8_t) ~(1u << d);
 		k->parked[i]->failed |= (uint8_t)((unsigned)failed << d);
 		lookup_again(k, i);
 	}
@@ -68,11 +68,12 @@ on_facts(struct lookup *k, struct db_event *e)
 	struct db_facts *was = b->facts;
 	bool same = was != NULL && memcmp(was, e->facts, sizeof *was) == 0;
 
-	if (e->facts->bad > 0 && (was == NULL || was->bad != e->facts->bad || strcmp(was->bad_text, e->facts->bad_text) != 0))
-		log_warnx("database %s: %u entries are left out, the first: %s", db_set_name(k->set, e->database), e->facts->bad,
-		    e->facts->bad_text);
+	if (e->facts->bad > 0 &&
+	    (was == NULL || was->bad != e->facts->bad || strcmp(was->bad_text, e->facts->bad_text) != 0))
+		log_warnx("database %s: %u entries are left out, the first: %s",
+		    db_set_name(k->set, e->database), e->facts->bad, e->facts->bad_text);
 	b->facts = e->facts;
-	e->facts = was;			/* freed with the event */
+	e->facts = was; /* freed with the event */
 	b->facts_asked = clock_ms();
 	s->secrets = b->facts->secret_count;
 	s->allowed = b->facts->allowed.count;
@@ -83,7 +84,7 @@ on_facts(struct lookup *k, struct db_event *e)
 	for (unsigned i = 0, n = k->used; i < n; i++) {
 		if (k->parked[i] == NULL || (k->parked[i]->follows & 1u << e->database) == 0)
 			continue;
-		k->parked[i]->follows &= (uint8_t)~(1u << e->database);
+		k->parked[i]->follows &= (uint8_t) ~(1u << e->database);
 		lookup_again(k, i);
 	}
 }
@@ -101,7 +102,8 @@ on_state(struct lookup *k, const struct db_event *e)
 	if (e->up)
 		log_info("database %s: up", db_set_name(k->set, e->database));
 	else
-		log_warnx("database %s: down: %s", db_set_name(k->set, e->database), e->text[0] != '\0' ? e->text : "no answer");
+		log_warnx("database %s: down: %s", db_set_name(k->set, e->database),
+		    e->text[0] != '\0' ? e->text : "no answer");
 	if (lookup_note_server(k, &e->server))
 		k->told(k->arg, NULL);
 }
@@ -124,8 +126,10 @@ on_event(struct lookup *k, struct db_event *e)
 		on_state(k, e);
 		break;
 	case DB_EV_CHANGED:
-		key_rows_forget(k->rows, e->database, e->text[0] == '\0' ? 0 :
-		    key_rows_id(k->rows, (*k->users)->users->realm, e->text, strlen(e->text)));
+		key_rows_forget(k->rows, e->database,
+		    e->text[0] == '\0'
+			? 0
+			: key_rows_id(k->rows, (*k->users)->users->realm, e->text, strlen(e->text)));
 		break;
 	default:
 		k->told(k->arg, e);

@@ -14,7 +14,7 @@ bool
 lookup_rate_take(struct lookup_rate *r, const struct addr *client, uint64_t rate, tp_ms now)
 {
 	uint8_t prefix[9] = { client->family };
-	uint64_t at, cap = rate * 10000;		/* thousandths of a question; a burst of ten seconds */
+	uint64_t at, cap = rate * 10000; /* thousandths of a question; a burst of ten seconds */
 	struct lookup_bucket *b;
 
 	memcpy(prefix + 1, client->ip, client->family == ADDR_V4 ? 4 : 8);
@@ -23,7 +23,7 @@ lookup_rate_take(struct lookup_rate *r, const struct addr *client, uint64_t rate
 	if (b->when == 0) {
 		b->left = cap;
 	} else {
-		uint64_t more = (now - b->when) * rate;		/* ms times questions a second: thousandths */
+		uint64_t more = (now - b->when) * rate; /* ms times questions a second: thousandths */
 
 		b->left = b->left + more > cap ? cap : b->left + more;
 	}

@@ -20,8 +20,9 @@ is_text(const char *s, size_t size)
 bool
 operator_is_sound(const struct msg_db_ask *m)
 {
-	return is_text(m->database, sizeof m->database) && is_text(m->from, sizeof m->from) && is_text(m->realm, sizeof m->realm) &&
-	    is_text(m->name, sizeof m->name) && is_text(m->value, sizeof m->value) && m->change < DB_CHANGES;
+	return is_text(m->database, sizeof m->database) && is_text(m->from, sizeof m->from) &&
+	    is_text(m->realm, sizeof m->realm) && is_text(m->name, sizeof m->name) &&
+	    is_text(m->value, sizeof m->value) && m->change < DB_CHANGES;
 }
 
 int
@@ -46,7 +47,7 @@ operator_change(struct lookup *k, const struct msg_db_ask *m, char *why, size_t 
 	return err;
 }
 
-/* ---- denied users, in shared memory that outlives this process ------------------------------------------ */
+/* ---- denied users, in shared memory that outlives this process ------------------------------- */
 
 int
 operator_deny(struct stats *s, const char *name, int64_t until)
@@ -57,7 +58,10 @@ operator_deny(struct stats *s, const char *name, int64_t until)
 		return -EINVAL;
 	for (unsigned i = STAT_DENIED; i-- > 0;)
 		if (s->denied[i].name[0] == '\0' || strcmp(s->denied[i].name, name) == 0)
-			place = place < 0 || s->denied[i].name[0] != '\0' || s->denied[place].name[0] == '\0' ? (int)i : place;
+			place = place < 0 || s->denied[i].name[0] != '\0' ||
+				s->denied[place].name[0] == '\0'
+			    ? (int)i
+			    : place;
 	if (place < 0)
 		return -ENOSPC;
 	s->denied[place].until = until;
@@ -83,7 +87,8 @@ operator_sweep(struct stats *s, int64_t unix_now)
 	bool any = false;
 
 	for (unsigned i = 0; i < STAT_DENIED; i++)
-		if (s->denied[i].name[0] != '\0' && s->denied[i].until != 0 && s->denied[i].until <= unix_now) {
+		if (s->denied[i].name[0] != '\0' && s->denied[i].until != 0 &&
+		    s->denied[i].until <= unix_now) {
 			memset(s->denied[i].name, 0, sizeof s->denied[i].name);
 			any = true;
 		}

@@ -108,11 +108,11 @@ addr_parse(struct addr *a, const char *text)
 		ip_end = strchr(ip, ']');
 		if (ip_end == NULL || (ip_end[1] != ':' && ip_end[1] != '\0'))
 			return -EINVAL;
-		if (memchr(ip, ':', (size_t)(ip_end - ip)) == NULL)	/* brackets are IPv6 only */
+		if (memchr(ip, ':', (size_t)(ip_end - ip)) == NULL) /* brackets are IPv6 only */
 			return -EINVAL;
 		port = ip_end[1] == ':' ? ip_end + 2 : NULL;
 	} else if (strchr(text, ':') != NULL && strchr(text, ':') == strrchr(text, ':')) {
-		ip_end = strchr(text, ':');	/* one colon: IPv4 with a port */
+		ip_end = strchr(text, ':'); /* one colon: IPv4 with a port */
 		port = ip_end + 1;
 	}
 	if (!parse_ip(ip, (size_t)(ip_end - ip), &out))
@@ -129,7 +129,8 @@ addr_print_ip(const struct addr *a, char buf[ADDR_STRLEN])
 {
 	int af = a->family == ADDR_V4 ? AF_INET : AF_INET6;
 
-	if ((a->family != ADDR_V4 && a->family != ADDR_V6) || inet_ntop(af, a->ip, buf, ADDR_STRLEN) == NULL)
+	if ((a->family != ADDR_V4 && a->family != ADDR_V6) ||
+	    inet_ntop(af, a->ip, buf, ADDR_STRLEN) == NULL)
 		text_copy(buf, ADDR_STRLEN, "none");
 	return buf;
 }
@@ -153,7 +154,7 @@ addr_print(const struct addr *a, char buf[ADDR_STRLEN])
 static void
 keep_bits(uint8_t ip[16], unsigned bits)
 {
-	for (unsigned i = 0; i < 16; i++, bits = bits > 8 ? bits - 8 : 0)
+	for (unsigned i = 0; i<16; i++, bits = bits> 8 ? bits - 8 : 0)
 		ip[i] &= bits >= 8 ? 0xff : (uint8_t)(0xff00u >> bits);
 }
 

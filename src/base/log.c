@@ -18,12 +18,15 @@ static struct {
 	char name[24];
 	unsigned role, index;
 	enum log_level level;
-	int fd;			/* -1: stderr */
+	int fd; /* -1: stderr */
 	uint64_t lost;
 } logger = { .name = "turnpike", .level = LOG_L_INFO, .fd = -1 };
 
 static const char *const level_names[] = {
-	[LOG_L_ERROR] = "ERROR", [LOG_L_WARN] = "WARN", [LOG_L_INFO] = "INFO", [LOG_L_DEBUG] = "DEBUG",
+	[LOG_L_ERROR] = "ERROR",
+	[LOG_L_WARN] = "WARN",
+	[LOG_L_INFO] = "INFO",
+	[LOG_L_DEBUG] = "DEBUG",
 };
 
 void
@@ -66,7 +69,8 @@ log_lost(void)
 }
 
 static void
-send_record(enum log_level level, uint32_t suppressed, const struct log_fields *f, const char *text, size_t len)
+send_record(
+    enum log_level level, uint32_t suppressed, const struct log_fields *f, const char *text, size_t len)
 {
 	struct log_rec rec;
 	struct timespec now;
@@ -105,8 +109,8 @@ print_record(enum log_level level, uint32_t suppressed, const char *text)
 }
 
 /* Formats, escapes, delivers.  err: an errno to name, 0 for none. */
-static void TP_PRINTF(5, 0)
-record(enum log_level level, uint32_t suppressed, int err, const struct log_fields *f, const char *fmt, va_list ap)
+static void TP_PRINTF(5, 0) record(enum log_level level, uint32_t suppressed, int err,
+    const struct log_fields *f, const char *fmt, va_list ap)
 {
 	char raw[LOG_TEXT_MAX + 1], text[LOG_TEXT_MAX + 1], why[128];
 	int n = vsnprintf(raw, sizeof raw, fmt, ap);
@@ -124,16 +128,17 @@ record(enum log_level level, uint32_t suppressed, int err, const struct log_fiel
 }
 
 /* One definition per public name: va_start needs the named argument. */
-#define LOG_BODY(lvl, err) do {					\
-	int saved = errno;					\
-	if ((lvl) <= logger.level) {				\
-		va_list ap;					\
-		va_start(ap, fmt);				\
-		record((lvl), 0, (err), NULL, fmt, ap);		\
-		va_end(ap);					\
-	}							\
-	errno = saved;						\
-} while (0)
+#define LOG_BODY(lvl, err)                                                                                 \
+	do {                                                                                               \
+		int saved = errno;                                                                         \
+		if ((lvl) <= logger.level) {                                                               \
+			va_list ap;                                                                        \
+			va_start(ap, fmt);                                                                 \
+			record((lvl), 0, (err), NULL, fmt, ap);                                            \
+			va_end(ap);                                                                        \
+		}                                                                                          \
+		errno = saved;                                                                             \
+	} while (0)
 
 void
 log_err(const char *fmt, ...)

@@ -11,7 +11,8 @@
 
 #define WIDTH 72
 
-/* Prints one word; returns how many bytes that took.  `code` is bold; *bold says whether a backquote is open. */
+/* Prints one word; returns how many bytes that took.  `code` is bold; *bold says whether a backquote is
+ * open. */
 static size_t
 print_word(const char *word, size_t len, bool *bold, FILE *f)
 {
@@ -39,7 +40,7 @@ text_print_mdoc(const char *text, FILE *f)
 
 	while (*text != '\0') {
 		size_t len = strcspn(text, " ");
-		bool ends = len > 1 && text[len - 1] == '.';	/* a sentence, most probably */
+		bool ends = len > 1 && text[len - 1] == '.'; /* a sentence, most probably */
 
 		if (col > 0 && col + 1 + len > WIDTH) {
 			putc('\n', f);

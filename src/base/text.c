@@ -24,7 +24,7 @@ char *
 base_escape(char *out, size_t out_len, const void *text, size_t len, bool quotes)
 {
 	const uint8_t *in = text;
-	size_t at = 0, cut = 0;		/* cut: the last unit's end that leaves room for "..." */
+	size_t at = 0, cut = 0; /* cut: the last unit's end that leaves room for "..." */
 
 	if (out_len == 0)
 		return out;

@@ -184,7 +184,7 @@ on_control(void *arg, int sock, uint32_t events)
 	while ((n = ipc_recv(sock, ROLE_SUPER, c->role->role, &m, &fd)) == 1)
 		handle(c, &m, fd);
 	if (n == -EPIPE)
-		loop_stop(c->loop, 0);		/* the supervisor is gone: so is our purpose */
+		loop_stop(c->loop, 0); /* the supervisor is gone: so is our purpose */
 	else if (n < 0)
 		child_give_up(c, -n, "control: bad message of the supervisor");
 }
@@ -201,7 +201,7 @@ await_message(struct child_proc *c, union msg *m, int *fd)
 		if (n == 1)
 			return;
 		if (n == -EPIPE)
-			exit(0);		/* the supervisor is gone */
+			exit(0); /* the supervisor is gone */
 		if (n < 0)
 			child_give_up(c, -n, "control: bad message of the supervisor");
 		if (poll(&p, 1, TOLD_WAIT_MS) == 0)
@@ -244,7 +244,9 @@ take_index(struct child_proc *c, int argc, char **argv)
 int
 child_begin(struct child_proc *c, const struct child_role *r, void *arg, int argc, char **argv)
 {
-	*c = (struct child_proc){ .role = r, .arg = arg, .parent = getppid(), .usage_fd = stat_usage_open() };
+	*c = (struct child_proc){
+		.role = r, .arg = arg, .parent = getppid(), .usage_fd = stat_usage_open()
+	};
 	if (!take_index(c, argc, argv)) {
 		fprintf(stderr, "turnpike-%s is started by turnpiked\n", proc_role_name(r->role));
 		return EXIT_USAGE;
@@ -254,7 +256,8 @@ child_begin(struct child_proc *c, const struct child_role *r, void *arg, int arg
 	log_init(proc_role_name(r->role), r->role, c->index, LOG_L_INFO);
 	if (!r->writes_log)
 		log_sink_fd(CHILD_FD_LOG);
-	/* The terminal's ^C and the service manager's signal are for the supervisor, which then sends STOP. */
+	/* The terminal's ^C and the service manager's signal are for the supervisor, which then sends
+	 * STOP. */
 	signal(SIGINT, SIG_IGN);
 	signal(SIGTERM, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
@@ -263,7 +266,8 @@ child_begin(struct child_proc *c, const struct child_role *r, void *arg, int arg
 		return 0;
 	c->loop = loop_new();
 	if (c->loop == NULL || loop_add(c->loop, CHILD_FD_CONTROL, EPOLLIN, on_control, c) < 0)
-		fatal(EXIT_INTERNAL, "start: no control socket (turnpike-%s is started by turnpiked)", proc_role_name(r->role));
+		fatal(EXIT_INTERNAL, "start: no control socket (turnpike-%s is started by turnpiked)",
+		    proc_role_name(r->role));
 	return 0;
 }
 

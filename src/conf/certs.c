@@ -22,28 +22,31 @@
 static struct conf_stamp
 stamp_of(const struct stat *st)
 {
-	return (struct conf_stamp){ .dev = st->st_dev, .ino = st->st_ino, .size = (uint64_t)st->st_size,
+	return (struct conf_stamp){ .dev = st->st_dev,
+		.ino = st->st_ino,
+		.size = (uint64_t)st->st_size,
 		.mtime_ns = (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec };
 }
 
 /* The path goes into the configuration, the bytes into load memory. */
 static const char *
-read_pem(struct load *l, const struct node *n, const char *what, bool secret, char path[CONF_PATH_MAX], size_t *len,
-    struct conf_stamp *stamp)
+read_pem(struct load *l, const struct node *n, const char *what, bool secret, char path[CONF_PATH_MAX],
+    size_t *len, struct conf_stamp *stamp)
 {
 	const char *p, *text;
 	struct stat st;
 
 	if (n->kind != NODE_SCALAR || n->len == 0) {
-		load_error(l, n, "tls.certificates: %s: allowed: the path of a PEM file, or credential:NAME", what);
+		load_error(l, n,
+		    "tls.certificates: %s: allowed: the path of a PEM file, or credential:NAME", what);
 		return NULL;
 	}
 	p = load_path(l, n, n->text);
 	if (p == NULL)
 		return NULL;
 	if (text_copy(path, CONF_PATH_MAX, p) >= CONF_PATH_MAX) {
-		load_error(l, n, "tls.certificates: %s: the path is too long: at most %u bytes are allowed", what,
-		    CONF_PATH_MAX - 1);
+		load_error(l, n, "tls.certificates: %s: the path is too long: at most %u bytes are allowed",
+		    what, CONF_PATH_MAX - 1);
 		return NULL;
 	}
 	text = load_file(l, n, p, CERTS_PEM_MAX, len, &st);
@@ -61,15 +64,18 @@ read_password(struct load *l, const struct node *n, struct conf_certificate *x, 
 	struct stat st;
 
 	/* Looked at before it is read: what changes in between is read once more. */
-	if (n->kind == NODE_SCALAR && n->len > 0 && (p = load_path(l, n, n->text)) != NULL && stat(p, &st) == 0)
+	if (n->kind == NODE_SCALAR && n->len > 0 && (p = load_path(l, n, n->text)) != NULL &&
+	    stat(p, &st) == 0)
 		x->stamp[CERT_FILE_PASSWORD] = stamp_of(&st);
-	if (!read_secret_file(l, n, "tls.certificates: password_file", CERTS_PASSWORD_MAX, &text, &e->password_len))
+	if (!read_secret_file(
+		l, n, "tls.certificates: password_file", CERTS_PASSWORD_MAX, &text, &e->password_len))
 		return false;
 	e->password = (const char *)text;
 	p = load_path(l, n, n->text);
 	if (p != NULL && text_copy(x->password_file, CONF_PATH_MAX, p) < CONF_PATH_MAX)
 		return true;
-	load_error(l, n, "tls.certificates: password_file: the path is too long: at most %u bytes are allowed",
+	load_error(l, n,
+	    "tls.certificates: password_file: the path is too long: at most %u bytes are allowed",
 	    CONF_PATH_MAX - 1);
 	return false;
 }
@@ -105,7 +111,8 @@ read_chain(struct load *l, const struct node *at, const struct cert_entry *e)
 		X509_free(more);
 	err = ERR_peek_last_error();
 	if (ERR_GET_REASON(err) != PEM_R_NO_START_LINE) {
-		load_error(l, at, "tls.certificates: certificate: the chain in this file is damaged after its first "
+		load_error(l, at,
+		    "tls.certificates: certificate: the chain in this file is damaged after its first "
 		    "certificate");
 		X509_free(first);
 		first = NULL;
@@ -125,9 +132,12 @@ read_key(struct load *l, const struct node *at, struct cert_entry *e)
 	BIO_free(bio);
 	ERR_clear_error();
 	if (key == NULL)
-		load_error(l, at, e->password == NULL ? "tls.certificates: key: no private key in PEM form in this file, or an "
-		    "encrypted one without password_file" : "tls.certificates: key: no private key in PEM form in this file, or "
-		    "password_file has another password");
+		load_error(l, at,
+		    e->password == NULL
+			? "tls.certificates: key: no private key in PEM form in this file, or an "
+			  "encrypted one without password_file"
+			: "tls.certificates: key: no private key in PEM form in this file, or "
+			  "password_file has another password");
 	return key;
 }
 
@@ -140,7 +150,8 @@ check_key(struct load *l, const struct node *at, const EVP_PKEY *key)
 		return true;
 	if (type == EVP_PKEY_RSA && EVP_PKEY_get_bits(key) >= RSA_BITS_MIN)
 		return true;
-	load_error(l, at, "tls.certificates: key: allowed: ECDSA, Ed25519, or RSA of %u bits or more", RSA_BITS_MIN);
+	load_error(l, at, "tls.certificates: key: allowed: ECDSA, Ed25519, or RSA of %u bits or more",
+	    RSA_BITS_MIN);
 	return false;
 }
 
@@ -161,13 +172,17 @@ warn_expiry(struct load *l, unsigned i)
 	int64_t left = x->not_after - (int64_t)time(NULL);
 
 	if (x->not_after != 0 && left <= 0)
-		load_warn(l, l->cert_at[i], "tls.certificates: %s: this certificate has expired: clients will refuse it",
+		load_warn(l, l->cert_at[i],
+		    "tls.certificates: %s: this certificate has expired: clients will refuse it",
 		    x->certificate);
 	else if (x->not_after != 0 && left < (int64_t)(l->conf->expiry_warning / 1000))
-		load_warn(l, l->cert_at[i], "tls.certificates: %s: this certificate expires in %lld %s: renew it", x->certificate,
-		    (long long)(left >= 172800 ? left / 86400 : left / 3600), left >= 172800 ? "days" : "hours");
+		load_warn(l, l->cert_at[i],
+		    "tls.certificates: %s: this certificate expires in %lld %s: renew it", x->certificate,
+		    (long long)(left >= 172800 ? left / 86400 : left / 3600),
+		    left >= 172800 ? "days" : "hours");
 	if (l->cert[i].early)
-		load_warn(l, l->cert_at[i], "tls.certificates: %s: this certificate is not valid yet", x->certificate);
+		load_warn(l, l->cert_at[i], "tls.certificates: %s: this certificate is not valid yet",
+		    x->certificate);
 }
 
 static void
@@ -196,7 +211,9 @@ keep_name(struct conf_certificate *x, const ASN1_STRING *name)
 	if (x->name[0] != '\0' || n == 0 || n >= sizeof x->name)
 		return;
 	for (size_t i = 0; i < n; i++)
-		if (strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.", p[i]) == NULL || p[i] == '\0')
+		if (strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.", p[i]) ==
+			NULL ||
+		    p[i] == '\0')
 			return;
 	memcpy(x->name, p, n);
 }
@@ -219,7 +236,7 @@ read_names(const X509 *cert, struct cert_entry *e, struct conf_certificate *x)
 		}
 		any |= g->type == GEN_DNS;
 	}
-	if (!any && at >= 0) {		/* as turnpike-tls processes do */
+	if (!any && at >= 0) { /* as turnpike-tls processes do */
 		add_name(e, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)));
 		keep_name(x, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)));
 	}
@@ -227,14 +244,16 @@ read_names(const X509 *cert, struct cert_entry *e, struct conf_certificate *x)
 }
 
 static bool
-check_pair(struct load *l, const struct node *const part[3], struct cert_entry *e, struct conf_certificate *x)
+check_pair(
+    struct load *l, const struct node *const part[3], struct cert_entry *e, struct conf_certificate *x)
 {
 	X509 *cert = read_chain(l, part[0], e);
 	EVP_PKEY *key = read_key(l, part[1], e);
 	bool ok = cert != NULL && key != NULL;
 
 	if (ok && X509_check_private_key(cert, key) != 1) {
-		load_error(l, part[1], "tls.certificates: key: %s is not the key of %s", x->key, x->certificate);
+		load_error(
+		    l, part[1], "tls.certificates: key: %s is not the key of %s", x->key, x->certificate);
 		ok = false;
 	}
 	ok = ok && check_key(l, part[1], key);
@@ -261,13 +280,13 @@ certificate_read(struct load *l, const struct node *n)
 	struct conf *c = l->conf;
 
 	memset(part, 0, sizeof part);
-	if (n->kind != NODE_MAP || !shape_read(l, n, "tls.certificates", names, 3, part) || part[0] == NULL
-	    || part[1] == NULL) {
+	if (n->kind != NODE_MAP || !shape_read(l, n, "tls.certificates", names, 3, part) ||
+	    part[0] == NULL || part[1] == NULL) {
 		load_error(l, n, "tls.certificates: allowed: %s", option_rows[OPTION_certificates].shape);
 		return;
 	}
-	e.chain = read_pem(l, part[0], "certificate", false, x.certificate, &e.chain_len,
-	    &x.stamp[CERT_FILE_CHAIN]);
+	e.chain = read_pem(
+	    l, part[0], "certificate", false, x.certificate, &e.chain_len, &x.stamp[CERT_FILE_CHAIN]);
 	e.key = read_pem(l, part[1], "key", true, x.key, &e.key_len, &x.stamp[CERT_FILE_KEY]);
 	if (e.chain == NULL || e.key == NULL || (part[2] != NULL && !read_password(l, part[2], &x, &e)))
 		return;
@@ -290,17 +309,20 @@ certs_check(struct load *l)
 	for (uint32_t i = 0; i < c->certificate_count; i++) {
 		warn_expiry(l, i);
 		for (uint32_t j = 0; j < i; j++)
-			if (l->cert[j].kind == l->cert[i].kind && memcmp(l->cert[j].names, l->cert[i].names, sizeof l->cert[i].names) == 0) {
-				load_warn(l, l->cert_at[i], "tls.certificates: %s is never shown: %s has the same names and kind of key",
+			if (l->cert[j].kind == l->cert[i].kind &&
+			    memcmp(l->cert[j].names, l->cert[i].names, sizeof l->cert[i].names) == 0) {
+				load_warn(l, l->cert_at[i],
+				    "tls.certificates: %s is never shown: %s has the same names and kind of key",
 				    c->certificates[j].certificate, c->certificates[i].certificate);
 				break;
 			}
 	}
 	if (c->certificate_count > 0 || l->errors > 0)
-		return;		/* perhaps one was there and is not readable: said already */
+		return; /* perhaps one was there and is not readable: said already */
 	for (uint32_t i = 0; i < c->listener_count; i++)
 		if (c->listeners[i].transports & (TRANSPORT_TLS | TRANSPORT_DTLS)) {
-			load_error(l, l->seen[OPTION_listeners], "tls.certificates: the listener at %s needs a certificate and its key",
+			load_error(l, l->seen[OPTION_listeners],
+			    "tls.certificates: the listener at %s needs a certificate and its key",
 			    c->listeners[i].where);
 			return;
 		}

@@ -50,7 +50,7 @@ conf_cpus(const char *text, uint16_t list[CONF_CPUS_MAX], unsigned *n)
 	}
 }
 
-/* ---- nodes of memory ----------------------------------------------------------------------------------------- */
+/* ---- nodes of memory ------------------------------------------------------------------------- */
 
 static bool
 read_node(const char *root, unsigned id, struct conf_node *node)
@@ -67,7 +67,7 @@ read_node(const char *root, unsigned id, struct conf_node *node)
 	if (fgets(line, sizeof line, f) != NULL)
 		line[strcspn(line, "\n")] = '\0';
 	fclose(f);
-	if (!conf_cpus(line, list, &n))		/* also a node of memory alone */
+	if (!conf_cpus(line, list, &n)) /* also a node of memory alone */
 		return false;
 	node->id = id;
 	CPU_ZERO(&node->cpus);
@@ -86,7 +86,7 @@ conf_nodes(const char *root, struct conf_node node[CONF_NODES_MAX])
 	return n;
 }
 
-/* ---- where a worker runs ----------------------------------------------------------------------------------------- */
+/* ---- where a worker runs --------------------------------------------------------------------- */
 
 /* The n-th processor of a set, counted round. */
 static int
@@ -122,7 +122,8 @@ place_at(struct conf_place *p, int cpu, const struct conf_node *node, unsigned n
  * workers than processors.
  */
 static void
-place_node(struct conf_place *p, unsigned index, const cpu_set_t *allowed, const struct conf_node *node, unsigned nodes)
+place_node(struct conf_place *p, unsigned index, const cpu_set_t *allowed, const struct conf_node *node,
+    unsigned nodes)
 {
 	cpu_set_t set[CONF_NODES_MAX];
 	int room[CONF_NODES_MAX], total = 0;
@@ -147,8 +148,8 @@ place_node(struct conf_place *p, unsigned index, const cpu_set_t *allowed, const
 }
 
 void
-conf_place(struct conf_place *p, const char *affinity, uint64_t workers, unsigned index, const cpu_set_t *allowed,
-    const struct conf_node *node, unsigned nodes)
+conf_place(struct conf_place *p, const char *affinity, uint64_t workers, unsigned index,
+    const cpu_set_t *allowed, const struct conf_node *node, unsigned nodes)
 {
 	uint16_t list[CONF_CPUS_MAX];
 	unsigned n = 0;

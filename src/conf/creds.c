@@ -11,12 +11,26 @@
 
 #include "conf_int.h"
 
-#define SECRET_SHORT 32		/* bytes; below, guessing becomes thinkable */
+#define SECRET_SHORT 32 /* bytes; below, guessing becomes thinkable */
 
 /* Everything that our documents, samples and tests show, and what people type first. */
 static const char *const examples[] = {
-	"a-long-shared-secret-for-rest-use", "wonderland", "north", "secret", "password", "passw0rd", "changeme",
-	"change-me", "change_me", "logen", "turnpike", "turn", "test", "example", "123456", "12345678",
+	"a-long-shared-secret-for-rest-use",
+	"wonderland",
+	"north",
+	"secret",
+	"password",
+	"passw0rd",
+	"changeme",
+	"change-me",
+	"change_me",
+	"logen",
+	"turnpike",
+	"turn",
+	"test",
+	"example",
+	"123456",
+	"12345678",
 };
 
 /* ---- values ----------------------------------------------------------------------------------- */
@@ -26,16 +40,31 @@ is_world_readable(struct load *l, const struct node *at, const char *path, const
 {
 	if (!(st->st_mode & (S_IROTH | S_IWOTH)) || (!(st->st_mode & S_IWOTH) && readable_is_alone(l)))
 		return false;
-	load_error(l, at, "%s: everybody may %s this file: chmod o-rwx", path, st->st_mode & S_IROTH ? "read" : "write");
+	load_error(l, at, "%s: everybody may %s this file: chmod o-rwx", path,
+	    st->st_mode & S_IROTH ? "read" : "write");
 	return true;
 }
 
-/* What an editor or a copy from a web page leaves around a value, and no eye sees: it would be part of the secret. */
+/* What an editor or a copy from a web page leaves around a value, and no eye sees: it would be part of
+ * the secret. */
 static const char *const strays[] = {
-	" ", "\t", "\r", "\v", "\f", "\xef\xbb\xbf" /* BOM, zero-width no-break space */, "\xc2\xa0" /* no-break space */,
-	"\xe2\x80\x8b" /* zero-width space */, "\xe2\x80\x8c", "\xe2\x80\x8d" /* zero-width (non-)joiner */,
-	"\xe2\x80\x8e", "\xe2\x80\x8f" /* directional marks */, "\xe2\x81\xa0" /* word joiner */, "\xe3\x80\x80",
-	"\xc2\xad" /* soft hyphen */, "\xe2\x80\xa8", "\xe2\x80\xa9" /* separators */,
+	" ",
+	"\t",
+	"\r",
+	"\v",
+	"\f",
+	"\xef\xbb\xbf" /* BOM, zero-width no-break space */,
+	"\xc2\xa0" /* no-break space */,
+	"\xe2\x80\x8b" /* zero-width space */,
+	"\xe2\x80\x8c",
+	"\xe2\x80\x8d" /* zero-width (non-)joiner */,
+	"\xe2\x80\x8e",
+	"\xe2\x80\x8f" /* directional marks */,
+	"\xe2\x81\xa0" /* word joiner */,
+	"\xe3\x80\x80",
+	"\xc2\xad" /* soft hyphen */,
+	"\xe2\x80\xa8",
+	"\xe2\x80\xa9" /* separators */,
 };
 
 static bool
@@ -47,8 +76,9 @@ has_stray_edge(struct load *l, const struct node *n, const char *what, const cha
 
 		if (!front && (len < k || memcmp(text + len - k, strays[i], k) != 0))
 			continue;
-		load_error(l, n, "%s: %s: a blank, byte order mark or zero-width character stands %s the value: remove it", what,
-		    n->text, front ? "before" : "after");
+		load_error(l, n,
+		    "%s: %s: a blank, byte order mark or zero-width character stands %s the value: remove it",
+		    what, n->text, front ? "before" : "after");
 		return true;
 	}
 	return false;
@@ -56,7 +86,8 @@ has_stray_edge(struct load *l, const struct node *n, const char *what, const cha
 
 /* The bytes of a secret file without its last newline. */
 bool
-read_secret_file(struct load *l, const struct node *n, const char *what, size_t max, const uint8_t **out, size_t *len)
+read_secret_file(
+    struct load *l, const struct node *n, const char *what, size_t max, const uint8_t **out, size_t *len)
 {
 	const char *path;
 	struct stat st;
@@ -78,8 +109,10 @@ read_secret_file(struct load *l, const struct node *n, const char *what, size_t 
 		load_error(l, n, "%s: %s: allowed: 1 to %zu bytes, and one newline", what, path, max);
 		return false;
 	}
-	if (memchr(text, '\n', *len) != NULL || memchr(text, '\r', *len) != NULL || memchr(text, '\0', *len) != NULL) {
-		load_error(l, n, "%s: %s: allowed: one line of text, ended by one newline at most", what, path);
+	if (memchr(text, '\n', *len) != NULL || memchr(text, '\r', *len) != NULL ||
+	    memchr(text, '\0', *len) != NULL) {
+		load_error(
+		    l, n, "%s: %s: allowed: one line of text, ended by one newline at most", what, path);
 		return false;
 	}
 	if (has_stray_edge(l, n, what, text, *len))
@@ -90,7 +123,8 @@ read_secret_file(struct load *l, const struct node *n, const char *what, size_t 
 
 /* A value that stands in the YAML itself. */
 bool
-read_inline(struct load *l, const struct node *n, const char *what, size_t max, const uint8_t **out, size_t *len)
+read_inline(
+    struct load *l, const struct node *n, const char *what, size_t max, const uint8_t **out, size_t *len)
 {
 	struct source *src;
 
@@ -111,7 +145,8 @@ read_inline(struct load *l, const struct node *n, const char *what, size_t max, 
 		;
 	if (src->world_readable && !src->warned) {
 		src->warned = true;
-		load_warn(l, n, "%s: everybody may read this file and the credentials in it: chmod o-r %s", what, src->name);
+		load_warn(l, n, "%s: everybody may read this file and the credentials in it: chmod o-r %s",
+		    what, src->name);
 	}
 	*out = (const uint8_t *)n->text;
 	*len = n->len;
@@ -128,7 +163,7 @@ grow(void *old, size_t count, size_t *cap, size_t size)
 	if (count < *cap)
 		return old;
 	*cap = *cap == 0 ? 16 : *cap * 2;
-	p = calloc(*cap, size);		/* not realloc: the old block is wiped */
+	p = calloc(*cap, size); /* not realloc: the old block is wiped */
 	if (p == NULL)
 		abort();
 	if (old != NULL) {
@@ -147,9 +182,11 @@ read_key_file(struct load *l, const struct node *n, struct users_user *u)
 
 	if (!read_secret_file(l, n, "key_file", 64, &text, &len))
 		return false;
-	if ((len != 32 && len != 64)
-	    || sodium_hex2bin(u->pass, sizeof u->pass, (const char *)text, len, NULL, &got, NULL) != 0 || got != len / 2) {
-		load_error(l, n, "key_file: %s: allowed: 32 hexadecimal digits (MD5) or 64 (SHA-256) of name:realm:password",
+	if ((len != 32 && len != 64) ||
+	    sodium_hex2bin(u->pass, sizeof u->pass, (const char *)text, len, NULL, &got, NULL) != 0 ||
+	    got != len / 2) {
+		load_error(l, n,
+		    "key_file: %s: allowed: 32 hexadecimal digits (MD5) or 64 (SHA-256) of name:realm:password",
 		    load_show(l, n));
 		return false;
 	}
@@ -168,9 +205,11 @@ read_limit(struct load *l, const struct node *n, const struct option_row *o, uin
 	if (n == NULL)
 		return true;
 	/* The row's field is at offset 0: nothing but *out is written. */
-	ok = n->kind == NODE_SCALAR && option_set((struct conf *)(void *)out, o, n->text, why, sizeof why) == 0;
+	ok = n->kind == NODE_SCALAR &&
+	    option_set((struct conf *)(void *)out, o, n->text, why, sizeof why) == 0;
 	if (!ok)
-		load_error(l, n, "auth.users: %s: %s", o->path, n->kind == NODE_SCALAR ? why : "a number is wanted");
+		load_error(l, n, "auth.users: %s: %s", o->path,
+		    n->kind == NODE_SCALAR ? why : "a number is wanted");
 	return ok;
 }
 
@@ -183,14 +222,16 @@ read_limits(struct load *l, const struct node *const part[3], struct users_user 
 		{ .path = "bandwidth", .type = OPT_RATE, .max = UINT32_MAX, .size = 8 },
 	};
 
-	return read_limit(l, part[0], &rows[0], &u->allocations) && read_limit(l, part[1], &rows[1], &u->permissions) &&
+	return read_limit(l, part[0], &rows[0], &u->allocations) &&
+	    read_limit(l, part[1], &rows[1], &u->permissions) &&
 	    read_limit(l, part[2], &rows[2], &u->bandwidth);
 }
 
 static bool
 read_user_value(struct load *l, const struct node *n, struct users_user *u)
 {
-	static const char *const names[] = { "password", "password_file", "key_file", "allocations", "permissions", "bandwidth" };
+	static const char *const names[] = { "password", "password_file", "key_file", "allocations",
+		"permissions", "bandwidth" };
 	const struct node *part[6];
 	const uint8_t *text;
 	size_t len;
@@ -199,9 +240,10 @@ read_user_value(struct load *l, const struct node *n, struct users_user *u)
 	memset(part, 0, sizeof part);
 	if (n->kind == NODE_SCALAR)
 		part[0] = n;
-	else if (n->kind != NODE_MAP || !shape_read(l, n, "auth.users", names, 6, part)
-	    || (part[0] != NULL) + (part[1] != NULL) + (part[2] != NULL) != 1) {
-		load_error(l, n, "auth.users: allowed: name: PASSWORD, or name: with exactly one of password, password_file, "
+	else if (n->kind != NODE_MAP || !shape_read(l, n, "auth.users", names, 6, part) ||
+	    (part[0] != NULL) + (part[1] != NULL) + (part[2] != NULL) != 1) {
+		load_error(l, n,
+		    "auth.users: allowed: name: PASSWORD, or name: with exactly one of password, password_file, "
 		    "key_file, and optionally allocations, permissions, bandwidth");
 		return false;
 	}
@@ -209,7 +251,8 @@ read_user_value(struct load *l, const struct node *n, struct users_user *u)
 		return false;
 	if (part[2] != NULL)
 		return read_key_file(l, part[2], u);
-	ok = part[0] != NULL ? read_inline(l, part[0], "auth.users: password", USERS_PASSWORD_MAX, &text, &len)
+	ok = part[0] != NULL
+	    ? read_inline(l, part[0], "auth.users: password", USERS_PASSWORD_MAX, &text, &len)
 	    : read_secret_file(l, part[1], "auth.users: password_file", USERS_PASSWORD_MAX, &text, &len);
 	if (ok) {
 		u->kind = USERS_PASSWORD;
@@ -225,12 +268,14 @@ read_user(struct load *l, const struct node *n)
 	struct user_entry e = { .at = n->key };
 
 	if (n->key->len == 0 || n->key->len > USERS_NAME_MAX) {
-		load_error(l, n->key, "auth.users: %s: allowed: a name of 1 to %u bytes", load_show(l, n->key), USERS_NAME_MAX);
+		load_error(l, n->key, "auth.users: %s: allowed: a name of 1 to %u bytes",
+		    load_show(l, n->key), USERS_NAME_MAX);
 		return;
 	}
 	for (size_t i = 0; i < n->key->len; i++)
 		if ((unsigned char)n->key->text[i] < 0x20 || n->key->text[i] == 0x7f) {
-			load_error(l, n->key, "auth.users: %s: control characters are not allowed", load_show(l, n->key));
+			load_error(l, n->key, "auth.users: %s: control characters are not allowed",
+			    load_show(l, n->key));
 			return;
 		}
 	e.u.name_len = (uint16_t)n->key->len;
@@ -268,18 +313,21 @@ read_secret(struct load *l, const struct node *n)
 	memset(part, 0, sizeof part);
 	if (n->kind == NODE_SCALAR)
 		part[0] = n;
-	else if (n->kind != NODE_MAP || !shape_read(l, n, "auth.secrets", names, 3, part)
-	    || (part[0] != NULL) + (part[1] != NULL) != 1) {
-		load_error(l, n, "auth.secrets: allowed: TEXT, { value: TEXT } or { file: PATH }, with an optional until: TIME");
+	else if (n->kind != NODE_MAP || !shape_read(l, n, "auth.secrets", names, 3, part) ||
+	    (part[0] != NULL) + (part[1] != NULL) != 1) {
+		load_error(l, n,
+		    "auth.secrets: allowed: TEXT, { value: TEXT } or { file: PATH }, with an optional until: TIME");
 		return;
 	}
 	if (part[2] != NULL && (part[2]->kind != NODE_SCALAR || text_time(&e.s.until, part[2]->text) < 0)) {
-		load_error(l, part[2], "auth.secrets: until: %s: allowed: a time as \"2030-01-01T00:00:00Z\"",
+		load_error(l, part[2],
+		    "auth.secrets: until: %s: allowed: a time as \"2030-01-01T00:00:00Z\"",
 		    load_show(l, part[2]));
 		return;
 	}
-	if (!(part[0] != NULL ? read_inline(l, part[0], "auth.secrets: value", USERS_SECRET_MAX, &text, &len)
-	    : read_secret_file(l, part[1], "auth.secrets: file", USERS_SECRET_MAX, &text, &len)))
+	if (!(part[0] != NULL
+		    ? read_inline(l, part[0], "auth.secrets: value", USERS_SECRET_MAX, &text, &len)
+		    : read_secret_file(l, part[1], "auth.secrets: file", USERS_SECRET_MAX, &text, &len)))
 		return;
 	e.s.len = (uint16_t)len;
 	memcpy(e.s.value, text, len);
@@ -323,8 +371,10 @@ check_example(struct load *l, const struct node *at, const char *what, const uin
 	bool local = l->conf->listener_count > 0;
 
 	if (is_variable(value, len)) {
-		load_error(l, at, "%s: a variable of the environment is not expanded here: every client could know its name; write the "
-		    "value into a file and name that", what);
+		load_error(l, at,
+		    "%s: a variable of the environment is not expanded here: every client could know its name; write the "
+		    "value into a file and name that",
+		    what);
 		return;
 	}
 	for (unsigned i = 0; i < l->conf->listener_count; i++)
@@ -333,10 +383,13 @@ check_example(struct load *l, const struct node *at, const char *what, const uin
 		if (strlen(examples[i]) != len || sodium_memcmp(examples[i], value, len) != 0)
 			continue;
 		if (local)
-			load_warn(l, at, "%s: this value is in everybody's documents: fine for a trial on loopback, refused "
-			    "elsewhere", what);
+			load_warn(l, at,
+			    "%s: this value is in everybody's documents: fine for a trial on loopback, refused "
+			    "elsewhere",
+			    what);
 		else
-			load_error(l, at, "%s: this value is in everybody's documents: choose one of your own (openssl rand -hex 32)",
+			load_error(l, at,
+			    "%s: this value is in everybody's documents: choose one of your own (openssl rand -hex 32)",
 			    what);
 	}
 }
@@ -344,7 +397,8 @@ check_example(struct load *l, const struct node *at, const char *what, const uin
 static int
 by_name(const void *a, const void *b)
 {
-	const struct users_user *x = &((const struct user_entry *)a)->u, *y = &((const struct user_entry *)b)->u;
+	const struct users_user *x = &((const struct user_entry *)a)->u,
+				*y = &((const struct user_entry *)b)->u;
 	int c = memcmp(x->name, y->name, x->name_len < y->name_len ? x->name_len : y->name_len);
 
 	return c != 0 ? c : (int)x->name_len - (int)y->name_len;
@@ -372,10 +426,12 @@ creds_check(struct load *l)
 
 		check_example(l, e->at, "auth.secrets", e->s.value, e->s.len);
 		if (e->s.len < SECRET_SHORT)
-			load_warn(l, e->at, "auth.secrets: a short secret (%u bytes): use %u or more (openssl rand -hex 32)",
+			load_warn(l, e->at,
+			    "auth.secrets: a short secret (%u bytes): use %u or more (openssl rand -hex 32)",
 			    e->s.len, SECRET_SHORT);
 		if (e->s.until != 0 && e->s.until <= now)
-			load_warn(l, e->at, "auth.secrets: this secret has ended (until) and is ignored; remove it");
+			load_warn(l, e->at,
+			    "auth.secrets: this secret has ended (until) and is ignored; remove it");
 	}
 	l->conf->user_count = (uint32_t)l->user_count;
 	l->conf->secret_count = (uint32_t)l->secret_count;
@@ -385,7 +441,8 @@ creds_check(struct load *l)
 struct users *
 creds_block(struct load *l, size_t *len)
 {
-	size_t secrets = l->secret_count * sizeof(struct users_secret), users = l->user_count * sizeof(struct users_user);
+	size_t secrets = l->secret_count * sizeof(struct users_secret),
+	       users = l->user_count * sizeof(struct users_user);
 	struct users *u = calloc(1, sizeof *u + secrets + users);
 
 	if (u == NULL)
@@ -399,9 +456,11 @@ creds_block(struct load *l, size_t *len)
 	memcpy(u->database, l->databases, sizeof u->database);
 	u->rest_names = l->conf->rest_names;
 	for (size_t i = 0; i < l->secret_count; i++)
-		memcpy((char *)(u + 1) + i * sizeof(struct users_secret), &l->secrets[i].s, sizeof l->secrets[i].s);
+		memcpy((char *)(u + 1) + i * sizeof(struct users_secret), &l->secrets[i].s,
+		    sizeof l->secrets[i].s);
 	for (size_t i = 0; i < l->user_count; i++)
-		memcpy((char *)(u + 1) + secrets + i * sizeof(struct users_user), &l->users[i].u, sizeof l->users[i].u);
+		memcpy((char *)(u + 1) + secrets + i * sizeof(struct users_user), &l->users[i].u,
+		    sizeof l->users[i].u);
 	*len = sizeof *u + secrets + users;
 	return u;
 }

@@ -15,11 +15,13 @@
 /* How a list looks in the sample file; lines below the key, without indentation. */
 static const char *const list_example[OPTION_COUNT][4] = {
 	[OPTION_users] = { "alice: { password_file: alice.password }", "bob: { key_file: bob.key }" },
-	[OPTION_secrets] = { "- { file: new.secret }", "- { file: old.secret, until: \"2030-01-01T00:00:00Z\" }" },
+	[OPTION_secrets] = { "- { file: new.secret }",
+	    "- { file: old.secret, until: \"2030-01-01T00:00:00Z\" }" },
 	[OPTION_databases] = { "- { name: main, type: postgresql, connection: \"host=db dbname=coturn user=turnpike\" }" },
 	[OPTION_listeners] = { "- { address: \"*\", port: 3478, transport: udp }" },
 	[OPTION_certificates] = { "- { certificate: fullchain.pem, key: privkey.pem }" },
-	[OPTION_relays] = { "- { address: 10.0.0.5, external: 203.0.113.7, ports: 50000-59999 }", "- \"2001:db8::5\"" },
+	[OPTION_relays] = { "- { address: 10.0.0.5, external: 203.0.113.7, ports: 50000-59999 }",
+	    "- \"2001:db8::5\"" },
 	[OPTION_peer_deny] = { "- 198.51.100.0/24" },
 	[OPTION_peer_allow] = { "- 203.0.113.0/24" },
 	[OPTION_peer_private] = { "- 10.1.2.0/24" },
@@ -145,14 +147,16 @@ sample_option(const struct option_row *o, FILE *f)
 void
 conf_dump_sample(FILE *f)
 {
-	fputs("# Configuration of Turnpike, a STUN and TURN server.  Manual: turnpike.yaml(5).\n"
-	      "# Check with `turnpiked --check`, apply with `turnpikectl reload`.\n"
-	      "#\n"
-	      "# Every option is here with its default (lists: with an example); uncomment what you change.\n"
-	      "# Without any credential the first start makes a random secret and says where it is.\n"
-	      "\n"
-	      "# Further files.  Lists append; a value set twice is an error; no match is none.\n"
-	      "#include: [ conf.d/*.yaml ]\n", f);
+	fputs(
+	    "# Configuration of Turnpike, a STUN and TURN server.  Manual: turnpike.yaml(5).\n"
+	    "# Check with `turnpiked --check`, apply with `turnpikectl reload`.\n"
+	    "#\n"
+	    "# Every option is here with its default (lists: with an example); uncomment what you change.\n"
+	    "# Without any credential the first start makes a random secret and says where it is.\n"
+	    "\n"
+	    "# Further files.  Lists append; a value set twice is an error; no match is none.\n"
+	    "#include: [ conf.d/*.yaml ]\n",
+	    f);
 	for (unsigned i = 0; i < OPTION_COUNT; i++) {
 		if (starts_section(i))
 			fprintf(f, "\n%.*s:\n", (int)section_len(&option_rows[i]) - 1, option_rows[i].path);
@@ -242,7 +246,10 @@ conf_dump_help(FILE *f)
 		const char *end = strstr(o->doc, ". ");
 		size_t n = end != NULL ? (size_t)(end - o->doc) + 1 : strlen(o->doc);
 
-		fprintf(f, "  %-34s %-12s %.*s\n", o->path, o->type == OPT_LIST ? "(list)" : o->def[0] != '\0' ? o->def : "\"\"",
+		fprintf(f, "  %-34s %-12s %.*s\n", o->path,
+		    o->type == OPT_LIST     ? "(list)"
+			: o->def[0] != '\0' ? o->def
+					    : "\"\"",
 		    (int)n, o->doc);
 	}
 }

@@ -24,8 +24,10 @@ load_path(struct load *l, const struct node *n, const char *path)
 	if (strncmp(path, "credential:", 11) == 0) {
 		dir = getenv("CREDENTIALS_DIRECTORY");
 		if (dir == NULL || dir[0] == '\0') {
-			load_error(l, n, "%s: there are no service credentials ($CREDENTIALS_DIRECTORY is not set); use "
-			    "LoadCredential= in the systemd unit, or a plain path", load_show(l, n));
+			load_error(l, n,
+			    "%s: there are no service credentials ($CREDENTIALS_DIRECTORY is not set); use "
+			    "LoadCredential= in the systemd unit, or a plain path",
+			    load_show(l, n));
 			return NULL;
 		}
 		if (path[11] == '\0' || strchr(path + 11, '/') != NULL) {
@@ -53,12 +55,15 @@ open_regular(struct load *l, const struct node *at, const char *path, struct sta
 	int fd = readable_open(l, path);
 
 	if (fd == -EACCES && geteuid() == 0) {
-		load_error(l, at, "%scannot read: neither root without its special rights nor the owner nor user %s may: chown root it, "
-		    "or chown it to that user", subject(l, at, path), l->conf->user);
+		load_error(l, at,
+		    "%scannot read: neither root without its special rights nor the owner nor user %s may: chown root it, "
+		    "or chown it to that user",
+		    subject(l, at, path), l->conf->user);
 		return -1;
 	}
 	if (fd < 0 || fstat(fd, st) < 0) {
-		load_error(l, at, "%scannot read: %s", subject(l, at, path), strerror(fd < 0 ? -fd : errno));
+		load_error(
+		    l, at, "%scannot read: %s", subject(l, at, path), strerror(fd < 0 ? -fd : errno));
 		if (fd >= 0)
 			close(fd);
 		return -1;
@@ -132,13 +137,16 @@ pattern_of(struct load *l, const struct node *n)
 }
 
 void
-include_each(struct load *l, const struct node *n, void (*cb)(struct load *, const struct node *, const char *))
+include_each(
+    struct load *l, const struct node *n, void (*cb)(struct load *, const struct node *, const char *))
 {
 	glob_t g = { 0 };
 	int rc;
 
 	if (n->kind != NODE_SCALAR || n->len == 0) {
-		load_error(l, n, "include: %s: allowed: PATH or a list of PATH, with * and ? for several files", load_show(l, n));
+		load_error(l, n,
+		    "include: %s: allowed: PATH or a list of PATH, with * and ? for several files",
+		    load_show(l, n));
 		return;
 	}
 	if (n->src->is_text || n->src->is_set) {
@@ -149,9 +157,12 @@ include_each(struct load *l, const struct node *n, void (*cb)(struct load *, con
 	if (rc == GLOB_NOSPACE)
 		abort();
 	if (rc == GLOB_NOMATCH && strpbrk(n->text, "*?[") == NULL)
-		load_error(l, n, "include: %s: there is no such file; only a pattern (with * or ?) may match none", load_show(l, n));
+		load_error(l, n,
+		    "include: %s: there is no such file; only a pattern (with * or ?) may match none",
+		    load_show(l, n));
 	if (rc == GLOB_ABORTED)
-		load_error(l, n, "include: %s: cannot read the directory: %s", load_show(l, n), strerror(errno));
+		load_error(
+		    l, n, "include: %s: cannot read the directory: %s", load_show(l, n), strerror(errno));
 	for (size_t i = 0; rc == 0 && i < g.gl_pathc; i++)
 		cb(l, n, load_printf(l, "%s", g.gl_pathv[i]));
 	globfree(&g);

@@ -15,7 +15,7 @@
 #include "conf_int.h"
 
 #define SECRET_BYTES 32
-#define SECRET_TEXT sodium_base64_ENCODED_LEN(SECRET_BYTES, sodium_base64_VARIANT_URLSAFE_NO_PADDING)
+#define SECRET_TEXT  sodium_base64_ENCODED_LEN(SECRET_BYTES, sodium_base64_VARIANT_URLSAFE_NO_PADDING)
 
 static int
 write_all(int fd, const char *text, size_t len)
@@ -62,7 +62,7 @@ make_file(const char *dir, const char *path)
 		return -ENAMETOOLONG;
 	if (access(dir, F_OK) < 0 && (rc = make_dirs(dir)) < 0)
 		return rc;
-	fd = mkostemp(tmp, O_CLOEXEC);	/* O_EXCL, mode 0600 */
+	fd = mkostemp(tmp, O_CLOEXEC); /* O_EXCL, mode 0600 */
 	if (fd < 0)
 		return -errno;
 	randombytes_buf(bytes, sizeof bytes);
@@ -103,7 +103,8 @@ read_secret(const char *path, struct users_secret *s)
 }
 
 static void
-say(conf_report_h *report, void *arg, enum log_level level, const char *path, const char *what, const char *why)
+say(conf_report_h *report, void *arg, enum log_level level, const char *path, const char *what,
+    const char *why)
 {
 	char text[600];
 
@@ -124,8 +125,10 @@ conf_first_secret(const char *dir, bool check_only, struct conf *c, struct users
 	if (snprintf(path, sizeof path, "%s/secret", dir) >= (int)sizeof path)
 		return -ENAMETOOLONG;
 	if (check_only) {
-		say(report, arg, LOG_L_WARN, path, "no auth.users and no auth.secrets: a start uses the random secret in this "
-		    "file", access(path, F_OK) == 0 ? "" : ", and makes it first");
+		say(report, arg, LOG_L_WARN, path,
+		    "no auth.users and no auth.secrets: a start uses the random secret in this "
+		    "file",
+		    access(path, F_OK) == 0 ? "" : ", and makes it first");
 		return 0;
 	}
 	rc = access(path, F_OK) == 0 ? -EEXIST : make_file(dir, path);
@@ -133,9 +136,11 @@ conf_first_secret(const char *dir, bool check_only, struct conf *c, struct users
 	if (rc == 0 || rc == -EEXIST)
 		rc = read_secret(path, &s);
 	if (rc < 0) {
-		say(report, arg, LOG_L_ERROR, path, "no auth.users and no auth.secrets, and no random secret can be kept here: ",
-		    rc == -EINVAL ? "it is too short" : rc == -EPERM ? "it must be a file that not everybody may read"
-		    : strerror(-rc));
+		say(report, arg, LOG_L_ERROR, path,
+		    "no auth.users and no auth.secrets, and no random secret can be kept here: ",
+		    rc == -EINVAL      ? "it is too short"
+			: rc == -EPERM ? "it must be a file that not everybody may read"
+				       : strerror(-rc));
 		return rc;
 	}
 	u = calloc(1, sizeof *u + sizeof s);

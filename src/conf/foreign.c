@@ -8,11 +8,49 @@
 
 /* Names that begin a line of a turnserver.conf, and no line of YAML. */
 static const char *const coturn[] = {
-	"listening-port", "tls-listening-port", "listening-ip", "relay-ip", "external-ip", "min-port", "max-port", "fingerprint",
-	"lt-cred-mech", "use-auth-secret", "static-auth-secret", "user", "realm", "server-name", "total-quota", "user-quota",
-	"max-bps", "stale-nonce", "cert", "pkey", "no-tls", "no-dtls", "no-cli", "no-multicast-peers", "denied-peer-ip",
-	"allowed-peer-ip", "log-file", "syslog", "verbose", "simple-log", "no-tcp-relay", "cli-password", "userdb", "psql-userdb",
-	"redis-userdb", "proc-user", "proc-group", "pidfile", "mobility", "no-tlsv1", "no-tlsv1_1", "cipher-list", "dh-file",
+	"listening-port",
+	"tls-listening-port",
+	"listening-ip",
+	"relay-ip",
+	"external-ip",
+	"min-port",
+	"max-port",
+	"fingerprint",
+	"lt-cred-mech",
+	"use-auth-secret",
+	"static-auth-secret",
+	"user",
+	"realm",
+	"server-name",
+	"total-quota",
+	"user-quota",
+	"max-bps",
+	"stale-nonce",
+	"cert",
+	"pkey",
+	"no-tls",
+	"no-dtls",
+	"no-cli",
+	"no-multicast-peers",
+	"denied-peer-ip",
+	"allowed-peer-ip",
+	"log-file",
+	"syslog",
+	"verbose",
+	"simple-log",
+	"no-tcp-relay",
+	"cli-password",
+	"userdb",
+	"psql-userdb",
+	"redis-userdb",
+	"proc-user",
+	"proc-group",
+	"pidfile",
+	"mobility",
+	"no-tlsv1",
+	"no-tlsv1_1",
+	"cipher-list",
+	"dh-file",
 };
 
 /* The name of a line `name` or `name=value`; 0 when it has another form. */
@@ -21,7 +59,8 @@ name_len(const char *line, size_t len)
 {
 	size_t n = 0;
 
-	while (n < len && strchr("abcdefghijklmnopqrstuvwxyz0123456789-_", line[n]) != NULL && line[n] != '\0')
+	while (
+	    n < len && strchr("abcdefghijklmnopqrstuvwxyz0123456789-_", line[n]) != NULL && line[n] != '\0')
 		n++;
 	return n == len || line[n] == '=' || line[n] == ' ' ? n : 0;
 }

@@ -17,7 +17,8 @@ yaml_print_text(const char *text, FILE *f)
 	bool plain = text[0] != '\0' && strchr("-?:,[]{}#&*!|>'\"%@`~<=. ", text[0]) == NULL;
 
 	for (const char *s = text; *s != '\0' && plain; s++)
-		plain = (unsigned char)*s > 0x20 && (unsigned char)*s < 0x7f && strchr(":#,[]{}\"\\", *s) == NULL;
+		plain = (unsigned char)*s > 0x20 && (unsigned char)*s < 0x7f &&
+		    strchr(":#,[]{}\"\\", *s) == NULL;
 	if (plain) {
 		fputs(text, f);
 		return;
@@ -26,7 +27,7 @@ yaml_print_text(const char *text, FILE *f)
 	for (const char *s = text; *s != '\0'; s++) {
 		if (*s == '"' || *s == '\\')
 			putc('\\', f);
-		putc(*s, f);		/* control characters never get into a field; UTF-8 passes */
+		putc(*s, f); /* control characters never get into a field; UTF-8 passes */
 	}
 	putc('"', f);
 }
@@ -77,8 +78,8 @@ print_own(const struct conf_own *o, FILE *f)
 	char buf[ADDR_STRLEN];
 	bool v6 = o->addr.family == ADDR_V6;
 
-	fprintf(f, "\"%s%s%s:%u-%u/udp\"", v6 ? "[" : "", addr_print_ip(&o->addr, buf), v6 ? "]" : "", o->ports.min,
-	    o->ports.max);
+	fprintf(f, "\"%s%s%s:%u-%u/udp\"", v6 ? "[" : "", addr_print_ip(&o->addr, buf), v6 ? "]" : "",
+	    o->ports.min, o->ports.max);
 }
 
 static void
@@ -98,10 +99,13 @@ print_certificate(const struct conf_certificate *x, FILE *f)
 static const struct conf_rules *
 rules_of(const struct conf *c, enum option_id id)
 {
-	return id == OPTION_peer_deny ? &c->peer_deny : id == OPTION_peer_allow ? &c->peer_allow : &c->peer_private;
+	return id == OPTION_peer_deny ? &c->peer_deny
+	    : id == OPTION_peer_allow ? &c->peer_allow
+				      : &c->peer_private;
 }
 
-const char *const conf_database_types[CONF_DB_TYPES] = { "postgresql", "redis", "sqlite", "mariadb", "http" };
+const char *const conf_database_types[CONF_DB_TYPES] = { "postgresql", "redis", "sqlite", "mariadb",
+	"http" };
 
 /* Without the connection, which may hold a password. */
 static void
@@ -109,8 +113,8 @@ print_database(const struct conf_database *d, FILE *f)
 {
 	fputs("{ name: ", f);
 	yaml_print_text(d->name, f);
-	fprintf(f, ", type: %s, connection: (not shown), connections: %u, timeout: %ums }", conf_database_types[d->type],
-	    d->connections, d->timeout_ms);
+	fprintf(f, ", type: %s, connection: (not shown), connections: %u, timeout: %ums }",
+	    conf_database_types[d->type], d->connections, d->timeout_ms);
 }
 
 unsigned

@@ -10,8 +10,8 @@
 
 #include "conf_int.h"
 
-#define FILE_MAX   (1u << 20)
-#define FILES_MAX  1024
+#define FILE_MAX      (1u << 20)
+#define FILES_MAX     1024
 #define INCLUDES_DEEP 8
 
 static void read_file(struct load *l, const struct node *from, const char *path);
@@ -28,8 +28,10 @@ log_target(struct load *l, const struct node *n)
 		if (strcmp(n->text, words[i]) == 0)
 			return n->text;
 	if (strchr(n->text, '/') == NULL) {
-		load_error(l, n, "log.target: %s: allowed: stderr, syslog, journald, auto, or a path with a slash "
-		    "(./name for a file beside this one)%s", load_show(l, n), suggest(l, n->text, words, TP_COUNT(words)));
+		load_error(l, n,
+		    "log.target: %s: allowed: stderr, syslog, journald, auto, or a path with a slash "
+		    "(./name for a file beside this one)%s",
+		    load_show(l, n), suggest(l, n->text, words, TP_COUNT(words)));
 		return NULL;
 	}
 	if (n->text[0] == '/' || n->src->is_text)
@@ -43,7 +45,8 @@ is_quoted(const struct option_row *o, const struct node *n)
 {
 	if (n->plain || n->src->is_set)
 		return false;
-	return o->type == OPT_INT || o->type == OPT_BOOL || (o->type == OPT_COUNT_AUTO && strcmp(n->text, "auto") != 0);
+	return o->type == OPT_INT || o->type == OPT_BOOL ||
+	    (o->type == OPT_COUNT_AUTO && strcmp(n->text, "auto") != 0);
 }
 
 static void
@@ -54,7 +57,8 @@ set_scalar(struct load *l, const struct option_row *o, const struct node *n, str
 
 	if (n->kind != NODE_SCALAR || node_is_empty(n)) {
 		option_allowed(o, why, sizeof why);
-		load_error(l, n, "%s: %s: %s", o->path, n->kind == NODE_SCALAR ? "no value" : load_show(l, n), why);
+		load_error(l, n, "%s: %s: %s", o->path,
+		    n->kind == NODE_SCALAR ? "no value" : load_show(l, n), why);
 		return;
 	}
 	if (is_quoted(o, n)) {
@@ -81,8 +85,10 @@ set_option(struct load *l, const struct option_row *o, const struct node *n)
 			*seen = n;
 		return;
 	}
-	if (*seen != NULL && !overridden && (*seen)->src != n->src)	/* within one source: reported as duplicate key */
-		load_error(l, n, "%s: set twice: the first is at %s; remove one", o->path, load_place(l, *seen));
+	if (*seen != NULL && !overridden &&
+	    (*seen)->src != n->src) /* within one source: reported as duplicate key */
+		load_error(
+		    l, n, "%s: set twice: the first is at %s; remove one", o->path, load_place(l, *seen));
 	set_scalar(l, o, n, overridden ? l->scratch : l->conf);
 	if (*seen == NULL)
 		*seen = n;
@@ -117,9 +123,10 @@ static void
 read_map(struct load *l, const struct node *map, const char *prefix)
 {
 	if (map->kind != NODE_MAP) {
-		if (!node_is_empty(map))	/* a section whose lines are all commented out */
-			load_error(l, map, "%.*s%s%s: allowed: a map of name: value", prefix[0] != '\0' ? (int)strlen(prefix) - 1 : 0,
-			    prefix, prefix[0] != '\0' ? ": " : "", load_show(l, map));
+		if (!node_is_empty(map)) /* a section whose lines are all commented out */
+			load_error(l, map, "%.*s%s%s: allowed: a map of name: value",
+			    prefix[0] != '\0' ? (int)strlen(prefix) - 1 : 0, prefix,
+			    prefix[0] != '\0' ? ": " : "", load_show(l, map));
 		return;
 	}
 	for (const struct node *n = map->first; n != NULL; n = n->next) {
@@ -133,11 +140,15 @@ read_map(struct load *l, const struct node *map, const char *prefix)
 		else if (prefix[0] == '\0' && is_section(path))
 			read_map(l, n, load_printf(l, "%s.", path));
 		else if (o != NULL)
-			load_error(l, n->key, "unknown key %s: write the section and the name on two levels (section: { name: "
-			    "value })", load_show(l, n->key));
+			load_error(l, n->key,
+			    "unknown key %s: write the section and the name on two levels (section: { name: "
+			    "value })",
+			    load_show(l, n->key));
 		else
-			load_error(l, n->key, "unknown key %s%s%.*s%s", load_show(l, n->key), prefix[0] != '\0' ? " in " : "",
-			    prefix[0] != '\0' ? (int)strlen(prefix) - 1 : 0, prefix, suggest_option(l, prefix, n->key->text));
+			load_error(l, n->key, "unknown key %s%s%.*s%s", load_show(l, n->key),
+			    prefix[0] != '\0' ? " in " : "",
+			    prefix[0] != '\0' ? (int)strlen(prefix) - 1 : 0, prefix,
+			    suggest_option(l, prefix, n->key->text));
 	}
 }
 
@@ -164,8 +175,9 @@ is_read_already(struct load *l, const struct node *from, const char *path, const
 	for (const struct source *s = l->sources; s != NULL; s = s->next) {
 		count++;
 		if (!s->is_set && s->dev == st->st_dev && s->ino == st->st_ino) {
-			load_error(l, from, "include: %s: this file is read already, as %s; a file can be included once", path,
-			    s->name);
+			load_error(l, from,
+			    "include: %s: this file is read already, as %s; a file can be included once",
+			    path, s->name);
 			return true;
 		}
 	}
@@ -184,7 +196,8 @@ note_user(struct load *l, const struct node *root)
 		if (strcmp(s->key->text, "process") != 0 || s->kind != NODE_MAP)
 			continue;
 		for (const struct node *n = s->first; n != NULL; n = n->next)
-			if (strcmp(n->key->text, "user") == 0 && n->kind == NODE_SCALAR && n->len < sizeof l->conf->user)
+			if (strcmp(n->key->text, "user") == 0 && n->kind == NODE_SCALAR &&
+			    n->len < sizeof l->conf->user)
 				text_copy(l->conf->user, sizeof l->conf->user, n->text);
 	}
 }
@@ -201,7 +214,8 @@ read_file(struct load *l, const struct node *from, const char *path)
 	char *text;
 
 	if (depth > INCLUDES_DEEP) {
-		load_error(l, from, "include: %s: nested too deeply: at most %u levels of includes", path, INCLUDES_DEEP);
+		load_error(l, from, "include: %s: nested too deeply: at most %u levels of includes", path,
+		    INCLUDES_DEEP);
 		return;
 	}
 	text = load_file(l, from, path, FILE_MAX, &len, &st);
@@ -215,11 +229,13 @@ read_file(struct load *l, const struct node *from, const char *path)
 	if (slash != NULL)
 		s->dir = slash == path ? "/" : load_printf(l, "%.*s", (int)(slash - path), path);
 	if (st.st_mode & S_IWOTH)
-		load_error(l, from, "%s%severybody may write this file: chmod o-w", from != NULL ? path : "",
-		    from != NULL ? ": " : "");
+		load_error(l, from, "%s%severybody may write this file: chmod o-w",
+		    from != NULL ? path : "", from != NULL ? ": " : "");
 	if (foreign_is_coturn(text, len)) {
-		load_error(l, from, "%sthis is a configuration of coturn (turnserver.conf): turnpike-convert (contrib/coturn2turnpike) makes "
-		    "a turnpike.yaml of it", from != NULL ? load_printf(l, "%s: ", path) : "");
+		load_error(l, from,
+		    "%sthis is a configuration of coturn (turnserver.conf): turnpike-convert (contrib/coturn2turnpike) makes "
+		    "a turnpike.yaml of it",
+		    from != NULL ? load_printf(l, "%s: ", path) : "");
 		return;
 	}
 	root = yaml_read(l, s, text, len);
@@ -296,7 +312,8 @@ name_file(struct load *l)
 	char *path = l->rq->file != NULL ? realpath(l->rq->file, NULL) : NULL;
 
 	if (path != NULL && text_copy(l->conf->file, sizeof l->conf->file, path) >= sizeof l->conf->file)
-		load_error(l, NULL, "the path is too long: at most %zu bytes are allowed", sizeof l->conf->file - 1);
+		load_error(l, NULL, "the path is too long: at most %zu bytes are allowed",
+		    sizeof l->conf->file - 1);
 	free(path);
 }
 

@@ -39,8 +39,9 @@ check_dead_rules(struct load *l, enum option_id id, const struct conf_rules *all
 		const struct cidr *deny = find_wider(&l->conf->peer_deny, &allow->rule[i]);
 
 		if (deny != NULL)
-			load_warn(l, l->seen[id], "%s: %s has no effect: peers.deny has %s, and deny wins", option_rows[id].path,
-			    cidr_print(&allow->rule[i], rule), cidr_print(deny, wider));
+			load_warn(l, l->seen[id], "%s: %s has no effect: peers.deny has %s, and deny wins",
+			    option_rows[id].path, cidr_print(&allow->rule[i], rule),
+			    cidr_print(deny, wider));
 	}
 }
 
@@ -53,8 +54,10 @@ check_dead_own(struct load *l)
 	for (uint32_t i = 0; i < c->peer_own_count; i++)
 		for (uint32_t k = 0; k < c->peer_deny.count; k++)
 			if (cidr_has(&c->peer_deny.rule[k], &c->peer_own[i].addr)) {
-				load_warn(l, l->seen[OPTION_peer_own], "peers.allow_own: %s has no effect: peers.deny has %s, and deny wins",
-				    addr_print_ip(&c->peer_own[i].addr, own), cidr_print(&c->peer_deny.rule[k], wider));
+				load_warn(l, l->seen[OPTION_peer_own],
+				    "peers.allow_own: %s has no effect: peers.deny has %s, and deny wins",
+				    addr_print_ip(&c->peer_own[i].addr, own),
+				    cidr_print(&c->peer_deny.rule[k], wider));
 				break;
 			}
 }
@@ -71,8 +74,8 @@ check_repeated_rules(struct load *l, enum option_id id, const struct conf_rules 
 
 			if (i == k || !cidr_within(a, b) || (a->bits == b->bits && i < k))
 				continue;
-			load_warn(l, l->seen[id], "%s: %s has no effect: %s is in the list", option_rows[id].path,
-			    cidr_print(a, rule), cidr_print(b, wider));
+			load_warn(l, l->seen[id], "%s: %s has no effect: %s is in the list",
+			    option_rows[id].path, cidr_print(a, rule), cidr_print(b, wider));
 			break;
 		}
 }
@@ -140,7 +143,8 @@ static bool
 no_ports(const struct conf *c)
 {
 	for (uint32_t i = 0; i < c->relay_count; i++)
-		if (c->relays[i].port_min == c->relay_ports.min && c->relays[i].port_max == c->relay_ports.max)
+		if (c->relays[i].port_min == c->relay_ports.min &&
+		    c->relays[i].port_max == c->relay_ports.max)
 			return false;
 	return true;
 }
@@ -184,6 +188,7 @@ no_effect_check(struct load *l)
 
 		/* Not of --set: a wrapper may give the same ones to every host. */
 		if (l->seen[n->id] != NULL && !l->seen[n->id]->src->is_set && n->lacks(c))
-			load_warn(l, l->seen[n->id], "%s: has no effect: %s", option_rows[n->id].path, n->what);
+			load_warn(
+			    l, l->seen[n->id], "%s: has no effect: %s", option_rows[n->id].path, n->what);
 	}
 }

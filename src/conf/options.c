@@ -15,9 +15,9 @@
 #include "conf_int.h"
 
 const struct option_row option_rows[] = {
-#define OPT(path, type, field, def, min, max, cls, doc) \
-	{ path, def, doc, NULL, OPT_##type, OPT_##cls, min, max, offsetof(struct conf, field), \
-	    sizeof(((struct conf *)0)->field) },
+#define OPT(path, type, field, def, min, max, cls, doc)                                                    \
+	{ path, def, doc, NULL, OPT_##type, OPT_##cls, min, max, offsetof(struct conf, field),             \
+		sizeof(((struct conf *)0)->field) },
 #define LIST(path, field, cls, shape, doc) { path, NULL, doc, shape, OPT_LIST, OPT_##cls, 0, 0, 0, 0 },
 #include "tp/tbl/options.def"
 #undef OPT
@@ -31,14 +31,30 @@ struct unit {
 };
 /* Largest first: printing takes the first that divides. */
 static const struct unit time_units[] = {
-	{ "d", 86400000 }, { "h", 3600000 }, { "m", 60000 }, { "s", 1000 }, { "ms", 1 }, { NULL, 0 },
+	{ "d", 86400000 },
+	{ "h", 3600000 },
+	{ "m", 60000 },
+	{ "s", 1000 },
+	{ "ms", 1 },
+	{ NULL, 0 },
 };
 static const struct unit size_units[] = {
-	{ "GiB", 1u << 30 }, { "MiB", 1u << 20 }, { "KiB", 1u << 10 },
-	{ "GB", 1000000000 }, { "MB", 1000000 }, { "kB", 1000 }, { "B", 1 }, { NULL, 0 },
+	{ "GiB", 1u << 30 },
+	{ "MiB", 1u << 20 },
+	{ "KiB", 1u << 10 },
+	{ "GB", 1000000000 },
+	{ "MB", 1000000 },
+	{ "kB", 1000 },
+	{ "B", 1 },
+	{ NULL, 0 },
 };
-static const struct unit rate_units[] = {	/* bits */
-	{ "Gbit", 1000000000 }, { "Mbit", 1000000 }, { "kbit", 1000 }, { "bit", 1 }, { NULL, 0 },
+static const struct unit rate_units[] = {
+	/* bits */
+	{ "Gbit", 1000000000 },
+	{ "Mbit", 1000000 },
+	{ "kbit", 1000 },
+	{ "bit", 1 },
+	{ NULL, 0 },
 };
 static const char *const family_words[] = { "ipv4", "ipv6", "client", NULL };
 static const char *const algs_words[] = { "any", "sha256", NULL };
@@ -74,7 +90,10 @@ words_of(enum opt_type type)
 static const struct unit *
 units_of(enum opt_type type)
 {
-	return type == OPT_TIME ? time_units : type == OPT_SIZE ? size_units : type == OPT_RATE ? rate_units : NULL;
+	return type == OPT_TIME ? time_units
+	    : type == OPT_SIZE  ? size_units
+	    : type == OPT_RATE  ? rate_units
+				: NULL;
 }
 
 const struct option_row *
@@ -139,7 +158,7 @@ print_with_unit(uint64_t v, const struct unit *units, enum opt_type type, char *
 		return;
 	}
 	if (v == 0)
-		units = &time_units[3];		/* 0s */
+		units = &time_units[3]; /* 0s */
 	while (v % units->factor != 0)
 		units++;
 	snprintf(out, len, "%llu%s", (unsigned long long)(v / units->factor), units->name);
@@ -168,7 +187,8 @@ option_allowed(const struct option_row *o, char *why, size_t len)
 	print_number(o, o->min, low, sizeof low);
 	print_number(o, o->max, high, sizeof high);
 	for (; w != NULL && *w != NULL; w++)
-		snprintf(words + strlen(words), sizeof words - strlen(words), "%s%s", words[0] != '\0' ? ", " : "", *w);
+		snprintf(words + strlen(words), sizeof words - strlen(words), "%s%s",
+		    words[0] != '\0' ? ", " : "", *w);
 	switch (o->type) {
 	case OPT_BOOL:
 		snprintf(why, len, "allowed: true or false");
@@ -180,17 +200,23 @@ option_allowed(const struct option_row *o, char *why, size_t len)
 		snprintf(why, len, "allowed: auto, or a decimal number from %s to %s", low, high);
 		break;
 	case OPT_TIME:
-		snprintf(why, len, "allowed: a number with a unit (ms, s, m, h, d) from %s to %s", low, high);
+		snprintf(
+		    why, len, "allowed: a number with a unit (ms, s, m, h, d) from %s to %s", low, high);
 		break;
 	case OPT_SIZE:
-		snprintf(why, len, "allowed: a number with a unit (B, KiB, MiB, GiB, kB, MB, GB) from %s to %s", low, high);
+		snprintf(why, len,
+		    "allowed: a number with a unit (B, KiB, MiB, GiB, kB, MB, GB) from %s to %s", low,
+		    high);
 		break;
 	case OPT_RATE:
-		snprintf(why, len, "allowed: a number with a unit (bit, kbit, Mbit, Gbit; per second) from 8bit to %s, "
-		    "or 0 for no limit", high);
+		snprintf(why, len,
+		    "allowed: a number with a unit (bit, kbit, Mbit, Gbit; per second) from 8bit to %s, "
+		    "or 0 for no limit",
+		    high);
 		break;
 	case OPT_PORTS:
-		snprintf(why, len, "allowed: LOW-HIGH with ports from %s to %s and LOW not above HIGH", low, high);
+		snprintf(why, len, "allowed: LOW-HIGH with ports from %s to %s and LOW not above HIGH", low,
+		    high);
 		break;
 	case OPT_STR:
 	case OPT_PATH:
@@ -226,7 +252,7 @@ parse_text(const char *text, const struct option_row *o, char *field)
 	for (size_t i = 0; i < n; i++)
 		if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
 			return false;
-	memset(field, 0, o->size);	/* equal settings are equal bytes */
+	memset(field, 0, o->size); /* equal settings are equal bytes */
 	memcpy(field, text, n);
 	return true;
 }
@@ -258,7 +284,7 @@ parse_number(const char *text, const struct option_row *o, uint64_t *out)
 		return false;
 	}
 	if (o->type == OPT_RATE) {
-		if (v > 0 && v < 8)	/* would become 0 bytes, and 0 is no limit */
+		if (v > 0 && v < 8) /* would become 0 bytes, and 0 is no limit */
 			return false;
 		v /= 8;
 	}
@@ -324,7 +350,8 @@ option_print(const struct conf *c, const struct option_row *o, char *out, size_t
 		snprintf(out, len, "%s", *(const bool *)field ? "true" : "false");
 		return;
 	case OPT_PORTS:
-		snprintf(out, len, "%u-%u", ((const struct conf_ports *)field)->min, ((const struct conf_ports *)field)->max);
+		snprintf(out, len, "%u-%u", ((const struct conf_ports *)field)->min,
+		    ((const struct conf_ports *)field)->max);
 		return;
 	case OPT_COUNT_AUTO:
 		if (*(const uint64_t *)field == 0) {
@@ -349,7 +376,7 @@ option_print(const struct conf *c, const struct option_row *o, char *out, size_t
 		else
 			yaml_print_text(field, f);
 		fclose(f);
-		out[len - 1] = '\0';	/* fmemopen leaves a full buffer unterminated */
+		out[len - 1] = '\0'; /* fmemopen leaves a full buffer unterminated */
 		return;
 	default:
 		snprintf(out, len, "%s", words_of(o->type)[*(const uint32_t *)field]);
@@ -364,9 +391,11 @@ conf_defaults(struct conf *c)
 	c->magic = CONF_MAGIC;
 	c->layout = CONF_LAYOUT;
 	for (unsigned i = 0; i < OPTION_COUNT; i++) {
-		int rc = option_rows[i].type == OPT_LIST ? 0 : option_set(c, &option_rows[i], option_rows[i].def, NULL, 0);
+		int rc = option_rows[i].type == OPT_LIST
+		    ? 0
+		    : option_set(c, &option_rows[i], option_rows[i].def, NULL, 0);
 
-		assert(rc == 0);	/* a default outside its own range is a bug in options.def */
+		assert(rc == 0); /* a default outside its own range is a bug in options.def */
 		(void)rc;
 	}
 }

@@ -26,7 +26,12 @@
 #define GROUPS_MAX 256
 #define OPEN_FLAGS (O_CLOEXEC | O_NONBLOCK | O_NOCTTY)
 
-struct as { uid_t uid; gid_t gid; int count; gid_t groups[GROUPS_MAX]; };
+struct as {
+	uid_t uid;
+	gid_t gid;
+	int count;
+	gid_t groups[GROUPS_MAX];
+};
 
 void
 conf_rights_reduce(void)
@@ -42,7 +47,8 @@ conf_rights_reduce(void)
 	(void)syscall(SYS_capset, &head, caps);
 }
 
-/* The groups are those of `as` while it reads.  The way back cannot fail for root; if it does, nothing may go on. */
+/* The groups are those of `as` while it reads.  The way back cannot fail for root; if it does, nothing
+ * may go on. */
 static int
 open_as(const struct as *as, const char *path, int flags)
 {
@@ -77,7 +83,8 @@ service_user(const struct load *l, struct as *as)
 	return true;
 }
 
-/* A handle on a file whose directories one of the two may enter, opened for reading by the other's rights. */
+/* A handle on a file whose directories one of the two may enter, opened for reading by the other's
+ * rights. */
 static int
 open_handle(const char *path, int handle, bool has_user, const struct as *user)
 {
@@ -121,7 +128,7 @@ readable_open(const struct load *l, const char *path)
 	return fd;
 }
 
-/* ---- who else is there ------------------------------------------------------------------------------------ */
+/* ---- who else is there ----------------------------------------------------------------------- */
 
 /* The kernel's number of the first process namespace: a host, not a container. */
 #define HOST_PID_NAMESPACE "pid:[4026531836]"
@@ -187,7 +194,8 @@ readable_check(struct load *l)
 		if (has_user && o->uid == user.uid)
 			continue;
 		pw = getpwuid(o->uid);
-		load_warn(l, o->at, "%s: belongs to user %s (%u), who can change what this daemon does: chown root it", o->path,
-		    pw != NULL ? pw->pw_name : "without a name", (unsigned)o->uid);
+		load_warn(l, o->at,
+		    "%s: belongs to user %s (%u), who can change what this daemon does: chown root it",
+		    o->path, pw != NULL ? pw->pw_name : "without a name", (unsigned)o->uid);
 	}
 }

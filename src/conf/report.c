@@ -43,8 +43,7 @@ load_free(struct load *l)
 	}
 }
 
-static char * TP_PRINTF(2, 0)
-print_text(struct load *l, const char *fmt, va_list ap)
+static char *TP_PRINTF(2, 0) print_text(struct load *l, const char *fmt, va_list ap)
 {
 	va_list again;
 	char *out;
@@ -92,7 +91,7 @@ load_place(struct load *l, const struct node *n)
 }
 
 static void TP_PRINTF(4, 0)
-report(struct load *l, enum log_level level, const struct node *at, const char *fmt, va_list ap)
+    report(struct load *l, enum log_level level, const struct node *at, const char *fmt, va_list ap)
 {
 	const char *what = print_text(l, fmt, ap);
 

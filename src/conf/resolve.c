@@ -13,7 +13,7 @@
 
 #include "conf_int.h"
 
-#define PREFER_PUBLIC 2		/* IPV6_PREFER_SRC_PUBLIC of <linux/in6.h>, which does not go with <netinet/in.h> */
+#define PREFER_PUBLIC 2 /* IPV6_PREFER_SRC_PUBLIC of <linux/in6.h>, which does not go with <netinet/in.h> */
 
 static bool
 in(const struct addr *a, const char *cidr)
@@ -33,8 +33,8 @@ addr_is_loopback(const struct addr *a)
 static bool
 addr_is_private(const struct addr *a)
 {
-	return in(a, "10.0.0.0/8") || in(a, "172.16.0.0/12") || in(a, "192.168.0.0/16") || in(a, "100.64.0.0/10")
-	    || in(a, "169.254.0.0/16") || in(a, "fc00::/7") || in(a, "fe80::/10");
+	return in(a, "10.0.0.0/8") || in(a, "172.16.0.0/12") || in(a, "192.168.0.0/16") ||
+	    in(a, "100.64.0.0/10") || in(a, "169.254.0.0/16") || in(a, "fc00::/7") || in(a, "fe80::/10");
 }
 
 /* ---- what the kernel knows ---------------------------------------------------------------------- */
@@ -57,11 +57,12 @@ ask_route(const char *far, struct addr *out)
 		return;
 	/* Not a temporary address of IPv6 privacy, which goes within days, and the sessions with it. */
 	if (a.family == ADDR_V6)
-		(void)setsockopt(fd, IPPROTO_IPV6, IPV6_ADDR_PREFERENCES, &(int){ PREFER_PUBLIC }, sizeof(int));
+		(void)setsockopt(
+		    fd, IPPROTO_IPV6, IPV6_ADDR_PREFERENCES, &(int){ PREFER_PUBLIC }, sizeof(int));
 	if (connect(fd, (const struct sockaddr *)&ss, len) == 0) {
 		len = sizeof ss;
-		if (getsockname(fd, (struct sockaddr *)&ss, &len) == 0
-		    && addr_from_sockaddr(&a, (const struct sockaddr *)&ss) == 0 && !addr_is_loopback(&a)) {
+		if (getsockname(fd, (struct sockaddr *)&ss, &len) == 0 &&
+		    addr_from_sockaddr(&a, (const struct sockaddr *)&ss) == 0 && !addr_is_loopback(&a)) {
 			a.port = 0;
 			*out = a;
 		}
@@ -69,7 +70,8 @@ ask_route(const char *far, struct addr *out)
 	close(fd);
 }
 
-/* Does the kernel call it temporary?  /proc/net/if_inet6: address, interface, prefix, scope, flags, name. */
+/* Does the kernel call it temporary?  /proc/net/if_inet6: address, interface, prefix, scope, flags,
+ * name. */
 static bool
 host_is_temporary(const struct addr *a)
 {
@@ -130,8 +132,10 @@ add_listener(struct load *l, const struct listener_wish *w, const struct addr *a
 
 	if (c->listener_count == CONF_LISTENERS_MAX) {
 		if (!l->listeners_full)
-			load_warn(l, w->at, "listeners: this host has too many addresses for \"*\": the first %u are served; name the "
-			    "addresses", CONF_LISTENERS_MAX);
+			load_warn(l, w->at,
+			    "listeners: this host has too many addresses for \"*\": the first %u are served; name the "
+			    "addresses",
+			    CONF_LISTENERS_MAX);
 		l->listeners_full = true;
 		return;
 	}
@@ -150,7 +154,8 @@ add_listener(struct load *l, const struct listener_wish *w, const struct addr *a
 	if (w->at->src->is_set)
 		text_copy(n->where, sizeof n->where, name);
 	else
-		snprintf(n->where, sizeof n->where, "%.48s:%u", slash != NULL ? slash + 1 : name, w->at->line);
+		snprintf(
+		    n->where, sizeof n->where, "%.48s:%u", slash != NULL ? slash + 1 : name, w->at->line);
 }
 
 static void
@@ -164,15 +169,16 @@ add_every(struct load *l, const struct listener_wish *w)
 		a.port = w->addr.port;
 		if (w->addr.family != ADDR_NONE && w->addr.family != a.family)
 			continue;
-		if (in(&a, "fe80::/10"))	/* needs an interface, which an address here does not carry */
+		if (in(&a, "fe80::/10")) /* needs an interface, which an address here does not carry */
 			continue;
 		if (l->rq->host == NULL && host_is_temporary(&a))
-			continue;		/* of IPv6 privacy: it goes within days */
+			continue; /* of IPv6 privacy: it goes within days */
 		if (listener_find(l->conf, &a, w->transports) == NULL)
 			add_listener(l, w, &a);
 	}
 	if (l->conf->listener_count == before && before == 0 && l->errors == errors)
-		load_warn(l, w->at, "listeners: this host has no address to listen on yet: the first one that comes is served");
+		load_warn(l, w->at,
+		    "listeners: this host has no address to listen on yet: the first one that comes is served");
 }
 
 static void
@@ -190,11 +196,13 @@ resolve_listeners(struct load *l)
 			continue;
 		clash = listener_find(l->conf, &w->addr, w->transports);
 		if (clash != NULL) {
-			load_error(l, w->at, "listeners: the same address, port and transport is at %s", clash->where);
+			load_error(l, w->at, "listeners: the same address, port and transport is at %s",
+			    clash->where);
 			continue;
 		}
 		if (!host_has(l->host, &w->addr))
-			load_warn(l, w->at, "listeners: %s is not an address of this host now: it is served when it comes",
+			load_warn(l, w->at,
+			    "listeners: %s is not an address of this host now: it is served when it comes",
 			    addr_print_ip(&w->addr, text));
 		add_listener(l, w, &w->addr);
 	}
@@ -220,7 +228,8 @@ default_relays(struct load *l)
 	if (v6->family != ADDR_NONE && !addr_is_private(v6))
 		c->relays[c->relay_count++].addr = *v6;
 	if (c->relay_count == 0)
-		load_warn(l, NULL, "relay.addresses: this host has no default route to take an address from yet: no allocation until "
+		load_warn(l, NULL,
+		    "relay.addresses: this host has no default route to take an address from yet: no allocation until "
 		    "there is one, or list the addresses");
 }
 
@@ -242,7 +251,8 @@ find_external(struct load *l, struct conf_relay *r, const struct node *at)
 	if (is_auto && c->external_stun[0] == '\0')
 		snprintf(why, sizeof why, "it is private: name a STUN server in relay.external_stun");
 	else if (l->rq->outside != NULL)
-		e = l->rq->outside(is_auto ? NULL : r->external_name, c->external_stun, &r->addr, &found, why, sizeof why);
+		e = l->rq->outside(
+		    is_auto ? NULL : r->external_name, c->external_stun, &r->addr, &found, why, sizeof why);
 	r->unknown = e < 0;
 	if (e < 0)
 		load_warn(l, at, "relay.addresses: external: %s: %s", r->external_name, why);
@@ -258,21 +268,28 @@ check_relay(struct load *l, const struct conf_relay *r, const struct node *at)
 
 	addr_print_ip(&r->addr, buf);
 	if (r->external.family == ADDR_NONE && !r->unknown && addr_is_private(&r->addr))
-		load_warn(l, at, "relay.addresses: %s is a private address: peers elsewhere cannot reach it; give the public one "
-		    "as external", buf);
+		load_warn(l, at,
+		    "relay.addresses: %s is a private address: peers elsewhere cannot reach it; give the public one "
+		    "as external",
+		    buf);
 	if (at != NULL && !host_has(l->host, &r->addr))
 		load_warn(l, at, "relay.addresses: %s is not an address of this host now", buf);
 	for (uint32_t i = 0; i < c->listener_count; i++) {
 		const struct conf_listener *o = &c->listeners[i];
 
-		if (addr_ip_eq(&o->addr, &r->addr) && o->addr.port >= r->port_min && o->addr.port <= r->port_max)
-			load_error(l, at, "relay.addresses: %s: its ports %u-%u contain port %u of the listener at %s: choose other "
-			    "ports", buf, r->port_min, r->port_max, o->addr.port, o->where);
+		if (addr_ip_eq(&o->addr, &r->addr) && o->addr.port >= r->port_min &&
+		    o->addr.port <= r->port_max)
+			load_error(l, at,
+			    "relay.addresses: %s: its ports %u-%u contain port %u of the listener at %s: choose other "
+			    "ports",
+			    buf, r->port_min, r->port_max, o->addr.port, o->where);
 	}
 	for (const struct conf_relay *o = c->relays; o < r; o++)
-		if (r->external.family != ADDR_NONE && addr_ip_eq(&o->external, &r->external) && o->port_min <= r->port_max
-		    && r->port_min <= o->port_max)
-			load_error(l, at, "relay.addresses: %s: another address with overlapping ports has the same external", buf);
+		if (r->external.family != ADDR_NONE && addr_ip_eq(&o->external, &r->external) &&
+		    o->port_min <= r->port_max && r->port_min <= o->port_max)
+			load_error(l, at,
+			    "relay.addresses: %s: another address with overlapping ports has the same external",
+			    buf);
 }
 
 static void
@@ -310,8 +327,11 @@ check_user(struct load *l)
 	const char *user = l->conf->user;
 
 	for (const char *s = user; *s != '\0'; s++)
-		if (strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-", *s) == NULL || *user == '-') {
-			load_error(l, l->seen[OPTION_user], "process.user: allowed: letters, digits, _ . and -");
+		if (strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-", *s) ==
+			NULL ||
+		    *user == '-') {
+			load_error(
+			    l, l->seen[OPTION_user], "process.user: allowed: letters, digits, _ . and -");
 			return;
 		}
 }
@@ -332,12 +352,16 @@ check_metrics(struct load *l)
 
 	if (text[0] == '\0')
 		return;
-	if (text[0] == '[' || addr_parse(&a, text) < 0 || a.port != 0 || (a.family == ADDR_V4 && strchr(text, ':') != NULL))
-		load_error(l, l->seen[OPTION_metrics_address], "metrics.address: allowed: an IPv4 or IPv6 address without a port, "
+	if (text[0] == '[' || addr_parse(&a, text) < 0 || a.port != 0 ||
+	    (a.family == ADDR_V4 && strchr(text, ':') != NULL))
+		load_error(l, l->seen[OPTION_metrics_address],
+		    "metrics.address: allowed: an IPv4 or IPv6 address without a port, "
 		    "or \"\" for none");
 #ifndef HAVE_MHD
-	load_error(l, l->seen[OPTION_metrics_address], "metrics.address: %s: this build has no metrics, it was made without "
-	    "libmicrohttpd: leave it out", text);
+	load_error(l, l->seen[OPTION_metrics_address],
+	    "metrics.address: %s: this build has no metrics, it was made without "
+	    "libmicrohttpd: leave it out",
+	    text);
 #endif
 }
 
@@ -349,7 +373,8 @@ check_affinity(struct load *l)
 	unsigned n;
 
 	if (strcmp(text, "auto") != 0 && strcmp(text, "none") != 0 && !conf_cpus(text, list, &n))
-		load_error(l, l->seen[OPTION_cpu_affinity], "io.cpu_affinity: allowed: auto, none, or processors such as 0,2-5");
+		load_error(l, l->seen[OPTION_cpu_affinity],
+		    "io.cpu_affinity: allowed: auto, none, or processors such as 0,2-5");
 }
 
 static void
@@ -359,7 +384,8 @@ check_alternate(struct load *l)
 	struct addr a;
 
 	if (text[0] != '\0' && (addr_parse(&a, text) < 0 || a.port == 0))
-		load_error(l, l->seen[OPTION_drain_alternate], "drain.alternate: allowed: address:port of another server, "
+		load_error(l, l->seen[OPTION_drain_alternate],
+		    "drain.alternate: allowed: address:port of another server, "
 		    "[address]:port for IPv6, or \"\" for none");
 }
 
@@ -369,7 +395,8 @@ resolve(struct load *l)
 	struct conf *c = l->conf;
 
 	if (l->host->addr_more)
-		load_warn(l, NULL, "this host has more than %u addresses: of the others peers.deny has to keep the peers away",
+		load_warn(l, NULL,
+		    "this host has more than %u addresses: of the others peers.deny has to keep the peers away",
 		    CONF_HOST_ADDRS_MAX);
 	resolve_listeners(l);
 	resolve_relays(l);
@@ -385,7 +412,8 @@ resolve(struct load *l)
 		load_error(l, place_of(l, OPTION_default_lifetime, OPTION_max_lifetime),
 		    "relay.default_lifetime: longer than relay.max_lifetime");
 	if (c->shards != 0 && c->workers > c->shards)
-		load_error(l, place_of(l, OPTION_shards, OPTION_workers), "process.workers: more than process.shards: a worker "
+		load_error(l, place_of(l, OPTION_shards, OPTION_workers),
+		    "process.workers: more than process.shards: a worker "
 		    "needs a shard");
 	if (strcmp(c->log_target, "auto") == 0) {
 		memset(c->log_target, 0, sizeof c->log_target);

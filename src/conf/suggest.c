@@ -73,7 +73,7 @@ all_names(struct load *l, const char *const *names, unsigned count)
 	const char *text = "";
 
 	for (unsigned i = 0; i < count; i++)
-		if (i == 0 || strcmp(names[i], names[i - 1]) != 0)	/* a section's rows stand together */
+		if (i == 0 || strcmp(names[i], names[i - 1]) != 0) /* a section's rows stand together */
 			text = load_printf(l, "%s%s%s", text, i == 0 ? ": allowed: " : ", ", names[i]);
 	return text;
 }

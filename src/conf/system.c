@@ -11,8 +11,9 @@
 
 #include "conf_int.h"
 
-/* As the supervisor decides: a tree that was just unpacked runs as nobody until there is a user of its own. */
-#define DEFAULT_USER "turnpike"
+/* As the supervisor decides: a tree that was just unpacked runs as nobody until there is a user of its
+ * own. */
+#define DEFAULT_USER  "turnpike"
 #define STAND_IN_USER "nobody"
 
 static void
@@ -25,11 +26,15 @@ check_user(struct load *l)
 		return;
 	pw = getpwnam(user);
 	if (pw != NULL && pw->pw_uid == 0)
-		load_error(l, l->seen[OPTION_user], "process.user: %s is root: processes that read what strangers send would have all its "
-		    "rights; name a user without any", user);
+		load_error(l, l->seen[OPTION_user],
+		    "process.user: %s is root: processes that read what strangers send would have all its "
+		    "rights; name a user without any",
+		    user);
 	else if (pw == NULL && (strcmp(user, DEFAULT_USER) != 0 || getpwnam(STAND_IN_USER) == NULL))
-		load_error(l, l->seen[OPTION_user], "process.user: there is no user %s on this host: make it (adduser --system --group %s) "
-		    "or name another", user, user);
+		load_error(l, l->seen[OPTION_user],
+		    "process.user: there is no user %s on this host: make it (adduser --system --group %s) "
+		    "or name another",
+		    user, user);
 }
 
 static void

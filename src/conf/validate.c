@@ -104,9 +104,9 @@ rules_are_valid(const struct conf_rules *r)
 static bool
 lists_are_valid(const struct conf *c)
 {
-	if (c->listener_count > CONF_LISTENERS_MAX || c->relay_count > CONF_RELAYS_MAX
-	    || c->peer_own_count > CONF_OWN_MAX || c->host_addr_count > CONF_HOST_ADDRS_MAX
-	    || c->certificate_count > CONF_CERTS_MAX || c->warning_count > CONF_WARNINGS_MAX)
+	if (c->listener_count > CONF_LISTENERS_MAX || c->relay_count > CONF_RELAYS_MAX ||
+	    c->peer_own_count > CONF_OWN_MAX || c->host_addr_count > CONF_HOST_ADDRS_MAX ||
+	    c->certificate_count > CONF_CERTS_MAX || c->warning_count > CONF_WARNINGS_MAX)
 		return false;
 	for (uint32_t i = 0; i < c->warning_count; i++)
 		if (!is_terminated(c->warning[i], CONF_WARNING_LEN))
@@ -114,31 +114,35 @@ lists_are_valid(const struct conf *c)
 	for (uint32_t i = 0; i < c->certificate_count; i++) {
 		const struct conf_certificate *x = &c->certificates[i];
 
-		if (!is_terminated(x->certificate, CONF_PATH_MAX) || !is_terminated(x->key, CONF_PATH_MAX)
-		    || !is_terminated(x->password_file, CONF_PATH_MAX))
+		if (!is_terminated(x->certificate, CONF_PATH_MAX) ||
+		    !is_terminated(x->key, CONF_PATH_MAX) ||
+		    !is_terminated(x->password_file, CONF_PATH_MAX))
 			return false;
 	}
 	for (uint32_t i = 0; i < c->listener_count; i++) {
 		const struct conf_listener *l = &c->listeners[i];
 
-		if (!addr_is_valid(&l->addr, false) || l->addr.port == 0 || l->transports == 0
-		    || !is_terminated(l->where, sizeof l->where) || !proxies_are_valid(l))
+		if (!addr_is_valid(&l->addr, false) || l->addr.port == 0 || l->transports == 0 ||
+		    !is_terminated(l->where, sizeof l->where) || !proxies_are_valid(l))
 			return false;
 	}
 	for (uint32_t i = 0; i < c->relay_count; i++) {
 		const struct conf_relay *r = &c->relays[i];
 
-		if (!addr_is_valid(&r->addr, false) || !addr_is_valid(&r->external, true) || r->port_min == 0
-		    || r->port_min > r->port_max || !is_terminated(r->external_name, sizeof r->external_name))
+		if (!addr_is_valid(&r->addr, false) || !addr_is_valid(&r->external, true) ||
+		    r->port_min == 0 || r->port_min > r->port_max ||
+		    !is_terminated(r->external_name, sizeof r->external_name))
 			return false;
 	}
 	for (uint32_t i = 0; i < c->peer_own_count; i++)
-		if (!addr_is_valid(&c->peer_own[i].addr, false) || c->peer_own[i].ports.min > c->peer_own[i].ports.max)
+		if (!addr_is_valid(&c->peer_own[i].addr, false) ||
+		    c->peer_own[i].ports.min > c->peer_own[i].ports.max)
 			return false;
 	for (uint32_t i = 0; i < c->host_addr_count; i++)
 		if (!addr_is_valid(&c->host_addr[i], false))
 			return false;
-	return rules_are_valid(&c->peer_deny) && rules_are_valid(&c->peer_allow) && rules_are_valid(&c->peer_private);
+	return rules_are_valid(&c->peer_deny) && rules_are_valid(&c->peer_allow) &&
+	    rules_are_valid(&c->peer_private);
 }
 
 int
@@ -174,10 +178,11 @@ user_is_valid(const struct users_user *u)
 static bool
 database_is_valid(const struct users_database *d)
 {
-	return is_terminated(d->name, sizeof d->name) && is_terminated(d->connection, sizeof d->connection)
-	    && is_terminated(d->secret, sizeof d->secret) && is_terminated(d->ca, sizeof d->ca)
-	    && is_terminated(d->where, sizeof d->where) && d->type < CONF_DB_TYPES && d->connections >= 1
-	    && d->connections <= 32 && d->timeout_ms >= 100 && d->timeout_ms <= 1900;
+	return is_terminated(d->name, sizeof d->name) &&
+	    is_terminated(d->connection, sizeof d->connection) &&
+	    is_terminated(d->secret, sizeof d->secret) && is_terminated(d->ca, sizeof d->ca) &&
+	    is_terminated(d->where, sizeof d->where) && d->type < CONF_DB_TYPES && d->connections >= 1 &&
+	    d->connections <= 32 && d->timeout_ms >= 100 && d->timeout_ms <= 1900;
 }
 
 int
@@ -185,15 +190,15 @@ users_validate(const struct users *u, size_t size)
 {
 	uint64_t need;
 
-	if (size < sizeof *u || u->magic != USERS_MAGIC || u->layout != USERS_LAYOUT
-	    || !is_terminated(u->realm, sizeof u->realm) || u->database_count > USERS_DATABASES_MAX)
+	if (size < sizeof *u || u->magic != USERS_MAGIC || u->layout != USERS_LAYOUT ||
+	    !is_terminated(u->realm, sizeof u->realm) || u->database_count > USERS_DATABASES_MAX)
 		return -EINVAL;
 	for (uint32_t i = 0; i < u->database_count; i++)
 		if (!database_is_valid(&u->database[i]))
 			return -EINVAL;
 	/* Counts are 32 bits and sizes below 1 KiB: no overflow in 64 bits. */
-	need = sizeof *u + u->secret_count * (uint64_t)sizeof(struct users_secret)
-	    + u->user_count * (uint64_t)sizeof(struct users_user);
+	need = sizeof *u + u->secret_count * (uint64_t)sizeof(struct users_secret) +
+	    u->user_count * (uint64_t)sizeof(struct users_user);
 	if (size < need)
 		return -EINVAL;
 	for (uint32_t i = 0; i < u->secret_count; i++)
@@ -214,13 +219,15 @@ part_is_valid(struct certs_part p, uint32_t max, size_t size)
 int
 certs_validate(const struct certs *c, size_t size)
 {
-	if (size < sizeof *c || c->magic != CERTS_MAGIC || c->layout != CERTS_LAYOUT || c->count > CONF_CERTS_MAX)
+	if (size < sizeof *c || c->magic != CERTS_MAGIC || c->layout != CERTS_LAYOUT ||
+	    c->count > CONF_CERTS_MAX)
 		return -EINVAL;
 	for (uint32_t i = 0; i < c->count; i++) {
 		const struct certs_entry *e = &c->entry[i];
 
-		if (!part_is_valid(e->chain, CERTS_PEM_MAX, size) || !part_is_valid(e->key, CERTS_PEM_MAX, size)
-		    || !part_is_valid(e->password, CERTS_PASSWORD_MAX, size))
+		if (!part_is_valid(e->chain, CERTS_PEM_MAX, size) ||
+		    !part_is_valid(e->key, CERTS_PEM_MAX, size) ||
+		    !part_is_valid(e->password, CERTS_PASSWORD_MAX, size))
 			return -EINVAL;
 	}
 	return 0;
@@ -238,15 +245,17 @@ ranges_are_valid(const struct addr_range *r, uint32_t n)
 int
 followed_validate(const struct conf_followed *f, size_t size)
 {
-	if (size < sizeof *f || f->magic != FOLLOWED_MAGIC || f->layout != FOLLOWED_LAYOUT || f->deny_count > FOLLOWED_RANGES_MAX
-	    || f->allow_count > FOLLOWED_RANGES_MAX || f->addr_count > FOLLOWED_ADDRS_MAX || f->denied_count > CONF_DENIED_MAX
-	    || !ranges_are_valid(f->deny, f->deny_count) || !ranges_are_valid(f->allow, f->allow_count))
+	if (size < sizeof *f || f->magic != FOLLOWED_MAGIC || f->layout != FOLLOWED_LAYOUT ||
+	    f->deny_count > FOLLOWED_RANGES_MAX || f->allow_count > FOLLOWED_RANGES_MAX ||
+	    f->addr_count > FOLLOWED_ADDRS_MAX || f->denied_count > CONF_DENIED_MAX ||
+	    !ranges_are_valid(f->deny, f->deny_count) || !ranges_are_valid(f->allow, f->allow_count))
 		return -EINVAL;
 	for (uint32_t i = 0; i < f->addr_count; i++)
 		if (!addr_is_valid(&f->addr[i], false))
 			return -EINVAL;
 	for (uint32_t i = 0; i < f->denied_count; i++)
-		if (f->denied[i].name[0] == '\0' || !is_terminated(f->denied[i].name, sizeof f->denied[i].name))
+		if (f->denied[i].name[0] == '\0' ||
+		    !is_terminated(f->denied[i].name, sizeof f->denied[i].name))
 			return -EINVAL;
 	return 0;
 }

@@ -18,8 +18,8 @@ struct reader {
 	struct load *l;
 	const struct source *src;
 	yaml_parser_t parser;
-	struct node *stack[DEPTH_MAX + 1];	/* open lists and maps */
-	struct node *key[DEPTH_MAX + 1];	/* of each map: the key that waits for its value */
+	struct node *stack[DEPTH_MAX + 1]; /* open lists and maps */
+	struct node *key[DEPTH_MAX + 1];   /* of each map: the key that waits for its value */
 	unsigned depth, documents;
 	struct node *root;
 	bool stop;
@@ -66,7 +66,8 @@ attach(struct reader *r, struct node *n, const yaml_event_t *ev)
 		if (n->kind != NODE_SCALAR)
 			refuse(r, ev, "a list or map as a key is not allowed", "write `name: value`");
 		else if (n->plain && strcmp(n->text, "<<") == 0)
-			refuse(r, ev, "merge keys (<<) are not allowed", "repeat the values, or use include");
+			refuse(
+			    r, ev, "merge keys (<<) are not allowed", "repeat the values, or use include");
 		r->key[r->depth - 1] = n;
 		return;
 	}
@@ -180,9 +181,10 @@ static void
 start_document(struct reader *r, const yaml_event_t *ev)
 {
 	if (r->documents++ > 0)
-		refuse(r, ev, "several documents in one file are not allowed", "remove `---`, or use include");
-	else if (ev->data.document_start.version_directive != NULL
-	    || ev->data.document_start.tag_directives.start != ev->data.document_start.tag_directives.end)
+		refuse(
+		    r, ev, "several documents in one file are not allowed", "remove `---`, or use include");
+	else if (ev->data.document_start.version_directive != NULL ||
+	    ev->data.document_start.tag_directives.start != ev->data.document_start.tag_directives.end)
 		refuse(r, ev, "directives (%...) are not allowed", "remove the line");
 }
 
@@ -200,7 +202,8 @@ take_event(struct reader *r, const yaml_event_t *ev)
 		start_document(r, ev);
 		break;
 	case YAML_ALIAS_EVENT:
-		refuse(r, ev, "aliases (*name) are not allowed", "quote the text (\"*\"), or repeat the value");
+		refuse(r, ev, "aliases (*name) are not allowed",
+		    "quote the text (\"*\"), or repeat the value");
 		break;
 	case YAML_SCALAR_EVENT:
 		read_scalar(r, ev);
@@ -232,16 +235,19 @@ syntax_error(struct reader *r)
 	if (p->error == YAML_MEMORY_ERROR)
 		abort();
 	if (p->error == YAML_READER_ERROR)
-		mark = p->mark;		/* the reader gives an offset only; this is close before it */
+		mark = p->mark; /* the reader gives an offset only; this is close before it */
 	r->stop = true;
 	/* The problem is noticed at the end of the file; where the quote begins is what is to be mended. */
-	if (p->context != NULL && strstr(p->context, "quoted scalar") != NULL && strstr(p->problem, "end of stream") != NULL)
-		load_error(r->l, here(r, &p->context_mark), "not YAML: the quote that begins here is not closed");
+	if (p->context != NULL && strstr(p->context, "quoted scalar") != NULL &&
+	    strstr(p->problem, "end of stream") != NULL)
+		load_error(
+		    r->l, here(r, &p->context_mark), "not YAML: the quote that begins here is not closed");
 	else if (p->context != NULL && strstr(p->context, "alias") != NULL)
 		load_error(r->l, here(r, &mark), "not YAML: an unquoted *: write \"*\"");
 	else
-		load_error(r->l, here(r, &mark), "not YAML: %s%s%s", p->problem != NULL ? p->problem : "unknown problem",
-		    p->context != NULL ? " " : "", p->context != NULL ? p->context : "");
+		load_error(r->l, here(r, &mark), "not YAML: %s%s%s",
+		    p->problem != NULL ? p->problem : "unknown problem", p->context != NULL ? " " : "",
+		    p->context != NULL ? p->context : "");
 }
 
 /* libyaml takes tabs between tokens; whether one is indentation is nothing a reader can see. */
@@ -264,7 +270,8 @@ has_tab(struct load *l, const struct source *src, const char *text, size_t len)
 			n->src = src;
 			n->line = line;
 			n->col = col;
-			load_error(l, n, "a tab is not allowed: indent with spaces; within double quotes write \\t");
+			load_error(l, n,
+			    "a tab is not allowed: indent with spaces; within double quotes write \\t");
 			return true;
 		}
 	}

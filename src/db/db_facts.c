@@ -63,8 +63,8 @@ facts_range(struct db_facts *f, bool allowed, const char *from, const char *valu
 	dash = strchr(text, '-');
 	if (dash != NULL)
 		*dash++ = '\0';
-	if (!host_of(&r.first, text) || !host_of(&r.last, dash != NULL ? dash : text) || r.first.family != r.last.family ||
-	    memcmp(r.first.ip, r.last.ip, sizeof r.first.ip) > 0)
+	if (!host_of(&r.first, text) || !host_of(&r.last, dash != NULL ? dash : text) ||
+	    r.first.family != r.last.family || memcmp(r.first.ip, r.last.ip, sizeof r.first.ip) > 0)
 		bad(f, from, value, len, "allowed: ADDRESS or FIRST-LAST");
 	else if (list->count == DB_RANGES_MAX)
 		bad(f, from, value, len, "more than 1024 ranges");
@@ -81,7 +81,8 @@ facts_denied(struct db_facts *f, const char *from, const char *name, size_t len,
 
 	if (f->denied_count == DB_DENIED_MAX) {
 		bad(f, from, name, len, "more than 256 denied users");
-	} else if (len == 0 || len > sizeof d->name - 1 || (*until != '\0' && sscanf(until, "%lld%c", &t, &end) != 1) || t < 0) {
+	} else if (len == 0 || len > sizeof d->name - 1 ||
+	    (*until != '\0' && sscanf(until, "%lld%c", &t, &end) != 1) || t < 0) {
 		bad(f, from, name, len, "allowed: a name of 1 to 127 bytes and a Unix time or 0");
 	} else {
 		memcpy(d->name, name, len);
@@ -93,8 +94,13 @@ facts_denied(struct db_facts *f, const char *from, const char *name, size_t len,
 void
 facts_option(struct db_facts *f, const char *from, const char *opt, const char *value, size_t len)
 {
-	const struct { const char *name; uint64_t *field; } known[] = {
-		{ "max-bps", &f->max_bps }, { "total-quota", &f->total_quota }, { "user-quota", &f->user_quota },
+	const struct {
+		const char *name;
+		uint64_t *field;
+	} known[] = {
+		{ "max-bps", &f->max_bps },
+		{ "total-quota", &f->total_quota },
+		{ "user-quota", &f->user_quota },
 	};
 	uint64_t n = 0;
 
@@ -134,7 +140,10 @@ facts_origin(struct db_facts *f, const char *from, const char *origin, const cha
 static int
 digit(char c)
 {
-	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+	return c >= '0' && c <= '9' ? c - '0'
+	    : c >= 'a' && c <= 'f'  ? c - 'a' + 10
+	    : c >= 'A' && c <= 'F'  ? c - 'A' + 10
+				    : -1;
 }
 
 static bool
@@ -153,7 +162,7 @@ from_hex(uint8_t *out, size_t n, const char *text)
 int
 facts_key(struct db_found *found, const char *text, size_t len)
 {
-	while (len > 0 && text[len - 1] == ' ')		/* char(128) is padded */
+	while (len > 0 && text[len - 1] == ' ') /* char(128) is padded */
 		len--;
 	if (len < 32 || !from_hex(found->md5, 16, text))
 		return -EINVAL;

@@ -49,7 +49,7 @@ on_bytes(char *bytes, size_t one, size_t n, void *arg)
 
 	(void)one;
 	if (n > sizeof h->answer - 1 - h->len)
-		return 0;			/* too long: the transfer ends with an error */
+		return 0; /* too long: the transfer ends with an error */
 	memcpy(h->answer + h->len, bytes, n);
 	h->len += n;
 	return n;
@@ -102,8 +102,10 @@ headers(const struct users_database *d, const char *body)
 
 	if (d->secret[0] == '\0' || (n = asprintf(&text, "%lld.%s", now, body)) < 0)
 		return list;
-	if (HMAC(EVP_sha256(), d->secret, (int)strlen(d->secret), (const uint8_t *)text, (size_t)n, mac, &mac_len) != NULL) {
-		snprintf(line, sizeof line, "X-Turnpike-Signature: t=%lld,v1=%s", now, text_hex(hex, mac, mac_len));
+	if (HMAC(EVP_sha256(), d->secret, (int)strlen(d->secret), (const uint8_t *)text, (size_t)n, mac,
+		&mac_len) != NULL) {
+		snprintf(line, sizeof line, "X-Turnpike-Signature: t=%lld,v1=%s", now,
+		    text_hex(hex, mac, mac_len));
 		list = curl_slist_append(list, line);
 	}
 	free(text);
@@ -132,7 +134,8 @@ read_answer(const struct hook *h, const struct db_ask *ask, struct db_found *fou
 		err = facts_key(found, key, strlen(key));
 	} else if (password != NULL && key == NULL && password[0] != '\0') {
 		db_key_md5(found->md5, ask->name, ask->name_len, ask->realm, password, strlen(password));
-		db_key_sha256(found->sha256, ask->name, ask->name_len, ask->realm, password, strlen(password));
+		db_key_sha256(
+		    found->sha256, ask->name, ask->name_len, ask->realm, password, strlen(password));
 		found->has_md5 = found->has_sha256 = true;
 	} else {
 		err = -EINVAL;
@@ -153,10 +156,10 @@ static char *
 question(const struct db_ask *ask)
 {
 	char client[ADDR_STRLEN], *body;
-	json_t *o = json_pack("{s:s, s:s%, s:s, s:s}", "realm", ask->realm, "username", ask->name, (size_t)ask->name_len,
-	    "client", addr_print(&ask->client, client), "purpose", "turn");
+	json_t *o = json_pack("{s:s, s:s%, s:s, s:s}", "realm", ask->realm, "username", ask->name,
+	    (size_t)ask->name_len, "client", addr_print(&ask->client, client), "purpose", "turn");
 
-	body = o != NULL ? json_dumps(o, JSON_COMPACT) : NULL;	/* NULL: a name that is no UTF-8 */
+	body = o != NULL ? json_dumps(o, JSON_COMPACT) : NULL; /* NULL: a name that is no UTF-8 */
 	json_decref(o);
 	return body;
 }
@@ -168,7 +171,8 @@ note_server(struct hook *h)
 	struct addr a;
 	long port = 0;
 
-	if (curl_easy_getinfo(h->c, CURLINFO_PRIMARY_IP, &ip) == CURLE_OK && ip != NULL && addr_parse(&a, ip) == 0) {
+	if (curl_easy_getinfo(h->c, CURLINFO_PRIMARY_IP, &ip) == CURLE_OK && ip != NULL &&
+	    addr_parse(&a, ip) == 0) {
 		(void)curl_easy_getinfo(h->c, CURLINFO_PRIMARY_PORT, &port);
 		a.port = (uint16_t)port;
 		h->server = a;
@@ -176,7 +180,8 @@ note_server(struct hook *h)
 }
 
 static int
-hook_user(void *conn, const struct db_ask *ask, struct db_found *found, uint64_t deadline, struct db_error *e)
+hook_user(
+    void *conn, const struct db_ask *ask, struct db_found *found, uint64_t deadline, struct db_error *e)
 {
 	struct hook *h = conn;
 	struct curl_slist *list;
@@ -215,5 +220,10 @@ hook_prepare(void)
 	(void)curl_global_init(CURL_GLOBAL_ALL);
 }
 
-const struct db_engine db_http = { .name = "http", .built = true, .open = hook_open, .close = hook_close,
-	.server = hook_server, .user = hook_user, .prepare = hook_prepare };
+const struct db_engine db_http = { .name = "http",
+	.built = true,
+	.open = hook_open,
+	.close = hook_close,
+	.server = hook_server,
+	.user = hook_user,
+	.prepare = hook_prepare };

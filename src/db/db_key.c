@@ -15,7 +15,8 @@
 #include "db_int.h"
 
 static void
-digest(const EVP_MD *md, uint8_t *out, const char *name, size_t name_len, const char *realm, const char *password, size_t len)
+digest(const EVP_MD *md, uint8_t *out, const char *name, size_t name_len, const char *realm,
+    const char *password, size_t len)
 {
 	EVP_MD_CTX *c = EVP_MD_CTX_new();
 
@@ -27,13 +28,15 @@ digest(const EVP_MD *md, uint8_t *out, const char *name, size_t name_len, const 
 }
 
 void
-db_key_md5(uint8_t out[16], const char *name, size_t name_len, const char *realm, const char *password, size_t len)
+db_key_md5(
+    uint8_t out[16], const char *name, size_t name_len, const char *realm, const char *password, size_t len)
 {
 	digest(EVP_md5(), out, name, name_len, realm, password, len);
 }
 
 void
-db_key_sha256(uint8_t out[32], const char *name, size_t name_len, const char *realm, const char *password, size_t len)
+db_key_sha256(
+    uint8_t out[32], const char *name, size_t name_len, const char *realm, const char *password, size_t len)
 {
 	digest(EVP_sha256(), out, name, name_len, realm, password, len);
 }
@@ -55,7 +58,7 @@ db_fail(struct db_error *e, int err, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(e->text, sizeof e->text, fmt, ap);
 	va_end(ap);
-	for (char *p = e->text; *p != '\0'; p++)	/* libraries end their texts with newlines */
+	for (char *p = e->text; *p != '\0'; p++) /* libraries end their texts with newlines */
 		if (*p == '\n' || *p == '\r')
 			*p = p[1] == '\0' ? '\0' : ' ';
 	return err;

@@ -14,7 +14,8 @@
 #include "db_int.h"
 
 #define COLUMN_MAX 1024
-#define AUTHENTICATION_PLUGIN 2		/* MYSQL_CLIENT_AUTHENTICATION_PLUGIN, whose header needs another that is not installed */
+#define AUTHENTICATION_PLUGIN                                                                              \
+	2 /* MYSQL_CLIENT_AUTHENTICATION_PLUGIN, whose header needs another that is not installed */
 
 struct maria_where {
 	char host[256], port[8], db[128], user[128], password[256], connect_timeout[8], read_timeout[8];
@@ -25,19 +26,25 @@ static int
 where_read(struct maria_where *w, const char *connection, struct db_error *e)
 {
 	const struct pair_row rows[] = {
-		{ "host|ip|addr|ipaddr|hostaddr", w->host, sizeof w->host }, { "dbname|db|database", w->db, sizeof w->db },
+		{ "host|ip|addr|ipaddr|hostaddr", w->host, sizeof w->host },
+		{ "dbname|db|database", w->db, sizeof w->db },
 		{ "user|uname|name|username", w->user, sizeof w->user },
-		{ "password|pwd|passwd|secret", w->password, sizeof w->password }, { "port|p", w->port, sizeof w->port },
+		{ "password|pwd|passwd|secret", w->password, sizeof w->password },
+		{ "port|p", w->port, sizeof w->port },
 		{ "connect_timeout|timeout", w->connect_timeout, sizeof w->connect_timeout },
-		{ "read_timeout", w->read_timeout, sizeof w->read_timeout }, { "key|ssl-key", w->key, sizeof w->key },
-		{ "ca|ssl-ca", w->ca, sizeof w->ca }, { "capath|ssl-capath", w->capath, sizeof w->capath },
-		{ "cert|ssl-cert", w->cert, sizeof w->cert }, { "cipher|ssl-cipher", w->cipher, sizeof w->cipher },
+		{ "read_timeout", w->read_timeout, sizeof w->read_timeout },
+		{ "key|ssl-key", w->key, sizeof w->key },
+		{ "ca|ssl-ca", w->ca, sizeof w->ca },
+		{ "capath|ssl-capath", w->capath, sizeof w->capath },
+		{ "cert|ssl-cert", w->cert, sizeof w->cert },
+		{ "cipher|ssl-cipher", w->cipher, sizeof w->cipher },
 	};
 	unsigned n = 0;
 
 	memset(w, 0, sizeof *w);
 	text_copy(w->host, sizeof w->host, "localhost");
-	if (pairs_read(connection, rows, TP_COUNT(rows), e) < 0 || pairs_number(w->port, "port", 65535, &n, e) < 0 ||
+	if (pairs_read(connection, rows, TP_COUNT(rows), e) < 0 ||
+	    pairs_number(w->port, "port", 65535, &n, e) < 0 ||
 	    pairs_number(w->connect_timeout, "connect_timeout", 3600, &n, e) < 0 ||
 	    pairs_number(w->read_timeout, "read_timeout", 3600, &n, e) < 0)
 		return -EINVAL;
@@ -71,7 +78,8 @@ set_options(MYSQL *c, const struct maria_where *w, uint64_t deadline)
 	mysql_options(c, MYSQL_SET_CHARSET_NAME, "utf8mb4");
 	if (!tls)
 		return;
-	mysql_ssl_set(c, or_null(w->key), or_null(w->cert), or_null(w->ca), or_null(w->capath), or_null(w->cipher));
+	mysql_ssl_set(
+	    c, or_null(w->key), or_null(w->cert), or_null(w->ca), or_null(w->capath), or_null(w->cipher));
 	mysql_options(c, MYSQL_OPT_SSL_ENFORCE, &yes);
 	if (w->ca[0] != '\0' || w->capath[0] != '\0')
 		mysql_options(c, MYSQL_OPT_SSL_VERIFY_SERVER_CERT, &yes);
@@ -95,8 +103,8 @@ maria_open(const struct users_database *d, bool change, uint64_t deadline, struc
 	set_options(c, &w, deadline);
 	host = w.host[0] == '/' ? NULL : w.host;
 	/* CLIENT_FOUND_ROWS: an UPDATE tells the rows that it found, as the other databases do. */
-	if (mysql_real_connect(c, host, or_null(w.user), w.password, w.db, port, w.host[0] == '/' ? w.host : NULL,
-	    CLIENT_FOUND_ROWS) == NULL) {
+	if (mysql_real_connect(c, host, or_null(w.user), w.password, w.db, port,
+		w.host[0] == '/' ? w.host : NULL, CLIENT_FOUND_ROWS) == NULL) {
 		db_fail(e, -ENOTCONN, "%s", mysql_error(c));
 		maria_close(c);
 		c = NULL;
@@ -126,8 +134,8 @@ verdict(unsigned code, const char *text, struct db_error *e)
 	case ER_BAD_FIELD_ERROR:
 		return -ENODATA;
 	case ER_DATA_TOO_LONG:
-	case 1366:			/* ER_TRUNCATED_WRONG_VALUE_FOR_FIELD: bytes that the character set does not have */
-	case 1267:			/* ER_CANT_AGGREGATE_2COLLATIONS */
+	case 1366: /* ER_TRUNCATED_WRONG_VALUE_FOR_FIELD: bytes that the character set does not have */
+	case 1267: /* ER_CANT_AGGREGATE_2COLLATIONS */
 		return -EINVAL;
 	default:
 		return code >= CR_MIN_ERROR || code == ER_SERVER_SHUTDOWN ? -ENOTCONN : -EIO;
@@ -172,7 +180,8 @@ fetch(MYSQL_STMT *s, sql_row_h *row, void *arg)
 }
 
 static int
-execute(MYSQL_STMT *s, const char *text, unsigned n, const char *const *param, const size_t *len, sql_row_h *row, void *arg)
+execute(MYSQL_STMT *s, const char *text, unsigned n, const char *const *param, const size_t *len,
+    sql_row_h *row, void *arg)
 {
 	MYSQL_BIND in[4];
 	unsigned long size[4];
@@ -185,8 +194,8 @@ execute(MYSQL_STMT *s, const char *text, unsigned n, const char *const *param, c
 		in[i].buffer_length = len[i];
 		in[i].length = &size[i];
 	}
-	if (mysql_stmt_prepare(s, text, strlen(text)) != 0 || (n > 0 && mysql_stmt_bind_param(s, in) != 0) ||
-	    mysql_stmt_execute(s) != 0)
+	if (mysql_stmt_prepare(s, text, strlen(text)) != 0 ||
+	    (n > 0 && mysql_stmt_bind_param(s, in) != 0) || mysql_stmt_execute(s) != 0)
 		return -1;
 	/* Stored here: a row handler may use the connection. */
 	if (mysql_stmt_field_count(s) > 0 && mysql_stmt_store_result(s) != 0)
@@ -195,13 +204,13 @@ execute(MYSQL_STMT *s, const char *text, unsigned n, const char *const *param, c
 }
 
 static int
-maria_run(void *conn, const char *text, unsigned n, const char *const *param, const size_t *len, sql_row_h *row, void *arg,
-    uint64_t *changed, uint64_t deadline, struct db_error *e)
+maria_run(void *conn, const char *text, unsigned n, const char *const *param, const size_t *len,
+    sql_row_h *row, void *arg, uint64_t *changed, uint64_t deadline, struct db_error *e)
 {
 	MYSQL_STMT *s = mysql_stmt_init(conn);
 	int err = 0;
 
-	(void)deadline;			/* the time limits of the connection */
+	(void)deadline; /* the time limits of the connection */
 	if (s == NULL)
 		return db_fail(e, -ENOTCONN, "out of memory");
 	if (execute(s, text, n, param, len, row, arg) != 0)
@@ -213,7 +222,8 @@ maria_run(void *conn, const char *text, unsigned n, const char *const *param, co
 }
 
 static int
-maria_user(void *conn, const struct db_ask *ask, struct db_found *found, uint64_t deadline, struct db_error *e)
+maria_user(
+    void *conn, const struct db_ask *ask, struct db_found *found, uint64_t deadline, struct db_error *e)
 {
 	return sql_user(&(struct sql){ conn, maria_run }, ask, found, deadline, e);
 }
@@ -234,7 +244,8 @@ maria_wait(void *conn, int kick, int ms, char name[DB_NAME_MAX], struct db_error
 }
 
 static int
-maria_change(void *conn, const struct db_write *w, db_row_h *row, void *arg, uint64_t deadline, struct db_error *e)
+maria_change(
+    void *conn, const struct db_write *w, db_row_h *row, void *arg, uint64_t deadline, struct db_error *e)
 {
 	return sql_change(&(struct sql){ conn, maria_run }, w, row, arg, deadline, e);
 }
@@ -250,7 +261,8 @@ maria_sql(void *conn, struct sql *q)
 static void
 maria_prepare(void)
 {
-	static const char *const plugins[] = { "caching_sha2_password", "sha256_password", "client_ed25519" };
+	static const char *const plugins[] = { "caching_sha2_password", "sha256_password",
+		"client_ed25519" };
 	MYSQL *c;
 
 	if (mysql_library_init(0, NULL, NULL) != 0 || (c = mysql_init(NULL)) == NULL)
@@ -260,6 +272,14 @@ maria_prepare(void)
 	mysql_close(c);
 }
 
-const struct db_engine db_mariadb = { .name = "mariadb", .built = true, .open = maria_open, .close = maria_close,
-	.server = maria_server, .user = maria_user, .facts = maria_facts, .wait = maria_wait, .change = maria_change,
-	.sql = maria_sql, .prepare = maria_prepare };
+const struct db_engine db_mariadb = { .name = "mariadb",
+	.built = true,
+	.open = maria_open,
+	.close = maria_close,
+	.server = maria_server,
+	.user = maria_user,
+	.facts = maria_facts,
+	.wait = maria_wait,
+	.change = maria_change,
+	.sql = maria_sql,
+	.prepare = maria_prepare };

@@ -35,13 +35,16 @@ pairs_read(const char *text, const struct pair_row *rows, unsigned count, struct
 			continue;
 		}
 		if (eq >= n || eq == 0)
-			return db_fail(e, -EINVAL, "connection: word %.*s: allowed: KEY=VALUE", eq < n ? (int)eq : 8, text);
+			return db_fail(e, -EINVAL, "connection: word %.*s: allowed: KEY=VALUE",
+			    eq < n ? (int)eq : 8, text);
 		for (i = 0; i < count && !is_one_of(rows[i].keys, text, eq); i++)
 			;
 		if (i == count)
-			return db_fail(e, -EINVAL, "connection: unknown key %.*s", (int)(eq < 40 ? eq : 40), text);
+			return db_fail(
+			    e, -EINVAL, "connection: unknown key %.*s", (int)(eq < 40 ? eq : 40), text);
 		if (n - eq - 1 >= rows[i].size)
-			return db_fail(e, -EINVAL, "connection: %.*s: at most %zu bytes", (int)eq, text, rows[i].size - 1);
+			return db_fail(e, -EINVAL, "connection: %.*s: at most %zu bytes", (int)eq, text,
+			    rows[i].size - 1);
 		memcpy(rows[i].out, text + eq + 1, n - eq - 1);
 		rows[i].out[n - eq - 1] = '\0';
 		text += n;
@@ -58,11 +61,13 @@ pairs_number(const char *text, const char *key, unsigned most, unsigned *out, st
 		return 0;
 	for (const char *p = text; *p != '\0'; p++) {
 		if (*p < '0' || *p > '9' || n > most)
-			return db_fail(e, -EINVAL, "connection: %s=%.20s: allowed: a decimal number up to %u", key, text, most);
+			return db_fail(e, -EINVAL,
+			    "connection: %s=%.20s: allowed: a decimal number up to %u", key, text, most);
 		n = n * 10 + (unsigned)(*p - '0');
 	}
 	if (n > most)
-		return db_fail(e, -EINVAL, "connection: %s=%.20s: allowed: a decimal number up to %u", key, text, most);
+		return db_fail(e, -EINVAL, "connection: %s=%.20s: allowed: a decimal number up to %u", key,
+		    text, most);
 	*out = n;
 	return 0;
 }

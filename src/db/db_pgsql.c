@@ -13,7 +13,10 @@
 
 #include "db_int.h"
 
-struct pgsql { PGconn *c; bool listens; };
+struct pgsql {
+	PGconn *c;
+	bool listens;
+};
 
 static void
 pg_close(void *conn)
@@ -105,11 +108,11 @@ verdict(const PGresult *r, struct db_error *e)
 	if (state == NULL)
 		return -EIO;
 	if (strcmp(state, "42P01") == 0)
-		return -ENOENT;			/* undefined table */
+		return -ENOENT; /* undefined table */
 	if (strcmp(state, "42703") == 0)
-		return -ENODATA;		/* undefined column */
+		return -ENODATA; /* undefined column */
 	if (strncmp(state, "22", 2) == 0)
-		return -EINVAL;			/* bytes that the encoding does not have */
+		return -EINVAL; /* bytes that the encoding does not have */
 	return strncmp(state, "57P", 3) == 0 || strncmp(state, "08", 2) == 0 ? -ENOTCONN : -EIO;
 }
 
@@ -150,8 +153,8 @@ exchange(PGconn *c, uint64_t deadline)
 }
 
 static int
-pg_run(void *conn, const char *text, unsigned n, const char *const *param, const size_t *len, sql_row_h *row, void *arg,
-    uint64_t *changed, uint64_t deadline, struct db_error *e)
+pg_run(void *conn, const char *text, unsigned n, const char *const *param, const size_t *len,
+    sql_row_h *row, void *arg, uint64_t *changed, uint64_t deadline, struct db_error *e)
 {
 	struct pgsql *p = conn;
 	char sql[1024], copy[4][DB_NAME_MAX + 1];
@@ -160,7 +163,7 @@ pg_run(void *conn, const char *text, unsigned n, const char *const *param, const
 	PGresult *r;
 
 	dollars(sql, sizeof sql, text);
-	for (unsigned i = 0; i < n; i++) {		/* text parameters are terminated strings */
+	for (unsigned i = 0; i < n; i++) { /* text parameters are terminated strings */
 		if (len[i] > DB_NAME_MAX)
 			return -EINVAL;
 		memcpy(copy[i], param[i], len[i]);
@@ -171,7 +174,8 @@ pg_run(void *conn, const char *text, unsigned n, const char *const *param, const
 		return db_fail(e, -ENOTCONN, "%s", PQerrorMessage(p->c));
 	for (;;) {
 		if ((err = exchange(p->c, deadline)) < 0)
-			return db_fail(e, err, "%s", err == -ETIMEDOUT ? "no answer in time" : PQerrorMessage(p->c));
+			return db_fail(
+			    e, err, "%s", err == -ETIMEDOUT ? "no answer in time" : PQerrorMessage(p->c));
 		r = PQgetResult(p->c);
 		if (r == NULL)
 			break;
@@ -213,7 +217,8 @@ static int
 pg_wait(void *conn, int kick, int ms, char name[DB_NAME_MAX], struct db_error *e)
 {
 	struct pgsql *p = conn;
-	struct pollfd f[2] = { { .fd = kick, .events = POLLIN }, { .fd = PQsocket(p->c), .events = POLLIN } };
+	struct pollfd f[2] = { { .fd = kick, .events = POLLIN },
+		{ .fd = PQsocket(p->c), .events = POLLIN } };
 	PGnotify *n;
 	int told = 0;
 
@@ -233,7 +238,8 @@ pg_wait(void *conn, int kick, int ms, char name[DB_NAME_MAX], struct db_error *e
 }
 
 static int
-pg_change(void *conn, const struct db_write *w, db_row_h *row, void *arg, uint64_t deadline, struct db_error *e)
+pg_change(
+    void *conn, const struct db_write *w, db_row_h *row, void *arg, uint64_t deadline, struct db_error *e)
 {
 	return sql_change(&(struct sql){ conn, pg_run }, w, row, arg, deadline, e);
 }
@@ -245,5 +251,13 @@ pg_sql(void *conn, struct sql *q)
 	return q;
 }
 
-const struct db_engine db_pgsql = { .name = "postgresql", .built = true, .open = pg_open, .close = pg_close,
-	.server = pg_server, .user = pg_user, .facts = pg_facts, .wait = pg_wait, .change = pg_change, .sql = pg_sql };
+const struct db_engine db_pgsql = { .name = "postgresql",
+	.built = true,
+	.open = pg_open,
+	.close = pg_close,
+	.server = pg_server,
+	.user = pg_user,
+	.facts = pg_facts,
+	.wait = pg_wait,
+	.change = pg_change,
+	.sql = pg_sql };

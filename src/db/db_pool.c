@@ -18,18 +18,21 @@
 
 #include "db_int.h"
 
-#define QUEUE_MAX     2048		/* questions that wait for one database */
-#define FOLLOW_MS     4000		/* between two looks at the facts */
+#define QUEUE_MAX     2048 /* questions that wait for one database */
+#define FOLLOW_MS     4000 /* between two looks at the facts */
 #define BACKOFF_FIRST 200
 #define BACKOFF_MAX   5000
-#define CHANGE_MS     30000		/* a change by the operator may take so long */
+#define CHANGE_MS     30000 /* a change by the operator may take so long */
 #define STACK         (512 * 1024)
 
 struct job {
 	struct job *next;
 	bool is_write;
 	uint64_t deadline;
-	union { struct db_ask ask; struct db_write write; };
+	union {
+		struct db_ask ask;
+		struct db_write write;
+	};
 };
 struct database {
 	struct db_set *set;
@@ -38,18 +41,18 @@ struct database {
 	const struct db_engine *engine;
 	pthread_mutex_t lock;
 	pthread_cond_t more;
-	struct job *first, **last;	/* under lock, as all below */
+	struct job *first, **last; /* under lock, as all below */
 	unsigned waiting;
-	int kick;			/* eventfd: read the facts now */
+	int kick; /* eventfd: read the facts now */
 	bool told, told_up;
 	char why[DB_TEXT_MAX];
 };
 struct db_set {
-	int fd;				/* eventfd */
+	int fd; /* eventfd */
 	pthread_mutex_t lock;
-	struct db_event *first, **last;	/* under lock */
+	struct db_event *first, **last; /* under lock */
 	char realm[DB_REALM_MAX];
-	struct users_database *list;	/* guarded */
+	struct users_database *list; /* guarded */
 	unsigned count;
 	struct database database[USERS_DATABASES_MAX];
 };
@@ -57,7 +60,8 @@ struct db_set {
 static const struct db_engine *
 engine_of(unsigned type)
 {
-	static const struct db_engine *const engines[] = { &db_pgsql, &db_redis, &db_sqlite, &db_mariadb, &db_http };
+	static const struct db_engine *const engines[] = { &db_pgsql, &db_redis, &db_sqlite, &db_mariadb,
+		&db_http };
 
 	return type < TP_COUNT(engines) ? engines[type] : NULL;
 }
@@ -76,7 +80,7 @@ db_prepare(void)
 			engine_of(i)->prepare();
 }
 
-/* ---- events ------------------------------------------------------------------------------------------- */
+/* ---- events ---------------------------------------------------------------------------------- */
 
 static struct db_event *
 event_new(const struct database *b, enum db_event_type type, uint64_t id)
@@ -155,7 +159,7 @@ note_state(struct database *b, bool up, const char *why, void *conn)
 	event_put(b->set, e);
 }
 
-/* ---- threads that answer -------------------------------------------------------------------------------- */
+/* ---- threads that answer --------------------------------------------------------------------- */
 
 static struct job *
 job_take(struct database *b)
@@ -181,7 +185,12 @@ is_lost(int err)
 }
 
 /* What a connection knows of its last failure: it is not made again before `again`. */
-struct hand { void *conn; uint64_t again; unsigned backoff; struct db_error e; };
+struct hand {
+	void *conn;
+	uint64_t again;
+	unsigned backoff;
+	struct db_error e;
+};
 
 static int
 hand_open(struct hand *h, const struct database *b, uint64_t deadline)
@@ -196,7 +205,9 @@ hand_open(struct hand *h, const struct database *b, uint64_t deadline)
 		h->backoff = 0;
 		return 0;
 	}
-	h->backoff = h->backoff == 0 ? BACKOFF_FIRST : h->backoff * 2 > BACKOFF_MAX ? BACKOFF_MAX : h->backoff * 2;
+	h->backoff = h->backoff == 0       ? BACKOFF_FIRST
+	    : h->backoff * 2 > BACKOFF_MAX ? BACKOFF_MAX
+					   : h->backoff * 2;
 	h->again = db_now() + h->backoff;
 	return -ENOTCONN;
 }
@@ -210,7 +221,8 @@ hand_close(struct hand *h, const struct database *b)
 }
 
 static int
-ask_once(struct database *b, struct hand *h, const struct db_ask *ask, struct db_found *found, uint64_t deadline)
+ask_once(
+    struct database *b, struct hand *h, const struct db_ask *ask, struct db_found *found, uint64_t deadline)
 {
 	int err = hand_open(h, b, deadline);
 
@@ -231,7 +243,8 @@ answer_ask(struct database *b, struct hand *h, const struct job *j)
 	uint64_t one = 1;
 	int err = db_now() >= j->deadline ? -ETIME : ask_once(b, h, &j->ask, &e->found, j->deadline);
 
-	/* A connection that was open before may have been closed by a restart long ago: once more, with another. */
+	/* A connection that was open before may have been closed by a restart long ago: once more, with
+	 * another. */
 	if (err == -ENOTCONN && had)
 		err = ask_once(b, h, &j->ask, &e->found, j->deadline);
 	if (err == 0) {
@@ -240,7 +253,8 @@ answer_ask(struct database *b, struct hand *h, const struct job *j)
 		e->type = DB_EV_ABSENT;
 	} else {
 		sodium_memzero(&e->found, sizeof e->found);
-		text_copy(e->text, sizeof e->text, err == -ETIME ? "the question waited too long" : h->e.text);
+		text_copy(
+		    e->text, sizeof e->text, err == -ETIME ? "the question waited too long" : h->e.text);
 	}
 	/* Whether a database is up is the follower's to say where there is one; it looks at once. */
 	if (b->engine->facts != NULL && is_lost(err))
@@ -250,9 +264,12 @@ answer_ask(struct database *b, struct hand *h, const struct job *j)
 	event_put(b->set, e);
 }
 
-/* ---- changes by the operator ------------------------------------------------------------------------------ */
+/* ---- changes by the operator ----------------------------------------------------------------- */
 
-struct writing { struct database *b; uint64_t id; };
+struct writing {
+	struct database *b;
+	uint64_t id;
+};
 
 static void
 on_row(void *arg, const char *text)
@@ -265,8 +282,8 @@ on_row(void *arg, const char *text)
 }
 
 static int
-copy_all(struct database *b, void *conn, const struct db_write *w, uint64_t deadline, char *text, size_t size,
-    struct db_error *e)
+copy_all(struct database *b, void *conn, const struct db_write *w, uint64_t deadline, char *text,
+    size_t size, struct db_error *e)
 {
 	struct db_set *set = b->set;
 	const struct database *from = w->from < set->count ? &set->database[w->from] : NULL;
@@ -276,11 +293,13 @@ copy_all(struct database *b, void *conn, const struct db_write *w, uint64_t dead
 	int err;
 
 	if (from == NULL || from == b || from->engine->sql == NULL || b->engine->sql == NULL)
-		return db_fail(e, -EOPNOTSUPP, "both databases must be of the types postgresql, sqlite or mariadb");
+		return db_fail(
+		    e, -EOPNOTSUPP, "both databases must be of the types postgresql, sqlite or mariadb");
 	other = from->engine->open(from->d, false, deadline, e);
 	if (other == NULL)
 		return -ENOTCONN;
-	err = sql_copy(from->engine->sql(other, &from_sql), b->engine->sql(conn, &to_sql), w, &rows, deadline, e);
+	err = sql_copy(
+	    from->engine->sql(other, &from_sql), b->engine->sql(conn, &to_sql), w, &rows, deadline, e);
 	from->engine->close(other);
 	snprintf(text, size, "%llu rows", (unsigned long long)rows);
 	return err;
@@ -297,7 +316,8 @@ answer_write(struct database *b, const struct job *j)
 	uint64_t one = 1;
 
 	if (b->engine->change == NULL)
-		done->err = db_fail(&e, -EOPNOTSUPP, "a database of type %s cannot be changed", b->engine->name);
+		done->err = db_fail(
+		    &e, -EOPNOTSUPP, "a database of type %s cannot be changed", b->engine->name);
 	else if ((conn = b->engine->open(b->d, true, j->deadline, &e)) == NULL)
 		done->err = -ENOTCONN;
 	else if (j->write.what == DB_IMPORT)
@@ -330,7 +350,7 @@ answer_main(void *arg)
 	return NULL;
 }
 
-/* ---- the follower ------------------------------------------------------------------------------------------ */
+/* ---- the follower ---------------------------------------------------------------------------- */
 
 static int
 follow_once(struct database *b, struct hand *h)
@@ -386,7 +406,7 @@ follow_main(void *arg)
 	return NULL;
 }
 
-/* ---- the caller's side ---------------------------------------------------------------------------------------- */
+/* ---- the caller's side ----------------------------------------------------------------------- */
 
 static int
 thread_start(void *(*run)(void *), struct database *b)

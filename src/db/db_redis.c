@@ -16,10 +16,13 @@
 
 #define KEY_MAX 1024
 
-struct redis_conn { struct redis_link *link; redisReader *reader; };
+struct redis_conn {
+	struct redis_link *link;
+	redisReader *reader;
+};
 struct redis {
 	struct redis_where where;
-	struct redis_conn main, told;		/* told: subscribed, or not open */
+	struct redis_conn main, told; /* told: subscribed, or not open */
 	char pattern[KEY_MAX];
 	bool events_refused;
 };
@@ -42,7 +45,8 @@ next_reply(struct redis_conn *c, uint64_t deadline, int *err, struct db_error *e
 
 	for (;;) {
 		if (redisReaderGetReply(c->reader, &reply) != REDIS_OK) {
-			*err = db_fail(e, -ENOTCONN, "the answer is not of the Redis protocol: %s", c->reader->errstr);
+			*err = db_fail(
+			    e, -ENOTCONN, "the answer is not of the Redis protocol: %s", c->reader->errstr);
 			return NULL;
 		}
 		if (reply != NULL)
@@ -61,8 +65,8 @@ next_reply(struct redis_conn *c, uint64_t deadline, int *err, struct db_error *e
 
 /* Words are bytes, whatever is in them. */
 static redisReply *
-command(struct redis_conn *c, int n, const char *const *word, const size_t *len, uint64_t deadline, int *err,
-    struct db_error *e)
+command(struct redis_conn *c, int n, const char *const *word, const size_t *len, uint64_t deadline,
+    int *err, struct db_error *e)
 {
 	redisReply *r;
 	char *text = NULL;
@@ -100,13 +104,15 @@ words(struct redis_conn *c, int n, const char *const *word, uint64_t deadline, i
 static int
 greet(struct redis_conn *c, const struct redis_where *w, uint64_t deadline, struct db_error *e)
 {
-	const char *const with_user[] = { "AUTH", w->user, w->password }, *const plain[] = { "AUTH", w->password };
+	const char *const with_user[] = { "AUTH", w->user, w->password },
+			  *const plain[] = { "AUTH", w->password };
 	const char *const select[] = { "SELECT", w->db };
 	redisReply *r;
 	int err = 0;
 
 	if (w->password[0] != '\0') {
-		r = w->user[0] != '\0' ? words(c, 3, with_user, deadline, &err, e) : words(c, 2, plain, deadline, &err, e);
+		r = w->user[0] != '\0' ? words(c, 3, with_user, deadline, &err, e)
+				       : words(c, 2, plain, deadline, &err, e);
 		if (r == NULL)
 			return err;
 		freeReplyObject(r);
@@ -149,7 +155,8 @@ redis_open(const struct users_database *d, bool change, uint64_t deadline, struc
 	(void)change;
 	if (r == NULL)
 		return NULL;
-	if (redis_where_read(&r->where, d->connection, e) < 0 || conn_open(&r->main, &r->where, deadline, e) < 0) {
+	if (redis_where_read(&r->where, d->connection, e) < 0 ||
+	    conn_open(&r->main, &r->where, deadline, e) < 0) {
 		redis_close(r);
 		return NULL;
 	}
@@ -167,10 +174,11 @@ redis_server(void *conn, struct addr *a)
 		(void)addr_from_sockaddr(a, (struct sockaddr *)&s);
 }
 
-/* ---- reading --------------------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static int
-redis_user(void *conn, const struct db_ask *ask, struct db_found *found, uint64_t deadline, struct db_error *e)
+redis_user(
+    void *conn, const struct db_ask *ask, struct db_found *found, uint64_t deadline, struct db_error *e)
 {
 	struct redis *r = conn;
 	char key[KEY_MAX];
@@ -189,7 +197,8 @@ redis_user(void *conn, const struct db_ask *ask, struct db_found *found, uint64_
 	if (reply->type == REDIS_REPLY_NIL)
 		err = -ENOENT;
 	else if (reply->type != REDIS_REPLY_STRING || facts_key(found, reply->str, (size_t)reply->len) < 0)
-		err = db_fail(e, -EBADMSG, "key turn/realm/%s/user/.../key: it is not hexadecimal", ask->realm);
+		err = db_fail(
+		    e, -EBADMSG, "key turn/realm/%s/user/.../key: it is not hexadecimal", ask->realm);
 	freeReplyObject(reply);
 	return err;
 }
@@ -205,19 +214,23 @@ read_denied(struct redis *r, const char *realm, struct db_facts *f, uint64_t dea
 
 	snprintf(key, sizeof key, "turn/realm/%s/denied", realm);
 	reply = words(&r->main, 2, word, deadline, &err, e);
-	if (reply == NULL)		/* -EIO: an ACL without this command, for databases that deny nobody */
+	if (reply == NULL) /* -EIO: an ACL without this command, for databases that deny nobody */
 		return err == -EIO || err == -EBADMSG ? 0 : err;
 	for (size_t i = 0; reply->type == REDIS_REPLY_ARRAY && i + 1 < (size_t)reply->elements; i += 2)
-		if (reply->element[i]->type == REDIS_REPLY_STRING && reply->element[i + 1]->type == REDIS_REPLY_STRING)
-			facts_denied(f, key, reply->element[i]->str, (size_t)reply->element[i]->len, reply->element[i + 1]->str);
+		if (reply->element[i]->type == REDIS_REPLY_STRING &&
+		    reply->element[i + 1]->type == REDIS_REPLY_STRING)
+			facts_denied(f, key, reply->element[i]->str, (size_t)reply->element[i]->len,
+			    reply->element[i + 1]->str);
 	freeReplyObject(reply);
 	return 0;
 }
 
-/* One key of the realm: each string of a set, or the string itself.  An entry of another type is counted as bad. */
+/* One key of the realm: each string of a set, or the string itself.  An entry of another type is
+ * counted as bad. */
 static int
-read_key(struct redis *r, const char *realm, const char *what, bool set, struct db_facts *f, uint64_t deadline,
-    void take(struct db_facts *f, const char *from, const char *value, size_t len), struct db_error *e)
+read_key(struct redis *r, const char *realm, const char *what, bool set, struct db_facts *f,
+    uint64_t deadline, void take(struct db_facts *f, const char *from, const char *value, size_t len),
+    struct db_error *e)
 {
 	char key[KEY_MAX];
 	const char *const word[] = { set ? "SMEMBERS" : "GET", key };
@@ -228,7 +241,8 @@ read_key(struct redis *r, const char *realm, const char *what, bool set, struct 
 	reply = words(&r->main, 2, word, deadline, &err, e);
 	if (reply == NULL && err == -EBADMSG) {
 		if (f->bad++ == 0)
-			snprintf(f->bad_text, sizeof f->bad_text, "key %.180s: it is no %s", key, set ? "set" : "string");
+			snprintf(f->bad_text, sizeof f->bad_text, "key %.180s: it is no %s", key,
+			    set ? "set" : "string");
 		return 0;
 	}
 	if (reply == NULL)
@@ -269,7 +283,7 @@ redis_facts(void *conn, const char *realm, struct db_facts *f, uint64_t deadline
 	int err;
 
 	if (snprintf(r->pattern, sizeof r->pattern, "__keyspace@%s__:turn/realm/%s/*",
-	    r->where.db[0] != '\0' ? r->where.db : "0", realm) >= (int)sizeof r->pattern)
+		r->where.db[0] != '\0' ? r->where.db : "0", realm) >= (int)sizeof r->pattern)
 		return -EINVAL;
 	if ((err = read_key(r, realm, "secret", true, f, deadline, facts_secret, e)) < 0 ||
 	    (err = read_key(r, realm, "allowed-peer-ip", true, f, deadline, take_allowed, e)) < 0 ||
@@ -280,7 +294,7 @@ redis_facts(void *conn, const char *realm, struct db_facts *f, uint64_t deadline
 	return err == 0 ? read_denied(r, realm, f, deadline, e) : err;
 }
 
-/* ---- keyspace events ------------------------------------------------------------------------------------ */
+/* ---- keyspace events ------------------------------------------------------------------------- */
 
 /* A user who may not subscribe is not told: then only the clock tells. */
 static void
@@ -308,11 +322,11 @@ subscribe(struct redis *r, struct db_error *e)
 static void
 user_of(const struct redis *r, const char *channel, size_t len, char name[DB_NAME_MAX])
 {
-	size_t head = strlen(r->pattern) - 1;		/* without the star */
+	size_t head = strlen(r->pattern) - 1; /* without the star */
 
 	name[0] = '\0';
-	if (len < head + 9 || memcmp(channel + head, "user/", 5) != 0 || memcmp(channel + len - 4, "/key", 4) != 0 ||
-	    len - head - 9 >= DB_NAME_MAX)
+	if (len < head + 9 || memcmp(channel + head, "user/", 5) != 0 ||
+	    memcmp(channel + len - 4, "/key", 4) != 0 || len - head - 9 >= DB_NAME_MAX)
 		return;
 	memcpy(name, channel + head + 5, len - head - 9);
 	name[len - head - 9] = '\0';
@@ -333,7 +347,8 @@ read_events(struct redis *r, char name[DB_NAME_MAX], struct db_error *e)
 	while (redisReaderGetReply(r->told.reader, &reply) == REDIS_OK && reply != NULL) {
 		const redisReply *a = reply;
 
-		if (a->type == REDIS_REPLY_ARRAY && a->elements == 4 && a->element[2]->type == REDIS_REPLY_STRING) {
+		if (a->type == REDIS_REPLY_ARRAY && a->elements == 4 &&
+		    a->element[2]->type == REDIS_REPLY_STRING) {
 			user_of(r, a->element[2]->str, (size_t)a->element[2]->len, name);
 			if (told++ > 0)
 				name[0] = '\0';
@@ -362,15 +377,16 @@ redis_wait(void *conn, int kick, int ms, char name[DB_NAME_MAX], struct db_error
 		return 0;
 	told = read_events(r, name, e);
 	if (told < 0)
-		conn_close(&r->told);		/* the main connection will find out what is wrong */
+		conn_close(&r->told); /* the main connection will find out what is wrong */
 	return told < 0 ? 0 : told;
 }
 
-/* ---- changes by the operator ----------------------------------------------------------------------------- */
+/* ---- changes by the operator ----------------------------------------------------------------- */
 
 /* Users of a realm, from SCAN, which never stops the server for long. */
 static int
-list_users(struct redis *r, const struct db_write *w, db_row_h *row, void *arg, uint64_t deadline, struct db_error *e)
+list_users(struct redis *r, const struct db_write *w, db_row_h *row, void *arg, uint64_t deadline,
+    struct db_error *e)
 {
 	char cursor[32] = "0", match[KEY_MAX], shown[DB_NAME_MAX];
 	const char *const word[] = { "SCAN", cursor, "MATCH", match, "COUNT", "1000" };
@@ -384,14 +400,16 @@ list_users(struct redis *r, const struct db_write *w, db_row_h *row, void *arg, 
 			len[i] = strlen(word[i]);
 		if ((reply = command(&r->main, 6, word, len, deadline, &err, e)) == NULL)
 			return err;
-		if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 && reply->element[0]->type == REDIS_REPLY_STRING) {
+		if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 &&
+		    reply->element[0]->type == REDIS_REPLY_STRING) {
 			const redisReply *keys = reply->element[1];
 
 			text_copy(cursor, sizeof cursor, reply->element[0]->str);
 			for (size_t i = 0; i < (size_t)keys->elements; i++)
 				if ((size_t)keys->element[i]->len > head + 4)
-					row(arg, text_escape(shown, sizeof shown, keys->element[i]->str + head,
-					    (size_t)keys->element[i]->len - head - 4));
+					row(arg,
+					    text_escape(shown, sizeof shown, keys->element[i]->str + head,
+						(size_t)keys->element[i]->len - head - 4));
 		}
 		freeReplyObject(reply);
 	} while (strcmp(cursor, "0") != 0);
@@ -399,7 +417,8 @@ list_users(struct redis *r, const struct db_write *w, db_row_h *row, void *arg, 
 }
 
 static int
-list_secrets(struct redis *r, const struct db_write *w, db_row_h *row, void *arg, uint64_t deadline, struct db_error *e)
+list_secrets(struct redis *r, const struct db_write *w, db_row_h *row, void *arg, uint64_t deadline,
+    struct db_error *e)
 {
 	char key[KEY_MAX], shown[DB_NAME_MAX];
 	const char *const word[] = { "SMEMBERS", key };
@@ -410,13 +429,16 @@ list_secrets(struct redis *r, const struct db_write *w, db_row_h *row, void *arg
 	if ((reply = words(&r->main, 2, word, deadline, &err, e)) == NULL)
 		return err;
 	for (size_t i = 0; reply->type == REDIS_REPLY_ARRAY && i < (size_t)reply->elements; i++)
-		row(arg, text_escape(shown, sizeof shown, reply->element[i]->str, (size_t)reply->element[i]->len));
+		row(arg,
+		    text_escape(
+			shown, sizeof shown, reply->element[i]->str, (size_t)reply->element[i]->len));
 	freeReplyObject(reply);
 	return 0;
 }
 
 static int
-redis_change(void *conn, const struct db_write *w, db_row_h *row, void *arg, uint64_t deadline, struct db_error *e)
+redis_change(
+    void *conn, const struct db_write *w, db_row_h *row, void *arg, uint64_t deadline, struct db_error *e)
 {
 	struct redis *r = conn;
 	char key[KEY_MAX], hmackey[33];
@@ -430,7 +452,7 @@ redis_change(void *conn, const struct db_write *w, db_row_h *row, void *arg, uin
 	case DB_SECRET_LIST:
 		return list_secrets(r, w, row, arg, deadline, e);
 	case DB_CREATE:
-		return 0;			/* keys need no tables */
+		return 0; /* keys need no tables */
 	case DB_USER_ADD:
 		db_hmackey(hmackey, w->name, w->realm, w->value);
 		word[0] = "SET";
@@ -472,5 +494,12 @@ redis_change(void *conn, const struct db_write *w, db_row_h *row, void *arg, uin
 	return err;
 }
 
-const struct db_engine db_redis = { .name = "redis", .built = true, .open = redis_open, .close = redis_close,
-	.server = redis_server, .user = redis_user, .facts = redis_facts, .wait = redis_wait, .change = redis_change };
+const struct db_engine db_redis = { .name = "redis",
+	.built = true,
+	.open = redis_open,
+	.close = redis_close,
+	.server = redis_server,
+	.user = redis_user,
+	.facts = redis_facts,
+	.wait = redis_wait,
+	.change = redis_change };

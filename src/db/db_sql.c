@@ -10,7 +10,11 @@
 
 #include "db_int.h"
 
-struct key_row { struct db_found *found; unsigned rows; int err; };
+struct key_row {
+	struct db_found *found;
+	unsigned rows;
+	int err;
+};
 
 static void
 on_key(void *arg, unsigned columns, const char *const *value, const size_t *len)
@@ -23,7 +27,8 @@ on_key(void *arg, unsigned columns, const char *const *value, const size_t *len)
 }
 
 int
-sql_user(const struct sql *q, const struct db_ask *ask, struct db_found *found, uint64_t deadline, struct db_error *e)
+sql_user(const struct sql *q, const struct db_ask *ask, struct db_found *found, uint64_t deadline,
+    struct db_error *e)
 {
 	const char *param[2] = { ask->realm, ask->name };
 	const size_t len[2] = { strlen(ask->realm), ask->name_len };
@@ -34,8 +39,8 @@ sql_user(const struct sql *q, const struct db_ask *ask, struct db_found *found, 
 	/* No database can hold such a name. */
 	if (memchr(ask->name, 0, ask->name_len) != NULL)
 		return -ENOENT;
-	err = q->run(q->conn, "SELECT hmackey FROM turnusers_lt WHERE realm = ? AND name = ?", 2, param, len, on_key, &k, NULL,
-	    deadline, e);
+	err = q->run(q->conn, "SELECT hmackey FROM turnusers_lt WHERE realm = ? AND name = ?", 2, param,
+	    len, on_key, &k, NULL, deadline, e);
 	if (err == -EINVAL || err == -ENOENT)
 		return -ENOENT;
 	if (err < 0)
@@ -90,18 +95,23 @@ static void
 on_denied_user(void *arg, unsigned columns, const char *const *value, const size_t *len)
 {
 	if (columns == 2 && value[0] != NULL)
-		facts_denied(arg, "table turnpike_denied", value[0], len[0], value[1] != NULL ? value[1] : "");
+		facts_denied(
+		    arg, "table turnpike_denied", value[0], len[0], value[1] != NULL ? value[1] : "");
 }
 
 int
 sql_facts(const struct sql *q, const char *realm, struct db_facts *f, uint64_t deadline, struct db_error *e)
 {
-	static const struct { const char *text, *without_realm; unsigned n; sql_row_h *row; } reads[] = {
+	static const struct {
+		const char *text, *without_realm;
+		unsigned n;
+		sql_row_h *row;
+	} reads[] = {
 		{ "SELECT value FROM turn_secret WHERE realm = ?", NULL, 1, on_secret },
-		{ "SELECT ip_range FROM allowed_peer_ip WHERE realm = ? OR realm = ''", "SELECT ip_range FROM allowed_peer_ip", 1,
-		    on_allowed },
-		{ "SELECT ip_range FROM denied_peer_ip WHERE realm = ? OR realm = ''", "SELECT ip_range FROM denied_peer_ip", 1,
-		    on_denied },
+		{ "SELECT ip_range FROM allowed_peer_ip WHERE realm = ? OR realm = ''",
+		    "SELECT ip_range FROM allowed_peer_ip", 1, on_allowed },
+		{ "SELECT ip_range FROM denied_peer_ip WHERE realm = ? OR realm = ''",
+		    "SELECT ip_range FROM denied_peer_ip", 1, on_denied },
 		{ "SELECT opt, value FROM turn_realm_option WHERE realm = ?", NULL, 1, on_option },
 		{ "SELECT origin, realm FROM turn_origin_to_realm LIMIT 1000", NULL, 0, on_origin },
 		{ "SELECT name, until FROM turnpike_denied WHERE realm = ?", NULL, 1, on_denied_user },
@@ -110,9 +120,11 @@ sql_facts(const struct sql *q, const char *realm, struct db_facts *f, uint64_t d
 	int err;
 
 	for (unsigned i = 0; i < TP_COUNT(reads); i++) {
-		err = q->run(q->conn, reads[i].text, reads[i].n, &realm, &len, reads[i].row, f, NULL, deadline, e);
+		err = q->run(
+		    q->conn, reads[i].text, reads[i].n, &realm, &len, reads[i].row, f, NULL, deadline, e);
 		if (err == -ENODATA && reads[i].without_realm != NULL)
-			err = q->run(q->conn, reads[i].without_realm, 0, NULL, NULL, reads[i].row, f, NULL, deadline, e);
+			err = q->run(q->conn, reads[i].without_realm, 0, NULL, NULL, reads[i].row, f, NULL,
+			    deadline, e);
 		if (err < 0 && err != -ENOENT)
 			return err;
 	}

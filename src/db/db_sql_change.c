@@ -37,9 +37,11 @@ user_add(const struct change *c)
 	int err;
 
 	db_hmackey(key, c->w->name, c->w->realm, c->w->value);
-	err = run(c, "UPDATE turnusers_lt SET hmackey = ? WHERE realm = ? AND name = ?", param, 3, &changed);
+	err = run(
+	    c, "UPDATE turnusers_lt SET hmackey = ? WHERE realm = ? AND name = ?", param, 3, &changed);
 	if (err == 0 && changed == 0)
-		err = run(c, "INSERT INTO turnusers_lt (hmackey, realm, name) VALUES (?, ?, ?)", param, 3, NULL);
+		err = run(
+		    c, "INSERT INTO turnusers_lt (hmackey, realm, name) VALUES (?, ?, ?)", param, 3, NULL);
 	sodium_memzero(key, sizeof key);
 	return err;
 }
@@ -49,9 +51,12 @@ secret_add(const struct change *c)
 {
 	const char *param[2] = { c->w->realm, c->w->value };
 	uint64_t changed = 0;
-	int err = run(c, "UPDATE turn_secret SET value = value WHERE realm = ? AND value = ?", param, 2, &changed);
+	int err = run(
+	    c, "UPDATE turn_secret SET value = value WHERE realm = ? AND value = ?", param, 2, &changed);
 
-	return err == 0 && changed == 0 ? run(c, "INSERT INTO turn_secret (realm, value) VALUES (?, ?)", param, 2, NULL) : err;
+	return err == 0 && changed == 0
+	    ? run(c, "INSERT INTO turn_secret (realm, value) VALUES (?, ?)", param, 2, NULL)
+	    : err;
 }
 
 static int
@@ -59,14 +64,17 @@ deny_add(const struct change *c)
 {
 	const char *param[3] = { c->w->value, c->w->realm, c->w->name };
 	uint64_t changed = 0;
-	int err = run(c, "UPDATE turnpike_denied SET until = CAST(? AS DECIMAL(20,0)) WHERE realm = ? AND name = ?", param, 3,
-	    &changed);
+	int err = run(c,
+	    "UPDATE turnpike_denied SET until = CAST(? AS DECIMAL(20,0)) WHERE realm = ? AND name = ?",
+	    param, 3, &changed);
 
 	if (err == -ENOENT)
-		return db_fail(c->e, err, "table turnpike_denied is missing: turnpikectl user create makes it");
+		return db_fail(
+		    c->e, err, "table turnpike_denied is missing: turnpikectl user create makes it");
 	if (err == 0 && changed == 0)
-		err = run(c, "INSERT INTO turnpike_denied (until, realm, name) VALUES (CAST(? AS DECIMAL(20,0)), ?, ?)", param, 3,
-		    NULL);
+		err = run(c,
+		    "INSERT INTO turnpike_denied (until, realm, name) VALUES (CAST(? AS DECIMAL(20,0)), ?, ?)",
+		    param, 3, NULL);
 	return err;
 }
 
@@ -85,22 +93,22 @@ create(const struct change *c)
 {
 	static const char *const tables[] = {
 		"CREATE TABLE IF NOT EXISTS turnusers_lt (realm varchar(127) DEFAULT '', name varchar(512), hmackey char(128), "
-		    "PRIMARY KEY (realm, name))",
+		"PRIMARY KEY (realm, name))",
 		"CREATE TABLE IF NOT EXISTS turn_secret (realm varchar(127) DEFAULT '', value varchar(256), "
-		    "PRIMARY KEY (realm, value))",
+		"PRIMARY KEY (realm, value))",
 		"CREATE TABLE IF NOT EXISTS allowed_peer_ip (realm varchar(127) DEFAULT '', ip_range varchar(256), "
-		    "PRIMARY KEY (realm, ip_range))",
+		"PRIMARY KEY (realm, ip_range))",
 		"CREATE TABLE IF NOT EXISTS denied_peer_ip (realm varchar(127) DEFAULT '', ip_range varchar(256), "
-		    "PRIMARY KEY (realm, ip_range))",
+		"PRIMARY KEY (realm, ip_range))",
 		"CREATE TABLE IF NOT EXISTS turn_origin_to_realm (origin varchar(127), realm varchar(127), PRIMARY KEY (origin))",
 		"CREATE TABLE IF NOT EXISTS turn_realm_option (realm varchar(127) DEFAULT '', opt varchar(32), value varchar(128), "
-		    "PRIMARY KEY (realm, opt))",
+		"PRIMARY KEY (realm, opt))",
 		"CREATE TABLE IF NOT EXISTS oauth_key (kid varchar(128), ikm_key varchar(256), timestamp bigint DEFAULT 0, "
-		    "lifetime integer DEFAULT 0, as_rs_alg varchar(64) DEFAULT '', realm varchar(127), PRIMARY KEY (kid))",
+		"lifetime integer DEFAULT 0, as_rs_alg varchar(64) DEFAULT '', realm varchar(127), PRIMARY KEY (kid))",
 		"CREATE TABLE IF NOT EXISTS admin_user (name varchar(32), realm varchar(127), password varchar(127), "
-		    "PRIMARY KEY (name))",
+		"PRIMARY KEY (name))",
 		"CREATE TABLE IF NOT EXISTS turnpike_denied (realm varchar(127) DEFAULT '', name varchar(127), until bigint "
-		    "DEFAULT 0, PRIMARY KEY (realm, name))",
+		"DEFAULT 0, PRIMARY KEY (realm, name))",
 	};
 	int err = 0;
 
@@ -109,7 +117,10 @@ create(const struct change *c)
 	return err;
 }
 
-struct list { db_row_h *row; void *arg; };
+struct list {
+	db_row_h *row;
+	void *arg;
+};
 
 static void
 on_name(void *arg, unsigned columns, const char *const *value, const size_t *len)
@@ -131,10 +142,17 @@ list_names(const struct change *c, const char *text, db_row_h *row, void *arg)
 	return c->q->run(c->q->conn, text, 1, &realm, &len, on_name, &l, NULL, c->deadline, c->e);
 }
 
-/* ---- a copy of a whole database ------------------------------------------------------------------------ */
+/* ---- a copy of a whole database -------------------------------------------------------------- */
 
-/* The rows come through `row` as "table TAB value TAB value ...", each value in hexadecimal: the caller writes them elsewhere. */
-struct copy { const struct change *to; const char *update, *insert; unsigned columns; int err; uint64_t rows; };
+/* The rows come through `row` as "table TAB value TAB value ...", each value in hexadecimal: the caller
+ * writes them elsewhere. */
+struct copy {
+	const struct change *to;
+	const char *update, *insert;
+	unsigned columns;
+	int err;
+	uint64_t rows;
+};
 
 static void
 on_copy(void *arg, unsigned columns, const char *const *value, const size_t *len)
@@ -156,15 +174,19 @@ on_copy(void *arg, unsigned columns, const char *const *value, const size_t *len
 }
 
 int
-sql_copy(const struct sql *from, const struct sql *to, const struct db_write *w, uint64_t *rows, uint64_t deadline,
-    struct db_error *e)
+sql_copy(const struct sql *from, const struct sql *to, const struct db_write *w, uint64_t *rows,
+    uint64_t deadline, struct db_error *e)
 {
 	/* The columns to set first, then those that find the row. */
-	static const struct { const char *read, *update, *insert; unsigned columns; } tables[] = {
+	static const struct {
+		const char *read, *update, *insert;
+		unsigned columns;
+	} tables[] = {
 		{ "SELECT hmackey, realm, name FROM turnusers_lt",
 		    "UPDATE turnusers_lt SET hmackey = ? WHERE realm = ? AND name = ?",
 		    "INSERT INTO turnusers_lt (hmackey, realm, name) VALUES (?, ?, ?)", 3 },
-		{ "SELECT realm, value FROM turn_secret", "UPDATE turn_secret SET value = value WHERE realm = ? AND value = ?",
+		{ "SELECT realm, value FROM turn_secret",
+		    "UPDATE turn_secret SET value = value WHERE realm = ? AND value = ?",
 		    "INSERT INTO turn_secret (realm, value) VALUES (?, ?)", 2 },
 		{ "SELECT realm, ip_range FROM allowed_peer_ip",
 		    "UPDATE allowed_peer_ip SET ip_range = ip_range WHERE realm = ? AND ip_range = ?",
@@ -175,7 +197,8 @@ sql_copy(const struct sql *from, const struct sql *to, const struct db_write *w,
 		{ "SELECT value, realm, opt FROM turn_realm_option",
 		    "UPDATE turn_realm_option SET value = ? WHERE realm = ? AND opt = ?",
 		    "INSERT INTO turn_realm_option (value, realm, opt) VALUES (?, ?, ?)", 3 },
-		{ "SELECT realm, origin FROM turn_origin_to_realm", "UPDATE turn_origin_to_realm SET realm = ? WHERE origin = ?",
+		{ "SELECT realm, origin FROM turn_origin_to_realm",
+		    "UPDATE turn_origin_to_realm SET realm = ? WHERE origin = ?",
 		    "INSERT INTO turn_origin_to_realm (realm, origin) VALUES (?, ?)", 2 },
 	};
 	struct change c = { to, w, deadline, e };
@@ -192,7 +215,8 @@ sql_copy(const struct sql *from, const struct sql *to, const struct db_write *w,
 }
 
 int
-sql_change(const struct sql *q, const struct db_write *w, db_row_h *row, void *arg, uint64_t deadline, struct db_error *e)
+sql_change(const struct sql *q, const struct db_write *w, db_row_h *row, void *arg, uint64_t deadline,
+    struct db_error *e)
 {
 	const struct change c = { q, w, deadline, e };
 
@@ -202,13 +226,15 @@ sql_change(const struct sql *q, const struct db_write *w, db_row_h *row, void *a
 	case DB_USER_DELETE:
 		return delete_one(&c, "DELETE FROM turnusers_lt WHERE realm = ? AND name = ?", w->name);
 	case DB_USER_LIST:
-		return list_names(&c, "SELECT name FROM turnusers_lt WHERE realm = ? ORDER BY name LIMIT 1000", row, arg);
+		return list_names(
+		    &c, "SELECT name FROM turnusers_lt WHERE realm = ? ORDER BY name LIMIT 1000", row, arg);
 	case DB_SECRET_ADD:
 		return secret_add(&c);
 	case DB_SECRET_DELETE:
 		return delete_one(&c, "DELETE FROM turn_secret WHERE realm = ? AND value = ?", w->value);
 	case DB_SECRET_LIST:
-		return list_names(&c, "SELECT value FROM turn_secret WHERE realm = ? ORDER BY value LIMIT 1000", row, arg);
+		return list_names(&c,
+		    "SELECT value FROM turn_secret WHERE realm = ? ORDER BY value LIMIT 1000", row, arg);
 	case DB_DENY_ADD:
 		return deny_add(&c);
 	case DB_DENY_DELETE:

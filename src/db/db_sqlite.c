@@ -10,9 +10,12 @@
 
 #include "db_int.h"
 
-#define STEPS 10000			/* of the virtual machine between two looks at the clock */
+#define STEPS 10000 /* of the virtual machine between two looks at the clock */
 
-struct lite { sqlite3 *c; uint64_t deadline; };
+struct lite {
+	sqlite3 *c;
+	uint64_t deadline;
+};
 
 static int
 is_late(void *arg)
@@ -40,15 +43,18 @@ lite_open(const struct users_database *d, bool change, uint64_t deadline, struct
 	if (l == NULL)
 		return NULL;
 	l->deadline = deadline;
-	/* Writable where possible also for reading: a database with a write-ahead log needs its shared memory file. */
+	/* Writable where possible also for reading: a database with a write-ahead log needs its shared
+	 * memory file. */
 	rc = sqlite3_open_v2(d->connection, &l->c,
 	    SQLITE_OPEN_READWRITE | (change ? SQLITE_OPEN_CREATE : 0) | SQLITE_OPEN_NOMUTEX, NULL);
 	if (rc != SQLITE_OK && !change) {
 		sqlite3_close(l->c);
-		rc = sqlite3_open_v2(d->connection, &l->c, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL);
+		rc = sqlite3_open_v2(
+		    d->connection, &l->c, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL);
 	}
 	if (rc != SQLITE_OK) {
-		db_fail(e, -ENOTCONN, "%s: %s", d->connection, l->c != NULL ? sqlite3_errmsg(l->c) : "out of memory");
+		db_fail(e, -ENOTCONN, "%s: %s", d->connection,
+		    l->c != NULL ? sqlite3_errmsg(l->c) : "out of memory");
 		lite_close(l);
 		return NULL;
 	}
@@ -71,7 +77,9 @@ verdict(sqlite3 *c, int rc, struct db_error *e)
 		return -ENODATA;
 	if (rc == SQLITE_INTERRUPT || rc == SQLITE_BUSY)
 		return -ETIMEDOUT;
-	return rc == SQLITE_NOTADB || rc == SQLITE_IOERR || rc == SQLITE_CORRUPT || rc == SQLITE_CANTOPEN ? -ENOTCONN : -EIO;
+	return rc == SQLITE_NOTADB || rc == SQLITE_IOERR || rc == SQLITE_CORRUPT || rc == SQLITE_CANTOPEN
+	    ? -ENOTCONN
+	    : -EIO;
 }
 
 static void
@@ -90,8 +98,8 @@ tell_row(sqlite3_stmt *s, sql_row_h *row, void *arg)
 }
 
 static int
-lite_run(void *conn, const char *text, unsigned n, const char *const *param, const size_t *len, sql_row_h *row, void *arg,
-    uint64_t *changed, uint64_t deadline, struct db_error *e)
+lite_run(void *conn, const char *text, unsigned n, const char *const *param, const size_t *len,
+    sql_row_h *row, void *arg, uint64_t *changed, uint64_t deadline, struct db_error *e)
 {
 	struct lite *l = conn;
 	sqlite3_stmt *s = NULL;
@@ -114,7 +122,8 @@ lite_run(void *conn, const char *text, unsigned n, const char *const *param, con
 }
 
 static int
-lite_user(void *conn, const struct db_ask *ask, struct db_found *found, uint64_t deadline, struct db_error *e)
+lite_user(
+    void *conn, const struct db_ask *ask, struct db_found *found, uint64_t deadline, struct db_error *e)
 {
 	return sql_user(&(struct sql){ conn, lite_run }, ask, found, deadline, e);
 }
@@ -135,7 +144,8 @@ lite_wait(void *conn, int kick, int ms, char name[DB_NAME_MAX], struct db_error 
 }
 
 static int
-lite_change(void *conn, const struct db_write *w, db_row_h *row, void *arg, uint64_t deadline, struct db_error *e)
+lite_change(
+    void *conn, const struct db_write *w, db_row_h *row, void *arg, uint64_t deadline, struct db_error *e)
 {
 	return sql_change(&(struct sql){ conn, lite_run }, w, row, arg, deadline, e);
 }
@@ -147,5 +157,12 @@ lite_sql(void *conn, struct sql *q)
 	return q;
 }
 
-const struct db_engine db_sqlite = { .name = "sqlite", .built = true, .open = lite_open, .close = lite_close,
-	.user = lite_user, .facts = lite_facts, .wait = lite_wait, .change = lite_change, .sql = lite_sql };
+const struct db_engine db_sqlite = { .name = "sqlite",
+	.built = true,
+	.open = lite_open,
+	.close = lite_close,
+	.user = lite_user,
+	.facts = lite_facts,
+	.wait = lite_wait,
+	.change = lite_change,
+	.sql = lite_sql };

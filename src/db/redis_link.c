@@ -21,19 +21,28 @@
 
 #include "db_int.h"
 
-struct redis_link { int fd; SSL_CTX *ctx; SSL *ssl; };
+struct redis_link {
+	int fd;
+	SSL_CTX *ctx;
+	SSL *ssl;
+};
 
 int
 redis_where_read(struct redis_where *w, const char *connection, struct db_error *e)
 {
 	const struct pair_row rows[] = {
-		{ "host|ip|addr|ipaddr|hostaddr", w->host, sizeof w->host }, { "port|p", w->port, sizeof w->port },
-		{ "dbname|db|database", w->db, sizeof w->db }, { "user|username|uname|name", w->user, sizeof w->user },
+		{ "host|ip|addr|ipaddr|hostaddr", w->host, sizeof w->host },
+		{ "port|p", w->port, sizeof w->port },
+		{ "dbname|db|database", w->db, sizeof w->db },
+		{ "user|username|uname|name", w->user, sizeof w->user },
 		{ "password|pwd|passwd|secret", w->password, sizeof w->password },
 		{ "connect_timeout|timeout", w->timeout, sizeof w->timeout },
-		{ "tls|ssl", w->tls, sizeof w->tls }, { "tls-ca|ca|cacert", w->ca, sizeof w->ca },
-		{ "tls-capath|capath", w->capath, sizeof w->capath }, { "tls-cert|cert", w->cert, sizeof w->cert },
-		{ "tls-key|clientkey|key", w->key, sizeof w->key }, { "tls-sni|sni|servername", w->sni, sizeof w->sni },
+		{ "tls|ssl", w->tls, sizeof w->tls },
+		{ "tls-ca|ca|cacert", w->ca, sizeof w->ca },
+		{ "tls-capath|capath", w->capath, sizeof w->capath },
+		{ "tls-cert|cert", w->cert, sizeof w->cert },
+		{ "tls-key|clientkey|key", w->key, sizeof w->key },
+		{ "tls-sni|sni|servername", w->sni, sizeof w->sni },
 		{ "tls-verify|verify", w->verify, sizeof w->verify },
 	};
 	unsigned n = 0;
@@ -41,8 +50,10 @@ redis_where_read(struct redis_where *w, const char *connection, struct db_error 
 	memset(w, 0, sizeof *w);
 	text_copy(w->host, sizeof w->host, "127.0.0.1");
 	text_copy(w->port, sizeof w->port, "6379");
-	if (pairs_read(connection, rows, TP_COUNT(rows), e) < 0 || pairs_number(w->port, "port", 65535, &n, e) < 0 ||
-	    pairs_number(w->db, "db", 65535, &n, e) < 0 || pairs_number(w->timeout, "timeout", 3600, &n, e) < 0)
+	if (pairs_read(connection, rows, TP_COUNT(rows), e) < 0 ||
+	    pairs_number(w->port, "port", 65535, &n, e) < 0 ||
+	    pairs_number(w->db, "db", 65535, &n, e) < 0 ||
+	    pairs_number(w->timeout, "timeout", 3600, &n, e) < 0)
 		return -EINVAL;
 	return 0;
 }
@@ -100,7 +111,7 @@ dial_name(const struct redis_where *w, uint64_t deadline, struct db_error *e)
 	return fd >= 0 ? fd : db_fail(e, -ENOTCONN, "%s port %s: %s", w->host, w->port, strerror(-fd));
 }
 
-/* ---- TLS ---------------------------------------------------------------------------------------------- */
+/* ---- TLS ------------------------------------------------------------------------------------- */
 
 static int
 tls_fail(struct db_error *e, const char *what)
@@ -119,8 +130,8 @@ tls_files(SSL_CTX *ctx, const struct redis_where *w, struct db_error *e)
 {
 	const char *ca = w->ca[0] != '\0' ? w->ca : NULL, *path = w->capath[0] != '\0' ? w->capath : NULL;
 
-	if (ca == NULL && path == NULL ? SSL_CTX_set_default_verify_paths(ctx) != 1 :
-	    SSL_CTX_load_verify_locations(ctx, ca, path) != 1)
+	if (ca == NULL && path == NULL ? SSL_CTX_set_default_verify_paths(ctx) != 1
+				       : SSL_CTX_load_verify_locations(ctx, ca, path) != 1)
 		return tls_fail(e, "tls-ca cannot be read");
 	if (w->cert[0] != '\0' && SSL_CTX_use_certificate_chain_file(ctx, w->cert) != 1)
 		return tls_fail(e, "tls-cert cannot be read");
@@ -171,14 +182,15 @@ tls_begin(struct redis_link *k, const struct redis_where *w, uint64_t deadline, 
 		if ((err = tls_wait(k, rc, deadline)) == -ETIMEDOUT)
 			return db_fail(e, err, "TLS: no answer in time");
 		if (err < 0 && SSL_get_verify_result(k->ssl) != X509_V_OK)
-			return db_fail(e, err, "TLS: %s", X509_verify_cert_error_string(SSL_get_verify_result(k->ssl)));
+			return db_fail(e, err, "TLS: %s",
+			    X509_verify_cert_error_string(SSL_get_verify_result(k->ssl)));
 		if (err < 0)
 			return tls_fail(e, "handshake");
 	}
 	return 0;
 }
 
-/* ---- bytes -------------------------------------------------------------------------------------------- */
+/* ---- bytes ----------------------------------------------------------------------------------- */
 
 struct redis_link *
 link_open(const struct redis_where *w, uint64_t deadline, struct db_error *e)
@@ -244,7 +256,8 @@ link_write(struct redis_link *k, const char *bytes, size_t len, uint64_t deadlin
 		int n = some(k, true, (char *)(uintptr_t)bytes, len, deadline);
 
 		if (n < 0)
-			return db_fail(e, n, "%s", n == -ETIMEDOUT ? "no answer in time" : "the connection was closed");
+			return db_fail(e, n, "%s",
+			    n == -ETIMEDOUT ? "no answer in time" : "the connection was closed");
 		bytes += n;
 		len -= (size_t)n;
 	}
@@ -256,5 +269,7 @@ link_read(struct redis_link *k, char *bytes, size_t size, uint64_t deadline, str
 {
 	int n = some(k, false, bytes, size, deadline);
 
-	return n >= 0 ? n : db_fail(e, n, "%s", n == -ETIMEDOUT ? "no answer in time" : "the connection was closed");
+	return n >= 0
+	    ? n
+	    : db_fail(e, n, "%s", n == -ETIMEDOUT ? "no answer in time" : "the connection was closed");
 }

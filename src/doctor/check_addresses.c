@@ -34,10 +34,18 @@ try_bind(struct addr a, uint16_t port)
 static const char *
 narrow(const struct addr *a)
 {
-	static const struct { const char *net, *what; } nets[] = {
-		{ "127.0.0.0/8", "loopback" }, { "10.0.0.0/8", "private" }, { "172.16.0.0/12", "private" },
-		{ "192.168.0.0/16", "private" }, { "100.64.0.0/10", "shared (carrier NAT)" }, { "169.254.0.0/16", "link-local" },
-		{ "::1/128", "loopback" }, { "fc00::/7", "private" }, { "fe80::/10", "link-local" },
+	static const struct {
+		const char *net, *what;
+	} nets[] = {
+		{ "127.0.0.0/8", "loopback" },
+		{ "10.0.0.0/8", "private" },
+		{ "172.16.0.0/12", "private" },
+		{ "192.168.0.0/16", "private" },
+		{ "100.64.0.0/10", "shared (carrier NAT)" },
+		{ "169.254.0.0/16", "link-local" },
+		{ "::1/128", "loopback" },
+		{ "fc00::/7", "private" },
+		{ "fe80::/10", "link-local" },
 	};
 	struct cidr c;
 
@@ -57,7 +65,8 @@ check_relay(struct doctor_report *r, const struct conf_relay *relay)
 
 	addr_print_ip(&relay->addr, text);
 	if (relay->external.family != ADDR_NONE)
-		doctor_text(f->is, "%s, shown to clients as %s", text, addr_print_ip(&relay->external, seen));
+		doctor_text(
+		    f->is, "%s, shown to clients as %s", text, addr_print_ip(&relay->external, seen));
 	else
 		doctor_text(f->is, "%s%s%s", text, kind != NULL ? ", " : "", kind != NULL ? kind : "");
 	if (e < 0) {
@@ -66,8 +75,10 @@ check_relay(struct doctor_report *r, const struct conf_relay *relay)
 		doctor_text(f->set, "ip addr add %s dev DEVICE, or relay: { addresses: [ ... ] }", text);
 	} else if (kind != NULL && relay->external.family == ADDR_NONE) {
 		f->level = DOCTOR_WARNING;
-		doctor_text(f->should, "one that peers can reach: nobody on the Internet can send to this one");
-		doctor_text(f->set, "relay: { addresses: [ { address: %s, external: PUBLIC-ADDRESS } ] }", text);
+		doctor_text(
+		    f->should, "one that peers can reach: nobody on the Internet can send to this one");
+		doctor_text(
+		    f->set, "relay: { addresses: [ { address: %s, external: PUBLIC-ADDRESS } ] }", text);
 	}
 }
 
@@ -84,7 +95,8 @@ check_listener(struct doctor_report *r, const struct conf_listener *l, bool runn
 		return;
 	f->level = DOCTOR_BAD;
 	if (e == -EADDRINUSE)
-		doctor_text(f->should, "free: another program has that UDP port (ss -lunp sport = :%u)", l->addr.port);
+		doctor_text(f->should, "free: another program has that UDP port (ss -lunp sport = :%u)",
+		    l->addr.port);
 	else if (e == -EACCES) {
 		f->level = DOCTOR_NOTE;
 		doctor_text(f->should, "tried as root: ports below 1024 need its rights");
@@ -107,8 +119,11 @@ check_families(struct doctor_report *r, const struct doctor_case *c)
 	for (uint32_t i = 0; i < conf->host_addr_count; i++)
 		has |= conf->host_addr[i].family == ADDR_V6 && narrow(&conf->host_addr[i]) == NULL;
 	f = doctor_put(r, DOCTOR_OK, "IPv6");
-	doctor_text(f->is, "%s; listeners %s, relayed addresses %s", c->host->ipv6_disabled == 1 ? "switched off" :
-	    has ? "this host has a global address" : "this host has no global address", wants ? "yes" : "no", relays ? "yes" : "no");
+	doctor_text(f->is, "%s; listeners %s, relayed addresses %s",
+	    c->host->ipv6_disabled == 1 ? "switched off"
+		: has                   ? "this host has a global address"
+					: "this host has no global address",
+	    wants ? "yes" : "no", relays ? "yes" : "no");
 	if ((wants || relays) && c->host->ipv6_disabled == 1) {
 		f->level = DOCTOR_BAD;
 		doctor_text(f->should, "switched on: IPv6 addresses are configured");

@@ -36,7 +36,8 @@ names_of(const X509 *x, char out[DOCTOR_TEXT / 2])
 
 		if (g->type != GEN_DNS || at + 40 > DOCTOR_TEXT / 2)
 			continue;
-		text_escape(one, sizeof one, ASN1_STRING_get0_data(g->d.dNSName), (size_t)ASN1_STRING_length(g->d.dNSName));
+		text_escape(one, sizeof one, ASN1_STRING_get0_data(g->d.dNSName),
+		    (size_t)ASN1_STRING_length(g->d.dNSName));
 		(void)text_copy(out + at, DOCTOR_TEXT / 2 - at, at > 0 ? ", " : "");
 		at = strlen(out);
 		(void)text_copy(out + at, DOCTOR_TEXT / 2 - at, one);
@@ -77,7 +78,8 @@ one(struct doctor_report *r, const struct doctor_case *c, const struct conf_cert
 		fclose(file);
 	if (x == NULL || ASN1_TIME_to_tm(X509_get0_notAfter(x), &tm) != 1) {
 		f->level = file == NULL && error == EACCES ? DOCTOR_NOTE : DOCTOR_BAD;
-		doctor_text(f->is, "%.200s: %s", cert->certificate, file == NULL ? strerror(error) : "no certificate in PEM form");
+		doctor_text(f->is, "%.200s: %s", cert->certificate,
+		    file == NULL ? strerror(error) : "no certificate in PEM form");
 		X509_free(x);
 		return;
 	}
@@ -85,11 +87,15 @@ one(struct doctor_report *r, const struct doctor_case *c, const struct conf_cert
 	left = end - c->host->now;
 	names_of(x, names);
 	fits = key_fits(x, cert);
-	doctor_text(f->is, "%.120s: %s, expires in %lld days%s", cert->certificate, names, (long long)(left / 86400),
-	    fits < 0 ? "; the key cannot be looked at (run as root; encrypted ones never)" : fits ? "; the key fits" : "");
+	doctor_text(f->is, "%.120s: %s, expires in %lld days%s", cert->certificate, names,
+	    (long long)(left / 86400),
+	    fits < 0   ? "; the key cannot be looked at (run as root; encrypted ones never)"
+		: fits ? "; the key fits"
+		       : "");
 	if (fits == 0 || left <= 0) {
 		f->level = DOCTOR_BAD;
-		doctor_text(f->should, "%s", fits == 0 ? "the certificate of this key" : "renewed: clients refuse it");
+		doctor_text(f->should, "%s",
+		    fits == 0 ? "the certificate of this key" : "renewed: clients refuse it");
 	} else if (end != cert->not_after) {
 		f->level = DOCTOR_WARNING;
 		doctor_text(f->should, "what the daemon uses: it has read another one");

@@ -14,7 +14,12 @@
 #include "tp/doctor.h"
 #include "tp/io.h"
 
-struct ports { pid_t ours; conf_report_h *report; void *arg; unsigned errors; };
+struct ports {
+	pid_t ours;
+	conf_report_h *report;
+	void *arg;
+	unsigned errors;
+};
 
 /* The process that serves in this runtime directory; 0 none. */
 static pid_t

@@ -10,10 +10,10 @@
 
 #include "tp/doctor.h"
 
-#define RATE_MOST 100000000
+#define RATE_MOST  100000000
 #define STALL_MOST 60000
 
-/* ---- the command line ----------------------------------------------------------------------------------- */
+/* ---- the command line ------------------------------------------------------------------------ */
 
 static bool
 number(const char *text, uint64_t most, const char **end, uint64_t *out)
@@ -55,7 +55,7 @@ doctor_arguments(struct doctor_request *q, int argc, char *const *argv)
 	return true;
 }
 
-/* ---- the running daemon -------------------------------------------------------------------------------------- */
+/* ---- the running daemon ---------------------------------------------------------------------- */
 
 static bool
 from_hex(void *out, size_t len, const char *hex)
@@ -63,7 +63,8 @@ from_hex(void *out, size_t len, const char *hex)
 	uint8_t *p = out;
 	size_t got;
 
-	return strlen(hex) == 2 * len && sodium_hex2bin(p, len, hex, 2 * len, NULL, &got, NULL) == 0 && got == len;
+	return strlen(hex) == 2 * len && sodium_hex2bin(p, len, hex, 2 * len, NULL, &got, NULL) == 0 &&
+	    got == len;
 }
 
 static void
@@ -78,13 +79,15 @@ read_daemon(struct doctor_daemon *d, const json_t *status, const json_t *counter
 	d->shards = (uint32_t)json_integer_value(json_object_get(status, "shards"));
 	d->sessions = (uint64_t)json_integer_value(json_object_get(status, "sessions"));
 	d->listener_drops = (uint64_t)json_integer_value(json_object_get(counters, "listener_drops"));
-	json_array_foreach(json_object_get(status, "processes"), i, p) {
+	json_array_foreach(json_object_get(status, "processes"), i, p)
+	{
 		const char *kind = json_string_value(json_object_get(p, "process")),
-		    *engine = json_string_value(json_object_get(p, "engine"));
+			   *engine = json_string_value(json_object_get(p, "engine"));
 
 		if (kind == NULL || strcmp(kind, "worker") != 0 || d->workers == TP_COUNT(d->worker))
 			continue;
-		text_copy(d->worker[d->workers++].engine, sizeof d->worker[0].engine, engine != NULL ? engine : "-");
+		text_copy(d->worker[d->workers++].engine, sizeof d->worker[0].engine,
+		    engine != NULL ? engine : "-");
 	}
 }
 
@@ -94,15 +97,17 @@ judge_daemon(struct doctor_report *r, const json_t *status, const struct doctor_
 	const json_t *w;
 	size_t i;
 
-	doctor_text(doctor_put(r, d->ready ? DOCTOR_OK : DOCTOR_WARNING, "turnpiked")->is, "runs, pid %d, %s, %llu sessions",
-	    (int)d->pid, d->ready ? "ready" : "not ready", (unsigned long long)d->sessions);
+	doctor_text(doctor_put(r, d->ready ? DOCTOR_OK : DOCTOR_WARNING, "turnpiked")->is,
+	    "runs, pid %d, %s, %llu sessions", (int)d->pid, d->ready ? "ready" : "not ready",
+	    (unsigned long long)d->sessions);
 	json_array_foreach(json_object_get(status, "warnings"), i, w)
-		doctor_text(doctor_put(r, DOCTOR_WARNING, "turnpiked")->is, "%.300s", json_string_value(w));
+	    doctor_text(doctor_put(r, DOCTOR_WARNING, "turnpiked")->is, "%.300s", json_string_value(w));
 }
 
 /* What turnpike-admin answered.  False: no configuration in it that this program could read. */
 static bool
-take_answer(const struct doctor_request *q, struct doctor_report *r, struct conf *c, struct doctor_daemon *d)
+take_answer(
+    const struct doctor_request *q, struct doctor_report *r, struct conf *c, struct doctor_daemon *d)
 {
 	json_t *o = json_loadb(q->answer, q->answer_len, 0, NULL);
 	const json_t *status = json_object_get(o, "status");
@@ -116,14 +121,15 @@ take_answer(const struct doctor_request *q, struct doctor_report *r, struct conf
 	if (q->file == NULL) {
 		ok = hex != NULL && from_hex(c, sizeof *c, hex) && conf_validate(c, sizeof *c) == 0;
 		if (!ok)
-			doctor_text(doctor_put(r, DOCTOR_BAD, "configuration")->is, "the running daemon's is not of this version: "
+			doctor_text(doctor_put(r, DOCTOR_BAD, "configuration")->is,
+			    "the running daemon's is not of this version: "
 			    "use --config FILE, and see `turnpikectl upgrade`");
 	}
 	json_decref(o);
 	return ok;
 }
 
-/* ---- a file ------------------------------------------------------------------------------------------------ */
+/* ---- a file ---------------------------------------------------------------------------------- */
 
 static void
 on_report(void *arg, enum log_level level, const char *text)
@@ -131,7 +137,9 @@ on_report(void *arg, enum log_level level, const char *text)
 	struct doctor_report *r = arg;
 
 	if (level == LOG_L_ERROR || level == LOG_L_WARN)
-		doctor_text(doctor_put(r, level == LOG_L_ERROR ? DOCTOR_BAD : DOCTOR_WARNING, "configuration")->is, "%s", text);
+		doctor_text(
+		    doctor_put(r, level == LOG_L_ERROR ? DOCTOR_BAD : DOCTOR_WARNING, "configuration")->is,
+		    "%s", text);
 }
 
 static bool
@@ -140,7 +148,9 @@ load_file(const struct doctor_request *q, struct doctor_report *r, struct conf *
 	struct users *users = NULL;
 	struct certs *certs = NULL;
 	size_t users_len = 0, certs_len = 0;
-	struct conf_request rq = { .file = q->file, .report = on_report, .arg = r, .certs = &certs, .certs_len = &certs_len };
+	struct conf_request rq = {
+		.file = q->file, .report = on_report, .arg = r, .certs = &certs, .certs_len = &certs_len
+	};
 	bool ok = sodium_init() >= 0 && conf_load(&rq, c, &users, &users_len) == 0;
 
 	if (users != NULL)
@@ -154,7 +164,7 @@ load_file(const struct doctor_request *q, struct doctor_report *r, struct conf *
 	return ok;
 }
 
-/* ---- the report -------------------------------------------------------------------------------------------- */
+/* ---- the report ------------------------------------------------------------------------------ */
 
 static const char *const level_names[DOCTOR_LEVELS] = { "ok", "note", "warning", "bad" };
 
@@ -182,15 +192,17 @@ doctor_print(const struct doctor_report *r, bool json, FILE *out)
 		if (!json)
 			print_line(f, out);
 		else
-			json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s, s:s}", "level", level_names[f->level],
-			    "name", f->name, "is", f->is, "should", f->should, "set", f->set));
+			json_array_append_new(list,
+			    json_pack("{s:s, s:s, s:s, s:s, s:s}", "level", level_names[f->level], "name",
+				f->name, "is", f->is, "should", f->should, "set", f->set));
 	}
 	o = json_pack("{s:i, s:i, s:i, s:i, s:o}", "ok", (int)n[DOCTOR_OK], "notes", (int)n[DOCTOR_NOTE],
 	    "warnings", (int)n[DOCTOR_WARNING], "bad", (int)n[DOCTOR_BAD], "findings", list);
 	if (json)
 		json_dumpf(o, out, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
 	else
-		fprintf(out, "%u ok, %u notes, %u warnings, %u bad", n[DOCTOR_OK], n[DOCTOR_NOTE], n[DOCTOR_WARNING], n[DOCTOR_BAD]);
+		fprintf(out, "%u ok, %u notes, %u warnings, %u bad", n[DOCTOR_OK], n[DOCTOR_NOTE],
+		    n[DOCTOR_WARNING], n[DOCTOR_BAD]);
 	fputc('\n', out);
 	json_decref(o);
 	return n[DOCTOR_BAD] > 0 ? 2 : n[DOCTOR_WARNING] > 0;

@@ -55,7 +55,8 @@ read_third(const char *root, const char *name)
 	char line[128];
 	long long v;
 
-	return read_line(root, name, line, sizeof line) && sscanf(line, "%*d %*d %lld", &v) == 1 ? v : UNKNOWN;
+	return read_line(root, name, line, sizeof line) && sscanf(line, "%*d %*d %lld", &v) == 1 ? v
+												 : UNKNOWN;
 }
 
 /* "8080,9148-9150" */
@@ -140,7 +141,8 @@ read_softnet(struct doctor_host *h, const char *root)
 		fclose(f);
 }
 
-/* SO_RCVBUFFORCE asks for CAP_NET_ADMIN in the first user namespace; a container's root has it in another one. */
+/* SO_RCVBUFFORCE asks for CAP_NET_ADMIN in the first user namespace; a container's root has it in
+ * another one. */
 static void
 read_process(struct doctor_host *h, const char *root, pid_t pid)
 {
@@ -188,10 +190,11 @@ doctor_host_read(struct doctor_host *h, const char *root, pid_t pid)
 	h->conntrack_max = read_number(root, "/proc/sys/net/netfilter/nf_conntrack_max");
 	h->conntrack_count = read_number(root, "/proc/sys/net/netfilter/nf_conntrack_count");
 	h->conntrack_udp = read_number(root, "/proc/sys/net/netfilter/nf_conntrack_udp_timeout");
-	h->conntrack_udp_stream = read_number(root, "/proc/sys/net/netfilter/nf_conntrack_udp_timeout_stream");
+	h->conntrack_udp_stream = read_number(
+	    root, "/proc/sys/net/netfilter/nf_conntrack_udp_timeout_stream");
 	h->ipv6_disabled = read_number(root, "/proc/sys/net/ipv6/conf/all/disable_ipv6");
-	if (!read_line(root, "/sys/devices/system/clocksource/clocksource0/current_clocksource", h->clocksource,
-	    sizeof h->clocksource))
+	if (!read_line(root, "/sys/devices/system/clocksource/clocksource0/current_clocksource",
+		h->clocksource, sizeof h->clocksource))
 		h->clocksource[0] = '\0';
 	read_range(h, root);
 	read_reserved(h, root);

@@ -13,7 +13,7 @@
 
 #include "tp/io.h"
 
-#define FDS_MAX 253			/* SCM_MAX_FD: room for all that a sender can attach, to close them */
+#define FDS_MAX 253 /* SCM_MAX_FD: room for all that a sender can attach, to close them */
 
 /* The default of 208 KiB holds some fifty requests; a burst of clients is longer than that. */
 static void
@@ -39,7 +39,10 @@ int
 ipc_send(int sock, const void *msg, int fd)
 {
 	const struct msg_head *h = msg;
-	union { struct cmsghdr align; char space[CMSG_SPACE(sizeof(int))]; } control = { 0 };
+	union {
+		struct cmsghdr align;
+		char space[CMSG_SPACE(sizeof(int))];
+	} control = { 0 };
 	struct iovec iov = { .iov_base = (void *)(uintptr_t)msg, .iov_len = msg_size(h->type) };
 	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
 
@@ -59,7 +62,9 @@ ipc_send(int sock, const void *msg, int fd)
 			return 0;
 		if (errno == EINTR)
 			continue;
-		return errno == ECONNRESET || errno == ENOTCONN ? -EPIPE : errno == EWOULDBLOCK ? -EAGAIN : -errno;
+		return errno == ECONNRESET || errno == ENOTCONN ? -EPIPE
+		    : errno == EWOULDBLOCK                      ? -EAGAIN
+								: -errno;
 	}
 }
 
@@ -84,7 +89,9 @@ ipc_send_run(int sock, const uint8_t *msgs, size_t len)
 		sent = sendmmsg(sock, m, n, MSG_NOSIGNAL | MSG_DONTWAIT);
 	} while (sent < 0 && errno == EINTR);
 	if (sent < 0)
-		return errno == ECONNRESET || errno == ENOTCONN ? -EPIPE : errno == EWOULDBLOCK ? -EAGAIN : -errno;
+		return errno == ECONNRESET || errno == ENOTCONN ? -EPIPE
+		    : errno == EWOULDBLOCK                      ? -EAGAIN
+								: -errno;
 	for (int i = 0; i < sent; i++)
 		done += (int)iov[i].iov_len;
 	return done;
@@ -93,7 +100,10 @@ ipc_send_run(int sock, const uint8_t *msgs, size_t len)
 int
 ipc_send_many(int sock, const void *const *msgs, const int *fds, unsigned n)
 {
-	TP_UNSET union { struct cmsghdr align; char space[CMSG_SPACE(sizeof(int))]; } control[IPC_MANY];
+	TP_UNSET union {
+		struct cmsghdr align;
+		char space[CMSG_SPACE(sizeof(int))];
+	} control[IPC_MANY];
 	TP_UNSET struct mmsghdr m[IPC_MANY];
 	TP_UNSET struct iovec iov[IPC_MANY];
 	int sent;
@@ -108,7 +118,8 @@ ipc_send_many(int sock, const void *const *msgs, const int *fds, unsigned n)
 		if (fds[i] < 0)
 			continue;
 		memset(&control[i], 0, sizeof control[i]);
-		control[i].align = (struct cmsghdr){ .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS,
+		control[i].align = (struct cmsghdr){ .cmsg_level = SOL_SOCKET,
+			.cmsg_type = SCM_RIGHTS,
 			.cmsg_len = CMSG_LEN(sizeof fds[i]) };
 		memcpy(CMSG_DATA(&control[i].align), &fds[i], sizeof fds[i]);
 		m[i].msg_hdr.msg_control = control[i].space;
@@ -118,7 +129,9 @@ ipc_send_many(int sock, const void *const *msgs, const int *fds, unsigned n)
 		sent = sendmmsg(sock, m, n, MSG_NOSIGNAL | MSG_DONTWAIT);
 	} while (sent < 0 && errno == EINTR);
 	if (sent < 0)
-		return errno == ECONNRESET || errno == ENOTCONN ? -EPIPE : errno == EWOULDBLOCK ? -EAGAIN : -errno;
+		return errno == ECONNRESET || errno == ENOTCONN ? -EPIPE
+		    : errno == EWOULDBLOCK                      ? -EAGAIN
+								: -errno;
 	return sent;
 }
 
@@ -143,9 +156,14 @@ take_fds(struct msghdr *m, int *fds, bool *strange)
 int
 ipc_recv(int sock, unsigned from, unsigned to, union msg *msg, int *fd)
 {
-	union { struct cmsghdr align; char space[CMSG_SPACE(sizeof(int) * FDS_MAX)]; } control;
+	union {
+		struct cmsghdr align;
+		char space[CMSG_SPACE(sizeof(int) * FDS_MAX)];
+	} control;
 	struct iovec iov = { .iov_base = msg, .iov_len = sizeof *msg };
-	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.space,
+	struct msghdr m = { .msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control.space,
 		.msg_controllen = sizeof control.space };
 	int fds[FDS_MAX];
 	bool bad = false;

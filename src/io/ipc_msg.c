@@ -28,8 +28,12 @@ static const struct msg_row rows[MSG_TYPES] = {
 };
 
 static const char *const roles[ROLES] = {
-	[ROLE_SUPER] = "supervisor", [ROLE_WORKER] = "worker", [ROLE_TLSD] = "tls",
-	[ROLE_AUTHD] = "auth", [ROLE_ADMIN] = "admin", [ROLE_CONF] = "conf",
+	[ROLE_SUPER] = "supervisor",
+	[ROLE_WORKER] = "worker",
+	[ROLE_TLSD] = "tls",
+	[ROLE_AUTHD] = "auth",
+	[ROLE_ADMIN] = "admin",
+	[ROLE_CONF] = "conf",
 };
 
 const char *

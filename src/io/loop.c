@@ -23,7 +23,7 @@ struct watch {
 	bool dead;
 	loop_fd_h *cb;
 	void *arg;
-	struct watch *next;		/* of the dead */
+	struct watch *next; /* of the dead */
 };
 struct timer {
 	tp_ms when;
@@ -33,10 +33,10 @@ struct timer {
 };
 struct loop {
 	int epoll, signals;
-	struct watch **watch;		/* by descriptor number */
+	struct watch **watch; /* by descriptor number */
 	size_t watch_max;
 	struct watch *dead;
-	struct timer *heap;		/* earliest first; ties by id, in the order they were asked for */
+	struct timer *heap; /* earliest first; ties by id, in the order they were asked for */
 	size_t timers, timer_max;
 	unsigned last_id;
 	loop_signal_h *on_signal;

@@ -119,10 +119,11 @@ process_of(unsigned long inode, char *out, size_t len)
 bool
 port_holder(const struct addr *a, bool tcp, char *out, size_t len)
 {
-	unsigned long inode = a->family == ADDR_V4 ?
-	    inode_of(tcp ? "/proc/net/tcp" : "/proc/net/udp", false, tcp, a) : 0;
+	unsigned long inode = a->family == ADDR_V4
+	    ? inode_of(tcp ? "/proc/net/tcp" : "/proc/net/udp", false, tcp, a)
+	    : 0;
 
-	if (inode == 0)		/* a socket on [::] without V6ONLY has the IPv4 port as well */
+	if (inode == 0) /* a socket on [::] without V6ONLY has the IPv4 port as well */
 		inode = inode_of(tcp ? "/proc/net/tcp6" : "/proc/net/udp6", true, tcp, a);
 	return inode != 0 && process_of(inode, out, len);
 }
@@ -135,14 +136,18 @@ port_sentence(int r, const struct addr *a, bool tcp, const char *where, char *wh
 
 	addr_print(a, text);
 	if (r == -EADDRINUSE && port_holder(a, tcp, holder, sizeof holder))
-		snprintf(why, len, "cannot bind %s %s%s%s: %s has that port", proto, text, at, where, holder);
+		snprintf(
+		    why, len, "cannot bind %s %s%s%s: %s has that port", proto, text, at, where, holder);
 	else if (r == -EADDRINUSE)
-		snprintf(why, len, "cannot bind %s %s%s%s: another process has that port", proto, text, at, where);
+		snprintf(why, len, "cannot bind %s %s%s%s: another process has that port", proto, text, at,
+		    where);
 	else if (r == -EADDRNOTAVAIL)
-		snprintf(why, len, "cannot bind %s %s%s%s: this host does not have that address", proto, text, at, where);
+		snprintf(why, len, "cannot bind %s %s%s%s: this host does not have that address", proto,
+		    text, at, where);
 	else if (r == -EACCES)
-		snprintf(why, len, "cannot bind %s %s%s%s: ports below 1024 need root or CAP_NET_BIND_SERVICE", proto, text,
-		    at, where);
+		snprintf(why, len,
+		    "cannot bind %s %s%s%s: ports below 1024 need root or CAP_NET_BIND_SERVICE", proto,
+		    text, at, where);
 	else
 		snprintf(why, len, "cannot bind %s %s%s%s: %s", proto, text, at, where, strerror(-r));
 }

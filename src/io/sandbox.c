@@ -19,7 +19,7 @@
 
 #include "tp/io.h"
 
-#define SPEND_FIRST 100			/* of 1000: a tenth of the memory that there is */
+#define SPEND_FIRST 100 /* of 1000: a tenth of the memory that there is */
 
 /* ---- user ------------------------------------------------------------------------------------- */
 
@@ -68,7 +68,7 @@ sandbox_spend_first(void)
 
 		if (pwrite(fd, text, (size_t)n, 0) < 0) {
 			close(fd);
-			return;			/* as it is then */
+			return; /* as it is then */
 		}
 	}
 	close(fd);
@@ -81,7 +81,7 @@ sandbox_harden(int parent)
 
 	if (setrlimit(RLIMIT_CORE, &none) < 0)
 		return -errno;
-#ifndef TP_SANITIZER			/* the leak checker traces its own process */
+#ifndef TP_SANITIZER /* the leak checker traces its own process */
 	if (prctl(PR_SET_DUMPABLE, 0) < 0)
 		return -errno;
 #endif
@@ -97,17 +97,20 @@ sandbox_harden(int parent)
 
 #ifndef SYS_landlock_create_ruleset
 #define SYS_landlock_create_ruleset 444
-#define SYS_landlock_add_rule 445
-#define SYS_landlock_restrict_self 446
+#define SYS_landlock_add_rule       445
+#define SYS_landlock_restrict_self  446
 #endif
-#define FS_WRITE_FILE (1u << 1)
-#define FS_READ_FILE  (1u << 2)
-#define FS_READ_DIR   (1u << 3)
+#define FS_WRITE_FILE  (1u << 1)
+#define FS_READ_FILE   (1u << 2)
+#define FS_READ_DIR    (1u << 3)
 #define FS_REMOVE_FILE (1u << 5)
-#define FS_MAKE_REG   (1u << 8)
+#define FS_MAKE_REG    (1u << 8)
 
 /* The kernel's struct landlock_path_beneath_attr and LANDLOCK_RULE_PATH_BENEATH. */
-struct beneath { uint64_t access; int32_t fd; } __attribute__((packed));
+struct beneath {
+	uint64_t access;
+	int32_t fd;
+} __attribute__((packed));
 #define RULE_BENEATH 1
 
 static int
@@ -158,28 +161,30 @@ sandbox_landlock_reach(const struct sandbox_reach *reach)
 	(void)reach;
 	(void)allow_log;
 	(void)allow_path;
-	return -ENOSYS;			/* the leak checker reads /proc */
+	return -ENOSYS; /* the leak checker reads /proc */
 #endif
 	/* The kernel's struct, as far as it is known today; an older kernel takes the shorter form. */
-	struct { uint64_t fs, net, scoped; } attr = { 0, 0, 0 };
+	struct {
+		uint64_t fs, net, scoped;
+	} attr = { 0, 0, 0 };
 	size_t size = sizeof attr.fs;
 	int abi = sandbox_landlock_abi();
 
 	if (abi < 1)
 		return abi < 0 ? abi : -ENOSYS;
-	attr.fs = (1u << 13) - 1;		/* ABI 1: execute to make_sym */
+	attr.fs = (1u << 13) - 1; /* ABI 1: execute to make_sym */
 	if (abi >= 2)
-		attr.fs |= 1u << 13;		/* refer */
+		attr.fs |= 1u << 13; /* refer */
 	if (abi >= 3)
-		attr.fs |= reach->write_count > 0 ? 0 : 1u << 14;	/* truncate */
+		attr.fs |= reach->write_count > 0 ? 0 : 1u << 14; /* truncate */
 	if (abi >= 4) {
-		attr.net = reach->connects ? 1 : 3;	/* bind and connect of TCP */
+		attr.net = reach->connects ? 1 : 3; /* bind and connect of TCP */
 		size = sizeof attr.fs + sizeof attr.net;
 	}
 	if (abi >= 5)
-		attr.fs |= 1u << 15;		/* ioctl on devices */
+		attr.fs |= 1u << 15; /* ioctl on devices */
 	if (abi >= 6) {
-		attr.scoped = reach->connects ? 2 : 3;	/* abstract unix sockets, signals */
+		attr.scoped = reach->connects ? 2 : 3; /* abstract unix sockets, signals */
 		size = sizeof attr;
 	}
 	int fd = (int)syscall(SYS_landlock_create_ruleset, &attr, size, 0);

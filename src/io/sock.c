@@ -19,10 +19,11 @@
 
 #include "tp/io.h"
 
-#define STREAM_SEND_BUFFER (256 << 10)	/* what a client that does not read costs in the kernel; it doubles it */
-#define STREAM_SILENCE_MS  60000	/* a peer that acknowledges nothing for so long is gone */
-#define COUNT_TRIES        1000
-#define EMPTY_TRIES        65536	/* more than any queue holds */
+#define STREAM_SEND_BUFFER                                                                                 \
+	(256 << 10)             /* what a client that does not read costs in the kernel; it doubles it */
+#define STREAM_SILENCE_MS 60000 /* a peer that acknowledges nothing for so long is gone */
+#define COUNT_TRIES       1000
+#define EMPTY_TRIES       65536 /* more than any queue holds */
 /* <netinet/tcp.h> has these states, but a tcp_info without the counters of bytes. */
 enum { TCP_ESTABLISHED = 1, TCP_CLOSE_WAIT = 8, TCP_LAST_ACK = 9, TCP_CLOSING = 11 };
 
@@ -70,7 +71,8 @@ udp_common(int fd, uint8_t family)
 static int
 udp_open(const struct addr *a)
 {
-	int fd = socket(a->family == ADDR_V6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int fd = socket(
+	    a->family == ADDR_V6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
 	return fd < 0 ? -errno : fd;
 }
@@ -82,7 +84,8 @@ udp_open(const struct addr *a)
 static int
 bind_ahead(int fd, uint8_t family)
 {
-	return family == ADDR_V6 ? set_int(fd, IPPROTO_IPV6, IPV6_FREEBIND, 1) : set_int(fd, IPPROTO_IP, IP_FREEBIND, 1);
+	return family == ADDR_V6 ? set_int(fd, IPPROTO_IPV6, IPV6_FREEBIND, 1)
+				 : set_int(fd, IPPROTO_IP, IP_FREEBIND, 1);
 }
 
 static int
@@ -168,7 +171,8 @@ int
 sock_filter_program(void)
 {
 	/* r0 = 0; exit */
-	struct bpf_insn none[] = { { .code = BPF_ALU64 | BPF_MOV | BPF_K }, { .code = BPF_JMP | BPF_EXIT } };
+	struct bpf_insn none[] = { { .code = BPF_ALU64 | BPF_MOV | BPF_K },
+		{ .code = BPF_JMP | BPF_EXIT } };
 	union bpf_attr a;
 	long fd;
 
@@ -176,8 +180,8 @@ sock_filter_program(void)
 	a.prog_type = BPF_PROG_TYPE_SOCKET_FILTER;
 	a.insns = (uint64_t)(uintptr_t)none;
 	a.insn_cnt = TP_COUNT(none);
-	a.license = (uint64_t)(uintptr_t)"BSD";
-	fd = syscall(SYS_bpf, BPF_PROG_LOAD, &a, sizeof a);	/* close-on-exec by itself */
+	a.license = (uint64_t)(uintptr_t) "BSD";
+	fd = syscall(SYS_bpf, BPF_PROG_LOAD, &a, sizeof a); /* close-on-exec by itself */
 	return fd < 0 ? -errno : (int)fd;
 }
 
@@ -206,7 +210,8 @@ sock_empty(int fd)
 
 	/* An error that was pending comes as a failure, once. */
 	for (unsigned i = 0; i < EMPTY_TRIES; i++)
-		if (recv(fd, &byte, sizeof byte, MSG_DONTWAIT | MSG_TRUNC) < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+		if (recv(fd, &byte, sizeof byte, MSG_DONTWAIT | MSG_TRUNC) < 0 &&
+		    (errno == EAGAIN || errno == EWOULDBLOCK))
 			return true;
 	return false;
 }
@@ -214,7 +219,9 @@ sock_empty(int fd)
 int
 sock_listener_tcp(const struct addr *a, int backlog)
 {
-	int fd = socket(a->family == ADDR_V6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), rc;
+	int fd = socket(
+		a->family == ADDR_V6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0),
+	    rc;
 
 	if (fd < 0)
 		return -errno;
@@ -233,10 +240,17 @@ sock_listener_tcp(const struct addr *a, int backlog)
 static int
 stream_common(int fd)
 {
-	static const struct { int level, name, value; } options[] = {
-		{ SOL_SOCKET, SO_REUSEADDR, 1 }, { SOL_SOCKET, SO_REUSEPORT, 1 }, { SOL_SOCKET, SO_KEEPALIVE, 1 },
-		{ SOL_SOCKET, SO_SNDBUF, STREAM_SEND_BUFFER }, { IPPROTO_TCP, TCP_NODELAY, 1 },
-		{ IPPROTO_TCP, TCP_KEEPIDLE, 60 }, { IPPROTO_TCP, TCP_KEEPINTVL, 20 }, { IPPROTO_TCP, TCP_KEEPCNT, 3 },
+	static const struct {
+		int level, name, value;
+	} options[] = {
+		{ SOL_SOCKET, SO_REUSEADDR, 1 },
+		{ SOL_SOCKET, SO_REUSEPORT, 1 },
+		{ SOL_SOCKET, SO_KEEPALIVE, 1 },
+		{ SOL_SOCKET, SO_SNDBUF, STREAM_SEND_BUFFER },
+		{ IPPROTO_TCP, TCP_NODELAY, 1 },
+		{ IPPROTO_TCP, TCP_KEEPIDLE, 60 },
+		{ IPPROTO_TCP, TCP_KEEPINTVL, 20 },
+		{ IPPROTO_TCP, TCP_KEEPCNT, 3 },
 		{ IPPROTO_TCP, TCP_USER_TIMEOUT, STREAM_SILENCE_MS },
 	};
 
@@ -251,11 +265,14 @@ stream_common(int fd)
 int
 sock_listener_stream(const struct addr *a, int backlog)
 {
-	int fd = socket(a->family == ADDR_V6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), rc;
+	int fd = socket(
+		a->family == ADDR_V6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0),
+	    rc;
 
 	if (fd < 0)
 		return -errno;
-	if ((rc = stream_common(fd)) < 0 || (rc = bind_ahead(fd, a->family)) < 0 || (a->family == ADDR_V6 && (rc = set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1)) < 0) ||
+	if ((rc = stream_common(fd)) < 0 || (rc = bind_ahead(fd, a->family)) < 0 ||
+	    (a->family == ADDR_V6 && (rc = set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1)) < 0) ||
 	    (rc = bind_addr(fd, a)) < 0)
 		return fail(fd, rc);
 	return listen(fd, backlog) < 0 ? fail(fd, -errno) : fd;
@@ -279,10 +296,11 @@ sock_stream_counts(int fd, uint64_t *received, uint64_t *written)
 		len = sizeof b;
 		if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &b, &len) < 0)
 			return -errno;
-		if (a.tcpi_bytes_received != b.tcpi_bytes_received || a.tcpi_bytes_acked != b.tcpi_bytes_acked ||
-		    a.tcpi_state != b.tcpi_state)
+		if (a.tcpi_bytes_received != b.tcpi_bytes_received ||
+		    a.tcpi_bytes_acked != b.tcpi_bytes_acked || a.tcpi_state != b.tcpi_state)
 			continue;
-		fin = b.tcpi_state == TCP_CLOSE_WAIT || b.tcpi_state == TCP_CLOSING || b.tcpi_state == TCP_LAST_ACK;
+		fin = b.tcpi_state == TCP_CLOSE_WAIT || b.tcpi_state == TCP_CLOSING ||
+		    b.tcpi_state == TCP_LAST_ACK;
 		if (b.tcpi_state != TCP_ESTABLISHED && !fin)
 			return -ENOTCONN;
 		*received = b.tcpi_bytes_received - (uint64_t)in - (fin ? 1 : 0);
@@ -324,6 +342,6 @@ stream_pressure(int fd, uint64_t *drops, uint64_t *waiting)
 
 	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
 		return -errno;
-	*waiting = info.tcpi_unacked;		/* of a listener: its accept queue */
+	*waiting = info.tcpi_unacked; /* of a listener: its accept queue */
 	return udp_pressure(fd, drops, &none);
 }

@@ -17,7 +17,7 @@
 
 #if defined(__x86_64__)
 #define FILTER_ARCH AUDIT_ARCH_X86_64
-#define FILTER_X32  0x40000000u	/* numbers of the x32 ABI pass the same audit word */
+#define FILTER_X32  0x40000000u /* numbers of the x32 ABI pass the same audit word */
 #elif defined(__aarch64__)
 #define FILTER_ARCH AUDIT_ARCH_AARCH64
 #endif
@@ -35,26 +35,40 @@ sandbox_seccomp(unsigned role)
 enum check { CHECK_ANY, CHECK_EQ, CHECK_CLEAR };
 struct rule {
 	uint32_t nr, roles;
-	struct { uint8_t arg, check; uint32_t value; } on[2];
+	struct {
+		uint8_t arg, check;
+		uint32_t value;
+	} on[2];
 };
 
-#define OWN_PID     UINT32_MAX		/* stands for the number of the process that installs the filter */
-#define ANY         { 0, CHECK_ANY, 0 }
-#define EQ(n, v)    { n, CHECK_EQ, v }
-#define CLEAR(n, v) { n, CHECK_CLEAR, v }
-#define WORKER      1u << ROLE_WORKER
-#define TLSD        1u << ROLE_TLSD
-#define AUTHD       1u << ROLE_AUTHD
-#define ADMIN       1u << ROLE_ADMIN
-#define DATABASES   1u << SANDBOX_DATABASES
-#define ALL         (WORKER | TLSD | AUTHD | ADMIN | DATABASES)
+#define OWN_PID UINT32_MAX /* stands for the number of the process that installs the filter */
+#define ANY                                                                                                \
+	{                                                                                                  \
+		0, CHECK_ANY, 0                                                                            \
+	}
+#define EQ(n, v)                                                                                           \
+	{                                                                                                  \
+		n, CHECK_EQ, v                                                                             \
+	}
+#define CLEAR(n, v)                                                                                        \
+	{                                                                                                  \
+		n, CHECK_CLEAR, v                                                                          \
+	}
+#define WORKER                 1u << ROLE_WORKER
+#define TLSD                   1u << ROLE_TLSD
+#define AUTHD                  1u << ROLE_AUTHD
+#define ADMIN                  1u << ROLE_ADMIN
+#define DATABASES              1u << SANDBOX_DATABASES
+#define ALL                    (WORKER | TLSD | AUTHD | ADMIN | DATABASES)
 #define SYSCALL(name, a, b, r) { SYS_##name, (r), { a, b } },
 
 static const struct rule rules[] = {
 #include "tp/tbl/syscalls.def"
 };
 
-struct program { struct sock_filter *at, *end; };
+struct program {
+	struct sock_filter *at, *end;
+};
 
 static void
 emit(struct program *p, struct sock_filter f)
@@ -66,7 +80,7 @@ emit(struct program *p, struct sock_filter f)
 static unsigned
 rule_len(const struct rule *r)
 {
-	unsigned n = 2;			/* the number, the verdict */
+	unsigned n = 2; /* the number, the verdict */
 
 	for (unsigned i = 0; i < 2; i++)
 		if (r->on[i].check != CHECK_ANY)
@@ -97,20 +111,27 @@ emit_rule(struct program *p, const struct rule *r)
 	for (unsigned i = 0; i < 2; i++) {
 		if (r->on[i].check == CHECK_ANY)
 			continue;
-		uint32_t off = (uint32_t)(offsetof(struct seccomp_data, args) + r->on[i].arg * sizeof(uint64_t));
+		uint32_t off = (uint32_t)(offsetof(struct seccomp_data, args) +
+		    r->on[i].arg * sizeof(uint64_t));
 #if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
 		off += 4;
 #endif
 		emit(p, (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, off));
-		uint8_t fail = (uint8_t)(start + len - 2 - p->at);	/* to the reload, the last instruction */
+		uint8_t fail = (uint8_t)(start + len - 2 - p->at); /* to the reload, the last instruction */
 		if (r->on[i].check == CHECK_EQ)
-			emit(p, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value_of(r->on[i].value), 0, fail));
+			emit(p,
+			    (struct sock_filter)BPF_JUMP(
+				BPF_JMP | BPF_JEQ | BPF_K, value_of(r->on[i].value), 0, fail));
 		else
-			emit(p, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, r->on[i].value, fail, 0));
+			emit(p,
+			    (struct sock_filter)BPF_JUMP(
+				BPF_JMP | BPF_JSET | BPF_K, r->on[i].value, fail, 0));
 	}
 	emit(p, (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
 	if (checks)
-		emit(p, (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)));
+		emit(p,
+		    (struct sock_filter)BPF_STMT(
+			BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)));
 	assert(p->at == start + len);
 }
 
@@ -123,7 +144,8 @@ sandbox_seccomp(unsigned role)
 
 	if (code == NULL)
 		return -ENOMEM;
-	emit(&p, (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)));
+	emit(&p,
+	    (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)));
 	emit(&p, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, FILTER_ARCH, 1, 0));
 	emit(&p, (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS));
 	emit(&p, (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)));
@@ -134,9 +156,11 @@ sandbox_seccomp(unsigned role)
 	for (unsigned i = 0; i < TP_COUNT(rules); i++)
 		if ((rules[i].roles & 1u << role) != 0)
 			emit_rule(&p, &rules[i]);
-	/* What the client libraries of databases call is not ours to list: it fails, and the log says what did not work. */
-	emit(&p, (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, role == SANDBOX_DATABASES ? SECCOMP_RET_ERRNO | EPERM :
-	    SECCOMP_RET_KILL_PROCESS));
+	/* What the client libraries of databases call is not ours to list: it fails, and the log says
+	 * what did not work. */
+	emit(&p,
+	    (struct sock_filter)BPF_STMT(BPF_RET | BPF_K,
+		role == SANDBOX_DATABASES ? SECCOMP_RET_ERRNO | EPERM : SECCOMP_RET_KILL_PROCESS));
 	struct sock_fprog prog = { .len = (unsigned short)(p.at - code), .filter = code };
 	int rc = prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog) < 0 ? -errno : 0;
 	free(code);

@@ -13,7 +13,7 @@
 
 #include "io_int.h"
 
-#define SKIP_MAX 16			/* entries without an ICMP error that one call passes over */
+#define SKIP_MAX 16 /* entries without an ICMP error that one call passes over */
 
 static const struct sock_extended_err *
 extended(struct msghdr *m)
@@ -27,7 +27,8 @@ extended(struct msghdr *m)
 	return NULL;
 }
 
-/* True when the entry is an ICMP error, or the kernel's own knowledge of the path's MTU, which says the same. */
+/* True when the entry is an ICMP error, or the kernel's own knowledge of the path's MTU, which says the
+ * same. */
 static bool
 told_icmp(const struct sock_extended_err *e, struct udp_icmp *icmp)
 {
@@ -51,12 +52,19 @@ int
 udp_error_next(int fd, struct udp_icmp *icmp)
 {
 	for (unsigned i = 0; i < SKIP_MAX; i++) {
-		union { struct cmsghdr align; char space[512]; } control;
+		union {
+			struct cmsghdr align;
+			char space[512];
+		} control;
 		union sock_addr name = { 0 };
-		uint8_t byte[1];	/* the payload that comes back is of no use */
+		uint8_t byte[1]; /* the payload that comes back is of no use */
 		struct iovec iov = { .iov_base = byte, .iov_len = sizeof byte };
-		struct msghdr m = { .msg_name = &name, .msg_namelen = sizeof name, .msg_iov = &iov, .msg_iovlen = 1,
-			.msg_control = control.space, .msg_controllen = sizeof control.space };
+		struct msghdr m = { .msg_name = &name,
+			.msg_namelen = sizeof name,
+			.msg_iov = &iov,
+			.msg_iovlen = 1,
+			.msg_control = control.space,
+			.msg_controllen = sizeof control.space };
 		if (recvmsg(fd, &m, MSG_ERRQUEUE | MSG_DONTWAIT) < 0) {
 			if (errno == EINTR)
 				continue;

@@ -13,8 +13,8 @@
 
 #include "io_int.h"
 
-#define RUN_MAX   64u			/* UDP_MAX_SEGMENTS of Linux before 6.9 */
-#define RUN_BYTES 65000u		/* one IP packet, whatever its version and headers */
+#define RUN_MAX   64u    /* UDP_MAX_SEGMENTS of Linux before 6.9 */
+#define RUN_BYTES 65000u /* one IP packet, whatever its version and headers */
 
 /* ---- receiving ------------------------------------------------------------------------------ */
 
@@ -101,7 +101,7 @@ run_of(struct udp_ring *r, uint32_t first)
 		bytes += e->len;
 		n++;
 		if (e->len < len)
-			break;		/* the short one ends it */
+			break; /* the short one ends it */
 	}
 	return n;
 }
@@ -127,7 +127,7 @@ send_flow(struct udp_sender *s, const struct ring_chain *f)
 		if (!udp_message_add(r, at, n)) {
 			if (!udp_messages_send(s))
 				return false;
-			(void)udp_message_add(r, at, n);	/* the call is empty, so there is room */
+			(void)udp_message_add(r, at, n); /* the call is empty, so there is room */
 		}
 		at = behind(r, at, n);
 	}
@@ -150,7 +150,9 @@ flush_gso(struct udp_ring *r, udp_unsent_h *unsent, void *arg, struct udp_counts
 	ring_by_flow(r);
 	for (unsigned i = 0; i < r->groups; i++) {
 		const struct ring_chain *g = &r->group[i];
-		struct udp_sender s = { .r = r, .unsent = unsent, .arg = arg, .c = c, .fd = g->fd, .left = datagrams(r, g) };
+		struct udp_sender s = {
+			.r = r, .unsent = unsent, .arg = arg, .c = c, .fd = g->fd, .left = datagrams(r, g)
+		};
 		bool ok = true;
 		for (uint32_t f = g->head; ok && f != 0; f = r->flow[f - 1].next)
 			ok = send_flow(&s, &r->flow[f - 1]);

@@ -35,11 +35,11 @@ lay_arrays(struct udp_ring *r, uint8_t *at, uint32_t cells)
 {
 	size_t used = 0, n = r->capacity;
 
-#define ARRAY(field, count) \
-	do { \
-		if (at != NULL) \
-			r->field = (void *)(at + used); \
-		used += ((count) * sizeof *r->field + 63) & ~(size_t)63; \
+#define ARRAY(field, count)                                                                                \
+	do {                                                                                               \
+		if (at != NULL)                                                                            \
+			r->field = (void *)(at + used);                                                    \
+		used += ((count) * sizeof *r->field + 63) & ~(size_t)63;                                   \
 	} while (0)
 	ARRAY(entry, n);
 	ARRAY(group, n);
@@ -85,7 +85,7 @@ udp_ring_free(struct udp_ring *r)
 {
 	if (r == NULL)
 		return;
-	free(r->entry);			/* the first of all arrays */
+	free(r->entry); /* the first of all arrays */
 	free(r);
 }
 
@@ -94,7 +94,9 @@ put(struct udp_ring *r, int fd, const struct addr *to, const uint8_t *p, size_t 
 {
 	if (r->count == r->capacity)
 		return false;
-	r->entry[r->count++] = (struct ring_entry){ .p = p, .len = (uint32_t)len & 0x7fffffff, .df = df, .fd = fd, .to = *to };
+	r->entry[r->count++] = (struct ring_entry){
+		.p = p, .len = (uint32_t)len & 0x7fffffff, .df = df, .fd = fd, .to = *to
+	};
 	return true;
 }
 
@@ -130,7 +132,11 @@ new_stamp(struct udp_ring *r)
 	r->stamp = 1;
 }
 
-static inline uint32_t mix(uint64_t v) { return (uint32_t)(v * 0x9e3779b97f4a7c15u >> 32); }
+static inline uint32_t
+mix(uint64_t v)
+{
+	return (uint32_t)(v * 0x9e3779b97f4a7c15u >> 32);
+}
 
 /* The chain of a socket, made when it is new. */
 static struct ring_chain *

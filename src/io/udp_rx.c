@@ -45,7 +45,8 @@ udp_arena_new(size_t relay_bytes)
 	if (relay_bytes < RELAY_ROOM)
 		relay_bytes = RELAY_ROOM;
 	a->size = slots + relay_bytes;
-	void *base = mmap(NULL, a->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	void *base = mmap(
+	    NULL, a->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (base == MAP_FAILED) {
 		free(a);
 		return NULL;
@@ -55,7 +56,9 @@ udp_arena_new(size_t relay_bytes)
 	a->relay_end = a->size;
 	for (unsigned i = 0; i < UDP_BATCH; i++) {
 		a->iov[i] = (struct iovec){ .iov_base = arena_slot(a, i), .iov_len = UDP_MAX };
-		a->mm[i].msg_hdr = (struct msghdr){ .msg_iov = &a->iov[i], .msg_iovlen = 1, .msg_name = &a->name[i],
+		a->mm[i].msg_hdr = (struct msghdr){ .msg_iov = &a->iov[i],
+			.msg_iovlen = 1,
+			.msg_name = &a->name[i],
 			.msg_control = a->control[i].space };
 	}
 	return a;
@@ -77,7 +80,8 @@ udp_arena_free(struct udp_arena *a)
 void
 udp_arena_reset(struct udp_arena *a)
 {
-	a->wide |= a->merged > 0 || a->slots_used > NARROW_SLOTS || a->relay_at > (size_t)UDP_BATCH * SLOT_STRIDE + NARROW_RELAY;
+	a->wide |= a->merged > 0 || a->slots_used > NARROW_SLOTS ||
+	    a->relay_at > (size_t)UDP_BATCH * SLOT_STRIDE + NARROW_RELAY;
 	a->slots_used = a->merged = 0;
 	a->relay_at = (size_t)UDP_BATCH * SLOT_STRIDE;
 }
@@ -111,7 +115,8 @@ segment_of(struct msghdr *h, size_t len)
 		return 0;
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(h); c != NULL; c = CMSG_NXTHDR(h, c)) {
 		int seg = 0;
-		if (c->cmsg_level != IPPROTO_UDP || c->cmsg_type != UDP_GRO || c->cmsg_len < CMSG_LEN(sizeof seg))
+		if (c->cmsg_level != IPPROTO_UDP || c->cmsg_type != UDP_GRO ||
+		    c->cmsg_len < CMSG_LEN(sizeof seg))
 			continue;
 		memcpy(&seg, CMSG_DATA(c), sizeof seg);
 		return seg > 0 && (size_t)seg < len && seg <= UINT16_MAX ? (uint16_t)seg : 0;
@@ -167,7 +172,8 @@ udp_unmerged(int fd)
 	value = 0;
 	if (setsockopt(fd, IPPROTO_UDP, UDP_GRO, &value, sizeof value) < 0)
 		return 0;
-	if (recv(fd, &byte, sizeof byte, MSG_PEEK | MSG_DONTWAIT | MSG_TRUNC) < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+	if (recv(fd, &byte, sizeof byte, MSG_PEEK | MSG_DONTWAIT | MSG_TRUNC) < 0 &&
+	    (errno == EAGAIN || errno == EWOULDBLOCK))
 		return 0;
 	value = 1;
 	return setsockopt(fd, IPPROTO_UDP, UDP_GRO, &value, sizeof value) < 0 ? -errno : 0;
@@ -176,7 +182,7 @@ udp_unmerged(int fd)
 int
 udp_unmerged_relay(int fd)
 {
-	(void)fd;			/* it is off unless somebody turned it on, and udp_recv_one() takes both */
+	(void)fd; /* it is off unless somebody turned it on, and udp_recv_one() takes both */
 	return 0;
 }
 
@@ -221,7 +227,8 @@ udp_rx_plain(int fd, struct udp_arena *a, struct udp_pkt *pkts, unsigned max, st
 }
 
 int
-rx_slots(int fd, struct udp_arena *a, unsigned first, unsigned n, struct udp_pkt *pkts, struct udp_counts *c)
+rx_slots(
+    int fd, struct udp_arena *a, unsigned first, unsigned n, struct udp_pkt *pkts, struct udp_counts *c)
 {
 	int got;
 
@@ -255,8 +262,12 @@ udp_recv_one(int fd, struct udp_arena *a, struct udp_pkt *pkt)
 	TP_UNSET union sock_addr name;
 	TP_UNSET union udp_control control;
 	struct iovec iov = { .iov_base = a->base + a->relay_at + UDP_HEADROOM, .iov_len = UDP_MAX };
-	struct msghdr m = { .msg_name = &name, .msg_namelen = sizeof name, .msg_iov = &iov, .msg_iovlen = 1,
-		.msg_control = control.space, .msg_controllen = sizeof control };
+	struct msghdr m = { .msg_name = &name,
+		.msg_namelen = sizeof name,
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control.space,
+		.msg_controllen = sizeof control };
 	ssize_t n;
 
 	if (a->relay_end - a->relay_at < RELAY_ROOM)

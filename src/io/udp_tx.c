@@ -24,7 +24,8 @@ judge(struct udp_sender *s, int err, bool retried, bool run)
 		return AGAIN;
 	if (err == EAGAIN || err == EWOULDBLOCK)
 		return FULL;
-	/* EIO: the device has no checksum offload.  EINVAL, EMSGSIZE: a segment is longer than the path's MTU. */
+	/* EIO: the device has no checksum offload.  EINVAL, EMSGSIZE: a segment is longer than the
+	 * path's MTU. */
 	if (run && (err == EIO || err == EINVAL || err == EMSGSIZE || err == EOPNOTSUPP))
 		return APART;
 	/* The queue of the device is full: another try only meets it again. */
@@ -102,7 +103,8 @@ set_df(struct udp_sender *s, bool v6, bool on)
 {
 	int level = v6 ? IPPROTO_IPV6 : IPPROTO_IP;
 	int option = v6 ? IPV6_MTU_DISCOVER : IP_MTU_DISCOVER;
-	int value = v6 ? (on ? IPV6_PMTUDISC_PROBE : IPV6_PMTUDISC_DONT) : (on ? IP_PMTUDISC_PROBE : IP_PMTUDISC_DONT);
+	int value = v6 ? (on ? IPV6_PMTUDISC_PROBE : IPV6_PMTUDISC_DONT)
+		       : (on ? IP_PMTUDISC_PROBE : IP_PMTUDISC_DONT);
 
 	(void)setsockopt(s->fd, level, option, &value, sizeof value);
 	s->df = on;
@@ -134,7 +136,9 @@ flush_plain(struct udp_ring *r, udp_unsent_h *unsent, void *arg, struct udp_coun
 	ring_by_socket(r);
 	for (unsigned i = 0; i < r->groups; i++) {
 		const struct ring_chain *g = &r->group[i];
-		struct udp_sender s = { .r = r, .unsent = unsent, .arg = arg, .c = c, .fd = g->fd, .left = g->count };
+		struct udp_sender s = {
+			.r = r, .unsent = unsent, .arg = arg, .c = c, .fd = g->fd, .left = g->count
+		};
 		udp_sender_end(&s, send_each(&s, g->head, g->count));
 	}
 	r->count = 0;
@@ -147,8 +151,9 @@ set_segment(struct msghdr *h, union udp_control *control, uint32_t len)
 {
 	uint16_t segment = (uint16_t)len;
 
-	control->align = (struct cmsghdr){ .cmsg_level = IPPROTO_UDP, .cmsg_type = UDP_SEGMENT,
-		.cmsg_len = CMSG_LEN(sizeof segment) };
+	control->align = (struct cmsghdr){
+		.cmsg_level = IPPROTO_UDP, .cmsg_type = UDP_SEGMENT, .cmsg_len = CMSG_LEN(sizeof segment)
+	};
 	memcpy(CMSG_DATA(&control->align), &segment, sizeof segment);
 	h->msg_control = control->space;
 	h->msg_controllen = CMSG_SPACE(sizeof segment);
@@ -164,8 +169,10 @@ udp_message_add(struct udp_ring *r, uint32_t first, unsigned many)
 	struct iovec *iov = &r->iov[r->iovs];
 	const struct ring_entry *e = &r->entry[first - 1];
 	r->message[n] = (struct ring_message){ first, many };
-	r->mm[n].msg_hdr = (struct msghdr){ .msg_name = &r->name[n], .msg_namelen = sock_addr_of(&r->name[n], &e->to),
-		.msg_iov = iov, .msg_iovlen = many };
+	r->mm[n].msg_hdr = (struct msghdr){ .msg_name = &r->name[n],
+		.msg_namelen = sock_addr_of(&r->name[n], &e->to),
+		.msg_iov = iov,
+		.msg_iovlen = many };
 	if (many > 1)
 		set_segment(&r->mm[n].msg_hdr, &r->control[n], e->len);
 	for (unsigned i = 0; i < many; i++) {
@@ -215,7 +222,8 @@ message_apart(struct udp_sender *s, const struct ring_message *m, int err)
 	uint32_t len = s->r->entry[m->first - 1].len;
 
 	s->c->gso_refused++;
-	*note = (struct ring_note){ .fd = s->fd, .limit = err == EINVAL || err == EMSGSIZE ? (uint16_t)len : 0,
+	*note = (struct ring_note){ .fd = s->fd,
+		.limit = err == EINVAL || err == EMSGSIZE ? (uint16_t)len : 0,
 		.left = UINT16_MAX };
 	return send_each(s, m->first, m->many);
 }
@@ -234,9 +242,11 @@ send_call(struct udp_sender *s, unsigned i)
 		got = sendmmsg(s->fd, r->mm + i, n, MSG_DONTWAIT | MSG_NOSIGNAL);
 	else if (r->message[i].many > 1)
 		got = sendmsg(s->fd, h, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -1 : 1;
-	else	/* cheaper than a message header */
-		got = sendto(s->fd, h->msg_iov->iov_base, h->msg_iov->iov_len, MSG_DONTWAIT | MSG_NOSIGNAL, h->msg_name,
-		    h->msg_namelen) < 0 ? -1 : 1;
+	else /* cheaper than a message header */
+		got = sendto(s->fd, h->msg_iov->iov_base, h->msg_iov->iov_len, MSG_DONTWAIT | MSG_NOSIGNAL,
+			  h->msg_name, h->msg_namelen) < 0
+		    ? -1
+		    : 1;
 	if (got < 0)
 		return -errno;
 	s->c->tx_batch[udp_batch_bucket((unsigned)got)]++;
@@ -297,7 +307,9 @@ flush_mmsg(struct udp_ring *r, udp_unsent_h *unsent, void *arg, struct udp_count
 	ring_by_socket(r);
 	for (unsigned i = 0; i < r->groups; i++) {
 		const struct ring_chain *g = &r->group[i];
-		struct udp_sender s = { .r = r, .unsent = unsent, .arg = arg, .c = c, .fd = g->fd, .left = g->count };
+		struct udp_sender s = {
+			.r = r, .unsent = unsent, .arg = arg, .c = c, .fd = g->fd, .left = g->count
+		};
 		bool ok = true;
 		for (uint32_t at = g->head; ok && at != 0;) {
 			ok = udp_sender_for(&s, &r->entry[at - 1]);
@@ -311,5 +323,7 @@ flush_mmsg(struct udp_ring *r, udp_unsent_h *unsent, void *arg, struct udp_count
 	r->count = 0;
 }
 
-const struct udp_engine udp_engine_plain = { "plain", udp_unmerged, udp_unmerged_relay, udp_rx_plain, flush_plain };
-const struct udp_engine udp_engine_mmsg = { "mmsg", udp_unmerged, udp_unmerged_relay, udp_rx_mmsg, flush_mmsg };
+const struct udp_engine udp_engine_plain = { "plain", udp_unmerged, udp_unmerged_relay, udp_rx_plain,
+	flush_plain };
+const struct udp_engine udp_engine_mmsg = { "mmsg", udp_unmerged, udp_unmerged_relay, udp_rx_mmsg,
+	flush_mmsg };

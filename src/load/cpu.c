@@ -10,7 +10,10 @@
 
 #include "load_int.h"
 
-struct proc { int pid, parent; unsigned long long ticks; };
+struct proc {
+	int pid, parent;
+	unsigned long long ticks;
+};
 
 /* The name in parentheses may hold anything, so the fields are counted from the last ')'. */
 static bool
@@ -29,8 +32,9 @@ read_stat(int pid, struct proc *p)
 	fclose(f);
 	line[n] = '\0';
 	rest = strrchr(line, ')');
-	if (rest == NULL || sscanf(rest + 1, " %*c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu %llu %llu",
-	    &p->parent, &t[0], &t[1], &t[2], &t[3]) != 5)
+	if (rest == NULL ||
+	    sscanf(rest + 1, " %*c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu %llu %llu", &p->parent,
+		&t[0], &t[1], &t[2], &t[3]) != 5)
 		return false;
 	p->pid = pid;
 	p->ticks = t[0] + t[1] + t[2] + t[3];

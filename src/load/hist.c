@@ -11,7 +11,7 @@ bucket_of(uint64_t ns)
 
 	if (ns < 32)
 		return (unsigned)ns;
-	octave = 63u - (unsigned)__builtin_clzll(ns) - 4;	/* 1 for 32..63 */
+	octave = 63u - (unsigned)__builtin_clzll(ns) - 4; /* 1 for 32..63 */
 	if (octave >= HIST_BUCKETS / 32)
 		return HIST_BUCKETS - 1;
 	return octave * 32 + (unsigned)((ns >> (octave - 1)) & 31);

@@ -20,9 +20,9 @@
 #ifndef SOL_UDP
 #define SOL_UDP 17
 #endif
-#define BUFFER (8 << 20)
+#define BUFFER     (8 << 20)
 #define ROUNDS_MIN 4
-#define ROWS_ALONE 9			/* of sending() and receiving() */
+#define ROWS_ALONE 9 /* of sending() and receiving() */
 
 double
 host_thread_ns(void)
@@ -38,7 +38,8 @@ host_bound(struct host *h, enum host_port port, bool gro)
 {
 	struct sockaddr_storage ss;
 	socklen_t len;
-	int fd = socket(h->at.family == ADDR_V6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), size = BUFFER, on = 1;
+	int fd = socket(h->at.family == ADDR_V6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0),
+	    size = BUFFER, on = 1;
 
 	if (fd < 0)
 		fatal(EX_OSERR, "host: socket");
@@ -54,7 +55,8 @@ host_bound(struct host *h, enum host_port port, bool gro)
 	if (bind(fd, (struct sockaddr *)&ss, len) != 0)
 		fatal(EX_OSERR, "host: bind");
 	len = sizeof ss;
-	if (getsockname(fd, (struct sockaddr *)&ss, &len) != 0 || addr_from_sockaddr(&h->at, (struct sockaddr *)&ss) != 0)
+	if (getsockname(fd, (struct sockaddr *)&ss, &len) != 0 ||
+	    addr_from_sockaddr(&h->at, (struct sockaddr *)&ss) != 0)
 		fatal(EX_OSERR, "host: bind");
 	return fd;
 }
@@ -79,7 +81,8 @@ send_singly(const struct host *h, int fd, bool named)
 	unsigned done = 0;
 
 	for (unsigned i = 0; i < HOST_BATCH; i++)
-		done += sendto(fd, h->data, h->o->payload, 0, named ? (struct sockaddr *)&ss : NULL, named ? len : 0) >= 0;
+		done += sendto(fd, h->data, h->o->payload, 0, named ? (struct sockaddr *)&ss : NULL,
+			    named ? len : 0) >= 0;
 	return done;
 }
 
@@ -102,10 +105,17 @@ send_many(const struct host *h, int fd)
 static unsigned
 send_merged(const struct host *h, int fd, unsigned segments)
 {
-	union { char buf[CMSG_SPACE(sizeof(uint16_t))]; struct cmsghdr align; } control = { .align = {
-		.cmsg_level = SOL_UDP, .cmsg_type = UDP_SEGMENT, .cmsg_len = CMSG_LEN(sizeof(uint16_t)) } };
+	union {
+		char buf[CMSG_SPACE(sizeof(uint16_t))];
+		struct cmsghdr align;
+	} control = { .align = { .cmsg_level = SOL_UDP,
+			  .cmsg_type = UDP_SEGMENT,
+			  .cmsg_len = CMSG_LEN(sizeof(uint16_t)) } };
 	struct iovec iov = { h->data, segments * h->o->payload };
-	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.buf, .msg_controllen = sizeof control.buf };
+	struct msghdr m = { .msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control.buf,
+		.msg_controllen = sizeof control.buf };
 	uint16_t size = (uint16_t)h->o->payload;
 
 	memcpy(CMSG_DATA(&control.align), &size, sizeof size);
@@ -127,9 +137,11 @@ host_send(const struct host *h, int fd, enum host_how how, unsigned segments)
 }
 
 void
-host_row(struct host *h, const char *group, const char *what, double pps, double ns, const char *more, double value)
+host_row(struct host *h, const char *group, const char *what, double pps, double ns, const char *more,
+    double value)
 {
-	json_t *j = json_pack("{s:s s:s s:f s:f}", "group", group, "what", what, "per_second", pps, "cpu_ns", ns);
+	json_t *j = json_pack(
+	    "{s:s s:s s:f s:f}", "group", group, "what", what, "per_second", pps, "cpu_ns", ns);
 
 	if (more != NULL)
 		json_object_set_new(j, more, json_real(value));
@@ -151,8 +163,11 @@ host_row(struct host *h, const char *group, const char *what, double pps, double
 static void
 sending(struct host *h)
 {
-	static const struct { const char *name; enum host_how how; unsigned segments; } ways[] = {
-		{ "sendto, unconnected", HOST_SENDTO, 1 }, { "send, connected", HOST_SEND, 1 },
+	static const struct {
+		const char *name;
+		enum host_how how;
+		unsigned segments;
+	} ways[] = { { "sendto, unconnected", HOST_SENDTO, 1 }, { "send, connected", HOST_SEND, 1 },
 		{ "sendmmsg of 64, connected", HOST_SENDMMSG, 1 }, { "UDP_SEGMENT of 2", HOST_GSO, 2 },
 		{ "UDP_SEGMENT of 16", HOST_GSO, 16 }, { "UDP_SEGMENT of 40", HOST_GSO, 40 } };
 
@@ -166,7 +181,8 @@ sending(struct host *h)
 			n += host_send(h, fd, ways[i].how, ways[i].segments);
 		cpu = host_thread_ns() - cpu;
 		if (n > 0)
-			host_row(h, "send", ways[i].name, (double)n * 1e9 / (double)(now_ns() - began), cpu / (double)n, NULL, 0);
+			host_row(h, "send", ways[i].name, (double)n * 1e9 / (double)(now_ns() - began),
+			    cpu / (double)n, NULL, 0);
 		close(sink);
 		close(fd);
 	}
@@ -206,8 +222,13 @@ receive_singly(uint8_t *space, int fd)
 static void
 receiving(struct host *h)
 {
-	static const struct { const char *name; bool many; enum host_how how; unsigned segments; } ways[] = {
-		{ "recv until EAGAIN", false, HOST_SENDMMSG, 1 }, { "recvmmsg of 64", true, HOST_SENDMMSG, 1 },
+	static const struct {
+		const char *name;
+		bool many;
+		enum host_how how;
+		unsigned segments;
+	} ways[] = { { "recv until EAGAIN", false, HOST_SENDMMSG, 1 },
+		{ "recvmmsg of 64", true, HOST_SENDMMSG, 1 },
 		{ "recvmmsg of 64, UDP_GRO of 16", true, HOST_GSO, 16 } };
 	uint8_t *space = malloc((size_t)HOST_BATCH * 65536);
 
@@ -228,7 +249,8 @@ receiving(struct host *h)
 			cpu += host_thread_ns() - before;
 		}
 		if (n > 0)
-			host_row(h, "receive", ways[i].name, (double)n * 1e9 / cpu, cpu / (double)n, NULL, 0);
+			host_row(
+			    h, "receive", ways[i].name, (double)n * 1e9 / cpu, cpu / (double)n, NULL, 0);
 		close(sink);
 		close(fd);
 	}
@@ -258,7 +280,9 @@ run(struct host *h, unsigned most)
 int
 host_run(const struct load_options *o)
 {
-	struct host h = { .o = o, .rows = json_array(), .data = calloc(HOST_BATCH, o->payload), .at = o->peer };
+	struct host h = {
+		.o = o, .rows = json_array(), .data = calloc(HOST_BATCH, o->payload), .at = o->peer
+	};
 	json_t *all;
 
 	if (h.data == NULL || h.rows == NULL)
@@ -267,7 +291,8 @@ host_run(const struct load_options *o)
 		(void)addr_parse(&h.at, "127.0.0.1");
 	run(&h, o->threads > 1 ? o->threads : (unsigned)sysconf(_SC_NPROCESSORS_ONLN));
 	if (o->json) {
-		all = json_pack("{s:s s:i s:O}", "mode", "host", "payload", (int)o->payload, "rows", h.rows);
+		all = json_pack(
+		    "{s:s s:i s:O}", "mode", "host", "payload", (int)o->payload, "rows", h.rows);
 		json_dumpf(all, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(9));
 		putchar('\n');
 		json_decref(all);

@@ -13,11 +13,17 @@
 #include "load_int.h"
 
 #define SPREAD_TRIALS 10
-#define RX_ROOM 2048
+#define RX_ROOM       2048
 
-/* ---- as many senders as cores -------------------------------------------------------------------------------- */
+/* ---- as many senders as cores ---------------------------------------------------------------- */
 
-struct sender { pthread_t thread; struct host host; enum host_how how; uint64_t sent, ns; double cpu; };
+struct sender {
+	pthread_t thread;
+	struct host host;
+	enum host_how how;
+	uint64_t sent, ns;
+	double cpu;
+};
 
 static void *
 sender(void *p)
@@ -75,9 +81,15 @@ host_cores(struct host *h, unsigned n)
 	senders(h, n, HOST_GSO, "UDP_SEGMENT of 16");
 }
 
-/* ---- one port -------------------------------------------------------------------------------------------------- */
+/* ---- one port -------------------------------------------------------------------------------- */
 
-struct receiver { pthread_t thread; int fd; _Atomic bool *stop; uint64_t count; double cpu; };
+struct receiver {
+	pthread_t thread;
+	int fd;
+	_Atomic bool *stop;
+	uint64_t count;
+	double cpu;
+};
 
 static void *
 receiver(void *p)
@@ -157,15 +169,15 @@ host_one_port(struct host *h, unsigned n)
 	}
 	snprintf(name, sizeof name, "%u receiver%s, recvmmsg, %.0f %% lost", n, n > 1 ? "s" : "",
 	    sent > 0 ? 100.0 * (double)(sent - got) / (double)sent : 0);
-	host_row(h, "one port", name, (double)got * 1e9 / (double)took, got > 0 ? cpu / (double)got : 0, "busiest/mean",
-	    got > 0 ? (double)most * n / (double)got : 0);
+	host_row(h, "one port", name, (double)got * 1e9 / (double)took, got > 0 ? cpu / (double)got : 0,
+	    "busiest/mean", got > 0 ? (double)most * n / (double)got : 0);
 	if (queues)
 		host_softnet_row(h, &q[0], &q[1]);
 	free(q);
 	free(r);
 }
 
-/* ---- the hash ------------------------------------------------------------------------------------------------------ */
+/* ---- the hash -------------------------------------------------------------------------------- */
 
 void
 host_spread(struct host *h, unsigned sockets, unsigned flows)

@@ -15,7 +15,7 @@
 
 #define IRQS_MAX 512
 
-/* ---- per processor --------------------------------------------------------------------------------------- */
+/* ---- per processor --------------------------------------------------------------------------- */
 
 bool
 host_softnet(struct host_queues *q, const char *root)
@@ -45,7 +45,7 @@ host_softnet_row(struct host *h, const struct host_queues *before, const struct 
 	char name[80];
 
 	for (unsigned i = 0; i < after->cpus && i < before->cpus; i++) {
-		uint32_t n = after->packets[i] - before->packets[i];	/* they wrap */
+		uint32_t n = after->packets[i] - before->packets[i]; /* they wrap */
 
 		sum += n;
 		dropped += after->dropped[i] - before->dropped[i];
@@ -54,11 +54,12 @@ host_softnet_row(struct host *h, const struct host_queues *before, const struct 
 	}
 	if (sum == 0)
 		return;
-	snprintf(name, sizeof name, "%u of %u processors used, %llu dropped", used, after->cpus, (unsigned long long)dropped);
+	snprintf(name, sizeof name, "%u of %u processors used, %llu dropped", used, after->cpus,
+	    (unsigned long long)dropped);
 	host_row(h, "rx queues", name, 0, 0, "busiest/mean", (double)most * after->cpus / (double)sum);
 }
 
-/* ---- devices ------------------------------------------------------------------------------------------------ */
+/* ---- devices --------------------------------------------------------------------------------- */
 
 static unsigned
 receive_queues(const char *root, const char *device)
@@ -100,7 +101,8 @@ interrupts_of(const char *root, const char *device, unsigned irq[IRQS_MAX])
 	return n;
 }
 
-/* Does this interrupt tell of received packets?  By the names that drivers give: eth0-rx-0, ens5-TxRx-3, virtio0-input.1. */
+/* Does this interrupt tell of received packets?  By the names that drivers give: eth0-rx-0,
+ * ens5-TxRx-3, virtio0-input.1. */
 static bool
 receives(const char *line)
 {
@@ -112,7 +114,10 @@ receives(const char *line)
 	return false;
 }
 
-struct queue_use { unsigned queues; uint64_t sum, most; };
+struct queue_use {
+	unsigned queues;
+	uint64_t sum, most;
+};
 
 /* " 38:   0   6636   PCI-MSIX-...   2-edge   virtio2-input.0": a number for each processor, then words. */
 static void
@@ -157,7 +162,8 @@ device(struct host *h, const char *root, const char *name)
 		add_interrupt(&u, line, irq, n);
 	if (f != NULL)
 		fclose(f);
-	snprintf(what, sizeof what, "%.32s: %u queue%s%s", name, rx, rx == 1 ? "" : "s", u.sum > 0 ? ", interrupts since boot" : "");
+	snprintf(what, sizeof what, "%.32s: %u queue%s%s", name, rx, rx == 1 ? "" : "s",
+	    u.sum > 0 ? ", interrupts since boot" : "");
 	host_row(h, "rx queues", what, 0, 0, u.sum > 0 ? "busiest/mean" : NULL,
 	    u.sum > 0 ? (double)u.most * u.queues / (double)u.sum : 0);
 }

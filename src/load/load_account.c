@@ -17,7 +17,8 @@ grow(struct side *s, size_t word)
 		words *= 2;
 	more = realloc(s->seen, words * sizeof *more);
 	if (more == NULL)
-		fatal(EX_OSERR, "no memory for %zu sequence numbers of one flow: run for a shorter time", words * 64);
+		fatal(EX_OSERR, "no memory for %zu sequence numbers of one flow: run for a shorter time",
+		    words * 64);
 	memset(more + s->words, 0, (words - s->words) * sizeof *more);
 	s->seen = more;
 	s->words = words;

@@ -19,9 +19,9 @@
 #ifndef UDP_SEGMENT
 #define UDP_SEGMENT 103
 #endif
-#define SEGMENTS_MAX 64			/* UDP_MAX_SEGMENTS of the oldest kernels */
-#define BYTES_MAX 65000
-#define PATIENCE_MS 200			/* a send queue that stays full for longer loses the packets */
+#define SEGMENTS_MAX 64 /* UDP_MAX_SEGMENTS of the oldest kernels */
+#define BYTES_MAX    65000
+#define PATIENCE_MS  200 /* a send queue that stays full for longer loses the packets */
 
 struct tx {
 	size_t head, payload, wire;
@@ -32,8 +32,16 @@ struct tx {
 	uint8_t *buf;
 	struct mmsghdr mm[TX_MSGS];
 	struct iovec iov[TX_MSGS];
-	struct { union { char buf[CMSG_SPACE(sizeof(uint16_t))]; struct cmsghdr align; } u; } control[TX_MSGS];
-	struct { struct flow *f; unsigned dir, count; } owner[TX_MSGS];
+	struct {
+		union {
+			char buf[CMSG_SPACE(sizeof(uint16_t))];
+			struct cmsghdr align;
+		} u;
+	} control[TX_MSGS];
+	struct {
+		struct flow *f;
+		unsigned dir, count;
+	} owner[TX_MSGS];
 };
 
 static struct tx *
@@ -90,7 +98,8 @@ stamp(struct worker *w, struct tx *t, struct flow *f, unsigned dir, unsigned cou
 }
 
 const uint8_t *
-tx_stamp(struct worker *w, struct tx *t, struct flow *f, unsigned dir, unsigned count, uint64_t time, size_t *wire)
+tx_stamp(struct worker *w, struct tx *t, struct flow *f, unsigned dir, unsigned count, uint64_t time,
+    size_t *wire)
 {
 	assert(count <= TX_SLOTS && t->slots == 0);
 	stamp(w, t, f, dir, count, time);
@@ -116,11 +125,14 @@ set_segment(struct tx *t, unsigned i)
 
 /* One message of `count` packets that lie one behind the other. */
 static void
-add_message(struct tx *t, const struct sockaddr_storage *to, socklen_t to_len, struct flow *f, unsigned dir, unsigned count)
+add_message(struct tx *t, const struct sockaddr_storage *to, socklen_t to_len, struct flow *f, unsigned dir,
+    unsigned count)
 {
 	t->iov[t->msgs] = (struct iovec){ t->buf + t->slots * t->wire, count * t->wire };
-	t->mm[t->msgs].msg_hdr = (struct msghdr){ .msg_name = (void *)(uintptr_t)to, .msg_namelen = to_len,
-		.msg_iov = &t->iov[t->msgs], .msg_iovlen = 1 };
+	t->mm[t->msgs].msg_hdr = (struct msghdr){ .msg_name = (void *)(uintptr_t)to,
+		.msg_namelen = to_len,
+		.msg_iov = &t->iov[t->msgs],
+		.msg_iovlen = 1 };
 	if (count > 1)
 		set_segment(t, t->msgs);
 	t->owner[t->msgs].f = f;
@@ -150,7 +162,8 @@ tx_record(struct worker *w, struct tx *t, int fd, struct flow *f, unsigned dir, 
 	t->fd = fd;
 	t->wire = n;
 	last = t->msgs - 1;
-	if (t->msgs == 0 || t->owner[last].f != f || t->owner[last].dir != dir || t->owner[last].count >= most_of(t)) {
+	if (t->msgs == 0 || t->owner[last].f != f || t->owner[last].dir != dir ||
+	    t->owner[last].count >= most_of(t)) {
 		if (t->msgs == TX_MSGS)
 			tx_flush(w, t);
 		memcpy(t->buf + t->slots * n, p, n);
@@ -164,8 +177,8 @@ tx_record(struct worker *w, struct tx *t, int fd, struct flow *f, unsigned dir, 
 }
 
 void
-tx_put(struct worker *w, struct tx *t, int fd, const struct sockaddr_storage *to, socklen_t to_len, struct flow *f,
-    unsigned dir, unsigned count, uint64_t time)
+tx_put(struct worker *w, struct tx *t, int fd, const struct sockaddr_storage *to, socklen_t to_len,
+    struct flow *f, unsigned dir, unsigned count, uint64_t time)
 {
 	unsigned most = most_of(t);
 
@@ -186,7 +199,8 @@ tx_account(struct worker *w, struct flow *f, unsigned dir, unsigned n, bool went
 {
 	struct side *s = &f->side[dir];
 
-	/* Numbers that never left count as under way, like those that were lost: a later arrival settles them. */
+	/* Numbers that never left count as under way, like those that were lost: a later arrival
+	 * settles them. */
 	w->inflight += n;
 	if (went) {
 		s->sent += n;
@@ -222,7 +236,8 @@ send_singly(struct worker *w, struct tx *t, unsigned i)
 			continue;
 		}
 		s->sent++;
-		atomic_store_explicit(&w->sent[t->owner[i].dir], w->sent[t->owner[i].dir] + 1, memory_order_relaxed);
+		atomic_store_explicit(
+		    &w->sent[t->owner[i].dir], w->sent[t->owner[i].dir] + 1, memory_order_relaxed);
 	}
 }
 
@@ -257,8 +272,8 @@ tx_flush(struct worker *w, struct tx *t)
 	unsigned done = 0, retries = 0;
 
 	while (done < t->msgs) {
-		int n = t->msgs - done == 1 ? (sendmsg(t->fd, &t->mm[done].msg_hdr, 0) < 0 ? -1 : 1) :
-		    sendmmsg(t->fd, t->mm + done, t->msgs - done, 0);
+		int n = t->msgs - done == 1 ? (sendmsg(t->fd, &t->mm[done].msg_hdr, 0) < 0 ? -1 : 1)
+					    : sendmmsg(t->fd, t->mm + done, t->msgs - done, 0);
 
 		if (n < 0) {
 			if (!again(w, t, done, errno, &retries)) {
@@ -282,7 +297,12 @@ struct rx {
 	struct mmsghdr mm[RX_SLOTS];
 	struct iovec iov[RX_SLOTS];
 	struct sockaddr_storage from[RX_SLOTS];
-	struct { union { char buf[64]; struct cmsghdr align; } u; } control[RX_SLOTS];
+	struct {
+		union {
+			char buf[64];
+			struct cmsghdr align;
+		} u;
+	} control[RX_SLOTS];
 };
 
 struct rx *
@@ -322,9 +342,12 @@ prepare(struct rx *r, unsigned max, bool named)
 {
 	for (unsigned i = 0; i < max; i++) {
 		r->iov[i] = (struct iovec){ r->buf + (size_t)i * RX_STRIDE, 65535 };
-		r->mm[i].msg_hdr = (struct msghdr){ .msg_iov = &r->iov[i], .msg_iovlen = 1,
-			.msg_name = named ? &r->from[i] : NULL, .msg_namelen = named ? sizeof r->from[i] : 0,
-			.msg_control = r->control[i].u.buf, .msg_controllen = sizeof r->control[i].u.buf };
+		r->mm[i].msg_hdr = (struct msghdr){ .msg_iov = &r->iov[i],
+			.msg_iovlen = 1,
+			.msg_name = named ? &r->from[i] : NULL,
+			.msg_namelen = named ? sizeof r->from[i] : 0,
+			.msg_control = r->control[i].u.buf,
+			.msg_controllen = sizeof r->control[i].u.buf };
 	}
 }
 

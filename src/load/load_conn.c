@@ -71,7 +71,8 @@ conn_handshake(struct worker *w, struct flow *f, uint64_t now)
 }
 
 bool
-conn_sealed(struct worker *w, struct flow *f, const uint8_t *p, size_t n, uint64_t now, unsigned *count, conn_plain_h *plain)
+conn_sealed(struct worker *w, struct flow *f, const uint8_t *p, size_t n, uint64_t now, unsigned *count,
+    conn_plain_h *plain)
 {
 	struct conn *c = f->conn;
 	ssize_t k;
@@ -88,6 +89,7 @@ conn_sealed(struct worker *w, struct flow *f, const uint8_t *p, size_t n, uint64
 		if (!plain(w, f, w->plain, (size_t)k, now, count))
 			return false;
 	if (k < 0)
-		conn_lost(w, f, ERROR_CLOSED, k == -EPIPE ? "closed by the server" : "damaged record or alert", now);
+		conn_lost(w, f, ERROR_CLOSED,
+		    k == -EPIPE ? "closed by the server" : "damaged record or alert", now);
 	return k == 0;
 }

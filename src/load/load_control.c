@@ -6,15 +6,15 @@
 
 #include "load_int.h"
 
-#define RTO_NS 250000000ull
-#define RTO_MAX_NS 2000000000ull
-#define TRIES 7
-#define RELIABLE_NS 39500000000ull	/* RFC 8489 6.2.2 */
-#define FAREWELL_NS 5000000000ull	/* nobody waits longer for the answer to a Refresh of 0 s */
-#define CONNECT_NS 30000000000ull
-#define AUTHD_NS 240000000000ull
-#define MOVES 10
-#define REQUEST_MAX 2048
+#define RTO_NS       250000000ull
+#define RTO_MAX_NS   2000000000ull
+#define TRIES        7
+#define RELIABLE_NS  39500000000ull /* RFC 8489 6.2.2 */
+#define FAREWELL_NS  5000000000ull  /* nobody waits longer for the answer to a Refresh of 0 s */
+#define CONNECT_NS   30000000000ull
+#define AUTHD_NS     240000000000ull
+#define MOVES        10
+#define REQUEST_MAX  2048
 #define PROTOCOL_UDP (17u << 24)
 
 static const uint16_t channel_first = CHANNEL_MIN;
@@ -146,7 +146,8 @@ prepare_head(struct worker *w, struct flow *f)
 	/* A Send indication differs from a Data indication in the method only. */
 	new_txid(w, f);
 	memset(room, 0, sizeof room);
-	start = stun_data_indication(room + STUN_DATA_HEADROOM, n, &w->peers[f->peer].addr, f->txid, &total);
+	start = stun_data_indication(
+	    room + STUN_DATA_HEADROOM, n, &w->peers[f->peer].addr, f->txid, &total);
 	f->head_len = (uint8_t)(room + STUN_DATA_HEADROOM - start);
 	put_u16(start, 0x0016);
 	memcpy(f->head, start, f->head_len);
@@ -191,7 +192,7 @@ reach(struct worker *w, struct flow *f, uint64_t now)
 	f->challenged = false;
 	f->closed = false;
 	f->authd_ns = AUTHD_NS;
-	f->connected_at = now;		/* begun; ctl_connected() takes the difference */
+	f->connected_at = now; /* begun; ctl_connected() takes the difference */
 	f->step = CTL_CONNECT;
 	f->tries = 0;
 	f->deadline = now + CONNECT_NS;
@@ -276,7 +277,8 @@ learn_challenge(struct worker *w, struct flow *f, const struct stun_msg *m)
 		f->nonce_len = nonce->len;
 	}
 	if (realm != NULL && realm->len <= STUN_REALM_MAX &&
-	    (strlen(w->realm) != realm->len || memcmp(w->realm, realm->value, realm->len) != 0 || w->key_len == 0)) {
+	    (strlen(w->realm) != realm->len || memcmp(w->realm, realm->value, realm->len) != 0 ||
+		w->key_len == 0)) {
 		memcpy(w->realm, realm->value, realm->len);
 		w->realm[realm->len] = '\0';
 		w->key_len = stun_key(STUN_ALG_MD5, w->user, strlen(w->user), w->realm, realm->len,
@@ -304,7 +306,8 @@ refused(struct worker *w, struct flow *f, const struct stun_msg *m, uint64_t now
 {
 	uint16_t code = error_code(m);
 
-	if ((code == STUN_E_UNAUTHENTICATED && !f->challenged) || (code == STUN_E_STALE_NONCE && f->tries < TRIES)) {
+	if ((code == STUN_E_UNAUTHENTICATED && !f->challenged) ||
+	    (code == STUN_E_STALE_NONCE && f->tries < TRIES)) {
 		uint8_t tries = f->tries;
 
 		f->challenged = true;
@@ -329,7 +332,8 @@ refused(struct worker *w, struct flow *f, const struct stun_msg *m, uint64_t now
 	}
 }
 
-/* Permissions live for 300 s, the allocation for what was granted: half of that leaves time for a second try. */
+/* Permissions live for 300 s, the allocation for what was granted: half of that leaves time for a
+ * second try. */
 static void
 learn_lifetime(struct flow *f, const struct stun_msg *m)
 {
@@ -396,7 +400,7 @@ ctl_input(struct worker *w, struct flow *f, const uint8_t *p, size_t n, uint64_t
 		return;
 	}
 	if (stun_parse(&m, p, n) != STUN_OK || !ctl_waiting(f) || memcmp(m.txid, f->txid, STUN_TXID) != 0)
-		return;			/* an answer to an earlier try, or damaged: retransmission decides */
+		return; /* an answer to an earlier try, or damaged: retransmission decides */
 	if (m.cls == STUN_ERROR)
 		refused(w, f, &m, now);
 	else if (m.cls == STUN_SUCCESS && (!f->challenged || stun_check_mi(&m, w->key, w->key_len)))

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* load_dtls: the client's side over DTLS: one connected socket and one association a flow, one packet a record. */
+/* load_dtls: the client's side over DTLS: one connected socket and one association a flow, one packet a
+ * record. */
 #include "config.h"
 
 #include <errno.h>
@@ -28,7 +29,7 @@ dtls_open(struct worker *w, struct flow *f)
 		return r;
 	if (w->records == NULL)
 		w->records = tx_new_records(!w->o->no_gso);
-	(void)secure_handshake(conn_new(w, f, out)->secure);	/* ClientHello; it cannot fail yet */
+	(void)secure_handshake(conn_new(w, f, out)->secure); /* ClientHello; it cannot fail yet */
 	return 1;
 }
 
@@ -58,7 +59,11 @@ plain(struct worker *w, struct flow *f, const uint8_t *p, size_t n, uint64_t now
 	return f->life == life && f->conn != NULL;
 }
 
-struct reading { struct flow *f; uint32_t life; unsigned count; };
+struct reading {
+	struct flow *f;
+	uint32_t life;
+	unsigned count;
+};
 
 static void
 datagram(struct worker *w, void *arg, const struct addr *from, const uint8_t *p, size_t n, uint64_t now)
@@ -113,6 +118,11 @@ dtls_flush(struct worker *w)
 }
 
 const struct client_way transport_dtls = {
-	.open = dtls_open, .close = dtls_close, .control = dtls_control, .run = dtls_run, .flush = dtls_flush,
-	.receive = dtls_receive, .tick = dtls_tick,
+	.open = dtls_open,
+	.close = dtls_close,
+	.control = dtls_control,
+	.run = dtls_run,
+	.flush = dtls_flush,
+	.receive = dtls_receive,
+	.tick = dtls_tick,
 };

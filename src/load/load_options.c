@@ -13,55 +13,54 @@
 #include "load_int.h"
 
 static const char help[] =
-"usage: turnpike-load [relay] --server HOST[:PORT] [options]     packets through N allocations, counted exactly\n"
-"       turnpike-load hold    --server HOST[:PORT] [options]     keep N sessions, say which stopped relaying\n"
-"       turnpike-load setup   --server HOST[:PORT] [options]     allocations per second\n"
-"       turnpike-load connect --server HOST[:PORT] [options]     connections and handshakes per second\n"
-"       turnpike-load host    [options]                          what this machine's UDP can do, no server\n"
-"transport:\n"
-"  -T, --transport WHICH    to the server: udp, tcp, tls, dtls (udp)\n"
-"      --ca FILE            verify its certificate by those in FILE (without: it is not verified)\n"
-"      --server-name NAME   name to ask for and to verify (HOST when that is a name)\n"
-"credentials:\n"
-"  -u, --user NAME          user name\n"
-"  -w, --password WORD      its password\n"
-"      --secret SECRET      REST credential instead: expiry:NAME and its HMAC-SHA1\n"
-"      --bare               no TURN at all: the server is the bare forwarder of tests/bench\n"
-"sessions:\n"
-"  -n, --allocations N      allocations, one client socket each (1); connect: connections at once\n"
-"      --setup-window N     set-ups under way at once (64)\n"
-"      --lifetime SECONDS   lifetime to ask for (600)\n"
-"      --peer ADDRESS       local address of the built-in peer (the one used towards the server); host: (127.0.0.1)\n"
-"      --peers N            peer sockets (1 a thread)\n"
-"  -t, --threads N          threads, each with its share of the flows (1)\n"
-"traffic:\n"
-"  -i, --indications        Send and Data indications instead of channels\n"
-"  -l, --payload BYTES      32 to 1400 (120)\n"
-"  -R, --run N              packets that one flow sends in a row (1)\n"
-"  -d, --direction WHICH    up, down, both, echo (up; hold: both)\n"
-"      --window N           closed loop: packets under way over all flows (128)\n"
-"  -r, --rate PPS           open loop: packets a second over all flows and directions (hold: 10 a flow and direction);\n"
-"                           setup, connect: begun a second (as fast as it goes)\n"
-"      --ladder A:B:STEP    open loop at A, A+STEP ... B: the highest rate with less than 0.1 % loss\n"
-"  -s, --seconds S          length of each measured step (10)\n"
-"      --warmup S           unmeasured beginning (1; hold: 0)\n"
-"      --packets N          end a step after N packets\n"
-"      --no-gso, --no-gro   without UDP_SEGMENT, UDP_GRO\n"
-"      --nap MICROSECONDS   sleep when there is nothing to do; 0 spins (50)\n"
-"      --stopped-after S    hold: a flow silent for the last S seconds has stopped (2)\n"
-"      --linger S           end of a step: what is missing is lost when nothing came for S seconds (0.2)\n"
-"measuring the server:\n"
-"  -p, --pids PID[,PID...]  CPU time of these processes, per relayed packet\n"
-"      --pid-tree PID       of this process and all below it\n"
-"output:\n"
-"  -j, --json               one JSON object on stdout\n"
-"      --per-flow           every flow's account, not only those where something is wrong\n"
-"  -q, --quiet              no progress\n";
+    "usage: turnpike-load [relay] --server HOST[:PORT] [options]     packets through N allocations, counted exactly\n"
+    "       turnpike-load hold    --server HOST[:PORT] [options]     keep N sessions, say which stopped relaying\n"
+    "       turnpike-load setup   --server HOST[:PORT] [options]     allocations per second\n"
+    "       turnpike-load connect --server HOST[:PORT] [options]     connections and handshakes per second\n"
+    "       turnpike-load host    [options]                          what this machine's UDP can do, no server\n"
+    "transport:\n"
+    "  -T, --transport WHICH    to the server: udp, tcp, tls, dtls (udp)\n"
+    "      --ca FILE            verify its certificate by those in FILE (without: it is not verified)\n"
+    "      --server-name NAME   name to ask for and to verify (HOST when that is a name)\n"
+    "credentials:\n"
+    "  -u, --user NAME          user name\n"
+    "  -w, --password WORD      its password\n"
+    "      --secret SECRET      REST credential instead: expiry:NAME and its HMAC-SHA1\n"
+    "      --bare               no TURN at all: the server is the bare forwarder of tests/bench\n"
+    "sessions:\n"
+    "  -n, --allocations N      allocations, one client socket each (1); connect: connections at once\n"
+    "      --setup-window N     set-ups under way at once (64)\n"
+    "      --lifetime SECONDS   lifetime to ask for (600)\n"
+    "      --peer ADDRESS       local address of the built-in peer (the one used towards the server); host: (127.0.0.1)\n"
+    "      --peers N            peer sockets (1 a thread)\n"
+    "  -t, --threads N          threads, each with its share of the flows (1)\n"
+    "traffic:\n"
+    "  -i, --indications        Send and Data indications instead of channels\n"
+    "  -l, --payload BYTES      32 to 1400 (120)\n"
+    "  -R, --run N              packets that one flow sends in a row (1)\n"
+    "  -d, --direction WHICH    up, down, both, echo (up; hold: both)\n"
+    "      --window N           closed loop: packets under way over all flows (128)\n"
+    "  -r, --rate PPS           open loop: packets a second over all flows and directions (hold: 10 a flow and direction);\n"
+    "                           setup, connect: begun a second (as fast as it goes)\n"
+    "      --ladder A:B:STEP    open loop at A, A+STEP ... B: the highest rate with less than 0.1 % loss\n"
+    "  -s, --seconds S          length of each measured step (10)\n"
+    "      --warmup S           unmeasured beginning (1; hold: 0)\n"
+    "      --packets N          end a step after N packets\n"
+    "      --no-gso, --no-gro   without UDP_SEGMENT, UDP_GRO\n"
+    "      --nap MICROSECONDS   sleep when there is nothing to do; 0 spins (50)\n"
+    "      --stopped-after S    hold: a flow silent for the last S seconds has stopped (2)\n"
+    "      --linger S           end of a step: what is missing is lost when nothing came for S seconds (0.2)\n"
+    "measuring the server:\n"
+    "  -p, --pids PID[,PID...]  CPU time of these processes, per relayed packet\n"
+    "      --pid-tree PID       of this process and all below it\n"
+    "output:\n"
+    "  -j, --json               one JSON object on stdout\n"
+    "      --per-flow           every flow's account, not only those where something is wrong\n"
+    "  -q, --quiet              no progress\n";
 
 #define TURNS_PORT 5349
 
-static void __attribute__((noreturn, format(printf, 1, 2)))
-usage(const char *fmt, ...)
+static void __attribute__((noreturn, format(printf, 1, 2))) usage(const char *fmt, ...)
 {
 	va_list ap;
 
@@ -156,15 +155,18 @@ ladder(struct load_options *o, const char *in)
 
 	if (sscanf(in, "%lf:%lf:%lf%c", &o->ladder[0], &o->ladder[1], &o->ladder[2], &tail) != 3 ||
 	    !(o->ladder[0] > 0 && o->ladder[1] >= o->ladder[0] && o->ladder[2] > 0 &&
-	    (o->ladder[1] - o->ladder[0]) / o->ladder[2] < 1000))
+		(o->ladder[1] - o->ladder[0]) / o->ladder[2] < 1000))
 		usage("--ladder: %s: not start:stop:step, or over 1000 steps", in);
 }
 
 static enum load_direction
 direction(const char *in)
 {
-	static const struct { const char *name; enum load_direction d; } names[] = {
-		{ "up", LOAD_UP }, { "down", LOAD_DOWN }, { "both", LOAD_BOTH }, { "echo", LOAD_ECHO } };
+	static const struct {
+		const char *name;
+		enum load_direction d;
+	} names[] = { { "up", LOAD_UP }, { "down", LOAD_DOWN }, { "both", LOAD_BOTH },
+		{ "echo", LOAD_ECHO } };
 
 	for (unsigned i = 0; i < TP_COUNT(names); i++)
 		if (strcmp(in, names[i].name) == 0)
@@ -175,8 +177,11 @@ direction(const char *in)
 static enum load_transport
 transport(const char *in)
 {
-	static const struct { const char *name; enum load_transport t; } names[] = {
-		{ "udp", LOAD_UDP }, { "tcp", LOAD_TCP }, { "tls", LOAD_TLS }, { "dtls", LOAD_DTLS } };
+	static const struct {
+		const char *name;
+		enum load_transport t;
+	} names[] = { { "udp", LOAD_UDP }, { "tcp", LOAD_TCP }, { "tls", LOAD_TLS },
+		{ "dtls", LOAD_DTLS } };
 
 	for (unsigned i = 0; i < TP_COUNT(names); i++)
 		if (strcmp(in, names[i].name) == 0)
@@ -184,52 +189,117 @@ transport(const char *in)
 	usage("--transport: %s: not udp, tcp, tls or dtls", in);
 }
 
-enum { O_SECRET = 256, O_CA, O_SERVER_NAME, O_BARE,
-	O_SETUP_WINDOW, O_LIFETIME, O_PEER, O_PEERS, O_WINDOW, O_LADDER, O_WARMUP, O_PACKETS, O_NO_GSO, O_NO_GRO, O_NAP, O_STOPPED, O_LINGER, O_PID_TREE, O_PER_FLOW };
+enum {
+	O_SECRET = 256,
+	O_CA,
+	O_SERVER_NAME,
+	O_BARE,
+	O_SETUP_WINDOW,
+	O_LIFETIME,
+	O_PEER,
+	O_PEERS,
+	O_WINDOW,
+	O_LADDER,
+	O_WARMUP,
+	O_PACKETS,
+	O_NO_GSO,
+	O_NO_GRO,
+	O_NAP,
+	O_STOPPED,
+	O_LINGER,
+	O_PID_TREE,
+	O_PER_FLOW
+};
 
 static const struct option options[] = {
-	{ "server", required_argument, NULL, 'S' }, { "user", required_argument, NULL, 'u' },
-	{ "password", required_argument, NULL, 'w' }, { "secret", required_argument, NULL, O_SECRET },
-	{ "transport", required_argument, NULL, 'T' }, { "ca", required_argument, NULL, O_CA },
+	{ "server", required_argument, NULL, 'S' },
+	{ "user", required_argument, NULL, 'u' },
+	{ "password", required_argument, NULL, 'w' },
+	{ "secret", required_argument, NULL, O_SECRET },
+	{ "transport", required_argument, NULL, 'T' },
+	{ "ca", required_argument, NULL, O_CA },
 	{ "server-name", required_argument, NULL, O_SERVER_NAME },
-	{ "bare", no_argument, NULL, O_BARE }, { "allocations", required_argument, NULL, 'n' },
-	{ "setup-window", required_argument, NULL, O_SETUP_WINDOW }, { "lifetime", required_argument, NULL, O_LIFETIME },
-	{ "peer", required_argument, NULL, O_PEER }, { "peers", required_argument, NULL, O_PEERS },
-	{ "threads", required_argument, NULL, 't' }, { "indications", no_argument, NULL, 'i' },
-	{ "payload", required_argument, NULL, 'l' }, { "run", required_argument, NULL, 'R' },
-	{ "direction", required_argument, NULL, 'd' }, { "window", required_argument, NULL, O_WINDOW },
-	{ "rate", required_argument, NULL, 'r' }, { "ladder", required_argument, NULL, O_LADDER },
-	{ "seconds", required_argument, NULL, 's' }, { "warmup", required_argument, NULL, O_WARMUP },
-	{ "packets", required_argument, NULL, O_PACKETS }, { "no-gso", no_argument, NULL, O_NO_GSO },
-	{ "no-gro", no_argument, NULL, O_NO_GRO }, { "nap", required_argument, NULL, O_NAP },
-	{ "stopped-after", required_argument, NULL, O_STOPPED }, { "linger", required_argument, NULL, O_LINGER },
-	{ "pids", required_argument, NULL, 'p' }, { "pid-tree", required_argument, NULL, O_PID_TREE },
-	{ "json", no_argument, NULL, 'j' }, { "per-flow", no_argument, NULL, O_PER_FLOW }, { "quiet", no_argument, NULL, 'q' },
-	{ "help", no_argument, NULL, 'h' }, { "version", no_argument, NULL, 'V' }, { NULL, 0, NULL, 0 },
+	{ "bare", no_argument, NULL, O_BARE },
+	{ "allocations", required_argument, NULL, 'n' },
+	{ "setup-window", required_argument, NULL, O_SETUP_WINDOW },
+	{ "lifetime", required_argument, NULL, O_LIFETIME },
+	{ "peer", required_argument, NULL, O_PEER },
+	{ "peers", required_argument, NULL, O_PEERS },
+	{ "threads", required_argument, NULL, 't' },
+	{ "indications", no_argument, NULL, 'i' },
+	{ "payload", required_argument, NULL, 'l' },
+	{ "run", required_argument, NULL, 'R' },
+	{ "direction", required_argument, NULL, 'd' },
+	{ "window", required_argument, NULL, O_WINDOW },
+	{ "rate", required_argument, NULL, 'r' },
+	{ "ladder", required_argument, NULL, O_LADDER },
+	{ "seconds", required_argument, NULL, 's' },
+	{ "warmup", required_argument, NULL, O_WARMUP },
+	{ "packets", required_argument, NULL, O_PACKETS },
+	{ "no-gso", no_argument, NULL, O_NO_GSO },
+	{ "no-gro", no_argument, NULL, O_NO_GRO },
+	{ "nap", required_argument, NULL, O_NAP },
+	{ "stopped-after", required_argument, NULL, O_STOPPED },
+	{ "linger", required_argument, NULL, O_LINGER },
+	{ "pids", required_argument, NULL, 'p' },
+	{ "pid-tree", required_argument, NULL, O_PID_TREE },
+	{ "json", no_argument, NULL, 'j' },
+	{ "per-flow", no_argument, NULL, O_PER_FLOW },
+	{ "quiet", no_argument, NULL, 'q' },
+	{ "help", no_argument, NULL, 'h' },
+	{ "version", no_argument, NULL, 'V' },
+	{ NULL, 0, NULL, 0 },
 };
 
 static bool
 sessions_option(struct load_options *o, int c, const char *arg)
 {
 	switch (c) {
-	case 'S': server(o, arg); return true;
-	case 'T': o->transport = transport(arg); return true;
-	case O_CA: text("ca", o->ca, arg); return true;
-	case O_SERVER_NAME: text("server-name", o->server_name, arg); return true;
-	case 'u': text("user", o->user, arg); return true;
-	case 'w': text("password", o->password, arg); return true;
-	case O_SECRET: text("secret", o->secret, arg); return true;
-	case O_BARE: o->bare = true; return true;
-	case 'n': o->flows = whole("allocations", arg, 1, 1000000); return true;
-	case O_SETUP_WINDOW: o->setup_window = whole("setup-window", arg, 1, 100000); return true;
-	case O_LIFETIME: o->lifetime = whole("lifetime", arg, 1, 86400); return true;
+	case 'S':
+		server(o, arg);
+		return true;
+	case 'T':
+		o->transport = transport(arg);
+		return true;
+	case O_CA:
+		text("ca", o->ca, arg);
+		return true;
+	case O_SERVER_NAME:
+		text("server-name", o->server_name, arg);
+		return true;
+	case 'u':
+		text("user", o->user, arg);
+		return true;
+	case 'w':
+		text("password", o->password, arg);
+		return true;
+	case O_SECRET:
+		text("secret", o->secret, arg);
+		return true;
+	case O_BARE:
+		o->bare = true;
+		return true;
+	case 'n':
+		o->flows = whole("allocations", arg, 1, 1000000);
+		return true;
+	case O_SETUP_WINDOW:
+		o->setup_window = whole("setup-window", arg, 1, 100000);
+		return true;
+	case O_LIFETIME:
+		o->lifetime = whole("lifetime", arg, 1, 86400);
+		return true;
 	case O_PEER:
 		if (addr_parse(&o->peer, arg) != 0 || o->peer.port != 0)
 			usage("--peer: %s: not an address", arg);
 		return true;
-	case O_PEERS: o->peers = whole("peers", arg, 1, 65535); return true;
-	case 't': o->threads = whole("threads", arg, 1, 256); return true;
-	default: return false;
+	case O_PEERS:
+		o->peers = whole("peers", arg, 1, 65535);
+		return true;
+	case 't':
+		o->threads = whole("threads", arg, 1, 256);
+		return true;
+	default:
+		return false;
 	}
 }
 
@@ -237,22 +307,53 @@ static bool
 traffic_option(struct load_options *o, int c, const char *arg)
 {
 	switch (c) {
-	case 'i': o->indications = true; return true;
-	case 'l': o->payload = whole("payload", arg, PAYLOAD_MIN, PAYLOAD_MAX); return true;
-	case 'R': o->run = whole("run", arg, 1, 256); return true;
-	case 'd': o->direction = direction(arg); return true;
-	case O_WINDOW: o->window = whole("window", arg, 1, 1000000); return true;
-	case 'r': o->rate = real("rate", arg, 0.1, 1e9); return true;
-	case O_LADDER: ladder(o, arg); return true;
-	case 's': o->seconds = real("seconds", arg, 0.01, 86400); return true;
-	case O_WARMUP: o->warmup = real("warmup", arg, 0, 3600); return true;
-	case O_PACKETS: o->packets = (uint64_t)real("packets", arg, 1, 1e12); return true;
-	case O_NO_GSO: o->no_gso = true; return true;
-	case O_NO_GRO: o->no_gro = true; return true;
-	case O_NAP: o->nap_us = whole("nap", arg, 0, 100000); return true;
-	case O_LINGER: o->linger = real("linger", arg, 0, 3600); return true;
-	case O_STOPPED: o->stopped_after = real("stopped-after", arg, 0.01, 86400); return true;
-	default: return false;
+	case 'i':
+		o->indications = true;
+		return true;
+	case 'l':
+		o->payload = whole("payload", arg, PAYLOAD_MIN, PAYLOAD_MAX);
+		return true;
+	case 'R':
+		o->run = whole("run", arg, 1, 256);
+		return true;
+	case 'd':
+		o->direction = direction(arg);
+		return true;
+	case O_WINDOW:
+		o->window = whole("window", arg, 1, 1000000);
+		return true;
+	case 'r':
+		o->rate = real("rate", arg, 0.1, 1e9);
+		return true;
+	case O_LADDER:
+		ladder(o, arg);
+		return true;
+	case 's':
+		o->seconds = real("seconds", arg, 0.01, 86400);
+		return true;
+	case O_WARMUP:
+		o->warmup = real("warmup", arg, 0, 3600);
+		return true;
+	case O_PACKETS:
+		o->packets = (uint64_t)real("packets", arg, 1, 1e12);
+		return true;
+	case O_NO_GSO:
+		o->no_gso = true;
+		return true;
+	case O_NO_GRO:
+		o->no_gro = true;
+		return true;
+	case O_NAP:
+		o->nap_us = whole("nap", arg, 0, 100000);
+		return true;
+	case O_LINGER:
+		o->linger = real("linger", arg, 0, 3600);
+		return true;
+	case O_STOPPED:
+		o->stopped_after = real("stopped-after", arg, 0.01, 86400);
+		return true;
+	default:
+		return false;
 	}
 }
 
@@ -260,23 +361,41 @@ static void
 output_option(struct load_options *o, int c, const char *arg)
 {
 	switch (c) {
-	case 'p': pids(o, "pids", arg); break;
-	case O_PID_TREE: pids(o, "pid-tree", arg); o->pid_tree = true; break;
-	case 'j': o->json = true; break;
-	case O_PER_FLOW: o->per_flow = true; break;
-	case 'q': o->quiet = true; break;
-	case 'h': fputs(help, stdout); exit(EX_OK);
-	case 'V': puts("turnpike-load " PACKAGE_VERSION); exit(EX_OK);
-	default: usage("unknown option, or its argument is missing");
+	case 'p':
+		pids(o, "pids", arg);
+		break;
+	case O_PID_TREE:
+		pids(o, "pid-tree", arg);
+		o->pid_tree = true;
+		break;
+	case 'j':
+		o->json = true;
+		break;
+	case O_PER_FLOW:
+		o->per_flow = true;
+		break;
+	case 'q':
+		o->quiet = true;
+		break;
+	case 'h':
+		fputs(help, stdout);
+		exit(EX_OK);
+	case 'V':
+		puts("turnpike-load " PACKAGE_VERSION);
+		exit(EX_OK);
+	default:
+		usage("unknown option, or its argument is missing");
 	}
 }
 
 static enum load_mode
 mode(const char *in)
 {
-	static const struct { const char *name; enum load_mode m; } names[] = {
-		{ "relay", LOAD_RELAY }, { "hold", LOAD_HOLD }, { "setup", LOAD_SETUP }, { "host", LOAD_HOST },
-		{ "connect", LOAD_CONNECT } };
+	static const struct {
+		const char *name;
+		enum load_mode m;
+	} names[] = { { "relay", LOAD_RELAY }, { "hold", LOAD_HOLD }, { "setup", LOAD_SETUP },
+		{ "host", LOAD_HOST }, { "connect", LOAD_CONNECT } };
 
 	for (unsigned i = 0; i < TP_COUNT(names); i++)
 		if (strcmp(in, names[i].name) == 0)
@@ -320,8 +439,18 @@ load_options_parse(struct load_options *o, int argc, char **argv)
 {
 	int c;
 
-	*o = (struct load_options){ .flows = 1, .threads = 1, .run = 1, .setup_window = 64, .payload = 120, .seconds = 10,
-		.warmup = -1, .window = 128, .nap_us = 50, .stopped_after = 2, .linger = 0.2, .lifetime = 600 };
+	*o = (struct load_options){ .flows = 1,
+		.threads = 1,
+		.run = 1,
+		.setup_window = 64,
+		.payload = 120,
+		.seconds = 10,
+		.warmup = -1,
+		.window = 128,
+		.nap_us = 50,
+		.stopped_after = 2,
+		.linger = 0.2,
+		.lifetime = 600 };
 	while ((c = getopt_long(argc, argv, "S:T:u:w:n:t:il:R:d:r:s:p:jqhV", options, NULL)) != -1)
 		if (!sessions_option(o, c, optarg) && !traffic_option(o, c, optarg))
 			output_option(o, c, optarg);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* load_stream: the client's side over TCP and TLS: one connection a flow, frames cut out of the stream (RFC 8656 12.5). */
+/* load_stream: the client's side over TCP and TLS: one connection a flow, frames cut out of the stream
+ * (RFC 8656 12.5). */
 #include "config.h"
 
 #include <errno.h>
@@ -10,7 +11,7 @@
 
 #include "load_int.h"
 
-#define BACKLOG_MAX (256u << 10)	/* a connection with more than this to send takes no more packets */
+#define BACKLOG_MAX (256u << 10) /* a connection with more than this to send takes no more packets */
 
 static void
 append(uint8_t **buf, size_t *len, size_t *cap, const uint8_t *p, size_t n)
@@ -163,8 +164,8 @@ stream_receive(struct worker *w, struct flow *f, uint64_t now)
 	ssize_t n = recv(f->fd, w->wire, STREAM_READ, MSG_DONTWAIT);
 
 	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
-		conn_lost(w, f, f->conn->connecting ? ERROR_CONNECT : ERROR_CLOSED, n == 0 ? "closed by the server" : strerror(errno),
-		    now);
+		conn_lost(w, f, f->conn->connecting ? ERROR_CONNECT : ERROR_CLOSED,
+		    n == 0 ? "closed by the server" : strerror(errno), now);
 	else if (n > 0 && f->conn->secure != NULL)
 		(void)conn_sealed(w, f, w->wire, (size_t)n, now, &count, plain);
 	else if (n > 0)
@@ -219,7 +220,14 @@ stream_pending(const struct flow *f)
 }
 
 const struct client_way transport_stream = {
-	.reliable = true, .padded = true, .open = stream_open, .close = stream_close, .control = stream_control,
-	.run = stream_run, .flush = stream_flush, .receive = stream_receive, .writable = stream_writable,
+	.reliable = true,
+	.padded = true,
+	.open = stream_open,
+	.close = stream_close,
+	.control = stream_control,
+	.run = stream_run,
+	.flush = stream_flush,
+	.receive = stream_receive,
+	.writable = stream_writable,
 	.pending = stream_pending,
 };

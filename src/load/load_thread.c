@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* load_thread: one thread with its flows: set-up, steps of traffic, end.  Nothing is shared with other workers. */
+/* load_thread: one thread with its flows: set-up, steps of traffic, end.  Nothing is shared with other
+ * workers. */
 #include "config.h"
 
 #include <errno.h>
@@ -10,15 +11,16 @@
 
 #include "load_int.h"
 
-#define EVENTS 256
-#define TICK_NS 20000000ull
-#define STALL_NS 100000000ull		/* window full and nothing arrives: what is out is lost */
-#define QUIET_NS 200000000ull		/* the end of a step: nothing arrived for this long; see --linger, too */
-#define STOP_LOOK_NS 10000000ull	/* between looks at who was heard since the stop was asked for */
-#define STOP_MORE_NS 500000000ull	/* beyond --stopped-after, so that who is silent has stopped in the report, too */
-#define PENDING_NS 5000000000ull	/* and this long for what a connection would not take yet */
-#define BLOCK 32			/* flows served in one direction before the other's turn */
-#define BURST 256			/* packets sent between two looks at the sockets */
+#define EVENTS       256
+#define TICK_NS      20000000ull
+#define STALL_NS     100000000ull /* window full and nothing arrives: what is out is lost */
+#define QUIET_NS     200000000ull /* the end of a step: nothing arrived for this long; see --linger, too */
+#define STOP_LOOK_NS 10000000ull  /* between looks at who was heard since the stop was asked for */
+#define STOP_MORE_NS                                                                                       \
+	500000000ull /* beyond --stopped-after, so that who is silent has stopped in the report, too */
+#define PENDING_NS      5000000000ull /* and this long for what a connection would not take yet */
+#define BLOCK           32            /* flows served in one direction before the other's turn */
+#define BURST           256           /* packets sent between two looks at the sockets */
 #define DATA_INDICATION 0x0017
 
 uint64_t
@@ -56,7 +58,10 @@ worker_init(struct worker *w)
 	r = peer_open(w);
 	if (r != 0)
 		return r;
-	w->tx[UP] = tx_new(!w->o->indications ? CHANNEL_HEADER : w->peers[0].addr.family == ADDR_V4 ? 36 : 48, n, pad, gso);
+	w->tx[UP] = tx_new(!w->o->indications        ? CHANNEL_HEADER
+		: w->peers[0].addr.family == ADDR_V4 ? 36
+						     : 48,
+	    n, pad, gso);
 	w->tx[DOWN] = tx_new(0, n, 0, gso);
 	w->rx = rx_new();
 	w->wire = malloc(STREAM_READ);
@@ -138,7 +143,8 @@ data_indication(struct worker *w, struct flow *f, const uint8_t *p, size_t n, ui
 		f->side[DOWN].damaged++;
 		return;
 	}
-	if (!stun_get_xaddr(&m, stun_find(&m, STUN_A_XOR_PEER_ADDRESS), &peer) || !addr_eq(&peer, &w->peers[f->peer].addr)) {
+	if (!stun_get_xaddr(&m, stun_find(&m, STUN_A_XOR_PEER_ADDRESS), &peer) ||
+	    !addr_eq(&peer, &w->peers[f->peer].addr)) {
 		f->side[DOWN].misdelivered++;
 		return;
 	}
@@ -192,7 +198,7 @@ look(struct worker *w, int wait_ms)
 		else
 			count += client_event(w, &w->flows[index], ev[i].events, now);
 	}
-	tx_flush(w, w->tx[DOWN]);	/* echoes */
+	tx_flush(w, w->tx[DOWN]); /* echoes */
 	return count;
 }
 
@@ -362,7 +368,8 @@ allowance(struct worker *w, uint64_t began, uint64_t base, uint64_t now)
 
 	if (w->step.rate <= 0)
 		return (int64_t)w->window - w->inflight;
-	due = (int64_t)((double)(now - began) * w->step.rate / 1e9) - (int64_t)(sent_now(w) - base) - (int64_t)w->skipped;
+	due = (int64_t)((double)(now - began) * w->step.rate / 1e9) - (int64_t)(sent_now(w) - base) -
+	    (int64_t)w->skipped;
 	/* A generator that fell behind does not catch up in one burst: that would measure buffers. */
 	debt = due - (int64_t)(w->step.rate * 0.02) - (int64_t)w->o->run;
 	if (debt > 0) {
@@ -385,7 +392,8 @@ send_due(struct worker *w, uint64_t began, uint64_t base, uint64_t now)
 		if (gone >= w->step.packets)
 			return false;
 		if (left > (int64_t)(w->step.packets - gone))
-			left = (int64_t)(w->step.packets - gone) < run ? run : (int64_t)(w->step.packets - gone);
+			left = (int64_t)(w->step.packets - gone) < run ? run
+								       : (int64_t)(w->step.packets - gone);
 	}
 	while (left >= (int64_t)run && packets < BURST && idle++ < BURST * 4) {
 		next_run(w, run, now);
@@ -412,7 +420,8 @@ nap(struct worker *w, bool hold)
 {
 	struct timespec t = { .tv_nsec = (long)w->o->nap_us * 1000 };
 
-	/* Sleeping by the clock, not on the sockets, spares the server the waking of a reader at every packet. */
+	/* Sleeping by the clock, not on the sockets, spares the server the waking of a reader at every
+	 * packet. */
 	if (hold)
 		look(w, 1);
 	else if (w->o->nap_us > 0)
@@ -442,8 +451,9 @@ drain(struct worker *w)
 {
 	uint64_t began = now_ns(), quiet = began, linger = (uint64_t)(w->o->linger * 1e9), now;
 
-	while (now = now_ns(), now - quiet < QUIET_NS || (now - quiet < linger && missing(w)) ||
-	    (pending(w) && now - began < PENDING_NS))
+	while (now = now_ns(),
+	    now - quiet < QUIET_NS || (now - quiet < linger && missing(w)) ||
+		(pending(w) && now - began < PENDING_NS))
 		if (look(w, 10) > 0)
 			quiet = now_ns();
 }
@@ -478,13 +488,15 @@ may_stop(struct worker *w, uint64_t now)
 	if (now < w->stop_look)
 		return false;
 	w->stop_look = now + STOP_LOOK_NS;
-	return now - w->stop_at > (uint64_t)(w->o->stopped_after * 1e9) + STOP_MORE_NS || heard_since(w, w->stop_at);
+	return now - w->stop_at > (uint64_t)(w->o->stopped_after * 1e9) + STOP_MORE_NS ||
+	    heard_since(w, w->stop_at);
 }
 
 void
 worker_step(struct worker *w)
 {
-	uint64_t began = now_ns(), end = began + (uint64_t)(w->step.seconds * 1e9), now = began, base = sent_now(w);
+	uint64_t began = now_ns(), end = began + (uint64_t)(w->step.seconds * 1e9), now = began,
+		 base = sent_now(w);
 	bool hold = w->o->mode == LOAD_HOLD;
 
 	w->traffic = true;

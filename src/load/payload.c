@@ -5,7 +5,7 @@
 #include "load_int.h"
 
 #define MAGIC 0x544cu
-#define K 0x9e3779b97f4a7c15u
+#define K     0x9e3779b97f4a7c15u
 
 /* A bijection of h for every w and of w for every h: one changed word always changes the result. */
 static inline uint64_t

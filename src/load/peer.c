@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* peer: sink, source and echo at the far end of every flow; it knows which relayed address belongs to which flow. */
+/* peer: sink, source and echo at the far end of every flow; it knows which relayed address belongs to
+ * which flow. */
 #include "config.h"
 
 #include <errno.h>
@@ -58,7 +59,8 @@ open_one(struct worker *w, struct peer *p, unsigned i)
 	if (bind(p->fd, (struct sockaddr *)&ss, len) != 0)
 		return -errno;
 	len = sizeof ss;
-	if (getsockname(p->fd, (struct sockaddr *)&ss, &len) != 0 || epoll_ctl(w->ep, EPOLL_CTL_ADD, p->fd, &ev) != 0)
+	if (getsockname(p->fd, (struct sockaddr *)&ss, &len) != 0 ||
+	    epoll_ctl(w->ep, EPOLL_CTL_ADD, p->fd, &ev) != 0)
 		return -errno;
 	return addr_from_sockaddr(&p->addr, (struct sockaddr *)&ss);
 }
@@ -90,7 +92,8 @@ peer_run(struct worker *w, struct flow *f, unsigned count, uint64_t time)
 	tx_put(w, w->tx[DOWN], w->peers[f->peer].fd, &f->relayed_sa, f->relayed_len, f, DOWN, count, time);
 }
 
-/* The flow of any thread that has this relayed address.  The tables do not change any more while there is traffic. */
+/* The flow of any thread that has this relayed address.  The tables do not change any more while there
+ * is traffic. */
 static struct flow *
 of_another(const struct worker *w, const struct addr *from)
 {

@@ -17,37 +17,49 @@
 
 #include "load_int.h"
 
-#define STEPS_MAX 1024
-#define LOSS_MAX 0.001
+#define STEPS_MAX       1024
+#define LOSS_MAX        0.001
 #define CREDENTIAL_LIFE 86400
-#define WAIT_MS 100
-#define PROGRESS_WAITS 5
+#define WAIT_MS         100
+#define PROGRESS_WAITS  5
 
 enum phase { PHASE_SETUP, PHASE_STEP, PHASE_ROUNDS, PHASE_TEARDOWN, PHASE_END };
 
 struct crew {
 	pthread_mutex_t lock;
 	pthread_cond_t go, ready;
-	unsigned turn, busy;		/* turn: number of phases begun */
+	unsigned turn, busy; /* turn: number of phases begun */
 	enum phase phase;
 	unsigned count;
 	struct worker *workers;
 	pthread_t *threads;
 	struct secure_env *env;
-	sigset_t signals;		/* blocked in all threads, looked for while waiting */
+	sigset_t signals; /* blocked in all threads, looked for while waiting */
 	_Atomic bool stop;
 };
-struct crew_arg { struct crew *c; struct worker *w; };
+struct crew_arg {
+	struct crew *c;
+	struct worker *w;
+};
 
 static void
 do_phase(struct worker *w, enum phase phase)
 {
 	switch (phase) {
-	case PHASE_SETUP: worker_setup(w); break;
-	case PHASE_STEP: worker_step(w); break;
-	case PHASE_ROUNDS: worker_rounds(w); break;
-	case PHASE_TEARDOWN: worker_teardown(w); break;
-	case PHASE_END: break;
+	case PHASE_SETUP:
+		worker_setup(w);
+		break;
+	case PHASE_STEP:
+		worker_step(w);
+		break;
+	case PHASE_ROUNDS:
+		worker_rounds(w);
+		break;
+	case PHASE_TEARDOWN:
+		worker_teardown(w);
+		break;
+	case PHASE_END:
+		break;
 	}
 }
 
@@ -58,7 +70,7 @@ thread(void *p)
 	struct crew *c = a->c;
 	unsigned turn = 0;
 
-	prctl(PR_SET_TIMERSLACK, 1000ul, 0ul, 0ul, 0ul);	/* naps of 50 us stay what they are */
+	prctl(PR_SET_TIMERSLACK, 1000ul, 0ul, 0ul, 0ul); /* naps of 50 us stay what they are */
 	for (;;) {
 		enum phase phase;
 
@@ -80,7 +92,8 @@ thread(void *p)
 	return NULL;
 }
 
-/* The first SIGINT or SIGTERM ends the measurement and the report tells what was; the second ends the program. */
+/* The first SIGINT or SIGTERM ends the measurement and the report tells what was; the second ends the
+ * program. */
 static void
 look_for_signals(struct crew *c)
 {
@@ -133,9 +146,10 @@ make_credential(const struct load_options *o, struct worker *w)
 		text_copy(w->password, sizeof w->password, o->password);
 		return;
 	}
-	snprintf(w->user, sizeof w->user, "%lld%s%s", (long long)time(NULL) + CREDENTIAL_LIFE, o->user[0] != '\0' ? ":" : "",
-	    o->user);
-	if (HMAC(EVP_sha1(), o->secret, (int)strlen(o->secret), (const uint8_t *)w->user, strlen(w->user), mac, &n) == NULL)
+	snprintf(w->user, sizeof w->user, "%lld%s%s", (long long)time(NULL) + CREDENTIAL_LIFE,
+	    o->user[0] != '\0' ? ":" : "", o->user);
+	if (HMAC(EVP_sha1(), o->secret, (int)strlen(o->secret), (const uint8_t *)w->user, strlen(w->user),
+		mac, &n) == NULL)
 		fatal(EX_SOFTWARE, "HMAC-SHA1 is not available");
 	EVP_EncodeBlock((uint8_t *)w->password, mac, (int)n);
 }
@@ -151,8 +165,10 @@ raise_limits(const struct load_options *o)
 	l.rlim_cur = l.rlim_max;
 	(void)setrlimit(RLIMIT_NOFILE, &l);
 	if (l.rlim_cur < need)
-		fatal(EX_OSERR, "%llu descriptors are needed, %llu allowed: raise the limit (ulimit -Hn) or ask for fewer"
-		    " allocations", (unsigned long long)need, (unsigned long long)l.rlim_cur);
+		fatal(EX_OSERR,
+		    "%llu descriptors are needed, %llu allowed: raise the limit (ulimit -Hn) or ask for fewer"
+		    " allocations",
+		    (unsigned long long)need, (unsigned long long)l.rlim_cur);
 }
 
 static void
@@ -168,8 +184,9 @@ crew_start(struct crew *c, const struct load_options *o)
 		int r;
 
 		w->o = o;
-		w->transport = o->transport == LOAD_UDP ? &transport_udp : o->transport == LOAD_DTLS ? &transport_dtls :
-		    &transport_stream;
+		w->transport = o->transport == LOAD_UDP ? &transport_udp
+		    : o->transport == LOAD_DTLS         ? &transport_dtls
+							: &transport_stream;
 		w->env = c->env;
 		w->stop = &c->stop;
 		w->all = c->workers;
@@ -195,7 +212,10 @@ crew_start(struct crew *c, const struct load_options *o)
 	}
 }
 
-struct totals { uint64_t sent, got; double cpu, self; };
+struct totals {
+	uint64_t sent, got;
+	double cpu, self;
+};
 
 static struct totals
 sample(const struct crew *c, const struct cpu_set *cpu)
@@ -211,13 +231,15 @@ sample(const struct crew *c, const struct cpu_set *cpu)
 }
 
 static struct step_result
-run_step(struct crew *c, const struct load_options *o, const struct cpu_set *cpu, struct step step, const char *what)
+run_step(struct crew *c, const struct load_options *o, const struct cpu_set *cpu, struct step step,
+    const char *what)
 {
 	struct totals a, b;
 	struct step_result r = { .rate_asked = step.rate };
 
 	for (unsigned i = 0; i < c->count; i++)
-		c->workers[i].step = (struct step){ step.rate / c->count, step.seconds, step.packets / c->count };
+		c->workers[i].step = (struct step){ step.rate / c->count, step.seconds,
+			step.packets / c->count };
 	a = sample(c, cpu);
 	crew_do(c, PHASE_STEP, o, what);
 	b = sample(c, cpu);
@@ -245,21 +267,25 @@ run_steps(struct crew *c, const struct load_options *o, const struct cpu_set *cp
 	unsigned bad = 0;
 
 	if (o->warmup > 0)
-		(void)run_step(c, o, cpu, (struct step){ o->ladder[2] > 0 ? o->ladder[0] : o->rate, o->warmup, 0 }, "warm-up");
+		(void)run_step(c, o, cpu,
+		    (struct step){ o->ladder[2] > 0 ? o->ladder[0] : o->rate, o->warmup, 0 }, "warm-up");
 	for (unsigned i = 0; i < c->count; i++)
 		for (unsigned d = 0; d < 2; d++)
 			c->workers[i].hist[d] = (struct hist){ 0 };
 	rep->started_ns = now_ns();
 	if (o->ladder[2] <= 0) {
-		rep->steps[rep->step_count++] = run_step(c, o, cpu, (struct step){ o->rate, o->seconds, o->packets },
+		rep->steps[rep->step_count++] = run_step(c, o, cpu,
+		    (struct step){ o->rate, o->seconds, o->packets },
 		    o->mode == LOAD_HOLD ? "hold" : "relay");
 		/* Without the drain: its silence is not the server's. */
 		rep->ended_ns = rep->started_ns + (uint64_t)(rep->steps[0].seconds * 1e9);
 		return;
 	}
-	for (double rate = o->ladder[0]; rate <= o->ladder[1] + 1e-6 && bad < 2 && rep->step_count < STEPS_MAX && !c->stop;
-	    rate += o->ladder[2]) {
-		struct step_result r = run_step(c, o, cpu, (struct step){ rate, o->seconds, o->packets }, "ladder");
+	for (double rate = o->ladder[0];
+	     rate <= o->ladder[1] + 1e-6 && bad < 2 && rep->step_count < STEPS_MAX && !c->stop;
+	     rate += o->ladder[2]) {
+		struct step_result r = run_step(
+		    c, o, cpu, (struct step){ rate, o->seconds, o->packets }, "ladder");
 
 		rep->steps[rep->step_count++] = r;
 		bad = r.loss >= LOSS_MAX || r.load_limited ? bad + 1 : 0;
@@ -318,8 +344,10 @@ run_phases(struct crew *c, const struct load_options *o, struct report *rep)
 int
 load_run(const struct load_options *o)
 {
-	struct crew c = { .lock = PTHREAD_MUTEX_INITIALIZER, .go = PTHREAD_COND_INITIALIZER,
-		.ready = PTHREAD_COND_INITIALIZER, .count = o->threads };
+	struct crew c = { .lock = PTHREAD_MUTEX_INITIALIZER,
+		.go = PTHREAD_COND_INITIALIZER,
+		.ready = PTHREAD_COND_INITIALIZER,
+		.count = o->threads };
 	struct report rep = { .o = o };
 	int r;
 

@@ -16,9 +16,13 @@
 
 #include "load_int.h"
 
-#define DTLS_MTU 1400			/* of handshake messages */
+#define DTLS_MTU 1400 /* of handshake messages */
 
-struct secure_env { SSL_CTX *ctx; BIO_METHOD *bio; const struct load_options *o; };
+struct secure_env {
+	SSL_CTX *ctx;
+	BIO_METHOD *bio;
+	const struct load_options *o;
+};
 struct secure {
 	SSL *ssl;
 	const uint8_t *in;
@@ -63,10 +67,13 @@ bio_ctrl(BIO *b, int command, long num, void *p)
 	(void)num;
 	(void)p;
 	switch (command) {
-	case BIO_CTRL_FLUSH: return 1;
+	case BIO_CTRL_FLUSH:
+		return 1;
 	case BIO_CTRL_DGRAM_QUERY_MTU:
-	case BIO_CTRL_DGRAM_GET_FALLBACK_MTU: return DTLS_MTU;
-	default: return 0;
+	case BIO_CTRL_DGRAM_GET_FALLBACK_MTU:
+		return DTLS_MTU;
+	default:
+		return 0;
 	}
 }
 
@@ -79,8 +86,7 @@ bio_create(BIO *b)
 
 /* ---- what all connections share ---- */
 
-static void __attribute__((noreturn))
-no_tls(const char *what)
+static void __attribute__((noreturn)) no_tls(const char *what)
 {
 	const char *why = ERR_reason_error_string(ERR_peek_last_error());
 
@@ -223,7 +229,7 @@ void
 secure_tick(struct secure *s)
 {
 	ERR_clear_error();
-	(void)DTLSv1_handle_timeout(s->ssl);	/* looks at the clock itself */
+	(void)DTLSv1_handle_timeout(s->ssl); /* looks at the clock itself */
 }
 
 void

@@ -12,7 +12,7 @@
 #define SOL_UDP 17
 #endif
 #define CLIENT_BUFFER (1 << 20)
-#define FEW_FLOWS 32			/* up to here a queue holds enough for recvmmsg to pay */
+#define FEW_FLOWS     32 /* up to here a queue holds enough for recvmmsg to pay */
 
 int
 udp_socket(struct worker *w, struct flow *f, bool gro)
@@ -29,7 +29,8 @@ udp_socket(struct worker *w, struct flow *f, bool gro)
 		(void)setsockopt(f->fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
 	if (gro)
 		(void)setsockopt(f->fd, SOL_UDP, UDP_GRO, &on, sizeof on);
-	if (connect(f->fd, (struct sockaddr *)&ss, len) == 0 && epoll_ctl(w->ep, EPOLL_CTL_ADD, f->fd, &ev) == 0)
+	if (connect(f->fd, (struct sockaddr *)&ss, len) == 0 &&
+	    epoll_ctl(w->ep, EPOLL_CTL_ADD, f->fd, &ev) == 0)
 		return 0;
 	e = errno;
 	close(f->fd);
@@ -92,6 +93,10 @@ udp_receive(struct worker *w, struct flow *f, uint64_t now)
 }
 
 const struct client_way transport_udp = {
-	.open = udp_open, .close = udp_close, .control = udp_control, .run = udp_run, .flush = udp_flush,
+	.open = udp_open,
+	.close = udp_close,
+	.control = udp_control,
+	.run = udp_run,
+	.flush = udp_flush,
 	.receive = udp_receive,
 };

@@ -29,7 +29,9 @@ error_of(int gai)
 int
 outside_name(const char *name, uint8_t family, struct addr *out, char *why, size_t why_len)
 {
-	struct addrinfo hints = { .ai_family = family == ADDR_V6 ? AF_INET6 : AF_INET, .ai_socktype = SOCK_DGRAM }, *all = NULL;
+	struct addrinfo hints = { .ai_family = family == ADDR_V6 ? AF_INET6 : AF_INET,
+		.ai_socktype = SOCK_DGRAM },
+			*all = NULL;
 	struct addr a;
 	int gai;
 
@@ -37,7 +39,8 @@ outside_name(const char *name, uint8_t family, struct addr *out, char *why, size
 	(void)setenv("RES_OPTIONS", "timeout:2 attempts:2", 0);
 	gai = getaddrinfo(name, NULL, &hints, &all);
 	if (gai != 0) {
-		snprintf(why, why_len, "the name is not found: %s", gai == EAI_SYSTEM ? strerror(errno) : gai_strerror(gai));
+		snprintf(why, why_len, "the name is not found: %s",
+		    gai == EAI_SYSTEM ? strerror(errno) : gai_strerror(gai));
 		return error_of(gai);
 	}
 	for (const struct addrinfo *i = all; i != NULL; i = i->ai_next)

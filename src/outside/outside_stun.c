@@ -15,9 +15,9 @@
 #include "tp/outside.h"
 #include "tp/stun.h"
 
-#define STUN_PORT 3478
+#define STUN_PORT  3478
 #define ANSWER_MAX 1500
-#define HOST_MAX 256
+#define HOST_MAX   256
 
 /* Splits NAME:PORT; an address without brackets that has colons is one without a port. */
 static int

@@ -14,7 +14,10 @@
 
 #define USAGE "usage: passwd USER [--realm REALM] [--md5]"
 
-struct wish { const char *user, *realm; bool md5; };
+struct wish {
+	const char *user, *realm;
+	bool md5;
+};
 
 static bool
 read_words(const struct command_line *c, struct wish *w)
@@ -29,7 +32,8 @@ read_words(const struct command_line *c, struct wish *w)
 		else
 			return false;
 	}
-	return w->user != NULL && w->user[0] != '\0' && strchr(w->user, ':') == NULL && strlen(w->user) <= 508;
+	return w->user != NULL && w->user[0] != '\0' && strchr(w->user, ':') == NULL &&
+	    strlen(w->user) <= 508;
 }
 
 /* One line of stdin, without an echo on a terminal.  False: none. */
@@ -70,13 +74,14 @@ ctl_passwd(const struct command_line *c)
 		return ctl_fail(c->json, CTL_REFUSED, "no password on standard input");
 	n = snprintf(text, sizeof text, "%s:%s:%s", w.user, w.realm, password);
 	explicit_bzero(password, sizeof password);
-	if (n < 0 || (size_t)n >= sizeof text || EVP_Digest(text, (size_t)n, key, &len, w.md5 ? EVP_md5() : EVP_sha256(), NULL) != 1)
+	if (n < 0 || (size_t)n >= sizeof text ||
+	    EVP_Digest(text, (size_t)n, key, &len, w.md5 ? EVP_md5() : EVP_sha256(), NULL) != 1)
 		return ctl_fail(c->json, CTL_REFUSED, "the key cannot be made");
 	explicit_bzero(text, sizeof text);
 	text_hex(hex, key, len);
 	if (c->json)
-		printf("{\"user\": \"%s\", \"realm\": \"%s\", \"algorithm\": \"%s\", \"key\": \"%s\"}\n", w.user, w.realm,
-		    w.md5 ? "md5" : "sha256", hex);
+		printf("{\"user\": \"%s\", \"realm\": \"%s\", \"algorithm\": \"%s\", \"key\": \"%s\"}\n",
+		    w.user, w.realm, w.md5 ? "md5" : "sha256", hex);
 	else
 		printf("%s\n", hex);
 	return fflush(stdout) == 0 ? 0 : CTL_REFUSED;

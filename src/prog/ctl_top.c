@@ -44,10 +44,12 @@ show_processes(const json_t *status, const char *eol)
 	const json_t *p;
 	size_t i;
 
-	printf("%-12s %8s %-10s %10s %10s %8s%s", "PROCESS", "PID", "STATE", "PACKETS/S", "SESSIONS", "DEATHS", eol);
+	printf("%-12s %8s %-10s %10s %10s %8s%s", "PROCESS", "PID", "STATE", "PACKETS/S", "SESSIONS",
+	    "DEATHS", eol);
 	json_array_foreach(json_object_get(status, "processes"), i, p)
-		printf("%-9s %2lld %8lld %-10s %10lld %10lld %8lld%s", str(p, "process"), num(p, "index"), num(p, "pid"),
-		    str(p, "state"), num(p, "packets_per_second"), num(p, "sessions"), num(p, "deaths"), eol);
+	    printf("%-9s %2lld %8lld %-10s %10lld %10lld %8lld%s", str(p, "process"), num(p, "index"),
+		num(p, "pid"), str(p, "state"), num(p, "packets_per_second"), num(p, "sessions"),
+		num(p, "deaths"), eol);
 }
 
 static void
@@ -59,10 +61,8 @@ show_rows(const json_t *list, const char *title, const char *key, const char *eo
 	if (json_array_size(list) == 0)
 		return;
 	printf("%s%-40s %10s%s", eol, title, "SESSIONS", eol);
-	json_array_foreach(list, i, x)
-		if (i < 8)
-			printf("%-40.40s %10lld%s%s", str(x, key), num(x, "sessions"),
-			    json_is_true(json_object_get(x, "near")) ? "  near the limit" : "", eol);
+	json_array_foreach(list, i, x) if (i < 8) printf("%-40.40s %10lld%s%s", str(x, key),
+	    num(x, "sessions"), json_is_true(json_object_get(x, "near")) ? "  near the limit" : "", eol);
 }
 
 static void
@@ -75,18 +75,19 @@ show(const json_t *status, const json_t *limits, bool screen)
 	if (screen)
 		fputs(HOME, stdout);
 	printf("turnpike %s  up %lld s  %s%s  sessions %lld  packets/s %lld%s%s", str(status, "version"),
-	    num(status, "uptime_seconds"), json_is_true(json_object_get(status, "ready")) ? "ready" : "NOT READY",
+	    num(status, "uptime_seconds"),
+	    json_is_true(json_object_get(status, "ready")) ? "ready" : "NOT READY",
 	    json_is_true(json_object_get(status, "draining")) ? ", draining" : "", num(status, "sessions"),
 	    num(status, "packets_per_second"), eol, eol);
 	show_processes(status, eol);
 	json_array_foreach(json_object_get(limits, "ports"), i, x)
-		printf("%sports of %s: %lld used, %lld free%s", i == 0 ? eol : "", str(x, "address"), num(x, "used"),
-		    num(x, "free"), eol);
+	    printf("%sports of %s: %lld used, %lld free%s", i == 0 ? eol : "", str(x, "address"),
+		num(x, "used"), num(x, "free"), eol);
 	show_rows(json_object_get(limits, "users"), "USER", "user", eol);
 	show_rows(json_object_get(limits, "prefixes"), "CLIENT", "prefix", eol);
-	json_object_foreach((json_t *)json_object_get(limits, "refused"), name, x)
-		if (json_integer_value(x) > 0)
-			printf("refused by %s: %lld%s", name, (long long)json_integer_value(x), eol);
+	json_object_foreach(
+	    (json_t *)json_object_get(limits, "refused"), name, x) if (json_integer_value(x) > 0)
+	    printf("refused by %s: %lld%s", name, (long long)json_integer_value(x), eol);
 	if (screen)
 		fputs(CLEAR_REST, stdout);
 	fflush(stdout);

@@ -11,6 +11,6 @@
 int
 main(int argc, char **argv)
 {
-	(void)prctl(PR_SET_NAME, "turnpike-admin");	/* started by descriptor, it has that number as name */
+	(void)prctl(PR_SET_NAME, "turnpike-admin"); /* started by descriptor, it has that number as name */
 	return admin_main(argc, argv);
 }

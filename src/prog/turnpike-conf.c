@@ -33,22 +33,24 @@ struct args {
 	enum mode mode;
 	struct conf_request rq;
 	const char *sets[SETS_MAX];
-	const char *runtime_dir;	/* --check: whose daemon may have the ports; NULL: ports are not tried */
-	const char *state_dir;		/* --fd: NULL means that no credential is an error of the caller's to judge */
+	const char *runtime_dir; /* --check: whose daemon may have the ports; NULL: ports are not tried */
+	const char
+	    *state_dir; /* --fd: NULL means that no credential is an error of the caller's to judge */
 	uint64_t generation;
 	int fd;
 	uint32_t errors, warnings;
 	char warning[CONF_WARNINGS_MAX][CONF_WARNING_LEN];
 };
 
-static void __attribute__((noreturn))
-usage(const char *wrong)
+static void __attribute__((noreturn)) usage(const char *wrong)
 {
 	if (wrong != NULL)
 		fprintf(stderr, "turnpike-conf: %s\n", wrong);
-	fputs("usage: turnpike-conf [--set KEY=VALUE]... [--foreground] [--state-dir DIR] [--runtime-dir DIR] --check FILE | --dump FILE\n"
-	      "       turnpike-conf --sample | --man | --options-help\n"
-	      "       turnpike-conf ... --fd N --generation N [--config FILE]     (used by turnpiked)\n", stderr);
+	fputs(
+	    "usage: turnpike-conf [--set KEY=VALUE]... [--foreground] [--state-dir DIR] [--runtime-dir DIR] --check FILE | --dump FILE\n"
+	    "       turnpike-conf --sample | --man | --options-help\n"
+	    "       turnpike-conf ... --fd N --generation N [--config FILE]     (used by turnpiked)\n",
+	    stderr);
 	exit(EX_USAGE);
 }
 
@@ -69,16 +71,26 @@ static void
 parse_args(struct args *a, int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "check", required_argument, NULL, 'c' }, { "dump", required_argument, NULL, 'd' },
-		{ "sample", no_argument, NULL, 's' }, { "man", no_argument, NULL, 'm' },
-		{ "options-help", no_argument, NULL, 'h' }, { "fd", required_argument, NULL, 'n' },
-		{ "config", required_argument, NULL, 'f' }, { "set", required_argument, NULL, 'S' },
-		{ "foreground", no_argument, NULL, 'F' }, { "state-dir", required_argument, NULL, 'D' },
+		{ "check", required_argument, NULL, 'c' },
+		{ "dump", required_argument, NULL, 'd' },
+		{ "sample", no_argument, NULL, 's' },
+		{ "man", no_argument, NULL, 'm' },
+		{ "options-help", no_argument, NULL, 'h' },
+		{ "fd", required_argument, NULL, 'n' },
+		{ "config", required_argument, NULL, 'f' },
+		{ "set", required_argument, NULL, 'S' },
+		{ "foreground", no_argument, NULL, 'F' },
+		{ "state-dir", required_argument, NULL, 'D' },
 		{ "runtime-dir", required_argument, NULL, 'R' },
-		{ "generation", required_argument, NULL, 'g' }, { NULL, 0, NULL, 0 },
+		{ "generation", required_argument, NULL, 'g' },
+		{ NULL, 0, NULL, 0 },
 	};
-	static const enum mode modes[] = { ['c'] = MODE_CHECK, ['d'] = MODE_DUMP, ['s'] = MODE_SAMPLE, ['m'] = MODE_MAN,
-		['h'] = MODE_HELP, ['n'] = MODE_FD };
+	static const enum mode modes[] = { ['c'] = MODE_CHECK,
+		['d'] = MODE_DUMP,
+		['s'] = MODE_SAMPLE,
+		['m'] = MODE_MAN,
+		['h'] = MODE_HELP,
+		['n'] = MODE_FD };
 	int o;
 
 	while ((o = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -132,7 +144,9 @@ static void
 on_report(void *arg, enum log_level level, const char *text)
 {
 	struct args *a = arg;
-	struct msg_conf_text m = { .h.type = MSG_CONF_TEXT, .h.generation = (uint32_t)a->generation, .level = level };
+	struct msg_conf_text m = {
+		.h.type = MSG_CONF_TEXT, .h.generation = (uint32_t)a->generation, .level = level
+	};
 
 	a->errors += level == LOG_L_ERROR;
 	if (level == LOG_L_WARN && a->warnings < CONF_WARNINGS_MAX)
@@ -165,7 +179,8 @@ sealed(const char *name, const void *bytes, size_t len)
 		p += n;
 		len -= (size_t)n;
 	}
-	if (fchmod(fd, 0600) == 0 && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) == 0)
+	if (fchmod(fd, 0600) == 0 &&
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) == 0)
 		return fd;
 fail:
 	close(fd);
@@ -175,8 +190,9 @@ fail:
 static bool
 send_blob(struct args *a, enum conf_blob blob, const char *name, const void *bytes, size_t len)
 {
-	struct msg_conf_blob m = { .h.type = MSG_CONF_BLOB, .h.generation = (uint32_t)a->generation, .blob = blob,
-		.size = len };
+	struct msg_conf_blob m = {
+		.h.type = MSG_CONF_BLOB, .h.generation = (uint32_t)a->generation, .blob = blob, .size = len
+	};
 	int fd = sealed(name, bytes, len);
 
 	if (fd < 0) {
@@ -197,9 +213,9 @@ send_result(struct args *a, struct conf *conf, const struct users *users, size_t
 	conf->generation = a->generation;
 	conf->warning_count = a->warnings < CONF_WARNINGS_MAX ? a->warnings : CONF_WARNINGS_MAX;
 	memcpy(conf->warning, a->warning, sizeof conf->warning);
-	ok = ok && send_blob(a, BLOB_CONF, "turnpike-conf", conf, sizeof *conf)
-	    && send_blob(a, BLOB_USERS, "turnpike-users", users, users_len)
-	    && send_blob(a, BLOB_CERTS, "turnpike-certs", certs, certs_len);
+	ok = ok && send_blob(a, BLOB_CONF, "turnpike-conf", conf, sizeof *conf) &&
+	    send_blob(a, BLOB_USERS, "turnpike-users", users, users_len) &&
+	    send_blob(a, BLOB_CERTS, "turnpike-certs", certs, certs_len);
 	m.ok = ok;
 	m.errors = a->errors;
 	m.warnings = a->warnings;
@@ -210,7 +226,8 @@ send_result(struct args *a, struct conf *conf, const struct users *users, size_t
 /* ---- what the network says ---------------------------------------------------------------------- */
 
 static int
-ask_outside(const char *name, const char *stun, const struct addr *inside, struct addr *out, char *why, size_t why_len)
+ask_outside(const char *name, const char *stun, const struct addr *inside, struct addr *out, char *why,
+    size_t why_len)
 {
 	if (name != NULL)
 		return outside_name(name, inside->family, out, why, why_len);
@@ -237,12 +254,13 @@ load(struct args *a)
 	a->rq.certs = &certs;
 	a->rq.certs_len = &certs_len;
 	ok = conf_load(&a->rq, conf, &users, &len) == 0;
-	if (ok && users->user_count == 0 && users->secret_count == 0 && users->database_count == 0 && a->mode != MODE_DUMP
-	    && (a->mode == MODE_CHECK || a->state_dir != NULL))
-		ok = conf_first_secret(a->state_dir != NULL ? a->state_dir : TP_STATEDIR, a->mode == MODE_CHECK, conf, &users, &len,
-		    on_report, a) == 0;
+	if (ok && users->user_count == 0 && users->secret_count == 0 && users->database_count == 0 &&
+	    a->mode != MODE_DUMP && (a->mode == MODE_CHECK || a->state_dir != NULL))
+		ok = conf_first_secret(a->state_dir != NULL ? a->state_dir : TP_STATEDIR,
+			 a->mode == MODE_CHECK, conf, &users, &len, on_report, a) == 0;
 	rc = ok ? EX_OK : EX_CONFIG;
-	if (ok && a->mode == MODE_CHECK && a->runtime_dir != NULL && doctor_ports_taken(conf, a->runtime_dir, on_report, a) > 0) {
+	if (ok && a->mode == MODE_CHECK && a->runtime_dir != NULL &&
+	    doctor_ports_taken(conf, a->runtime_dir, on_report, a) > 0) {
 		ok = false;
 		rc = EX_UNAVAILABLE;
 	}

@@ -11,6 +11,6 @@
 int
 main(int argc, char **argv)
 {
-	(void)prctl(PR_SET_NAME, "turnpike-tls");	/* started by descriptor, it has that number as name */
+	(void)prctl(PR_SET_NAME, "turnpike-tls"); /* started by descriptor, it has that number as name */
 	return tlsd_main(argc, argv);
 }

@@ -13,8 +13,8 @@
 #include "ctl_local.h"
 #include "tp/doctor.h"
 
-#define TRIES 5
-#define EXIT_LOST 4
+#define TRIES            5
+#define EXIT_LOST        4
 #define EXIT_NOT_RUNNING 3
 
 static int
@@ -22,7 +22,8 @@ usage(FILE *f, int code)
 {
 	fprintf(f, "usage: turnpikectl [--runtime-dir DIR] [--json] COMMAND ...\n\n");
 	ctl_commands_help(f);
-	fprintf(f, "\n  --runtime-dir DIR  where the daemon's control socket is (" TP_RUNTIMEDIR ")\n"
+	fprintf(f,
+	    "\n  --runtime-dir DIR  where the daemon's control socket is (" TP_RUNTIMEDIR ")\n"
 	    "  --json             answers in JSON\n  -V, --version; -h, --help\n"
 	    "\nExit code: 0 done, 1 refused, 2 usage, 3 not running.\n");
 	return code;
@@ -42,13 +43,14 @@ read_arguments(int argc, char **argv, struct command_line *c)
 			c->runtime_dir = argv[++i];
 		} else if (c->argc == 0 && strncmp(a, "--runtime-dir=", 14) == 0) {
 			c->runtime_dir = a + 14;
-		} else if (c->argc == 0 && (strcmp(a, "-h") == 0 || strcmp(a, "--help") == 0 ||
-		    (strcmp(a, "help") == 0 && !c->json))) {
+		} else if (c->argc == 0 &&
+		    (strcmp(a, "-h") == 0 || strcmp(a, "--help") == 0 ||
+			(strcmp(a, "help") == 0 && !c->json))) {
 			return usage(stdout, 0);
 		} else if (c->argc == 0 && (strcmp(a, "-V") == 0 || strcmp(a, "--version") == 0)) {
 			puts("turnpikectl " PACKAGE_VERSION);
 			return 0;
-		} else if (c->argc == 0 && strcmp(a, "--dump-man") == 0) {	/* for the manual's lint */
+		} else if (c->argc == 0 && strcmp(a, "--dump-man") == 0) { /* for the manual's lint */
 			ctl_commands_man(stdout);
 			return 0;
 		} else if ((c->argc == 0 && a[0] == '-') || c->argc == CTL_WORDS_MAX - 1) {
@@ -58,7 +60,8 @@ read_arguments(int argc, char **argv, struct command_line *c)
 		}
 	}
 	if (c->argc > 0 && ctl_command_find(c->argv[0]) < 0) {
-		return ctl_fail(c->json, CTL_USAGE, "unknown command %s (see turnpikectl help)", c->argv[0]);
+		return ctl_fail(
+		    c->json, CTL_USAGE, "unknown command %s (see turnpikectl help)", c->argv[0]);
 	}
 	if (c->argc == 0)
 		return c->json ? ctl_fail(true, CTL_USAGE, "no command") : usage(stderr, CTL_USAGE);
@@ -135,8 +138,8 @@ receive(int fd, unsigned *code, size_t *body_len, size_t *at)
 /* One question.  -1 and the answer, for the caller to free; EXIT_LOST when none came; another exit code, after a sentence
  * unless `quiet`. */
 static int
-ask_once(const struct command_line *c, int argc, char *const *argv, bool json, bool quiet, char **answer, unsigned *code,
-    size_t *body, size_t *at)
+ask_once(const struct command_line *c, int argc, char *const *argv, bool json, bool quiet, char **answer,
+    unsigned *code, size_t *body, size_t *at)
 {
 	char line[CTL_LINE_MAX + 16] = "--json ";
 	int n = ctl_join(line + 7, sizeof line - 7, argc, argv), fd;
@@ -174,8 +177,8 @@ may_repeat(const char *command)
 
 /* As ask_once(), but a turnpike-admin that was replaced meanwhile is asked again. */
 static int
-ask(const struct command_line *c, int argc, char *const *argv, bool json, bool quiet, char **answer, unsigned *code,
-    size_t *body, size_t *at)
+ask(const struct command_line *c, int argc, char *const *argv, bool json, bool quiet, char **answer,
+    unsigned *code, size_t *body, size_t *at)
 {
 	int n = EXIT_LOST;
 
@@ -185,7 +188,8 @@ ask(const struct command_line *c, int argc, char *const *argv, bool json, bool q
 			break;
 	}
 	if (n == EXIT_LOST && !quiet)
-		ctl_fail(c->json, 0, "turnpike-admin ended before it answered; the command may have been carried out "
+		ctl_fail(c->json, 0,
+		    "turnpike-admin ended before it answered; the command may have been carried out "
 		    "(turnpikectl status)");
 	return n;
 }
@@ -239,7 +243,8 @@ doctor(const struct command_line *c)
 	int n;
 
 	if (!doctor_arguments(&q, c->argc - 1, c->argv + 1)) {
-		fprintf(stderr, "usage: turnpikectl [--json] doctor %s\n", ctl_commands[CTL_CMD_DOCTOR].args);
+		fprintf(
+		    stderr, "usage: turnpikectl [--json] doctor %s\n", ctl_commands[CTL_CMD_DOCTOR].args);
 		return CTL_USAGE;
 	}
 	n = ask(c, 1, c->argv, true, q.file != NULL, &answer, &code, &body, &at);
@@ -258,7 +263,8 @@ doctor(const struct command_line *c)
 	return fflush(stdout) == 0 ? n : CTL_REFUSED;
 }
 
-/* "-" of `user` and `secret` is a line of standard input: what is an argument can be seen by every user of this host. */
+/* "-" of `user` and `secret` is a line of standard input: what is an argument can be seen by every user
+ * of this host. */
 static bool
 read_hidden(struct command_line *c)
 {
@@ -301,7 +307,9 @@ main(int argc, char **argv)
 	if (n >= 0)
 		return n;
 	/* What verify found is its result, not a message. */
-	fwrite(answer + at, 1, body, code == CTL_OK || c.json || (code == CTL_REFUSED && strcmp(c.argv[0], "verify") == 0) ? stdout : stderr);
+	fwrite(answer + at, 1, body,
+	    code == CTL_OK || c.json || (code == CTL_REFUSED && strcmp(c.argv[0], "verify") == 0) ? stdout
+												  : stderr);
 	free(answer);
 	return fflush(stdout) == 0 ? (int)code : CTL_REFUSED;
 }

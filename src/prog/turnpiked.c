@@ -32,7 +32,7 @@ struct args {
 	const char *sets[SETS_MAX];
 	char config[PATH_MAX], runtime[PATH_MAX], state[PATH_MAX], libexec[PATH_MAX];
 	enum what what;
-	int state_fd;			/* RESUME, PROBE: what an upgrade hands over */
+	int state_fd; /* RESUME, PROBE: what an upgrade hands over */
 	const char *failed;
 };
 
@@ -46,7 +46,8 @@ static const char usage_text[] =
     "  -f, --foreground        stay in the foreground (implied as process 1 and under systemd)\n"
     "      --set KEY=VALUE     set an option; wins over the file\n"
     "      --runtime-dir DIR   pid file and control socket (" TP_RUNTIMEDIR ")\n"
-    "      --state-dir DIR     generated secret (the runtime directory if that was given, else " TP_STATEDIR ")\n"
+    "      --state-dir DIR     generated secret (the runtime directory if that was given, else " TP_STATEDIR
+    ")\n"
     "      --libexec-dir DIR   for developers: the other programs are here (also $TURNPIKE_LIBEXEC)\n"
     "  -V, --version           print the version\n"
     "  -h, --help              print this and every option of the configuration\n"
@@ -54,12 +55,13 @@ static const char usage_text[] =
     "Exit status: 0 ended in good order, 64 usage, 69 cannot bind, 70 internal, 78 configuration.\n"
     "Manual: turnpiked(8).  Report faults to <" PACKAGE_BUGREPORT ">.\n";
 
-static void __attribute__((noreturn))
-usage(const char *wrong)
+static void __attribute__((noreturn)) usage(const char *wrong)
 {
 	if (wrong != NULL)
 		fprintf(stderr, "turnpiked: %s\n", wrong);
-	fputs("usage: turnpiked [-f] [-c FILE] [--set KEY=VALUE]... [--runtime-dir DIR] [--state-dir DIR]   (or -h)\n", stderr);
+	fputs(
+	    "usage: turnpiked [-f] [-c FILE] [--set KEY=VALUE]... [--runtime-dir DIR] [--state-dir DIR]   (or -h)\n",
+	    stderr);
 	exit(EX_USAGE);
 }
 
@@ -142,13 +144,20 @@ static void
 parse(struct args *a, int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "config", required_argument, NULL, 'c' }, { "check", no_argument, NULL, 't' },
-		{ "dump-config", no_argument, NULL, 'T' }, { "foreground", no_argument, NULL, 'f' },
-		{ "set", required_argument, NULL, OPT_SET }, { "runtime-dir", required_argument, NULL, OPT_RUNTIME },
-		{ "state-dir", required_argument, NULL, OPT_STATE }, { "libexec-dir", required_argument, NULL, OPT_LIBEXEC },
-		{ "resume", required_argument, NULL, OPT_RESUME }, { "resume-failed", required_argument, NULL, OPT_FAILED },
+		{ "config", required_argument, NULL, 'c' },
+		{ "check", no_argument, NULL, 't' },
+		{ "dump-config", no_argument, NULL, 'T' },
+		{ "foreground", no_argument, NULL, 'f' },
+		{ "set", required_argument, NULL, OPT_SET },
+		{ "runtime-dir", required_argument, NULL, OPT_RUNTIME },
+		{ "state-dir", required_argument, NULL, OPT_STATE },
+		{ "libexec-dir", required_argument, NULL, OPT_LIBEXEC },
+		{ "resume", required_argument, NULL, OPT_RESUME },
+		{ "resume-failed", required_argument, NULL, OPT_FAILED },
 		{ "probe-state", required_argument, NULL, OPT_PROBE },
-		{ "version", no_argument, NULL, 'V' }, { "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 },
+		{ "version", no_argument, NULL, 'V' },
+		{ "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 },
 	};
 	const char *env = getenv("TURNPIKE_LIBEXEC");
 	int o;
@@ -167,7 +176,8 @@ parse(struct args *a, int argc, char **argv)
 	if (a->o.config == NULL)
 		a->o.config = TP_SYSCONFDIR "/turnpike.yaml";
 	if (a->o.libexec_dir == NULL)
-		a->o.libexec_dir = env != NULL && env[0] != '\0' ? absolute(a->libexec, env) : TP_LIBEXECDIR;
+		a->o.libexec_dir = env != NULL && env[0] != '\0' ? absolute(a->libexec, env)
+								 : TP_LIBEXECDIR;
 }
 
 /* -t, -T, -h: turnpike-conf does it, in our place. */

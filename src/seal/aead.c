@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* One AEAD operation on one record, by the library that is fastest at it; the working memory of libcrypto. */
+/* One AEAD operation on one record, by the library that is fastest at it; the working memory of
+ * libcrypto. */
 #include "config.h"
 
 #include <openssl/crypto.h>
@@ -109,7 +110,8 @@ keyed(const struct aead *a, int enc)
 	if (seal_ctx_warm(c) != SEAL_OK)
 		return NULL;
 	if (c->suite[i] == a->suite && sodium_memcmp(c->key[i], a->key, sizeof c->key[i]) == 0)
-		return EVP_CipherInit_ex2(c->slot[i], NULL, NULL, a->nonce, enc, NULL) == 1 ? c->slot[i] : NULL;
+		return EVP_CipherInit_ex2(c->slot[i], NULL, NULL, a->nonce, enc, NULL) == 1 ? c->slot[i]
+											    : NULL;
 	c->suite[i] = 0;
 	if (EVP_CipherInit_ex2(c->slot[i], c->cipher[a->suite], a->key, a->nonce, enc, NULL) != 1)
 		return NULL;
@@ -155,11 +157,15 @@ int
 aead_seal(const struct aead *a, const uint8_t *in, size_t len, uint8_t *out)
 {
 	if (a->suite == SEAL_CHACHA_SHA256 && len < CHACHA_EVP_FROM)
-		return crypto_aead_chacha20poly1305_ietf_encrypt(out, NULL, in, len, a->ad, a->ad_len, NULL,
-		    a->nonce, a->key) == 0 ? SEAL_OK : SEAL_F_CRYPTO;
+		return crypto_aead_chacha20poly1305_ietf_encrypt(
+			   out, NULL, in, len, a->ad, a->ad_len, NULL, a->nonce, a->key) == 0
+		    ? SEAL_OK
+		    : SEAL_F_CRYPTO;
 	if (a->suite == SEAL_AES256_SHA384 && a->ctx->sodium_aes && len < AES256_EVP_FROM)
-		return crypto_aead_aes256gcm_encrypt(out, NULL, in, len, a->ad, a->ad_len, NULL,
-		    a->nonce, a->key) == 0 ? SEAL_OK : SEAL_F_CRYPTO;
+		return crypto_aead_aes256gcm_encrypt(
+			   out, NULL, in, len, a->ad, a->ad_len, NULL, a->nonce, a->key) == 0
+		    ? SEAL_OK
+		    : SEAL_F_CRYPTO;
 	return evp_seal(a, in, len, out);
 }
 
@@ -167,10 +173,14 @@ int
 aead_open(const struct aead *a, const uint8_t *in, size_t len, uint8_t *out)
 {
 	if (a->suite == SEAL_CHACHA_SHA256 && len < CHACHA_EVP_FROM)
-		return crypto_aead_chacha20poly1305_ietf_decrypt(out, NULL, NULL, in, len + TAG_LEN, a->ad,
-		    a->ad_len, a->nonce, a->key) == 0 ? SEAL_OK : SEAL_F_MAC;
+		return crypto_aead_chacha20poly1305_ietf_decrypt(
+			   out, NULL, NULL, in, len + TAG_LEN, a->ad, a->ad_len, a->nonce, a->key) == 0
+		    ? SEAL_OK
+		    : SEAL_F_MAC;
 	if (a->suite == SEAL_AES256_SHA384 && a->ctx->sodium_aes && len < AES256_EVP_FROM)
-		return crypto_aead_aes256gcm_decrypt(out, NULL, NULL, in, len + TAG_LEN, a->ad,
-		    a->ad_len, a->nonce, a->key) == 0 ? SEAL_OK : SEAL_F_MAC;
+		return crypto_aead_aes256gcm_decrypt(
+			   out, NULL, NULL, in, len + TAG_LEN, a->ad, a->ad_len, a->nonce, a->key) == 0
+		    ? SEAL_OK
+		    : SEAL_F_MAC;
 	return evp_open(a, in, len, out);
 }

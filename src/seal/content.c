@@ -59,7 +59,7 @@ judge_alert(const struct seal *k, struct seal_in *in)
 	in->alert = in->data[1];
 	if (in->alert == SEAL_A_CLOSE_NOTIFY)
 		in->kind = SEAL_CLOSE;
-	else if (k->proto == SEAL_TLS13)	/* RFC 8446 6: the level means nothing */
+	else if (k->proto == SEAL_TLS13) /* RFC 8446 6: the level means nothing */
 		in->kind = in->alert == SEAL_A_USER_CANCELED ? SEAL_NOTHING : SEAL_FATAL;
 	else if (in->data[0] == SEAL_WARNING)
 		in->kind = SEAL_NOTHING;

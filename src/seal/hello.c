@@ -10,15 +10,15 @@
 #include "seal_int.h"
 
 #define HANDSHAKE_HEAD 12
-#define CLIENT_HELLO 1
-#define HELLO_VERIFY 3
-#define DTLS10 0xfeffu
-#define MAC_LEN (SEAL_COOKIE_LEN - 1)
-#define PARAMETERS 34			/* version and random: what of a hello a cookie covers */
+#define CLIENT_HELLO   1
+#define HELLO_VERIFY   3
+#define DTLS10         0xfeffu
+#define MAC_LEN        (SEAL_COOKIE_LEN - 1)
+#define PARAMETERS     34 /* version and random: what of a hello a cookie covers */
 #define SESSION_ID_MAX 32
 /* The cookie's end lies here at the latest. */
-#define PREFIX_MAX (PARAMETERS + 1 + SESSION_ID_MAX + 1 + SEAL_COOKIE_LEN)
-#define ADDRESS_ONLY 0x80		/* in a cookie's first byte: it covers the address alone */
+#define PREFIX_MAX     (PARAMETERS + 1 + SESSION_ID_MAX + 1 + SEAL_COOKIE_LEN)
+#define ADDRESS_ONLY   0x80 /* in a cookie's first byte: it covers the address alone */
 
 static uint32_t
 get_u24(const uint8_t *p)
@@ -26,7 +26,8 @@ get_u24(const uint8_t *p)
 	return (uint32_t)p[0] << 16 | get_u16(p + 1);
 }
 
-/* Body of a ClientHello (RFC 5246 7.4.1.2 with the cookie of RFC 6347), whole and with nothing behind it. */
+/* Body of a ClientHello (RFC 5246 7.4.1.2 with the cookie of RFC 6347), whole and with nothing behind
+ * it. */
 static int
 parse_body(struct seal_hello *h, const uint8_t *body, size_t len)
 {
@@ -65,7 +66,7 @@ seal_hello_parse(struct seal_hello *h, const uint8_t *body, size_t len)
 	return fault;
 }
 
-/* ---- fragments ------------------------------------------------------------------------------------------- */
+/* ---- fragments ------------------------------------------------------------------------------- */
 
 /* The next record of the datagram.  1, 0 at its end, or a fault. */
 static int
@@ -165,7 +166,7 @@ has_first(const struct seal_gather *g, uint32_t n)
 	return true;
 }
 
-/* ---- cookies ----------------------------------------------------------------------------------------------- */
+/* ---- cookies --------------------------------------------------------------------------------- */
 
 /*
  * The address and, of what the second hello must repeat, version and random: the rest may lie in a later fragment.  A first
@@ -194,7 +195,8 @@ cookie_make(uint8_t out[SEAL_COOKIE_LEN], const struct seal_cookie_keys *keys, c
 }
 
 static bool
-cookie_ok(const struct seal_cookie_keys *keys, const struct addr *client, const uint8_t *body, const uint8_t *cookie)
+cookie_ok(const struct seal_cookie_keys *keys, const struct addr *client, const uint8_t *body,
+    const uint8_t *cookie)
 {
 	uint8_t want[MAC_LEN];
 
@@ -209,7 +211,8 @@ cookie_ok(const struct seal_cookie_keys *keys, const struct addr *client, const 
 }
 
 enum seal_proof
-seal_hello_proof(const struct seal_cookie_keys *keys, const struct addr *client, const struct seal_gather *g)
+seal_hello_proof(
+    const struct seal_cookie_keys *keys, const struct addr *client, const struct seal_gather *g)
 {
 	uint32_t at;
 
@@ -227,7 +230,7 @@ seal_hello_proof(const struct seal_cookie_keys *keys, const struct addr *client,
 	return cookie_ok(keys, client, g->body, g->body + at + 1) ? SEAL_P_GOOD : SEAL_P_WRONG;
 }
 
-/* ---- what to do ---------------------------------------------------------------------------------------------- */
+/* ---- what to do ------------------------------------------------------------------------------ */
 
 static void
 put_u24(uint8_t *p, size_t v)
@@ -265,7 +268,9 @@ static void
 verify(uint8_t reply[SEAL_VERIFY_LEN], const struct seal_cookie_keys *keys, const struct addr *client,
     const struct seal_frag *f)
 {
-	struct seal_frag answer = { .record_seq = f->record_seq, .total = 3 + SEAL_COOKIE_LEN, .len = 3 + SEAL_COOKIE_LEN };
+	struct seal_frag answer = {
+		.record_seq = f->record_seq, .total = 3 + SEAL_COOKIE_LEN, .len = 3 + SEAL_COOKIE_LEN
+	};
 	uint8_t *body = put_heads(reply, HELLO_VERIFY, &answer);
 
 	put_u16(body, DTLS10);
@@ -300,14 +305,17 @@ seal_hello_judge(const struct seal_cookie_keys *keys, const struct addr *client,
 		if (f.message_seq == 0 && f.at == 0 && f.len > 0 && first.len == 0)
 			first = f;
 		/* Not sent in the first record, or the handshake cannot be joined here. */
-		if (f.message_seq > 1 || (f.message_seq == 1 && (f.record_seq == 0 || !seal_gather_add(&second, &f))))
+		if (f.message_seq > 1 ||
+		    (f.message_seq == 1 && (f.record_seq == 0 || !seal_gather_add(&second, &f))))
 			return SEAL_V_DROP;
 	}
 	if (more < 0)
 		return SEAL_V_DROP;
 	if (second.total > 0) {
 		enum seal_proof proof = seal_hello_proof(keys, client, &second);
-		return proof == SEAL_P_GOOD ? SEAL_V_PASS : proof == SEAL_P_PART ? SEAL_V_PART : SEAL_V_DROP;
+		return proof == SEAL_P_GOOD ? SEAL_V_PASS
+		    : proof == SEAL_P_PART  ? SEAL_V_PART
+					    : SEAL_V_DROP;
 	}
 	if (first.len == 0)
 		return SEAL_V_REST;

@@ -15,17 +15,19 @@ static const struct {
 	uint16_t iana;
 	uint8_t tls13, suite;
 } suites[] = {
-	{ 0x1301, 1, SEAL_AES128_SHA256 }, { 0x1302, 1, SEAL_AES256_SHA384 }, { 0x1303, 1, SEAL_CHACHA_SHA256 },
-	{ 0xC02B, 0, SEAL_AES128_SHA256 }, { 0xC02C, 0, SEAL_AES256_SHA384 },	/* ECDHE-ECDSA */
-	{ 0xC02F, 0, SEAL_AES128_SHA256 }, { 0xC030, 0, SEAL_AES256_SHA384 },	/* ECDHE-RSA */
-	{ 0xCCA9, 0, SEAL_CHACHA_SHA256 }, { 0xCCA8, 0, SEAL_CHACHA_SHA256 },	/* ECDHE-ECDSA, -RSA */
+	{ 0x1301, 1, SEAL_AES128_SHA256 }, { 0x1302, 1, SEAL_AES256_SHA384 },
+	{ 0x1303, 1, SEAL_CHACHA_SHA256 }, { 0xC02B, 0, SEAL_AES128_SHA256 },
+	{ 0xC02C, 0, SEAL_AES256_SHA384 },                                    /* ECDHE-ECDSA */
+	{ 0xC02F, 0, SEAL_AES128_SHA256 }, { 0xC030, 0, SEAL_AES256_SHA384 }, /* ECDHE-RSA */
+	{ 0xCCA9, 0, SEAL_CHACHA_SHA256 }, { 0xCCA8, 0, SEAL_CHACHA_SHA256 }, /* ECDHE-ECDSA, -RSA */
 };
 
 unsigned
 seal_suite_of(enum seal_proto proto, uint16_t iana)
 {
 	for (size_t i = 0; i < TP_COUNT(suites); i++)
-		if (suites[i].iana == iana && proto != SEAL_NONE && suites[i].tls13 == (proto == SEAL_TLS13))
+		if (suites[i].iana == iana && proto != SEAL_NONE &&
+		    suites[i].tls13 == (proto == SEAL_TLS13))
 			return suites[i].suite;
 	return 0;
 }
@@ -92,9 +94,10 @@ expand_label(unsigned suite, const uint8_t *secret, const char *label, uint8_t *
 	assert(!w.bad);
 	OSSL_PARAM params[] = {
 		OSSL_PARAM_construct_int(OSSL_KDF_PARAM_MODE, &mode),
-		OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, (char *)(uintptr_t)hash_name(suite), 0),
-		OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_KEY, (void *)(uintptr_t)secret,
-		    seal_secret_len(suite)),
+		OSSL_PARAM_construct_utf8_string(
+		    OSSL_KDF_PARAM_DIGEST, (char *)(uintptr_t)hash_name(suite), 0),
+		OSSL_PARAM_construct_octet_string(
+		    OSSL_KDF_PARAM_KEY, (void *)(uintptr_t)secret, seal_secret_len(suite)),
 		OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_INFO, info, wr_len(&w)),
 		OSSL_PARAM_construct_end(),
 	};
@@ -115,7 +118,8 @@ seal_start13(struct seal *k, struct seal_secrets *s, enum seal_role role, unsign
     const uint8_t *client, const uint8_t *server, size_t len)
 {
 	struct seal n = { .proto = SEAL_TLS13, .suite = (uint8_t)suite, .role = (uint8_t)role };
-	const uint8_t *secret[2] = { role == SEAL_CLIENT ? client : server, role == SEAL_CLIENT ? server : client };
+	const uint8_t *secret[2] = { role == SEAL_CLIENT ? client : server,
+		role == SEAL_CLIENT ? server : client };
 	int fault = SEAL_OK;
 
 	if (!seal_valid(&n) || len != seal_secret_len(suite))
@@ -134,8 +138,8 @@ seal_start13(struct seal *k, struct seal_secrets *s, enum seal_role role, unsign
 
 /* The key block of RFC 5246 6.3: client key, server key, client iv, server iv (AEAD has no MAC keys). */
 static int
-key_block(unsigned suite, const uint8_t master[48], const uint8_t client_random[32], const uint8_t server_random[32],
-    uint8_t *out, size_t len)
+key_block(unsigned suite, const uint8_t master[48], const uint8_t client_random[32],
+    const uint8_t server_random[32], uint8_t *out, size_t len)
 {
 	uint8_t seed[13 + 64];
 
@@ -143,7 +147,8 @@ key_block(unsigned suite, const uint8_t master[48], const uint8_t client_random[
 	memcpy(seed + 13, server_random, 32);
 	memcpy(seed + 45, client_random, 32);
 	OSSL_PARAM params[] = {
-		OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, (char *)(uintptr_t)hash_name(suite), 0),
+		OSSL_PARAM_construct_utf8_string(
+		    OSSL_KDF_PARAM_DIGEST, (char *)(uintptr_t)hash_name(suite), 0),
 		OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_SECRET, (void *)(uintptr_t)master, 48),
 		OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_SEED, seed, sizeof seed),
 		OSSL_PARAM_construct_end(),
@@ -153,7 +158,8 @@ key_block(unsigned suite, const uint8_t master[48], const uint8_t client_random[
 
 int
 seal_start12(struct seal *k, enum seal_proto proto, enum seal_role role, unsigned suite,
-    const uint8_t master[48], const uint8_t client_random[32], const uint8_t server_random[32], uint64_t nonce)
+    const uint8_t master[48], const uint8_t client_random[32], const uint8_t server_random[32],
+    uint64_t nonce)
 {
 	struct seal n = { .proto = (uint8_t)proto, .suite = (uint8_t)suite, .role = (uint8_t)role };
 	uint8_t block[2 * (32 + 12)];
@@ -189,7 +195,8 @@ seal_rekey(const struct seal *k, struct seal_secrets *s, const struct seal_pos *
 		return SEAL_F_COMMIT;
 	if (gen >= SEAL_GEN_NONE - 1)
 		return SEAL_F_LIMIT;
-	int fault = expand_label(k->suite, s->secret[way][gen & 1], "traffic upd", secret, seal_secret_len(k->suite));
+	int fault = expand_label(
+	    k->suite, s->secret[way][gen & 1], "traffic upd", secret, seal_secret_len(k->suite));
 	if (fault == SEAL_OK) {
 		memcpy(s->secret[way][(gen + 1) & 1], secret, sizeof secret);
 		next->gen[way] = gen + 1;

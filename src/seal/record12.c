@@ -40,7 +40,9 @@ seal12(const struct seal *k, struct seal_ctx *c, uint64_t n, uint64_t explicit_n
 {
 	uint8_t ad[AD_LEN];
 	size_t x = explicit_len(k), h = header(k, out, n, type, x + len + TAG_LEN);
-	struct aead a = { .ctx = c, .suite = k->suite, .key = k->key[SEAL_TX], .ad = ad, .ad_len = sizeof ad };
+	struct aead a = {
+		.ctx = c, .suite = k->suite, .key = k->key[SEAL_TX], .ad = ad, .ad_len = sizeof ad
+	};
 
 	if (x > 0) {
 		put_u64(out + h, explicit_nonce);
@@ -53,12 +55,14 @@ seal12(const struct seal *k, struct seal_ctx *c, uint64_t n, uint64_t explicit_n
 }
 
 int
-open12(const struct seal *k, struct seal_ctx *c, uint64_t n, const uint8_t *rec, size_t len,
-    uint8_t *out, size_t room, size_t *text_len)
+open12(const struct seal *k, struct seal_ctx *c, uint64_t n, const uint8_t *rec, size_t len, uint8_t *out,
+    size_t room, size_t *text_len)
 {
 	uint8_t ad[AD_LEN];
 	size_t h = head_len(k), x = explicit_len(k);
-	struct aead a = { .ctx = c, .suite = k->suite, .key = k->key[SEAL_RX], .ad = ad, .ad_len = sizeof ad };
+	struct aead a = {
+		.ctx = c, .suite = k->suite, .key = k->key[SEAL_RX], .ad = ad, .ad_len = sizeof ad
+	};
 
 	if (len < h + x + TAG_LEN)
 		return SEAL_F_DECODE;

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* DTLS 1.2 records: heads of a datagram, the replay window, numbers that are stored before use, the final flight. */
+/* DTLS 1.2 records: heads of a datagram, the replay window, numbers that are stored before use, the
+ * final flight. */
 #include "config.h"
 
 #include <stdatomic.h>
 
 #include "seal_int.h"
 
-#define WINDOW 64
+#define WINDOW   64
 #define SEQ_BITS 48
 
 static enum seal_dclass
@@ -15,8 +16,8 @@ classify(const struct seal_dhead *h, uint8_t first)
 	bool handshake = h->type == SEAL_T_HANDSHAKE || h->type == SEAL_T_CCS;
 
 	if (h->epoch == FIRST_EPOCH)
-		return handshake || h->type == SEAL_T_ALERT || h->type == SEAL_T_DATA ?
-		    SEAL_D_SESSION : SEAL_D_IGNORE;
+		return handshake || h->type == SEAL_T_ALERT || h->type == SEAL_T_DATA ? SEAL_D_SESSION
+										      : SEAL_D_IGNORE;
 	if (h->epoch != 0 || !handshake)
 		return SEAL_D_IGNORE;
 	return h->type == SEAL_T_HANDSHAKE && first == HS_CLIENT_HELLO ? SEAL_D_HELLO : SEAL_D_HANDSHAKE;
@@ -95,8 +96,8 @@ with_epoch(uint64_t seq)
 }
 
 int
-seal_dtls_open(const struct seal *k, struct seal_ctx *c, const uint8_t *rec, size_t len,
-    uint8_t *out, size_t room, struct seal_in *in)
+seal_dtls_open(const struct seal *k, struct seal_ctx *c, const uint8_t *rec, size_t len, uint8_t *out,
+    size_t room, struct seal_in *in)
 {
 	struct seal_in got = { .data = out };
 	struct seal_dhead h;
@@ -153,8 +154,8 @@ seal_dtls_spent(const struct seal_dtls *d)
 }
 
 int
-seal_dtls_seal(const struct seal *k, struct seal_ctx *c, uint64_t seq, uint8_t type,
-    const uint8_t *data, size_t len, uint8_t *out, size_t room)
+seal_dtls_seal(const struct seal *k, struct seal_ctx *c, uint64_t seq, uint8_t type, const uint8_t *data,
+    size_t len, uint8_t *out, size_t room)
 {
 	if (!seal_valid(k) || k->proto != SEAL_DTLS12)
 		return SEAL_F_STATE;
@@ -170,8 +171,8 @@ seal_dtls_seal(const struct seal *k, struct seal_ctx *c, uint64_t seq, uint8_t t
 }
 
 int
-seal_dtls_alert(const struct seal *k, struct seal_ctx *c, uint64_t seq, enum seal_alert what,
-    uint8_t *out, size_t room)
+seal_dtls_alert(
+    const struct seal *k, struct seal_ctx *c, uint64_t seq, enum seal_alert what, uint8_t *out, size_t room)
 {
 	uint8_t body[2];
 
@@ -203,6 +204,7 @@ seal_final_flight(const struct seal *k, struct seal_ctx *c, struct seal_dtls *d,
 	wr_u64(&w, seq0);
 	wr_u16(&w, 1);
 	wr_u8(&w, 1);
-	int n = seal_dtls_seal(k, c, seq, SEAL_T_HANDSHAKE, f->finished, sizeof f->finished, w.p, (size_t)(w.end - w.p));
+	int n = seal_dtls_seal(
+	    k, c, seq, SEAL_T_HANDSHAKE, f->finished, sizeof f->finished, w.p, (size_t)(w.end - w.p));
 	return n < 0 ? n : (int)wr_len(&w) + n;
 }

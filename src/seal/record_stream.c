@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* TLS 1.2 and 1.3 records on a byte stream.  State goes in as a value and comes out as one; nothing is changed. */
+/* TLS 1.2 and 1.3 records on a byte stream.  State goes in as a value and comes out as one; nothing is
+ * changed. */
 #include "config.h"
 
 #include "seal_int.h"
@@ -27,7 +28,8 @@ seal_plain_max(const struct seal *k)
 static bool
 outer_type_ok(const struct seal *k, uint8_t type)
 {
-	return type == SEAL_T_DATA || (k->proto == SEAL_TLS12 && (type == SEAL_T_ALERT || type == SEAL_T_HANDSHAKE));
+	return type == SEAL_T_DATA ||
+	    (k->proto == SEAL_TLS12 && (type == SEAL_T_ALERT || type == SEAL_T_HANDSHAKE));
 }
 
 int
@@ -57,10 +59,12 @@ overlap(const uint8_t *a, size_t an, const uint8_t *b, size_t bn)
 
 /* RFC 8446 5.2-5.4: the type is the last byte that is not zero. */
 static int
-open13(const struct seal *k, uint64_t n, struct seal_ctx *c, const uint8_t *rec, size_t len, uint8_t *out, size_t room,
-    struct seal_in *in)
+open13(const struct seal *k, uint64_t n, struct seal_ctx *c, const uint8_t *rec, size_t len, uint8_t *out,
+    size_t room, struct seal_in *in)
 {
-	struct aead a = { .ctx = c, .suite = k->suite, .key = k->key[SEAL_RX], .ad = rec, .ad_len = SEAL_HEAD };
+	struct aead a = {
+		.ctx = c, .suite = k->suite, .key = k->key[SEAL_RX], .ad = rec, .ad_len = SEAL_HEAD
+	};
 	size_t text = len - SEAL_HEAD - TAG_LEN;
 
 	if (text > SEAL_PLAIN_MAX + 1)
@@ -87,8 +91,8 @@ ready(const struct seal *k, const struct seal_pos *pos, enum seal_way way)
 }
 
 int
-seal_open(const struct seal *k, const struct seal_pos *pos, struct seal_ctx *c, const uint8_t *rec, size_t len,
-    uint8_t *out, size_t room, struct seal_in *in, struct seal_pos *next)
+seal_open(const struct seal *k, const struct seal_pos *pos, struct seal_ctx *c, const uint8_t *rec,
+    size_t len, uint8_t *out, size_t room, struct seal_in *in, struct seal_pos *next)
 {
 	struct seal_in got = { .data = out };
 	int fault;
@@ -130,9 +134,12 @@ seal_open(const struct seal *k, const struct seal_pos *pos, struct seal_ctx *c, 
 }
 
 static int
-seal13(const struct seal *k, uint64_t n, struct seal_ctx *c, uint8_t type, const uint8_t *data, size_t len, uint8_t *out)
+seal13(const struct seal *k, uint64_t n, struct seal_ctx *c, uint8_t type, const uint8_t *data, size_t len,
+    uint8_t *out)
 {
-	struct aead a = { .ctx = c, .suite = k->suite, .key = k->key[SEAL_TX], .ad = out, .ad_len = SEAL_HEAD };
+	struct aead a = {
+		.ctx = c, .suite = k->suite, .key = k->key[SEAL_TX], .ad = out, .ad_len = SEAL_HEAD
+	};
 	uint8_t *text = out + SEAL_HEAD;
 
 	out[0] = SEAL_T_DATA;
@@ -168,8 +175,8 @@ seal_seal(const struct seal *k, const struct seal_pos *pos, struct seal_ctx *c, 
 	if (n >= tx_limit(k) && (type == SEAL_T_DATA || n >= tx_limit(k) + SEAL_IDLE_MAX))
 		return SEAL_F_LIMIT;
 	assert(len == 0 || data == out + seal_before(k) || !overlap(data, len, out, total));
-	int fault = k->proto == SEAL_TLS13 ? seal13(k, n, c, type, data, len, out) :
-	    seal12(k, c, n, k->nonce + n, type, data, len, out);
+	int fault = k->proto == SEAL_TLS13 ? seal13(k, n, c, type, data, len, out)
+					   : seal12(k, c, n, k->nonce + n, type, data, len, out);
 	if (fault != SEAL_OK)
 		return fault;
 	struct seal_pos after = *pos;

@@ -5,15 +5,18 @@
 
 #include "tp/seal.h"
 
-#define TAG_LEN 16
-#define EXPLICIT_LEN 8		/* explicit nonce of (D)TLS 1.2 AES-GCM, RFC 5288 3 */
-#define VERSION_TLS12 0x0303	/* TLS 1.3 records say so too, RFC 8446 5.1 */
+#define TAG_LEN        16
+#define EXPLICIT_LEN   8      /* explicit nonce of (D)TLS 1.2 AES-GCM, RFC 5288 3 */
+#define VERSION_TLS12  0x0303 /* TLS 1.3 records say so too, RFC 8446 5.1 */
 #define VERSION_DTLS12 0xfefd
-#define VERSION_DTLS10 0xfeff	/* a first ClientHello may say so, RFC 6347 4.2.1 */
-#define FIRST_EPOCH 1
+#define VERSION_DTLS10 0xfeff /* a first ClientHello may say so, RFC 6347 4.2.1 */
+#define FIRST_EPOCH    1
 
 enum {
-	HS_HELLO_REQUEST = 0, HS_CLIENT_HELLO = 1, HS_FINISHED = 20, HS_KEY_UPDATE = 24,
+	HS_HELLO_REQUEST = 0,
+	HS_CLIENT_HELLO = 1,
+	HS_FINISHED = 20,
+	HS_KEY_UPDATE = 24,
 };
 
 static inline bool
@@ -52,7 +55,8 @@ void nonce_xor(uint8_t nonce[12], const uint8_t iv[12], uint64_t n);
 /* salt and explicit part (RFC 5288 3). */
 void nonce_explicit(uint8_t nonce[12], const uint8_t salt[4], const uint8_t part[EXPLICIT_LEN]);
 
-/* record12.c: the protection that TLS 1.2 and DTLS 1.2 share.  n: the 64-bit number, the epoch on top in DTLS. */
+/* record12.c: the protection that TLS 1.2 and DTLS 1.2 share.  n: the 64-bit number, the epoch on top
+ * in DTLS. */
 int seal12(const struct seal *k, struct seal_ctx *c, uint64_t n, uint64_t explicit_nonce, uint8_t type,
     const uint8_t *data, size_t len, uint8_t *out);
 int open12(const struct seal *k, struct seal_ctx *c, uint64_t n, const uint8_t *rec, size_t len,

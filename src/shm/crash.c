@@ -20,8 +20,8 @@
 #ifdef TP_CRASH_POINTS
 
 static const char *armed_name;
-static unsigned long armed_at;		/* passage to die at; 0: not armed */
-static unsigned long named, all;	/* passages since crash_arm() */
+static unsigned long armed_at;   /* passage to die at; 0: not armed */
+static unsigned long named, all; /* passages since crash_arm() */
 #define NAMES_MAX 256
 static struct crash_name names[NAMES_MAX];
 static unsigned name_count;
@@ -30,15 +30,14 @@ static bool collecting;
 /* tests/lib/marked.py writes these. */
 #define ORDERS 8
 struct order {
-	_Atomic uint32_t left;		/* passages until a death, of all processes together; 0: none */
-	_Atomic uint32_t dead;		/* who died of it */
+	_Atomic uint32_t left; /* passages until a death, of all processes together; 0: none */
+	_Atomic uint32_t dead; /* who died of it */
 	char name[24];
 };
 _Static_assert(sizeof(struct order) == 32, "what the tests write");
 static struct order *orders;
 
-static void __attribute__((constructor))
-map_orders(void)
+static void __attribute__((constructor)) map_orders(void)
 {
 	char path[PATH_MAX + 16];
 	ssize_t n = readlink("/proc/self/exe", path, PATH_MAX);
@@ -73,10 +72,9 @@ last_passage(struct order *o)
 	return false;
 }
 
-static void __attribute__((noreturn))
-die(void)
+static void __attribute__((noreturn)) die(void)
 {
-	raise(SIGKILL);			/* not kill(): a worker may signal nobody but itself */
+	raise(SIGKILL); /* not kill(): a worker may signal nobody but itself */
 	for (;;)
 		pause();
 }
@@ -124,8 +122,8 @@ void
 crash_point(const char *name)
 {
 	for (unsigned i = 0; orders != NULL && i < ORDERS; i++)
-		if (atomic_load_explicit(&orders[i].left, memory_order_acquire) > 0 && strcmp(orders[i].name, name) == 0 &&
-		    last_passage(&orders[i])) {
+		if (atomic_load_explicit(&orders[i].left, memory_order_acquire) > 0 &&
+		    strcmp(orders[i].name, name) == 0 && last_passage(&orders[i])) {
 			atomic_store(&orders[i].dead, (uint32_t)getpid());
 			die();
 		}
@@ -141,6 +139,6 @@ crash_point(const char *name)
 
 #else
 
-typedef int crash_points_are_off;	/* a translation unit must not be empty */
+typedef int crash_points_are_off; /* a translation unit must not be empty */
 
 #endif

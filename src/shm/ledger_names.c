@@ -7,8 +7,12 @@
 #include "tp/ledger.h"
 
 static const char *const state_names[] = {
-	[CHILD_NONE] = "none", [CHILD_STARTING] = "starting", [CHILD_READY] = "ready", [CHILD_STOPPING] = "stopping",
-	[CHILD_BACKOFF] = "backoff", [CHILD_PARKED] = "parked",
+	[CHILD_NONE] = "none",
+	[CHILD_STARTING] = "starting",
+	[CHILD_READY] = "ready",
+	[CHILD_STOPPING] = "stopping",
+	[CHILD_BACKOFF] = "backoff",
+	[CHILD_PARKED] = "parked",
 };
 
 const char *

@@ -19,21 +19,32 @@ const struct stat_row stat_rows[STAT_COUNTERS] = {
 #define COUNTER(name, metric, labels, kind, help) { #name, metric, labels, help, KIND_##kind },
 #include "tp/tbl/counters.def"
 #undef COUNTER
-#define REASON(name, word, text, help) { "REASON_" #name, "refusals", "reason=\"" word "\"", \
-	"Requests that were refused and allocations that ended, by reason", KIND_C },
+#define REASON(name, word, text, help)                                                                     \
+	{ "REASON_" #name, "refusals", "reason=\"" word "\"",                                              \
+		"Requests that were refused and allocations that ended, by reason", KIND_C },
 #include "tp/tbl/reasons.def"
 #undef REASON
+/* Rows of macros. */
+/* clang-format off */
 #define HELP_ERRORS "Error responses sent, by method and code"
-#define ERROR_ROW(number, method) \
-	{ "ERROR_" #number "_" method, "error_responses", "method=\"" method "\",code=\"" #number "\"", HELP_ERRORS, KIND_C },
-#define ERROR(number, name, phrase, help) ERROR_ROW(number, "Binding") ERROR_ROW(number, "Allocate") \
-	ERROR_ROW(number, "Refresh") ERROR_ROW(number, "CreatePermission") ERROR_ROW(number, "ChannelBind")
+#define ERROR_ROW(number, method)                                                                          \
+	{ "ERROR_" #number "_" method, "error_responses", "method=\"" method "\",code=\"" #number "\"",    \
+		HELP_ERRORS, KIND_C },
+#define ERROR(number, name, phrase, help)                                                                  \
+	ERROR_ROW(number, "Binding")                                                                       \
+	ERROR_ROW(number, "Allocate")                                                                      \
+	ERROR_ROW(number, "Refresh")                                                                       \
+	ERROR_ROW(number, "CreatePermission")                                                              \
+	ERROR_ROW(number, "ChannelBind")
 #include "tp/tbl/errors.def"
 #undef ERROR
-	/* Names for the hand-over of an upgrade; the metrics of spread_rows say the rest. */
+/* Names for the hand-over of an upgrade; the metrics of spread_rows say the rest. */
 #define H(name, n) { "H_" #name "_" #n, "", "", "", KIND_H },
-#define HIST(name, metric, labels, unit, help) H(name, 0) H(name, 1) H(name, 2) H(name, 3) H(name, 4) H(name, 5) H(name, 6) \
-	H(name, 7) H(name, 8) H(name, 9) H(name, 10) H(name, 11) H(name, 12) H(name, SUM)
+#define HIST(name, metric, labels, unit, help)                                                             \
+	H(name, 0)                                                                                         \
+	H(name, 1) H(name, 2) H(name, 3) H(name, 4) H(name, 5) H(name, 6) H(name, 7) H(name, 8) H(name, 9) \
+	    H(name, 10) H(name, 11) H(name, 12) H(name, SUM)
+/* clang-format on */
 #include "tp/tbl/histograms.def"
 #undef HIST
 };
@@ -68,7 +79,8 @@ static const uint16_t error_codes[] = {
 _Static_assert(TP_COUNT(error_codes) <= STAT_ERROR_CODES, "more error codes than rows in struct stats");
 
 const struct stat_hist stat_hists[STAT_HISTS] = {
-	{ "receive_batch_size", "Buffers filled per receiving call on listeners", offsetof(struct stats, rx_batch) },
+	{ "receive_batch_size", "Buffers filled per receiving call on listeners",
+	    offsetof(struct stats, rx_batch) },
 	{ "send_batch_size", "Messages per sending call", offsetof(struct stats, tx_batch) },
 	{ "receive_segments", "Datagrams per buffer received (GRO)", offsetof(struct stats, gro_batch) },
 	{ "send_segments", "Datagrams per message sent (GSO)", offsetof(struct stats, gso_batch) },
@@ -90,8 +102,7 @@ stat_error(struct stats *s, enum stat_method m, unsigned code)
 
 	if (row < 0)
 		return;
-	atomic_store_explicit(
-	    (_Atomic uint64_t *)&s->error[row], s->error[row] + 1, memory_order_relaxed);
+	atomic_store_explicit((_Atomic uint64_t *)&s->error[row], s->error[row] + 1, memory_order_relaxed);
 	stat_add(s, (enum stat_counter)(STAT_ERROR_300 + (unsigned)row * STAT_METHODS + (unsigned)m), 1);
 }
 

@@ -98,15 +98,15 @@ is_clean(const struct adoption *a, const struct session *x)
 	const uint8_t *p = (const uint8_t *)x;
 
 	return slot_key(a->s, session_slot(a->s, x))->gen == 0 &&
-	       memcmp(p + head, zero, more - head) == 0 &&
-	       memcmp(p + more + 4, zero, sizeof *x - more - 4) == 0;
+	    memcmp(p + head, zero, more - head) == 0 &&
+	    memcmp(p + more + 4, zero, sizeof *x - more - 4) == 0;
 }
 
 static void
 adopt_free(struct adoption *a, struct session *x)
 {
 	if (!is_clean(a, x)) {
-		x->more = 0;		/* blocks are found by who reaches them */
+		x->more = 0; /* blocks are found by who reaches them */
 		x->bucket = 0;
 		slot_scrub(a->s, x);
 	}
@@ -171,12 +171,12 @@ finish_taking(struct shard *s)
 		if (atomic_load_explicit(&x->state, memory_order_acquire) != SESSION_TAKING)
 			continue;
 		old = x->created != 0 && x->created <= high ? &s->slots[x->created - 1] : NULL;
-		if (old != NULL && old != x && addr_eq(&old->client, &x->client) && old->listener == x->listener &&
-		    old->transport == x->transport &&
+		if (old != NULL && old != x && addr_eq(&old->client, &x->client) &&
+		    old->listener == x->listener && old->transport == x->transport &&
 		    atomic_load_explicit(&old->state, memory_order_relaxed) == SESSION_LIVE)
 			atomic_store_explicit(&old->state, SESSION_FREE, memory_order_release);
 		CRASH_POINT("adopt:replaced");
-		x->created = x->client_seen;	/* both are the second in which it was made */
+		x->created = x->client_seen; /* both are the second in which it was made */
 		atomic_store_explicit(&x->state, SESSION_LIVE, memory_order_release);
 		CRASH_POINT("adopt:took");
 	}
@@ -211,8 +211,8 @@ adopt_index(struct adoption *a)
 {
 	struct index_sum have = index_sum(a->s);
 
-	if (memcmp(&have, &a->live, sizeof have) != 0 || a->live.count * 2 > (uint64_t)1
-										 << a->s->head->index_log2)
+	if (memcmp(&have, &a->live, sizeof have) != 0 ||
+	    a->live.count * 2 > (uint64_t)1 << a->s->head->index_log2)
 		index_rebuild(a->s, a->out.live);
 	a->s->head->index_count = a->out.live;
 }

@@ -15,17 +15,20 @@
 
 #define PEERS_MAX 8192
 
-struct peer_row { struct addr peer; uint16_t channel; };
+struct peer_row {
+	struct addr peer;
+	uint16_t channel;
+};
 
 /* One shard being audited. */
 struct view {
 	struct audit *a;
 	const struct shard *s;
 	uint32_t high, blocks;
-	uint8_t *seen;			/* bit per block: reached */
+	uint8_t *seen; /* bit per block: reached */
 	uint64_t reached;
-	uint32_t slots[SESSION_TAKING + 1];	/* by state */
-	struct peer_row *peers;		/* of one session */
+	uint32_t slots[SESSION_TAKING + 1]; /* by state */
+	struct peer_row *peers;             /* of one session */
 	unsigned perms, chans, n;
 };
 
@@ -60,8 +63,8 @@ is_same(const struct view *v, const struct session *x, uint32_t slot)
 		return true;
 	atomic_thread_fence(memory_order_acquire);
 	return session_read(v->s, slot, &now) && now.gen == x->gen &&
-	       atomic_load_explicit(&now.seq, memory_order_relaxed) ==
-		   atomic_load_explicit(&x->seq, memory_order_relaxed);
+	    atomic_load_explicit(&now.seq, memory_order_relaxed) ==
+	    atomic_load_explicit(&x->seq, memory_order_relaxed);
 }
 
 /* True when this block is reached for the first time. */
@@ -90,8 +93,9 @@ is_chain_sound(struct view *v, const struct session *x, uint32_t slot)
 		link = b.next;
 	}
 	link = x->bucket;
-	return link == 0 || (block_read(v->s, link, x->gen, &b) && b.owner == slot + 1 &&
-				b.kind == BLOCK_BUCKET && (mark(v, link) || !v->a->still));
+	return link == 0 ||
+	    (block_read(v->s, link, x->gen, &b) && b.owner == slot + 1 && b.kind == BLOCK_BUCKET &&
+		(mark(v, link) || !v->a->still));
 }
 
 static void
@@ -169,9 +173,15 @@ add_row(struct view *v, const struct session *x, uint32_t slot, bool live)
 	if (a->n == a->room)
 		return;
 	a->rows[a->n++] = (struct audit_row){ .user = x->user,
-	    .prefix = a->cross != NULL ? cross_prefix(a->cross, &x->client) : 0, .client = x->client,
-	    .relay = { x->relay[0], x->relay[1] }, .shard = v->s->index, .slot = slot, .gen = x->gen,
-	    .transport = x->transport, .listener = x->listener, .live = live };
+		.prefix = a->cross != NULL ? cross_prefix(a->cross, &x->client) : 0,
+		.client = x->client,
+		.relay = { x->relay[0], x->relay[1] },
+		.shard = v->s->index,
+		.slot = slot,
+		.gen = x->gen,
+		.transport = x->transport,
+		.listener = x->listener,
+		.live = live };
 }
 
 static void

@@ -28,7 +28,10 @@ by_client(const void *l, const void *r)
 }
 
 /* A relay socket, and which session has it. */
-struct relay_row { struct relay_ref relay; const struct audit_row *of; };
+struct relay_row {
+	struct relay_ref relay;
+	const struct audit_row *of;
+};
 
 static int
 by_fd(const void *l, const void *r)
@@ -128,8 +131,8 @@ audit_relays(struct audit *a, const struct shard *shards, unsigned n)
 	for (size_t i = 0; i < a->n; i++)
 		for (unsigned j = 0; j < 2; j++)
 			if (a->rows[i].live && a->rows[i].relay[j].family != 0)
-				rows[count++] =
-				    (struct relay_row){.relay = a->rows[i].relay[j], .of = &a->rows[i]};
+				rows[count++] = (struct relay_row){ .relay = a->rows[i].relay[j],
+					.of = &a->rows[i] };
 	audit_twice(a, rows, count, by_fd, "relay descriptor", shards, n);
 	audit_twice(a, rows, count, by_port, "relayed address", shards, n);
 	free(rows);

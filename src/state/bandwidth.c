@@ -11,11 +11,11 @@
 
 #include "state_int.h"
 
-#define BURST_NS 1000000000u
-#define BURST_BYTES 65536u
-#define LEASE_MAX 16384u
+#define BURST_NS          1000000000u
+#define BURST_BYTES       65536u
+#define LEASE_MAX         16384u
 #define LEASES_PER_SECOND 50u
-#define CAS_TRIES 8
+#define CAS_TRIES         8
 
 static uint64_t
 cost_ns(uint64_t rate, uint64_t bytes)
@@ -81,8 +81,8 @@ account_of(struct cross *c, const struct session *x, struct bucket *k)
 static uint32_t
 lease_size(const struct bandwidth *b, uint32_t bytes)
 {
-	uint64_t rate =
-	    b->per_user == 0 || (b->total != 0 && b->total < b->per_user) ? b->total : b->per_user;
+	uint64_t rate = b->per_user == 0 || (b->total != 0 && b->total < b->per_user) ? b->total
+										      : b->per_user;
 	uint64_t lease = rate / LEASES_PER_SECOND;
 
 	lease = lease < LEASE_MAX ? lease : LEASE_MAX;
@@ -119,8 +119,8 @@ bandwidth_of_user(struct shard *s, struct session *x, uint64_t rate)
 }
 
 bool
-bandwidth_take(struct cross *c, struct shard *s, struct session *x, const struct bandwidth *configured, bool up,
-    uint32_t bytes, tp_ms now)
+bandwidth_take(struct cross *c, struct shard *s, struct session *x, const struct bandwidth *configured,
+    bool up, uint32_t bytes, tp_ms now)
 {
 	unsigned dir = up ? 0 : 1;
 	uint64_t now_ns = now * 1000000u;

@@ -25,7 +25,8 @@ chan_peer(const struct shard *s, const struct session *x, uint16_t number, tp_ms
 			return true;
 		}
 	}
-	CHAIN_EACH(b, s, x) {
+	CHAIN_EACH(b, s, x)
+	{
 		for (unsigned i = 0; b->kind == BLOCK_CHAN4 && i < BLOCK_CHAN4S; i++)
 			if (b->chan4[i].number == number && in_force(b->chan4[i].expiry, now)) {
 				addr_from4(peer, b->chan4[i].ip, b->chan4[i].port);
@@ -52,12 +53,12 @@ number4(const struct shard *s, const struct session *x, uint32_t ip, uint16_t po
 			return c->number;
 	}
 	CHAIN_EACH(b, s, x)
-		for (unsigned i = 0; b->kind == BLOCK_CHAN4 && i < BLOCK_CHAN4S; i++) {
-			const struct chan4 *c = &b->chan4[i];
+	for (unsigned i = 0; b->kind == BLOCK_CHAN4 && i < BLOCK_CHAN4S; i++) {
+		const struct chan4 *c = &b->chan4[i];
 
-			if (c->ip == ip && c->port == port && c->number != 0 && in_force(c->expiry, now))
-				return c->number;
-		}
+		if (c->ip == ip && c->port == port && c->number != 0 && in_force(c->expiry, now))
+			return c->number;
+	}
 	return 0;
 }
 
@@ -71,13 +72,13 @@ chan_number(const struct shard *s, const struct session *x, const struct addr *p
 	if (peer->family != ADDR_V6)
 		return 0;
 	CHAIN_EACH(b, s, x)
-		for (unsigned i = 0; b->kind == BLOCK_CHAN6 && i < BLOCK_CHAN6S; i++) {
-			const struct chan6 *c = &b->chan6[i];
+	for (unsigned i = 0; b->kind == BLOCK_CHAN6 && i < BLOCK_CHAN6S; i++) {
+		const struct chan6 *c = &b->chan6[i];
 
-			if (c->port == peer->port && memcmp(c->ip, peer->ip, 16) == 0 && c->number != 0 &&
-			    in_force(c->expiry, now))
-				return c->number;
-		}
+		if (c->port == peer->port && memcmp(c->ip, peer->ip, 16) == 0 && c->number != 0 &&
+		    in_force(c->expiry, now))
+			return c->number;
+	}
 	return 0;
 }
 
@@ -85,8 +86,8 @@ chan_number(const struct shard *s, const struct session *x, const struct addr *p
 struct found {
 	struct chan4 *room4;
 	struct chan6 *room6;
-	uint32_t *same;			/* expiry of the binding of this number to this peer */
-	bool clash;			/* one in force has the number or the peer, but not both */
+	uint32_t *same; /* expiry of the binding of this number to this peer */
+	bool clash;     /* one in force has the number or the peer, but not both */
 	unsigned in_force;
 };
 
@@ -116,8 +117,8 @@ see4(struct found *f, struct chan4 *c, uint16_t number, const struct addr *peer,
 static void
 see6(struct found *f, struct chan6 *c, uint16_t number, const struct addr *peer, tp_ms now)
 {
-	bool same_peer =
-	    peer->family == ADDR_V6 && c->port == peer->port && memcmp(c->ip, peer->ip, 16) == 0;
+	bool same_peer = peer->family == ADDR_V6 && c->port == peer->port &&
+	    memcmp(c->ip, peer->ip, 16) == 0;
 
 	if (f->room6 == NULL && (c->number == 0 || !in_force(c->expiry, now)))
 		f->room6 = c;
@@ -132,7 +133,8 @@ find(struct shard *s, struct session *x, uint16_t number, const struct addr *pee
 
 	for (unsigned i = 0; i < SESSION_CHAN4; i++)
 		see4(&f, &x->chan[i], number, peer, now);
-	CHAIN_EACH(b, s, x) {
+	CHAIN_EACH(b, s, x)
+	{
 		for (unsigned i = 0; b->kind == BLOCK_CHAN4 && i < BLOCK_CHAN4S; i++)
 			see4(&f, &b->chan4[i], number, peer, now);
 		for (unsigned i = 0; b->kind == BLOCK_CHAN6 && i < BLOCK_CHAN6S; i++)
@@ -200,23 +202,26 @@ clear_expired(struct shard *s, struct session *x, uint16_t number, const struct 
 	for (unsigned i = 0; i < SESSION_CHAN4; i++) {
 		struct chan4 *c = &x->chan[i];
 
-		if (c->number != 0 && !in_force(c->expiry, now) && (c->number == number ||
-		    (v4 && c->ip == addr_ip4(peer) && c->port == peer->port)))
+		if (c->number != 0 && !in_force(c->expiry, now) &&
+		    (c->number == number || (v4 && c->ip == addr_ip4(peer) && c->port == peer->port)))
 			clear(x, &c->number, &c->expiry);
 	}
-	CHAIN_EACH(b, s, x) {
+	CHAIN_EACH(b, s, x)
+	{
 		for (unsigned i = 0; b->kind == BLOCK_CHAN4 && i < BLOCK_CHAN4S; i++) {
 			struct chan4 *c = &b->chan4[i];
 
-			if (c->number != 0 && !in_force(c->expiry, now) && (c->number == number ||
-			    (v4 && c->ip == addr_ip4(peer) && c->port == peer->port)))
+			if (c->number != 0 && !in_force(c->expiry, now) &&
+			    (c->number == number ||
+				(v4 && c->ip == addr_ip4(peer) && c->port == peer->port)))
 				clear(x, &c->number, &c->expiry);
 		}
 		for (unsigned i = 0; b->kind == BLOCK_CHAN6 && i < BLOCK_CHAN6S; i++) {
 			struct chan6 *c = &b->chan6[i];
 
-			if (c->number != 0 && !in_force(c->expiry, now) && (c->number == number ||
-			    (!v4 && c->port == peer->port && memcmp(c->ip, peer->ip, 16) == 0)))
+			if (c->number != 0 && !in_force(c->expiry, now) &&
+			    (c->number == number ||
+				(!v4 && c->port == peer->port && memcmp(c->ip, peer->ip, 16) == 0)))
 				clear(x, &c->number, &c->expiry);
 		}
 	}
@@ -269,16 +274,16 @@ drop4(struct shard *s, struct session *x, uint32_t ip)
 		if (x->chan[i].number != 0 && x->chan[i].ip == ip)
 			clear(x, &x->chan[i].number, &x->chan[i].expiry);
 	CHAIN_EACH(b, s, x)
-		for (unsigned i = 0; b->kind == BLOCK_CHAN4 && i < BLOCK_CHAN4S; i++)
-			if (b->chan4[i].number != 0 && b->chan4[i].ip == ip)
-				clear(x, &b->chan4[i].number, &b->chan4[i].expiry);
+	for (unsigned i = 0; b->kind == BLOCK_CHAN4 && i < BLOCK_CHAN4S; i++)
+		if (b->chan4[i].number != 0 && b->chan4[i].ip == ip)
+			clear(x, &b->chan4[i].number, &b->chan4[i].expiry);
 	for (unsigned i = 0; i < SESSION_PERM4; i++)
 		if (perm_inline(x, i)->expiry != 0 && perm_inline(x, i)->ip == ip)
 			drop_perm(x, &perm_inline(x, i)->expiry);
 	CHAIN_EACH(b, s, x)
-		for (unsigned i = 0; b->kind == BLOCK_PERM4 && i < BLOCK_PERM4S; i++)
-			if (b->perm4[i].expiry != 0 && b->perm4[i].ip == ip)
-				drop_perm(x, &b->perm4[i].expiry);
+	for (unsigned i = 0; b->kind == BLOCK_PERM4 && i < BLOCK_PERM4S; i++)
+		if (b->perm4[i].expiry != 0 && b->perm4[i].ip == ip)
+			drop_perm(x, &b->perm4[i].expiry);
 }
 
 static void
@@ -287,13 +292,13 @@ drop6(struct shard *s, struct session *x, const uint8_t ip[16])
 	struct block *b;
 
 	CHAIN_EACH(b, s, x)
-		for (unsigned i = 0; b->kind == BLOCK_CHAN6 && i < BLOCK_CHAN6S; i++)
-			if (b->chan6[i].number != 0 && memcmp(b->chan6[i].ip, ip, 16) == 0)
-				clear(x, &b->chan6[i].number, &b->chan6[i].expiry);
+	for (unsigned i = 0; b->kind == BLOCK_CHAN6 && i < BLOCK_CHAN6S; i++)
+		if (b->chan6[i].number != 0 && memcmp(b->chan6[i].ip, ip, 16) == 0)
+			clear(x, &b->chan6[i].number, &b->chan6[i].expiry);
 	CHAIN_EACH(b, s, x)
-		for (unsigned i = 0; b->kind == BLOCK_PERM6 && i < BLOCK_PERM6S; i++)
-			if (b->perm6[i].expiry != 0 && memcmp(b->perm6[i].ip, ip, 16) == 0)
-				drop_perm(x, &b->perm6[i].expiry);
+	for (unsigned i = 0; b->kind == BLOCK_PERM6 && i < BLOCK_PERM6S; i++)
+		if (b->perm6[i].expiry != 0 && memcmp(b->perm6[i].ip, ip, 16) == 0)
+			drop_perm(x, &b->perm6[i].expiry);
 }
 
 void

@@ -134,7 +134,8 @@ conn_is_of(struct shard *s, const struct session *x)
 {
 	const struct conn *c = x->conn != 0 && x->conn <= conn_high(s) ? conn_at(s, x->conn - 1) : NULL;
 
-	return c != NULL && c->transport == x->transport && c->listener == x->listener && addr_eq(&c->client, &x->client);
+	return c != NULL && c->transport == x->transport && c->listener == x->listener &&
+	    addr_eq(&c->client, &x->client);
 }
 
 /* ---- how many --------------------------------------------------------------------------------------- */
@@ -152,7 +153,8 @@ counts(const struct cross *c, unsigned shard)
 static uint32_t
 bucket_of(uint64_t prefix, unsigned half)
 {
-	return half * (CONN_BUCKETS / 2) + (uint32_t)(account_mix(prefix) >> (half == 0 ? 50 : 32)) % (CONN_BUCKETS / 2);
+	return half * (CONN_BUCKETS / 2) +
+	    (uint32_t)(account_mix(prefix) >> (half == 0 ? 50 : 32)) % (CONN_BUCKETS / 2);
 }
 
 static uint64_t
@@ -177,11 +179,13 @@ count_of(const struct cross *c, unsigned shards, uint64_t prefix, unsigned half)
 }
 
 enum reason
-cross_conn_refusal(const struct cross *c, unsigned shards, uint64_t prefix, const struct conn_limits *limits)
+cross_conn_refusal(
+    const struct cross *c, unsigned shards, uint64_t prefix, const struct conn_limits *limits)
 {
 	if (limits->total != 0 && total_of(c, shards) >= limits->total)
 		return REASON_LIMIT_CONNECTIONS_TOTAL;
-	if (limits->per_prefix != 0 && prefix != 0 && count_of(c, shards, prefix, 0) >= limits->per_prefix &&
+	if (limits->per_prefix != 0 && prefix != 0 &&
+	    count_of(c, shards, prefix, 0) >= limits->per_prefix &&
 	    count_of(c, shards, prefix, 1) >= limits->per_prefix)
 		return REASON_LIMIT_CONNECTIONS;
 	return REASON_NONE;

@@ -42,7 +42,8 @@ check(const struct shard *s, const struct conn *c)
 	r = conn_now(c);
 	if (r->flags >= CONN_FLAGS)
 		return "flags";
-	if (!is_ring_sane(s, &r->in, r->in_parsed, c->in_recv) || !is_ring_sane(s, &r->out, c->out_sent, r->out_head) ||
+	if (!is_ring_sane(s, &r->in, r->in_parsed, c->in_recv) ||
+	    !is_ring_sane(s, &r->out, c->out_sent, r->out_head) ||
 	    !is_ring_sane(s, &r->plain, r->plain_parsed, r->plain_head))
 		return "rings";
 	return NULL;
@@ -67,7 +68,7 @@ claim_all(struct shard *s, const struct conn *c)
 	const struct conn_rec *r = conn_now(c);
 	bool in = claim(s, r->in.ring), plain = claim(s, r->plain.ring), out = claim(s, r->out.ring);
 
-	return in && plain && out;	/* what two claim is lost to both: see conn_adopt_all */
+	return in && plain && out; /* what two claim is lost to both: see conn_adopt_all */
 }
 
 /* Nothing that counts was committed yet: the handshake's end sets all of it. */
@@ -108,7 +109,8 @@ conn_adopt_all(struct shard *s)
 		uint32_t state = atomic_load_explicit(&c->state, memory_order_acquire);
 		if (state == CONN_SHAKING && c->transport != TRANSPORT_DTLS)
 			reset_shaking(c);
-		bool kept = (state == CONN_OPEN || state == CONN_SHAKING) && check(s, c) == NULL && claim_all(s, c);
+		bool kept = (state == CONN_OPEN || state == CONN_SHAKING) && check(s, c) == NULL &&
+		    claim_all(s, c);
 
 		if (kept) {
 			c->wait = c->touched = 0;
@@ -134,7 +136,7 @@ conn_adopt_all(struct shard *s)
 	CRASH_POINT("conn:adopt rings");
 }
 
-/* ---- audit, with nobody writing ----------------------------------------------------------------------- */
+/* ---- audit, with nobody writing -------------------------------------------------------------- */
 
 static void
 audit_ring(struct audit *a, const struct shard *s, uint8_t *seen, uint32_t ring, uint32_t *used)
@@ -160,11 +162,13 @@ audit_conns(struct audit *a, const struct shard *s)
 	}
 	for (uint32_t i = 0; i < high; i++) {
 		const struct conn *c = conn_peek(s, i);
-		uint32_t state = atomic_load_explicit(&((struct conn *)(uintptr_t)c)->state, memory_order_acquire);
+		uint32_t state = atomic_load_explicit(
+		    &((struct conn *)(uintptr_t)c)->state, memory_order_acquire);
 		const char *why = state >= CONN_SHAKING ? check(s, c) : NULL;
 
 		if (state == CONN_FILLING || state > CONN_OPEN || why != NULL)
-			audit_breach(a, "shard %u connection %u: %s", s->index, i, why != NULL ? why : "left half filled");
+			audit_breach(a, "shard %u connection %u: %s", s->index, i,
+			    why != NULL ? why : "left half filled");
 		if (state < CONN_SHAKING || why != NULL)
 			continue;
 		in_use++;

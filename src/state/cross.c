@@ -74,8 +74,8 @@ cross_total(const struct cross *c)
 struct tx {
 	struct cross *c;
 	struct redo was;
-	struct session *old;		/* that gives way */
-	unsigned stripe[5], n;		/* ascending, distinct */
+	struct session *old;   /* that gives way */
+	unsigned stripe[5], n; /* ascending, distinct */
 };
 
 static void
@@ -111,7 +111,7 @@ tx_lock(struct tx *t)
 
 	for (unsigned i = 0; i < t->n; i++)
 		if (lock_take(&cross_stripe(c, t->stripe[i])->lock, c->owner,
-		    c->hurried ? LOCK_WAIT_MS : LOCK_PATIENCE_MS) != 0) {
+			c->hurried ? LOCK_WAIT_MS : LOCK_PATIENCE_MS) != 0) {
 			tx_unlock(t, i);
 			c->hurried = true;
 			return -ETIMEDOUT;
@@ -194,7 +194,8 @@ apply(struct tx *t)
 	apply_one(c, ACCOUNT_USER, &w->user);
 	apply_one(c, ACCOUNT_PREFIX, &w->prefix);
 	apply_one(c, ACCOUNT_PREFIX, &w->other);
-	if (w->total_change != 0 && (w->total_change > 0 || w->total >= (uint64_t)-(int64_t)w->total_change))
+	if (w->total_change != 0 &&
+	    (w->total_change > 0 || w->total >= (uint64_t) - (int64_t)w->total_change))
 		set_total(c, w->total + (uint64_t)(int64_t)w->total_change);
 	if (w->token_at == 0)
 		return;
@@ -230,7 +231,8 @@ plan(struct tx *t, const struct session *x)
 }
 
 static int
-tx_open(struct tx *t, struct cross *c, const struct shard *s, const struct session *x, const struct cross_with *with)
+tx_open(struct tx *t, struct cross *c, const struct shard *s, const struct session *x,
+    const struct cross_with *with)
 {
 	struct redo *w = &t->was;
 	uint32_t at;
@@ -305,7 +307,8 @@ may_open(struct tx *t, const struct session *x, const struct cross_limits *l)
 }
 
 int
-cross_fits(const struct cross *c, uint64_t user, uint64_t prefix, const struct cross_limits *l, unsigned more)
+cross_fits(
+    const struct cross *c, uint64_t user, uint64_t prefix, const struct cross_limits *l, unsigned more)
 {
 	int32_t n = (int32_t)more;
 
@@ -342,7 +345,7 @@ cross_open(struct cross *c, struct shard *s, struct session *x, const struct cro
 
 	assert(atomic_load_explicit(&x->state, memory_order_relaxed) == SESSION_FILLING);
 	slot_key(s, session_slot(s, x))->gen = x->gen;
-	index_reserve(s);		/* may take long: not under the locks */
+	index_reserve(s); /* may take long: not under the locks */
 	if ((r = tx_open(&t, c, s, x, with != NULL ? with : &nothing)) != 0)
 		return r;
 	if ((r = may_open(&t, x, limits)) != 0) {
@@ -374,8 +377,13 @@ int
 cross_close(struct cross *c, struct shard *s, struct session *x)
 {
 	uint32_t state = atomic_load_explicit(&x->state, memory_order_relaxed);
-	struct tx t = { .c = c, .was = { .shard = s->index, .slot = session_slot(s, x), .gen = x->gen, .total_change = -1,
-		.user = { .key = x->user, .change = -1 }, .prefix = { .key = cross_prefix(c, &x->client), .change = -1 } } };
+	struct tx t = { .c = c,
+		.was = { .shard = s->index,
+		    .slot = session_slot(s, x),
+		    .gen = x->gen,
+		    .total_change = -1,
+		    .user = { .key = x->user, .change = -1 },
+		    .prefix = { .key = cross_prefix(c, &x->client), .change = -1 } } };
 	int r;
 
 	assert(state == SESSION_LIVE || state == SESSION_ENDING);

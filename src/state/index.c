@@ -12,7 +12,10 @@
 
 #include "state_int.h"
 
-struct table { _Atomic uint64_t *at; uint32_t mask; };
+struct table {
+	_Atomic uint64_t *at;
+	uint32_t mask;
+};
 
 static struct table
 table_of(const struct shard *s, uint32_t k)
@@ -42,14 +45,28 @@ put(const struct table *t, uint32_t i, uint64_t v)
 {
 	atomic_store_explicit(&t->at[i], v, memory_order_release);
 }
-static inline uint64_t entry(uint32_t tag, uint32_t slot) { return ((uint64_t)tag << 32) | (slot + 1); }
-static inline uint32_t home(const struct table *t, uint64_t e) { return (uint32_t)(e >> 32) & t->mask; }
+static inline uint64_t
+entry(uint32_t tag, uint32_t slot)
+{
+	return ((uint64_t)tag << 32) | (slot + 1);
+}
+static inline uint32_t
+home(const struct table *t, uint64_t e)
+{
+	return (uint32_t)(e >> 32) & t->mask;
+}
 
 uint32_t
 index_tag(const struct shard *s, const struct addr *client, uint8_t transport, uint16_t listener)
 {
-	struct { struct addr client; uint16_t listener; uint8_t transport, zero; } key = {
-		.client = *client, .listener = listener, .transport = transport,
+	struct {
+		struct addr client;
+		uint16_t listener;
+		uint8_t transport, zero;
+	} key = {
+		.client = *client,
+		.listener = listener,
+		.transport = transport,
 	};
 	uint8_t hash[crypto_shorthash_BYTES];
 
@@ -59,7 +76,8 @@ index_tag(const struct shard *s, const struct addr *client, uint8_t transport, u
 }
 
 struct session *
-session_find_tag(struct shard *s, const struct addr *client, uint8_t transport, uint16_t listener, uint32_t tag)
+session_find_tag(
+    struct shard *s, const struct addr *client, uint8_t transport, uint16_t listener, uint32_t tag)
 {
 	struct table t;
 
@@ -216,7 +234,7 @@ index_remove(struct shard *s, uint32_t tag, uint32_t slot)
 		if (e == 0)
 			break;
 		if (((j - home(&t, e)) & t.mask) < ((j - i) & t.mask))
-			continue;	/* its home lies behind the hole */
+			continue; /* its home lies behind the hole */
 		put(&t, i, e);
 		CRASH_POINT("index:shifted");
 		i = j;

@@ -60,7 +60,11 @@ peers_each(const struct shard *s, const struct session *x, peer_each_h *cb, void
 	}
 }
 
-struct each { peer_each_h *cb; void *arg; tp_ms now; };
+struct each {
+	peer_each_h *cb;
+	void *arg;
+	tp_ms now;
+};
 
 static void
 each_in_force(void *arg, const struct addr *peer, uint16_t channel, uint32_t expiry)

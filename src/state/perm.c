@@ -33,9 +33,9 @@ has4(const struct shard *s, const struct session *x, uint32_t ip, tp_ms now)
 		if (x->perm_b[i].ip == ip && in_force(x->perm_b[i].expiry, now))
 			return true;
 	CHAIN_EACH(b, s, x)
-		for (unsigned i = 0; b->kind == BLOCK_PERM4 && i < BLOCK_PERM4S; i++)
-			if (b->perm4[i].ip == ip && in_force(b->perm4[i].expiry, now))
-				return true;
+	for (unsigned i = 0; b->kind == BLOCK_PERM4 && i < BLOCK_PERM4S; i++)
+		if (b->perm4[i].ip == ip && in_force(b->perm4[i].expiry, now))
+			return true;
 	return false;
 }
 
@@ -49,9 +49,9 @@ perm_has(const struct shard *s, const struct session *x, const struct addr *peer
 	if (peer->family != ADDR_V6)
 		return false;
 	CHAIN_EACH(b, s, x)
-		for (unsigned i = 0; b->kind == BLOCK_PERM6 && i < BLOCK_PERM6S; i++)
-			if (memcmp(b->perm6[i].ip, peer->ip, 16) == 0 && in_force(b->perm6[i].expiry, now))
-				return true;
+	for (unsigned i = 0; b->kind == BLOCK_PERM6 && i < BLOCK_PERM6S; i++)
+		if (memcmp(b->perm6[i].ip, peer->ip, 16) == 0 && in_force(b->perm6[i].expiry, now))
+			return true;
 	return false;
 }
 
@@ -59,8 +59,8 @@ perm_has(const struct shard *s, const struct session *x, const struct addr *peer
 struct found {
 	struct perm4 *same4, *room4;
 	struct perm6 *same6, *room6;
-	unsigned in_force;			/* all families */
-	unsigned rooms4, rooms6;		/* free or expired entries */
+	unsigned in_force;       /* all families */
+	unsigned rooms4, rooms6; /* free or expired entries */
 };
 
 static void
@@ -99,7 +99,8 @@ find(const struct shard *s, struct session *x, const struct addr *peer, tp_ms no
 
 	for (unsigned i = 0; i < SESSION_PERM4; i++)
 		see4(&f, perm_inline(x, i), ip, v4, now);
-	CHAIN_EACH(b, s, x) {
+	CHAIN_EACH(b, s, x)
+	{
 		for (unsigned i = 0; b->kind == BLOCK_PERM4 && i < BLOCK_PERM4S; i++)
 			see4(&f, &b->perm4[i], ip, v4, now);
 		for (unsigned i = 0; b->kind == BLOCK_PERM6 && i < BLOCK_PERM6S; i++)

@@ -11,11 +11,15 @@
 #include "state_int.h"
 
 #define UNITS_PER_SECOND 1000000u
-#define CAS_TRIES 4
-#define SKEW 1000000u
-#define MARK_MAX_MS 200000u		/* a handshake's deadline and more */
+#define CAS_TRIES        4
+#define SKEW             1000000u
+#define MARK_MAX_MS      200000u /* a handshake's deadline and more */
 
-static inline uint64_t word(uint32_t tag, uint32_t tat) { return ((uint64_t)tag << 32) | tat; }
+static inline uint64_t
+word(uint32_t tag, uint32_t tat)
+{
+	return ((uint64_t)tag << 32) | tat;
+}
 
 /*
  * How far `tat` is ahead of now; 0 when it is past, or so far ahead that the clock must have wrapped.  Each worker reads the
@@ -29,7 +33,8 @@ ahead(uint32_t tat, uint32_t now, uint32_t most)
 	return d <= most + SKEW ? d : 0;
 }
 
-/* What a mark says is worth more than a bucket that is full again in a second, so places are compared by one measure. */
+/* What a mark says is worth more than a bucket that is full again in a second, so places are compared
+ * by one measure. */
 static _Atomic uint64_t *
 choose(struct cross *c, uint64_t hash, uint32_t tag, uint32_t now, uint32_t most)
 {
@@ -70,7 +75,7 @@ rate_take(
 	span = span < step ? step : span > UINT32_MAX / 4 ? UINT32_MAX / 4 : span;
 	put_u64(key + 1, prefix);
 	hash = cross_hash(c, key, sizeof key);
-	tag = (uint32_t)(hash >> 32) | 1;	/* 0 is an empty word */
+	tag = (uint32_t)(hash >> 32) | 1; /* 0 is an empty word */
 	at = choose(c, hash, tag, t, (uint32_t)span);
 	for (unsigned i = 0; i < CAS_TRIES; i++) {
 		uint64_t v = atomic_load_explicit(at, memory_order_relaxed);
@@ -79,13 +84,13 @@ rate_take(
 		if ((uint64_t)d + step > span)
 			return false;
 		if (atomic_compare_exchange_weak_explicit(at, &v, word(tag, t + d + (uint32_t)step),
-		    memory_order_relaxed, memory_order_relaxed))
+			memory_order_relaxed, memory_order_relaxed))
 			return true;
 	}
 	return true;
 }
 
-/* ---- marks: the same words, of a name that is a 64-bit hash ------------------------------------------------- */
+/* ---- marks: the same words, of a name that is a 64-bit hash ---------------------------------- */
 
 static uint32_t
 instant(tp_ms now)
@@ -129,7 +134,8 @@ rate_is_marked(const struct cross *c, uint64_t name, tp_ms now)
 	const _Atomic uint64_t *at = mark_find(c, name);
 
 	return at != NULL &&
-	    ahead((uint32_t)atomic_load_explicit(at, memory_order_relaxed), instant(now), MARK_MAX_MS * 1000) > 0;
+	    ahead((uint32_t)atomic_load_explicit(at, memory_order_relaxed), instant(now),
+		MARK_MAX_MS * 1000) > 0;
 }
 
 void

@@ -57,9 +57,11 @@ verdict(const struct cross *c, const struct redo *r, const struct shard *s)
 		return -EPROTO;
 	slot_copy(&x, &s->slots[r->slot]);
 	state = atomic_load_explicit(&x.state, memory_order_relaxed);
-	if (x.gen != r->gen || (x.user != 0 && x.user != r->user.key) || cross_prefix(c, &x.client) != r->prefix.key)
+	if (x.gen != r->gen || (x.user != 0 && x.user != r->user.key) ||
+	    cross_prefix(c, &x.client) != r->prefix.key)
 		return -EPROTO;
-	if (r->op == REDO_OPEN && (state == SESSION_FILLING || state == SESSION_TAKING || state == SESSION_LIVE))
+	if (r->op == REDO_OPEN &&
+	    (state == SESSION_FILLING || state == SESSION_TAKING || state == SESSION_LIVE))
 		return state != SESSION_FILLING;
 	if (r->op == REDO_CLOSE && (state == SESSION_ENDING || state == SESSION_FREE))
 		return state == SESSION_FREE;
@@ -88,8 +90,8 @@ may_be(const struct cross *c, enum account_kind kind, const struct redo_count *n
 	for (uint32_t i = 0; i < bump; i++)
 		if (atomic_load_explicit((_Atomic uint64_t *)&all[i].key, memory_order_relaxed) == n->key &&
 		    atomic_load_explicit((_Atomic uint32_t *)&all[i].kind, memory_order_relaxed) == kind)
-			count =
-			    atomic_load_explicit((_Atomic uint32_t *)&all[i].count, memory_order_relaxed);
+			count = atomic_load_explicit(
+			    (_Atomic uint32_t *)&all[i].count, memory_order_relaxed);
 	return count >= low && count <= high;
 }
 
@@ -100,7 +102,8 @@ is_token_sane(const struct cross *c, const struct redo *r)
 
 	if (r->token_at == 0)
 		return r->op != REDO_FORGET;
-	if (r->op == REDO_CLOSE || (r->op == REDO_FORGET && r->put) || r->token_at > TOKENS || r->token.token == 0)
+	if (r->op == REDO_CLOSE || (r->op == REDO_FORGET && r->put) || r->token_at > TOKENS ||
+	    r->token.token == 0)
 		return false;
 	now_there = token_there(c, r);
 	return now_there == 0 || now_there == r->token.token;
@@ -131,8 +134,9 @@ is_sane(const struct cross *c, const struct redo *r)
 {
 	uint64_t total = cross_total(c);
 
-	return is_small(r) && (total == r->total || total == total_after(r)) && may_be(c, ACCOUNT_USER, &r->user) &&
-	    may_be(c, ACCOUNT_PREFIX, &r->prefix) && may_be(c, ACCOUNT_PREFIX, &r->other);
+	return is_small(r) && (total == r->total || total == total_after(r)) &&
+	    may_be(c, ACCOUNT_USER, &r->user) && may_be(c, ACCOUNT_PREFIX, &r->prefix) &&
+	    may_be(c, ACCOUNT_PREFIX, &r->other);
 }
 
 static void
@@ -148,7 +152,8 @@ settle(struct cross *c, const struct redo *r, bool done)
 	settle_one(c, ACCOUNT_USER, &r->user, done);
 	settle_one(c, ACCOUNT_PREFIX, &r->prefix, done);
 	settle_one(c, ACCOUNT_PREFIX, &r->other, done);
-	atomic_store_explicit(&cross_head(c)->total, done ? total_after(r) : r->total, memory_order_relaxed);
+	atomic_store_explicit(
+	    &cross_head(c)->total, done ? total_after(r) : r->total, memory_order_relaxed);
 	if (r->token_at == 0)
 		return;
 	if (done == (r->put != 0))

@@ -9,7 +9,7 @@
 
 #include "state_int.h"
 
-#define WARM 16u			/* free rings that keep their pages: the next ones to be taken */
+#define WARM      16u /* free rings that keep their pages: the next ones to be taken */
 #define REST_STEP 64u
 _Static_assert(RINGS_MAX == 16384, "a bit for each in struct shard");
 
@@ -35,7 +35,7 @@ ring_take(struct shard *s, struct ring_ref *r, uint64_t base)
 		ring = high + 1;
 		atomic_store_explicit(&h->ring_bump, ring, memory_order_release);
 	}
-	s->ring_cold[(ring - 1) / 8] &= (uint8_t)~(1u << (ring - 1) % 8);
+	s->ring_cold[(ring - 1) / 8] &= (uint8_t) ~(1u << (ring - 1) % 8);
 	s->ring_used++;
 	CRASH_POINT("ring:taken");
 	*r = (struct ring_ref){ .base = base, .ring = ring };
@@ -59,7 +59,8 @@ ring_rest(struct shard *s)
 	uint32_t ring = s->head->ring_free, high = ring_high(s);
 	unsigned done = 0;
 
-	for (uint32_t n = 0; ring != 0 && ring <= high && n < high && done < REST_STEP; n++, ring = s->ring_links[ring - 1]) {
+	for (uint32_t n = 0; ring != 0 && ring <= high && n < high && done < REST_STEP;
+	     n++, ring = s->ring_links[ring - 1]) {
 		uint8_t *cold = &s->ring_cold[(ring - 1) / 8], bit = (uint8_t)(1u << (ring - 1) % 8);
 
 		if (n < WARM || (*cold & bit) != 0)

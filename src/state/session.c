@@ -141,7 +141,7 @@ session_sweep(struct shard *s, uint32_t cursor, uint32_t n, tp_ms now, session_o
 		if (state == SESSION_ENDING || (state == SESSION_LIVE && !in_force(x->expiry, now)))
 			over(arg, x);
 		else if (state == SESSION_LIVE &&
-			 (x->perm_count != 0 || x->chan_count != 0 || x->more != 0))
+		    (x->perm_count != 0 || x->chan_count != 0 || x->more != 0))
 			peers_sweep(s, x, now);
 	}
 	return cursor < high ? cursor : 0;

@@ -9,7 +9,9 @@
 
 #include "state_int.h"
 
-struct shard_layout { size_t slots, area[2], blocks, conns, links, rings, size; };
+struct shard_layout {
+	size_t slots, area[2], blocks, conns, links, rings, size;
+};
 
 static unsigned
 shard_index_max(uint32_t slot_max)
@@ -45,11 +47,11 @@ shard_region_size(uint32_t slot_max)
 	return layout_of(slot_max).size;
 }
 
-/* ---- KEYS ------------------------------------------------------------------------------------------------ */
+/* ---- KEYS ------------------------------------------------------------------------------------ */
 
 enum keys_table { KEYS_SESSIONS, KEYS_CONNS, KEYS_PLACES, KEYS_SECRETS };
-static const uint16_t keys_row[SHARD_KEYS_TABLES] = { sizeof(struct session_key), sizeof(struct conn_key), CONN_PLACE_LEN,
-	CONN_SECRETS_LEN };
+static const uint16_t keys_row[SHARD_KEYS_TABLES] = { sizeof(struct session_key), sizeof(struct conn_key),
+	CONN_PLACE_LEN, CONN_SECRETS_LEN };
 
 static size_t
 keys_at(uint32_t slot_max, unsigned table)
@@ -104,7 +106,7 @@ slot_key(const struct shard *s, uint32_t slot)
 	return keys_of(s, KEYS_SESSIONS, slot);
 }
 
-/* ---- SHARD ----------------------------------------------------------------------------------------------- */
+/* ---- SHARD ----------------------------------------------------------------------------------- */
 
 /* The magic word last: a writer that dies here starts over. */
 static void
@@ -175,21 +177,23 @@ shard_attach(struct shard *s, unsigned index, void *region, void *keys, uint32_t
 		return -EINVAL;
 	l = layout_of(slot_max);
 	*s = (struct shard){
-	    .index = index,
-	    .region = region,
-	    .keys = writer ? keys : NULL,
-	    .writer = writer,
-	    .slot_max = slot_max,
-	    .slots = (struct session *)(void *)(base + l.slots),
-	    .head = region,
-	    .blocks = (struct block *)(void *)(base + l.blocks),
-	    .area = {(_Atomic uint64_t *)(void *)(base + l.area[0]),
-		(_Atomic uint64_t *)(void *)(base + l.area[1])},
-	    .index_max = shard_index_max(slot_max),
-	    .block_max = shard_block_max(slot_max),
-	    .conns = (struct conn *)(void *)(base + l.conns), .conn_max = slot_max,
-	    .ring_links = (uint32_t *)(void *)(base + l.links), .ring_bytes = base + l.rings,
-	    .ring_max = shard_ring_max(slot_max),
+		.index = index,
+		.region = region,
+		.keys = writer ? keys : NULL,
+		.writer = writer,
+		.slot_max = slot_max,
+		.slots = (struct session *)(void *)(base + l.slots),
+		.head = region,
+		.blocks = (struct block *)(void *)(base + l.blocks),
+		.area = { (_Atomic uint64_t *)(void *)(base + l.area[0]),
+		    (_Atomic uint64_t *)(void *)(base + l.area[1]) },
+		.index_max = shard_index_max(slot_max),
+		.block_max = shard_block_max(slot_max),
+		.conns = (struct conn *)(void *)(base + l.conns),
+		.conn_max = slot_max,
+		.ring_links = (uint32_t *)(void *)(base + l.links),
+		.ring_bytes = base + l.rings,
+		.ring_max = shard_ring_max(slot_max),
 	};
 	if (s->head->magic == 0) {
 		if (!writer)

@@ -11,7 +11,8 @@ message_type(enum stun_class cls, uint16_t method)
 {
 	unsigned c = cls, m = method;
 
-	return (uint16_t)((m & 0x0f80) << 2 | (m & 0x0070) << 1 | (m & 0x000f) | (c & 2) << 7 | (c & 1) << 4);
+	return (
+	    uint16_t)((m & 0x0f80) << 2 | (m & 0x0070) << 1 | (m & 0x000f) | (c & 2) << 7 | (c & 1) << 4);
 }
 
 static void
@@ -214,8 +215,8 @@ stun_end(struct stun_out *o)
 /* ---- the data path ------------------------------------------------------------------------ */
 
 uint8_t *
-stun_data_indication(uint8_t *payload, size_t len, const struct addr *peer, const uint8_t txid[STUN_TXID],
-    size_t *total)
+stun_data_indication(
+    uint8_t *payload, size_t len, const struct addr *peer, const uint8_t txid[STUN_TXID], size_t *total)
 {
 	size_t addr_len = 4 + addr_iplen(peer);
 	size_t head = STUN_HEADER + ATTR_HEADER + addr_len + ATTR_HEADER;

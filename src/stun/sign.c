@@ -15,7 +15,7 @@
 
 #include "stun_int.h"
 
-#define BLOCK 64	/* of SHA-1 and SHA-256 */
+#define BLOCK 64 /* of SHA-1 and SHA-256 */
 
 /* The copied header that says body_len. */
 static void
@@ -174,39 +174,57 @@ stun_userhash(const void *user, size_t user_len, const void *realm, size_t realm
  * each of the eight tables follows from its entries for 1, 2, 4 .. 128: row k is that basis of table k,
  * which is the checksum of the byte followed by k zero bytes.
  */
-#define BASIS_0 0x77073096u, 0xee0e612cu, 0x076dc419u, 0x0edb8832u, \
-	0x1db71064u, 0x3b6e20c8u, 0x76dc4190u, 0xedb88320u
-#define BASIS_1 0x191b3141u, 0x32366282u, 0x646cc504u, 0xc8d98a08u, \
-	0x4ac21251u, 0x958424a2u, 0xf0794f05u, 0x3b83984bu
-#define BASIS_2 0x01c26a37u, 0x0384d46eu, 0x0709a8dcu, 0x0e1351b8u, \
-	0x1c26a370u, 0x384d46e0u, 0x709a8dc0u, 0xe1351b80u
-#define BASIS_3 0xb8bc6765u, 0xaa09c88bu, 0x8f629757u, 0xc5b428efu, \
-	0x5019579fu, 0xa032af3eu, 0x9b14583du, 0xed59b63bu
-#define BASIS_4 0x3d6029b0u, 0x7ac05360u, 0xf580a6c0u, 0x30704bc1u, \
-	0x60e09782u, 0xc1c12f04u, 0x58f35849u, 0xb1e6b092u
-#define BASIS_5 0xcb5cd3a5u, 0x4dc8a10bu, 0x9b914216u, 0xec53826du, \
-	0x03d6029bu, 0x07ac0536u, 0x0f580a6cu, 0x1eb014d8u
-#define BASIS_6 0xa6770bb4u, 0x979f1129u, 0xf44f2413u, 0x33ef4e67u, \
-	0x67de9cceu, 0xcfbd399cu, 0x440b7579u, 0x8816eaf2u
-#define BASIS_7 0xccaa009eu, 0x4225077du, 0x844a0efau, 0xd3e51bb5u, \
-	0x7cbb312bu, 0xf9766256u, 0x299dc2edu, 0x533b85dau
+#define BASIS_0                                                                                            \
+	0x77073096u, 0xee0e612cu, 0x076dc419u, 0x0edb8832u, 0x1db71064u, 0x3b6e20c8u, 0x76dc4190u,         \
+	    0xedb88320u
+#define BASIS_1                                                                                            \
+	0x191b3141u, 0x32366282u, 0x646cc504u, 0xc8d98a08u, 0x4ac21251u, 0x958424a2u, 0xf0794f05u,         \
+	    0x3b83984bu
+#define BASIS_2                                                                                            \
+	0x01c26a37u, 0x0384d46eu, 0x0709a8dcu, 0x0e1351b8u, 0x1c26a370u, 0x384d46e0u, 0x709a8dc0u,         \
+	    0xe1351b80u
+#define BASIS_3                                                                                            \
+	0xb8bc6765u, 0xaa09c88bu, 0x8f629757u, 0xc5b428efu, 0x5019579fu, 0xa032af3eu, 0x9b14583du,         \
+	    0xed59b63bu
+#define BASIS_4                                                                                            \
+	0x3d6029b0u, 0x7ac05360u, 0xf580a6c0u, 0x30704bc1u, 0x60e09782u, 0xc1c12f04u, 0x58f35849u,         \
+	    0xb1e6b092u
+#define BASIS_5                                                                                            \
+	0xcb5cd3a5u, 0x4dc8a10bu, 0x9b914216u, 0xec53826du, 0x03d6029bu, 0x07ac0536u, 0x0f580a6cu,         \
+	    0x1eb014d8u
+#define BASIS_6                                                                                            \
+	0xa6770bb4u, 0x979f1129u, 0xf44f2413u, 0x33ef4e67u, 0x67de9cceu, 0xcfbd399cu, 0x440b7579u,         \
+	    0x8816eaf2u
+#define BASIS_7                                                                                            \
+	0xccaa009eu, 0x4225077du, 0x844a0efau, 0xd3e51bb5u, 0x7cbb312bu, 0xf9766256u, 0x299dc2edu,         \
+	    0x533b85dau
 
-#define BIT(i, b, v) ((i) >> (b) & 1 ? (v) : 0u)
-#define ENTRY(i, b0, b1, b2, b3, b4, b5, b6, b7) (BIT(i, 0, b0) ^ BIT(i, 1, b1) ^ BIT(i, 2, b2) ^ \
-	BIT(i, 3, b3) ^ BIT(i, 4, b4) ^ BIT(i, 5, b5) ^ BIT(i, 6, b6) ^ BIT(i, 7, b7))
+#define BIT(i, b, v) ((i) >> (b)&1 ? (v) : 0u)
+#define ENTRY(i, b0, b1, b2, b3, b4, b5, b6, b7)                                                           \
+	(BIT(i, 0, b0) ^ BIT(i, 1, b1) ^ BIT(i, 2, b2) ^ BIT(i, 3, b3) ^ BIT(i, 4, b4) ^ BIT(i, 5, b5) ^   \
+	    BIT(i, 6, b6) ^ BIT(i, 7, b7))
 #define E1(i, ...) ENTRY(i, __VA_ARGS__)
-#define E4(i, ...) E1(i, __VA_ARGS__), E1((i) + 1, __VA_ARGS__), \
-	E1((i) + 2, __VA_ARGS__), E1((i) + 3, __VA_ARGS__)
-#define E16(i, ...) E4(i, __VA_ARGS__), E4((i) + 4, __VA_ARGS__), \
-	E4((i) + 8, __VA_ARGS__), E4((i) + 12, __VA_ARGS__)
-#define E64(i, ...) E16(i, __VA_ARGS__), E16((i) + 16, __VA_ARGS__), \
-	E16((i) + 32, __VA_ARGS__), E16((i) + 48, __VA_ARGS__)
-#define TABLE(...) { E64(0, __VA_ARGS__), E64(64, __VA_ARGS__), \
-	E64(128, __VA_ARGS__), E64(192, __VA_ARGS__) }
+#define E4(i, ...)                                                                                         \
+	E1(i, __VA_ARGS__), E1((i) + 1, __VA_ARGS__), E1((i) + 2, __VA_ARGS__), E1((i) + 3, __VA_ARGS__)
+#define E16(i, ...)                                                                                        \
+	E4(i, __VA_ARGS__), E4((i) + 4, __VA_ARGS__), E4((i) + 8, __VA_ARGS__), E4((i) + 12, __VA_ARGS__)
+#define E64(i, ...)                                                                                        \
+	E16(i, __VA_ARGS__), E16((i) + 16, __VA_ARGS__), E16((i) + 32, __VA_ARGS__),                       \
+	    E16((i) + 48, __VA_ARGS__)
+#define TABLE(...)                                                                                         \
+	{                                                                                                  \
+		E64(0, __VA_ARGS__), E64(64, __VA_ARGS__), E64(128, __VA_ARGS__), E64(192, __VA_ARGS__)    \
+	}
 
 static const uint32_t crc_table[8][256] = {
-	TABLE(BASIS_0), TABLE(BASIS_1), TABLE(BASIS_2), TABLE(BASIS_3),
-	TABLE(BASIS_4), TABLE(BASIS_5), TABLE(BASIS_6), TABLE(BASIS_7),
+	TABLE(BASIS_0),
+	TABLE(BASIS_1),
+	TABLE(BASIS_2),
+	TABLE(BASIS_3),
+	TABLE(BASIS_4),
+	TABLE(BASIS_5),
+	TABLE(BASIS_6),
+	TABLE(BASIS_7),
 };
 
 static inline uint32_t
@@ -224,9 +242,8 @@ stun_crc32(const void *bytes, size_t n)
 	for (; n >= 8; n -= 8, p += 8) {
 		uint32_t lo = get_le32(p) ^ c, hi = get_le32(p + 4);
 
-		c = crc_table[7][lo & 0xff] ^ crc_table[6][lo >> 8 & 0xff] ^
-		    crc_table[5][lo >> 16 & 0xff] ^ crc_table[4][lo >> 24] ^
-		    crc_table[3][hi & 0xff] ^ crc_table[2][hi >> 8 & 0xff] ^
+		c = crc_table[7][lo & 0xff] ^ crc_table[6][lo >> 8 & 0xff] ^ crc_table[5][lo >> 16 & 0xff] ^
+		    crc_table[4][lo >> 24] ^ crc_table[3][hi & 0xff] ^ crc_table[2][hi >> 8 & 0xff] ^
 		    crc_table[1][hi >> 16 & 0xff] ^ crc_table[0][hi >> 24];
 	}
 	for (; n > 0; n--, p++)

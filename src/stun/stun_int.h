@@ -5,12 +5,12 @@
 
 #include "tp/stun.h"
 
-#define ATTR_HEADER 4
-#define FINGERPRINT_XOR 0x5354554eu	/* "STUN", RFC 8489 14.7 */
-#define SHA1_LEN 20
-#define SHA256_LEN 32
-#define WIRE_V4 1			/* family on the wire, RFC 8489 14.1 */
-#define WIRE_V6 2
+#define ATTR_HEADER     4
+#define FINGERPRINT_XOR 0x5354554eu /* "STUN", RFC 8489 14.7 */
+#define SHA1_LEN        20
+#define SHA256_LEN      32
+#define WIRE_V4         1 /* family on the wire, RFC 8489 14.1 */
+#define WIRE_V6         2
 
 /* Length on the wire of a value of len bytes. */
 static inline size_t

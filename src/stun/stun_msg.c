@@ -85,7 +85,7 @@ take_attrs(struct stun_msg *m)
 		a.type = rd_u16(&r);
 		a.len = rd_u16(&r);
 		a.value = rd_bytes(&r, padded(a.len));
-		if (r.bad || seen == STUN_ATTRS_MAX)	/* hidden ones count too */
+		if (r.bad || seen == STUN_ATTRS_MAX) /* hidden ones count too */
 			return STUN_F_ATTRS;
 		err = take_attr(m, &a, off);
 		if (err != STUN_OK)
@@ -161,16 +161,26 @@ const char *
 stun_method_name(uint16_t method)
 {
 	switch ((enum stun_method)method) {
-	case STUN_BINDING: return "Binding";
-	case STUN_ALLOCATE: return "Allocate";
-	case STUN_REFRESH: return "Refresh";
-	case STUN_SEND: return "Send";
-	case STUN_DATA: return "Data";
-	case STUN_CREATE_PERMISSION: return "CreatePermission";
-	case STUN_CHANNEL_BIND: return "ChannelBind";
-	case STUN_CONNECT: return "Connect";
-	case STUN_CONNECTION_BIND: return "ConnectionBind";
-	case STUN_CONNECTION_ATTEMPT: return "ConnectionAttempt";
+	case STUN_BINDING:
+		return "Binding";
+	case STUN_ALLOCATE:
+		return "Allocate";
+	case STUN_REFRESH:
+		return "Refresh";
+	case STUN_SEND:
+		return "Send";
+	case STUN_DATA:
+		return "Data";
+	case STUN_CREATE_PERMISSION:
+		return "CreatePermission";
+	case STUN_CHANNEL_BIND:
+		return "ChannelBind";
+	case STUN_CONNECT:
+		return "Connect";
+	case STUN_CONNECTION_BIND:
+		return "ConnectionBind";
+	case STUN_CONNECTION_ATTEMPT:
+		return "ConnectionAttempt";
 	}
 	return "unknown";
 }
@@ -179,10 +189,13 @@ const char *
 stun_error_phrase(unsigned code)
 {
 	switch (code) {
-#define ERROR(number, name, phrase, help) case number: return phrase;
+#define ERROR(number, name, phrase, help)                                                                  \
+	case number:                                                                                       \
+		return phrase;
 #include "tp/tbl/errors.def"
 #undef ERROR
-	default: return "unknown";
+	default:
+		return "unknown";
 	}
 }
 
@@ -190,13 +203,20 @@ const char *
 stun_fault_name(int fault)
 {
 	switch ((enum stun_fault)fault) {
-	case STUN_OK: return "none";
-	case STUN_F_SHORT: return "short";
-	case STUN_F_LENGTH: return "length";
-	case STUN_F_COOKIE: return "cookie";
-	case STUN_F_ATTRS: return "attributes";
-	case STUN_F_FINGERPRINT: return "fingerprint";
-	case STUN_F_TYPE: return "type";
+	case STUN_OK:
+		return "none";
+	case STUN_F_SHORT:
+		return "short";
+	case STUN_F_LENGTH:
+		return "length";
+	case STUN_F_COOKIE:
+		return "cookie";
+	case STUN_F_ATTRS:
+		return "attributes";
+	case STUN_F_FINGERPRINT:
+		return "fingerprint";
+	case STUN_F_TYPE:
+		return "type";
 	}
 	return "unknown";
 }

@@ -20,8 +20,8 @@
 
 #include "super_int.h"
 
-#define LOOK_MS 10000
-#define TOLD_MAX 8			/* by name; a host that gets a hundred addresses at once gets one line for the rest */
+#define LOOK_MS  10000
+#define TOLD_MAX 8 /* by name; a host that gets a hundred addresses at once gets one line for the rest */
 
 /* What it says in detail does not matter, and what was lost in a full queue neither: they are looked up. */
 static void
@@ -39,12 +39,14 @@ on_change(void *arg, int fd, uint32_t events)
 void
 super_addresses_watch(struct super *s)
 {
-	struct sockaddr_nl me = { .nl_family = AF_NETLINK, .nl_groups = RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR };
+	struct sockaddr_nl me = { .nl_family = AF_NETLINK,
+		.nl_groups = RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR };
 	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
 
 	if (fd < 0)
 		return;
-	if (bind(fd, (const struct sockaddr *)&me, sizeof me) < 0 || loop_add(s->loop, fd, EPOLLIN, on_change, s) < 0)
+	if (bind(fd, (const struct sockaddr *)&me, sizeof me) < 0 ||
+	    loop_add(s->loop, fd, EPOLLIN, on_change, s) < 0)
 		close(fd);
 }
 
@@ -78,9 +80,12 @@ super_addresses_mark(struct conf *c)
 		r->absent = absent;
 		n++;
 		if (absent)
-			log_warnx("relay.addresses: %s is not ready on this host: clients get others until it is", addr_print_ip(&r->addr, text));
+			log_warnx(
+			    "relay.addresses: %s is not ready on this host: clients get others until it is",
+			    addr_print_ip(&r->addr, text));
 		else
-			log_info("relay.addresses: %s is ready: clients get it", addr_print_ip(&r->addr, text));
+			log_info(
+			    "relay.addresses: %s is ready: clients get it", addr_print_ip(&r->addr, text));
 	}
 	return n;
 }
@@ -103,7 +108,7 @@ publish(struct super *s)
 	c->generation++;
 	if (super_conf_publish(s, c) < 0) {
 		log_errx("addresses: no memory for the configuration");
-		c->host_addr_count = 0;		/* differs from what there is: tried again */
+		c->host_addr_count = 0; /* differs from what there is: tried again */
 		return;
 	}
 	pool_rows(&s->pool, c);
@@ -119,13 +124,16 @@ super_addresses_step(struct super *s, tp_ms now)
 	unsigned differs;
 	bool more;
 
-	/* A reload that runs has asked the kernel itself, maybe before the change: it is compared when it is done. */
-	if (now < s->addresses_due || s->reloading || (s->phase != SUPER_RUNNING && s->phase != SUPER_DRAINING))
+	/* A reload that runs has asked the kernel itself, maybe before the change: it is compared when
+	 * it is done. */
+	if (now < s->addresses_due || s->reloading ||
+	    (s->phase != SUPER_RUNNING && s->phase != SUPER_DRAINING))
 		return;
 	s->addresses_due = now + LOOK_MS;
 	if (conf_host_addrs(is, &n, &more) < 0)
 		return;
-	differs = differ(is, n, c->host_addr, c->host_addr_count, "is this host's now: peers cannot have it") +
+	differs = differ(
+		      is, n, c->host_addr, c->host_addr_count, "is this host's now: peers cannot have it") +
 	    differ(c->host_addr, c->host_addr_count, is, n, "is no longer this host's");
 	if (differs > 0) {
 		memcpy(c->host_addr, is, n * sizeof is[0]);
@@ -133,7 +141,8 @@ super_addresses_step(struct super *s, tp_ms now)
 	}
 	if (super_addresses_mark(c) + differs > 0)
 		publish(s);
-	/* What was taken from the host is taken again: from "*", and from a default route that comes late. */
+	/* What was taken from the host is taken again: from "*", and from a default route that comes
+	 * late. */
 	if (c->follows_host && (differs > 0 || !has_relays(c)) && s->phase == SUPER_RUNNING) {
 		log_info("addresses: listeners or relay addresses follow this host: reload");
 		super_reload(s, (struct requester){ .used = false });

@@ -13,12 +13,17 @@
 #include "carry.h"
 #include "super_int.h"
 
-struct out { uint8_t *p; size_t len, max; uint32_t records; bool failed; };
+struct out {
+	uint8_t *p;
+	size_t len, max;
+	uint32_t records;
+	bool failed;
+};
 
 static uint64_t
 sum_of(const uint8_t *p, size_t len)
 {
-	uint64_t h = 0xcbf29ce484222325u;	/* FNV-1a: against a cut file, not against an enemy */
+	uint64_t h = 0xcbf29ce484222325u; /* FNV-1a: against a cut file, not against an enemy */
 
 	for (size_t i = 0; i < len; i++)
 		h = (h ^ p[i]) * 0x100000001b3u;
@@ -28,7 +33,9 @@ sum_of(const uint8_t *p, size_t len)
 static void
 put(struct out *o, enum carry_type type, bool must, const void *body, size_t len)
 {
-	struct carry_record r = { .type = (uint16_t)type, .flags = must ? CARRY_MUST : 0, .len = (uint32_t)len };
+	struct carry_record r = {
+		.type = (uint16_t)type, .flags = must ? CARRY_MUST : 0, .len = (uint32_t)len
+	};
 	size_t all = sizeof r + ((len + 7) & ~(size_t)7);
 
 	if (o->len + all > o->max) {
@@ -88,16 +95,38 @@ head_numbers(const struct super *s, struct carry_head *h)
 	const struct ledger *l = s->ledger;
 
 	*h = (struct carry_head){
-		.magic = CARRY_MAGIC, .version = CARRY_VERSION, .layout_shard = STATE_LAYOUT_SHARD,
-		.layout_keys = STATE_LAYOUT_KEYS, .layout_cross = STATE_LAYOUT_CROSS, .messages = carry_messages(),
-		.shards = s->regions.shards, .workers = l->worker_count, .slot_max = s->regions.slot_max,
-		.fd_first = s->win.first, .fd_span = s->win.span,
-		.phase = s->phase, .terminated = s->terminated, .foreground = s->foreground, .drop = s->drop,
-		.uid = s->uid, .gid = s->gid, .request_used = s->upgrade.who.used, .request = s->upgrade.who.request,
-		.request_generation = s->upgrade.who.generation, .next_reservation = s->pool.next_id,
-		.warnings = s->warnings, .boot_ms = l->boot_ms, .reloads = l->reloads, .last_reload_ms = l->last_reload_ms,
-		.conf_generation = s->conf.generation, .deadline = s->deadline, .users_size = s->users_size,
-		.granted = s->granted, .conf_size = sizeof s->conf, .stat_rows = carry_stat_rows(), .layout_users = USERS_LAYOUT,
+		.magic = CARRY_MAGIC,
+		.version = CARRY_VERSION,
+		.layout_shard = STATE_LAYOUT_SHARD,
+		.layout_keys = STATE_LAYOUT_KEYS,
+		.layout_cross = STATE_LAYOUT_CROSS,
+		.messages = carry_messages(),
+		.shards = s->regions.shards,
+		.workers = l->worker_count,
+		.slot_max = s->regions.slot_max,
+		.fd_first = s->win.first,
+		.fd_span = s->win.span,
+		.phase = s->phase,
+		.terminated = s->terminated,
+		.foreground = s->foreground,
+		.drop = s->drop,
+		.uid = s->uid,
+		.gid = s->gid,
+		.request_used = s->upgrade.who.used,
+		.request = s->upgrade.who.request,
+		.request_generation = s->upgrade.who.generation,
+		.next_reservation = s->pool.next_id,
+		.warnings = s->warnings,
+		.boot_ms = l->boot_ms,
+		.reloads = l->reloads,
+		.last_reload_ms = l->last_reload_ms,
+		.conf_generation = s->conf.generation,
+		.deadline = s->deadline,
+		.users_size = s->users_size,
+		.granted = s->granted,
+		.conf_size = sizeof s->conf,
+		.stat_rows = carry_stat_rows(),
+		.layout_users = USERS_LAYOUT,
 	};
 }
 
@@ -142,10 +171,15 @@ put_shards(struct out *o, const struct super *s)
 
 	for (unsigned i = 0; i < r->shards; i++) {
 		struct carry_shard c = {
-			.index = i, .shard_rw = fd_out(r->shard[i].rw), .shard_ro = fd_out(r->shard[i].ro),
-			.keys_rw = fd_out(r->keys[i].rw), .epoll = fd_out(r->epoll[i]),
-			.stat_rw = fd_out(r->stat_worker[i].rw), .stat_ro = fd_out(r->stat_worker[i].ro),
-			.worker_pair = fd_out(s->authd_pair[i][0]), .authd_pair = fd_out(s->authd_pair[i][1]),
+			.index = i,
+			.shard_rw = fd_out(r->shard[i].rw),
+			.shard_ro = fd_out(r->shard[i].ro),
+			.keys_rw = fd_out(r->keys[i].rw),
+			.epoll = fd_out(r->epoll[i]),
+			.stat_rw = fd_out(r->stat_worker[i].rw),
+			.stat_ro = fd_out(r->stat_worker[i].ro),
+			.worker_pair = fd_out(s->authd_pair[i][0]),
+			.authd_pair = fd_out(s->authd_pair[i][1]),
 			.adopt_deaths = s->adopt_deaths[i],
 		};
 		put(o, CARRY_SHARD, true, &c, sizeof c);
@@ -158,13 +192,16 @@ put_tlsds(struct out *o, const struct super *s)
 	const struct regions *r = &s->regions;
 
 	for (unsigned k = 0; k < MSG_TLSDS_MAX; k++) {
-		struct carry_tlsd c = { .index = k, .stat_rw = fd_out(r->stat_tlsd[k].rw),
+		struct carry_tlsd c = { .index = k,
+			.stat_rw = fd_out(r->stat_tlsd[k].rw),
 			.stat_ro = fd_out(r->stat_tlsd[k].ro) };
 		put(o, CARRY_TLSD, false, &c, sizeof c);
 	}
 	for (unsigned i = 0; i < r->shards; i++)
 		for (unsigned k = 0; k < s->tlsd_count; k++) {
-			struct carry_tlsd_pair c = { .shard = i, .tlsd = k, .worker_fd = fd_out(s->tlsd_pair[i][k][0]),
+			struct carry_tlsd_pair c = { .shard = i,
+				.tlsd = k,
+				.worker_fd = fd_out(s->tlsd_pair[i][k][0]),
 				.tlsd_fd = fd_out(s->tlsd_pair[i][k][1]) };
 			put(o, CARRY_TLSD_PAIR, false, &c, sizeof c);
 		}
@@ -177,11 +214,21 @@ put_children(struct out *o, const struct super *s)
 		const struct ledger_child *p = &s->ledger->child[i];
 		const struct child *q = &s->children.c[i];
 		struct carry_child c = {
-			.role = p->role, .index = p->index, .state = p->state, .generation = p->generation, .pid = p->pid,
-			.control = fd_out(q->control), .deaths = p->deaths, .starts = p->starts,
-			.first_shard = p->first_shard, .shard_count = p->shard_count,
-			.flags = (q->killed ? 1u : 0) | (q->hung ? 2u : 0) | (q->paused ? 4u : 0) | (q->again ? 8u : 0),
-			.since_ms = p->since_ms, .started = q->started, .due = q->due,
+			.role = p->role,
+			.index = p->index,
+			.state = p->state,
+			.generation = p->generation,
+			.pid = p->pid,
+			.control = fd_out(q->control),
+			.deaths = p->deaths,
+			.starts = p->starts,
+			.first_shard = p->first_shard,
+			.shard_count = p->shard_count,
+			.flags = (q->killed ? 1u : 0) | (q->hung ? 2u : 0) | (q->paused ? 4u : 0) |
+			    (q->again ? 8u : 0),
+			.since_ms = p->since_ms,
+			.started = q->started,
+			.due = q->due,
 		};
 		memcpy(c.words, p->words, sizeof c.words);
 		put(o, CARRY_CHILD, true, &c, sizeof c);
@@ -199,8 +246,13 @@ put_sockets(struct out *o, const struct super *s)
 {
 	for (int fd = (int)s->win.first; fd < (int)s->ledger->fd_max; fd++) {
 		const struct ledger_fd *e = &s->ledger->fd[fd];
-		struct carry_fd c = { .fd = fd, .kind = e->kind, .row = e->row, .family = e->family, .stream = e->stream,
-			.port = e->port, .shard = e->shard };
+		struct carry_fd c = { .fd = fd,
+			.kind = e->kind,
+			.row = e->row,
+			.family = e->family,
+			.stream = e->stream,
+			.port = e->port,
+			.shard = e->shard };
 		if (e->kind != LEDGER_FREE)
 			put(o, CARRY_FD, true, &c, sizeof c);
 	}
@@ -217,20 +269,28 @@ put_rows(struct out *o, const struct super *s)
 {
 	for (uint32_t i = 0; i < s->conf.listener_count; i++) {
 		const struct conf_listener *l = &s->conf.listeners[i];
-		struct carry_row c = { .row = i, .retired = l->retired, .addr = l->addr,
-			.transports = l->transports };
+		struct carry_row c = {
+			.row = i, .retired = l->retired, .addr = l->addr, .transports = l->transports
+		};
 		put(o, CARRY_LISTENER, true, &c, sizeof c);
 	}
 	for (uint32_t i = 0; i < s->conf.relay_count; i++) {
 		const struct conf_relay *r = &s->conf.relays[i];
-		struct carry_row c = { .row = i, .retired = r->retired, .addr = r->addr, .port_min = r->port_min,
+		struct carry_row c = { .row = i,
+			.retired = r->retired,
+			.addr = r->addr,
+			.port_min = r->port_min,
 			.port_max = r->port_max };
 		put(o, CARRY_RELAY, true, &c, sizeof c);
 	}
 	for (unsigned i = 0; i < SUSPECTS; i++) {
 		const struct suspect *v = &s->suspect[i];
-		struct carry_suspect c = { .deaths = v->deaths, .shard = v->shard, .slot = v->slot, .gen = v->gen,
-			.source = v->source, .last = v->last };
+		struct carry_suspect c = { .deaths = v->deaths,
+			.shard = v->shard,
+			.slot = v->slot,
+			.gen = v->gen,
+			.source = v->source,
+			.last = v->last };
 		if (v->deaths > 0)
 			put(o, CARRY_SUSPECT, false, &c, sizeof c);
 	}

@@ -13,10 +13,13 @@
 #include "carry.h"
 #include "super_int.h"
 
-struct loading { struct super *s; char *why; size_t len; };
+struct loading {
+	struct super *s;
+	char *why;
+	size_t len;
+};
 
-static int TP_PRINTF(2, 3)
-refuse(struct loading *l, const char *fmt, ...)
+static int TP_PRINTF(2, 3) refuse(struct loading *l, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -33,10 +36,11 @@ fd_in(int32_t fd)
 }
 
 /* What an older writer did not know of is zero. */
-#define TAKE(x, r, body) do { \
-	memset(&(x), 0, sizeof (x)); \
-	memcpy(&(x), (body), (r)->len < sizeof (x) ? (r)->len : sizeof (x)); \
-} while (0)
+#define TAKE(x, r, body)                                                                                   \
+	do {                                                                                               \
+		memset(&(x), 0, sizeof(x));                                                                \
+		memcpy(&(x), (body), (r)->len < sizeof(x) ? (r)->len : sizeof(x));                         \
+	} while (0)
 
 static int
 check_layouts(struct loading *l, const struct carry_head *h)
@@ -48,14 +52,19 @@ check_layouts(struct loading *l, const struct carry_head *h)
 	if (h->magic != CARRY_MAGIC)
 		return refuse(l, "this is not the state of a supervisor");
 	if (h->version != CARRY_VERSION)
-		return refuse(l, "the supervisor's state has format %u, this version (" PACKAGE_VERSION ") reads %u", h->version,
-		    CARRY_VERSION);
+		return refuse(l,
+		    "the supervisor's state has format %u, this version (" PACKAGE_VERSION ") reads %u",
+		    h->version, CARRY_VERSION);
 	for (unsigned i = 0; i < TP_COUNT(names); i++)
 		if (theirs[i] != ours[i])
-			return refuse(l, "the %s tables have layout %u, this version (" PACKAGE_VERSION ") works with %u: only a "
-			    "full restart can change to it", names[i], theirs[i], ours[i]);
-	if (h->shards == 0 || h->shards > SHARDS_MAX || h->workers == 0 || h->workers > h->shards || h->slot_max == 0 ||
-	    h->fd_first < 8 || h->fd_span == 0 || (uint64_t)h->fd_first + (uint64_t)h->fd_span * h->shards > LEDGER_FDS)
+			return refuse(l,
+			    "the %s tables have layout %u, this version (" PACKAGE_VERSION
+			    ") works with %u: only a "
+			    "full restart can change to it",
+			    names[i], theirs[i], ours[i]);
+	if (h->shards == 0 || h->shards > SHARDS_MAX || h->workers == 0 || h->workers > h->shards ||
+	    h->slot_max == 0 || h->fd_first < 8 || h->fd_span == 0 ||
+	    (uint64_t)h->fd_first + (uint64_t)h->fd_span * h->shards > LEDGER_FDS)
 		return refuse(l, "the supervisor's state has impossible numbers");
 	return 0;
 }
@@ -87,8 +96,9 @@ head_numbers(struct super *s, const struct carry_head *h)
 	s->users_size = h->users_size;
 	s->conf.generation = h->conf_generation;
 	s->pool.next_id = h->next_reservation;
-	s->upgrade.who = (struct requester){ .used = h->request_used != 0, .request = h->request,
-		.generation = h->request_generation };
+	s->upgrade.who = (struct requester){
+		.used = h->request_used != 0, .request = h->request, .generation = h->request_generation
+	};
 	s->upgrade.foreign = h->messages != carry_messages();
 	s->upgrade.other_stats = h->stat_rows != carry_stat_rows();
 	/* Compiled together: one that cannot be read means both anew. */
@@ -172,7 +182,8 @@ child(struct loading *l, const struct carry_child *c)
 	struct super *s = l->s;
 	int i = c->role < ROLES ? children_row(&s->children, c->role, c->index) : -1;
 
-	if (i < 0 || c->shard_count > s->regions.shards || c->first_shard > s->regions.shards - c->shard_count)
+	if (i < 0 || c->shard_count > s->regions.shards ||
+	    c->first_shard > s->regions.shards - c->shard_count)
 		return refuse(l, "the supervisor's state names a process that cannot be");
 	struct ledger_child *p = &s->ledger->child[i];
 	struct child *q = &s->children.c[i];
@@ -200,11 +211,11 @@ static int
 socket_of(struct loading *l, const struct carry_fd *c)
 {
 	struct super *s = l->s;
-	struct ledger_fd e = { .kind = c->kind, .row = c->row, .family = c->family,
-		.stream = c->stream };
+	struct ledger_fd e = { .kind = c->kind, .row = c->row, .family = c->family, .stream = c->stream };
 
 	if (c->shard >= s->win.shards || !window_has(&s->win, c->shard, c->fd))
-		return refuse(l, "the supervisor's state names socket %d in a place that it cannot have", c->fd);
+		return refuse(
+		    l, "the supervisor's state names socket %d in a place that it cannot have", c->fd);
 	e.port = c->port;
 	e.shard = c->shard;
 	ledger_set(s->ledger, c->fd, e);
@@ -216,7 +227,9 @@ reserved(struct super *s, const struct carry_reserved *c)
 {
 	for (unsigned i = 0; i < POOL_RESERVED; i++)
 		if (s->pool.reserved[i].fd < 0) {
-			s->pool.reserved[i] = (struct pool_reserved){ .id = c->id, .fd = c->fd, .expiry = c->expiry };
+			s->pool.reserved[i] = (struct pool_reserved){
+				.id = c->id, .fd = c->fd, .expiry = c->expiry
+			};
 			return;
 		}
 }
@@ -226,8 +239,12 @@ suspected(struct super *s, const struct carry_suspect *c)
 {
 	for (unsigned i = 0; i < SUSPECTS; i++)
 		if (s->suspect[i].deaths == 0) {
-			s->suspect[i] = (struct suspect){ .deaths = c->deaths, .shard = c->shard, .slot = c->slot, .gen = c->gen,
-				.source = c->source, .last = c->last };
+			s->suspect[i] = (struct suspect){ .deaths = c->deaths,
+				.shard = c->shard,
+				.slot = c->slot,
+				.gen = c->gen,
+				.source = c->source,
+				.last = c->last };
 			return;
 		}
 }
@@ -236,14 +253,17 @@ static void
 row_of(struct super *s, unsigned type, const struct carry_row *c)
 {
 	if (type == CARRY_LISTENER && c->row < CONF_LISTENERS_MAX) {
-		s->conf.listeners[c->row] = (struct conf_listener){ .addr = c->addr, .retired = c->retired != 0,
-			.transports = (uint8_t)c->transports };
+		s->conf.listeners[c->row] = (struct conf_listener){
+			.addr = c->addr, .retired = c->retired != 0, .transports = (uint8_t)c->transports
+		};
 		if (s->conf.listener_count <= c->row)
 			s->conf.listener_count = c->row + 1;
 	}
 	if (type == CARRY_RELAY && c->row < CONF_RELAYS_MAX) {
-		s->conf.relays[c->row] = (struct conf_relay){ .addr = c->addr, .port_min = c->port_min,
-			.port_max = c->port_max, .retired = c->retired != 0 };
+		s->conf.relays[c->row] = (struct conf_relay){ .addr = c->addr,
+			.port_min = c->port_min,
+			.port_max = c->port_max,
+			.retired = c->retired != 0 };
 		if (s->conf.relay_count <= c->row)
 			s->conf.relay_count = c->row + 1;
 	}
@@ -297,16 +317,19 @@ record(void *arg, const struct carry_record *r, const void *body)
 		tlsd_pair(l->s, &x.tlsd_pair);
 		return 0;
 	case CARRY_STAT_ROW:
-		return 0;		/* regions_resume() reads these */
+		return 0; /* regions_resume() reads these */
 	default:
 		if (r->flags & CARRY_MUST)
-			return refuse(l, "the supervisor's state has a record (%u) that this version (" PACKAGE_VERSION
-			    ") does not know and may not leave out", r->type);
+			return refuse(l,
+			    "the supervisor's state has a record (%u) that this version (" PACKAGE_VERSION
+			    ") does not know and may not leave out",
+			    r->type);
 		return 0;
 	}
 }
 
-/* turnpike-tls processes whose pairs did not all come are turnpike-tls processes that nobody could talk to. */
+/* turnpike-tls processes whose pairs did not all come are turnpike-tls processes that nobody could talk
+ * to. */
 static void
 check_tlsds(struct super *s)
 {

@@ -14,7 +14,11 @@
 #include "carry.h"
 #include "super_int.h"
 
-struct moving { const uint8_t *was; size_t size; struct stats *is; };
+struct moving {
+	const uint8_t *was;
+	size_t size;
+	struct stats *is;
+};
 
 static uint64_t *
 place_of(struct stats *s, const struct carry_stat_row *r)

@@ -13,9 +13,9 @@
 
 #include "super_int.h"
 
-#define AGAIN_MAX_MS 600000
+#define AGAIN_MAX_MS   600000
 #define EXPIRY_LOOK_MS 60000
-#define DAY 86400
+#define DAY            86400
 
 static bool
 is_same(const struct conf_stamp *a, const struct conf_stamp *b)
@@ -31,12 +31,15 @@ look(const char *path, struct conf_stamp *out)
 
 	if (stat(path, &st) < 0)
 		return false;
-	*out = (struct conf_stamp){ .dev = st.st_dev, .ino = st.st_ino, .size = (uint64_t)st.st_size,
+	*out = (struct conf_stamp){ .dev = st.st_dev,
+		.ino = st.st_ino,
+		.size = (uint64_t)st.st_size,
 		.mtime_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec };
 	return true;
 }
 
-/* The first file that is another than the one that was read; *mix is one number for all that is there now. */
+/* The first file that is another than the one that was read; *mix is one number for all that is there
+ * now. */
 static const char *
 changed_file(const struct conf *c, uint64_t *mix)
 {
@@ -51,7 +54,8 @@ changed_file(const struct conf *c, uint64_t *mix)
 		for (unsigned k = 0; k < CERT_FILES; k++) {
 			if (path[k][0] == '\0' || !look(path[k], &now))
 				continue;
-			*mix = (*mix ^ now.ino ^ now.size << 20 ^ (uint64_t)now.mtime_ns) * 0x9e3779b97f4a7c15u;
+			*mix = (*mix ^ now.ino ^ now.size << 20 ^ (uint64_t)now.mtime_ns) *
+			    0x9e3779b97f4a7c15u;
 			if (!is_same(&now, &x->stamp[k]) && found == NULL)
 				found = path[k];
 		}
@@ -93,8 +97,9 @@ expiry_stage(int64_t left, int64_t first)
 	unsigned stage;
 
 	if (left <= 0)
-		return 2 + TP_COUNT(days) + (unsigned)(-left / DAY < UINT32_MAX / 2 ? -left / DAY : UINT32_MAX / 2);
-	if (left >= first)		/* certificates for a week are renewed within the week */
+		return 2 + TP_COUNT(days) +
+		    (unsigned)(-left / DAY < UINT32_MAX / 2 ? -left / DAY : UINT32_MAX / 2);
+	if (left >= first) /* certificates for a week are renewed within the week */
 		return 0;
 	stage = 1;
 	for (unsigned i = 0; i < TP_COUNT(days); i++)
@@ -107,11 +112,14 @@ static void
 tell_expiry(const struct conf_certificate *x, int64_t left)
 {
 	if (left <= 0)
-		log_warnx("certificates: %s has expired %lld days ago: clients refuse it", x->certificate, (long long)(-left / DAY));
+		log_warnx("certificates: %s has expired %lld days ago: clients refuse it", x->certificate,
+		    (long long)(-left / DAY));
 	else if (left >= 2 * DAY)
-		log_warnx("certificates: %s expires in %lld days: renew it", x->certificate, (long long)(left / DAY));
+		log_warnx("certificates: %s expires in %lld days: renew it", x->certificate,
+		    (long long)(left / DAY));
 	else
-		log_warnx("certificates: %s expires in %lld hours: renew it", x->certificate, (long long)(left / 3600));
+		log_warnx("certificates: %s expires in %lld hours: renew it", x->certificate,
+		    (long long)(left / 3600));
 }
 
 static void
@@ -127,7 +135,9 @@ watch_expiry(struct super *s, tp_ms now)
 	for (uint32_t i = 0; i < s->conf.certificate_count; i++) {
 		const struct conf_certificate *x = &s->conf.certificates[i];
 		int64_t left = x->not_after - (int64_t)time(NULL);
-		unsigned stage = x->not_after == 0 ? 0 : expiry_stage(left, (int64_t)(s->conf.expiry_warning / 1000));
+		unsigned stage = x->not_after == 0
+		    ? 0
+		    : expiry_stage(left, (int64_t)(s->conf.expiry_warning / 1000));
 
 		/* With a fresh configuration turnpike-conf has just said it. */
 		if (stage > w->told[i] && !fresh)

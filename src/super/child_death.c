@@ -17,10 +17,11 @@
 
 #include "super_int.h"
 
-#define HEARTBEAT_MS 3000
+#define HEARTBEAT_MS        3000
 #define HEARTBEAT_OTHERS_MS 10000
-#define TICK_LATE_MS 1000	/* a tick of ours that came so much later was not ours to have: nobody is judged by it */
-#define STARVED_MS 500		/* of processor, without a heartbeat: more than any round takes */
+#define TICK_LATE_MS                                                                                       \
+	1000 /* a tick of ours that came so much later was not ours to have: nobody is judged by it */
+#define STARVED_MS         500 /* of processor, without a heartbeat: more than any round takes */
 #define FIRST_START_DEATHS 3
 
 static void
@@ -33,7 +34,8 @@ recover_cross(struct super *s, const struct ledger_child *c)
 	if (e < 0)
 		log_errx("worker %u: recovery of the shared tables: %s", c->index, strerror(-e));
 	if (refused > 0)
-		log_warnx("worker %u: %u operations of its redo record do not fit what it held: ignored", c->index, refused);
+		log_warnx("worker %u: %u operations of its redo record do not fit what it held: ignored",
+		    c->index, refused);
 }
 
 static void
@@ -77,8 +79,8 @@ super_print_log(const struct super *s)
 	ssize_t n;
 
 	while ((n = recv(s->log_read, &r, sizeof r, MSG_DONTWAIT)) > 0)
-		if ((size_t)n >= LOG_REC_HEAD && r.magic == LOG_REC_MAGIC && r.len <= (size_t)n - LOG_REC_HEAD &&
-		    r.level <= LOG_L_WARN)
+		if ((size_t)n >= LOG_REC_HEAD && r.magic == LOG_REC_MAGIC &&
+		    r.len <= (size_t)n - LOG_REC_HEAD && r.level <= LOG_L_WARN)
 			log_warnx("%s %u: %.*s", proc_role_name(r.role), r.index, (int)r.len, r.text);
 }
 
@@ -86,7 +88,8 @@ super_print_log(const struct super *s)
 static void
 check_first_start(struct super *s, const struct ledger_child *c, int status)
 {
-	if (s->phase != SUPER_STARTING || (c->deaths < FIRST_START_DEATHS && !(WIFEXITED(status) && WEXITSTATUS(status) == 127)))
+	if (s->phase != SUPER_STARTING ||
+	    (c->deaths < FIRST_START_DEATHS && !(WIFEXITED(status) && WEXITSTATUS(status) == 127)))
 		return;
 	log_sink_fd(-1);
 	super_print_log(s);
@@ -121,13 +124,14 @@ ended(struct super *s, unsigned i, int status)
 	if (!asked || !clean) {
 		last_words(s, i);
 		describe(s, i, status, how, sizeof how);
-		log_warnx("%s %u: ended (pid %d): %s%s%s", proc_role_name(c->role), c->index, (int)c->pid, how,
-		    c->words[0] != '\0' ? ": " : "", c->words);
+		log_warnx("%s %u: ended (pid %d): %s%s%s", proc_role_name(c->role), c->index, (int)c->pid,
+		    how, c->words[0] != '\0' ? ": " : "", c->words);
 		stat_add(s->regions.super_map, STAT_CHILD_DEATHS, 1);
 		if (c->role == ROLE_WORKER)
 			super_poison_death(s, i, status);
 	}
-	priv->shot = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && (!priv->killed || priv->outlived);
+	priv->shot = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL &&
+	    (!priv->killed || priv->outlived);
 	(void)children_ended(&s->children, i, clean, clock_ms());
 	if (c->role == ROLE_WORKER)
 		super_locks_step(s);
@@ -169,7 +173,7 @@ super_reap(struct super *s)
 		CRASH_POINT("super:buried");
 		atomic_store(&w->taken, n + 1);
 	}
-	children_tick(&s->children, clock_ms());	/* a first restart is due at once */
+	children_tick(&s->children, clock_ms()); /* a first restart is due at once */
 	super_stop_step(s);
 	super_upgrade_step(s);
 	super_rearm(s);
@@ -192,7 +196,8 @@ super_punctual(struct super *s, tp_ms now)
 	if (s->tick_last != 0 && now - s->tick_last <= TICK_LATE_MS)
 		return;
 	if (s->tick_last != 0) {
-		log_warnx("the supervisor did not run for %llu ms", (unsigned long long)(now - s->tick_last));
+		log_warnx(
+		    "the supervisor did not run for %llu ms", (unsigned long long)(now - s->tick_last));
 		children_shift(&s->children, now - s->tick_last);
 	}
 	s->tick_last = s->on_time_since = now;
@@ -237,7 +242,8 @@ is_starved(struct child *k, char state, pid_t pid, uint64_t beat)
 	return used - k->late_used < STARVED_MS;
 }
 
-/* Others than workers: their work has no session waiting for it, and may be long (verify, a database that is slow). */
+/* Others than workers: their work has no session waiting for it, and may be long (verify, a database
+ * that is slow). */
 static tp_ms
 patience(unsigned role)
 {
@@ -261,13 +267,14 @@ heartbeat(struct super *s, unsigned i, tp_ms now)
 		log_warnx("%s %u: no heartbeat for %llu ms: not ready", proc_role_name(c->role), c->index,
 		    (unsigned long long)(now - beat));
 	children_late(&s->children, i, true);
-	if (beat + patience(c->role) >= now || priv->killed || (c->role == ROLE_WORKER && one_is_being_replaced(s)))
+	if (beat + patience(c->role) >= now || priv->killed ||
+	    (c->role == ROLE_WORKER && one_is_being_replaced(s)))
 		return;
 	state = state_of(c->pid);
 	if (is_starved(priv, state, c->pid, beat))
 		return;
 	priv->hung = true;
-	priv->paused = state == 'T' || state == 't';		/* SIGSTOP, a debugger */
+	priv->paused = state == 'T' || state == 't'; /* SIGSTOP, a debugger */
 	children_kill(&s->children, i);
 	if (priv->killed)
 		log_warnx("%s %u: no heartbeat for %llu ms: killed", proc_role_name(c->role), c->index,
@@ -280,7 +287,8 @@ super_heartbeats(struct super *s, tp_ms now)
 	if (now - s->on_time_since < HEARTBEAT_MS || s->phase == SUPER_STOPPING || s->phase == SUPER_ENDING)
 		return;
 	for (unsigned i = 0; i < s->ledger->child_count; i++)
-		if (s->ledger->child[i].state == CHILD_READY && now - s->ledger->child[i].since_ms >= HEARTBEAT_MS)
+		if (s->ledger->child[i].state == CHILD_READY &&
+		    now - s->ledger->child[i].since_ms >= HEARTBEAT_MS)
 			heartbeat(s, i, now);
 }
 
@@ -294,7 +302,8 @@ super_locks_step(struct super *s)
 
 	for (unsigned i = 0; i < s->ledger->child_count; i++) {
 		const struct ledger_child *c = &s->ledger->child[i];
-		/* One that has died and is not dealt with counts: its redo record comes before its words. */
+		/* One that has died and is not dealt with counts: its redo record comes before its
+		 * words. */
 		if (c->role == ROLE_WORKER && c->index < SHARDS_MAX && child_is_running(c))
 			runs[c->index] = true;
 	}

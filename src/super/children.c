@@ -100,7 +100,8 @@ children_owner(const struct children *t, unsigned shard)
 {
 	for (unsigned i = 0; i < t->ledger->child_count; i++) {
 		const struct ledger_child *c = &t->ledger->child[i];
-		if (c->role == ROLE_WORKER && shard >= c->first_shard && shard - c->first_shard < c->shard_count)
+		if (c->role == ROLE_WORKER && shard >= c->first_shard &&
+		    shard - c->first_shard < c->shard_count)
 			return (int)i;
 	}
 	return -1;
@@ -129,7 +130,8 @@ children_row(struct children *t, unsigned role, unsigned index)
 static tp_ms
 backoff(const struct children *t, unsigned i)
 {
-	tp_ms cap = t->ledger->child[i].role == ROLE_WORKER ? CHILD_BACKOFF_WORKER_MS : CHILD_BACKOFF_MS, span = 100;
+	tp_ms cap = t->ledger->child[i].role == ROLE_WORKER ? CHILD_BACKOFF_WORKER_MS : CHILD_BACKOFF_MS,
+	      span = 100;
 	unsigned streak = t->c[i].streak;
 
 	if (streak <= 1)

@@ -29,7 +29,7 @@ assign(struct conf_listener *out, uint32_t k, struct conf_listener *l)
 {
 	out[k] = *l;
 	out[k].retired = 0;
-	l->retired = 1;			/* of the new ones: it has its row */
+	l->retired = 1; /* of the new ones: it has its row */
 }
 
 static void

@@ -18,14 +18,14 @@
 #include "super_int.h"
 
 #define CONF_FIRST_MS 30000
-#define SETS_MAX 64
-#define SEALS (F_SEAL_SHRINK | F_SEAL_WRITE)
+#define SETS_MAX      64
+#define SEALS         (F_SEAL_SHRINK | F_SEAL_WRITE)
 
 static const char *const pass_env[] = { "CREDENTIALS_DIRECTORY", NULL };
 
 int
-conf_run_start(struct conf_run *r, const struct super_options *o, int binary, uint64_t generation, bool foreground,
-    bool keep_stderr)
+conf_run_start(struct conf_run *r, const struct super_options *o, int binary, uint64_t generation,
+    bool foreground, bool keep_stderr)
 {
 	const char *argv[16 + 2 * SETS_MAX];
 	char path[PATH_MAX], number[24];
@@ -55,8 +55,15 @@ conf_run_start(struct conf_run *r, const struct super_options *o, int binary, ui
 		argv[n++] = o->config;
 	}
 	argv[n] = NULL;
-	struct spawn s = { .path = path, .argv = (char *const *)argv, .control = pair[1], .log = -1, .binary = binary, .reduce = true,
-		.keep_stderr = keep_stderr, .pass_env = pass_env, .sibling = true };
+	struct spawn s = { .path = path,
+		.argv = (char *const *)argv,
+		.control = pair[1],
+		.log = -1,
+		.binary = binary,
+		.reduce = true,
+		.keep_stderr = keep_stderr,
+		.pass_env = pass_env,
+		.sibling = true };
 	r->pid = spawn_child(&s);
 	close(pair[1]);
 	if (r->pid < 0) {
@@ -72,8 +79,10 @@ conf_run_start(struct conf_run *r, const struct super_options *o, int binary, ui
 static void
 take_blob(struct conf_run *r, const struct msg_conf_blob *m, int fd)
 {
-	int *where = m->blob == BLOB_CONF ? &r->conf_fd : m->blob == BLOB_USERS ? &r->users_fd :
-	    m->blob == BLOB_CERTS ? &r->certs_fd : NULL;
+	int *where = m->blob == BLOB_CONF ? &r->conf_fd
+	    : m->blob == BLOB_USERS       ? &r->users_fd
+	    : m->blob == BLOB_CERTS       ? &r->certs_fd
+					  : NULL;
 
 	if (where == NULL || *where >= 0) {
 		close(fd);
@@ -142,7 +151,7 @@ conf_run_wait(struct conf_run *r)
 		struct pollfd p = { .fd = r->fd, .events = POLLIN };
 		(void)poll(&p, 1, (int)(end - now));
 	}
-	(void)kill(r->pid, SIGKILL);	/* it has nothing left to say */
+	(void)kill(r->pid, SIGKILL); /* it has nothing left to say */
 	if (e == 0)
 		e = -ETIMEDOUT;
 	r->pid = 0;

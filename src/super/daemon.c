@@ -52,8 +52,7 @@ daemon_low(void)
 	return 0;
 }
 
-static void __attribute__((noreturn))
-wait_for(int fd, pid_t pid)
+static void __attribute__((noreturn)) wait_for(int fd, pid_t pid)
 {
 	unsigned char code;
 	int status;
@@ -92,7 +91,7 @@ daemon_done(int fd, int code)
 	unsigned char byte = (unsigned char)code;
 
 	if (write(fd, &byte, 1) < 0)
-		return;			/* nobody waits any more */
+		return; /* nobody waits any more */
 	close(fd);
 	if (code == 0)
 		(void)dup2(STDOUT_FILENO, STDERR_FILENO);

@@ -11,7 +11,7 @@
 
 #include "super_int.h"
 
-#define BURST 256			/* messages per wake-up: one child cannot keep the others waiting */
+#define BURST 256 /* messages per wake-up: one child cannot keep the others waiting */
 
 static bool
 owns(const struct ledger_child *c, uint32_t shard)
@@ -38,8 +38,8 @@ on_ready(struct super *s, unsigned i, const struct msg_ready *m)
 	if (c->state != CHILD_STARTING)
 		return;
 	children_ready(&s->children, i, clock_ms());
-	log_debug("%s %u: ready, generation %u, adopted %u, dropped %u", proc_role_name(c->role), c->index, c->generation,
-	    m->adopted, m->dropped);
+	log_debug("%s %u: ready, generation %u, adopted %u, dropped %u", proc_role_name(c->role), c->index,
+	    c->generation, m->adopted, m->dropped);
 	if (c->role == ROLE_ADMIN)
 		log_sink_fd(s->log_write);
 	super_check_ready(s);
@@ -56,7 +56,7 @@ take_stream(struct super *s, unsigned i, const struct msg_stream *m, int fd, boo
 {
 	struct ledger_fd e = { .kind = LEDGER_STREAM, .row = (uint8_t)m->row };
 	struct msg_stream_at at = { .h.type = MSG_STREAM_AT, .shard = m->shard, .request = m->request };
-	int n = s->in_hand.result;	/* of a supervisor that died here */
+	int n = s->in_hand.result; /* of a supervisor that died here */
 
 	if (n <= 0) {
 		n = fd < 0 ? -EBADF : ledger_move(s->ledger, &s->win, m->shard, fd, e);
@@ -121,8 +121,8 @@ message(struct super *s, unsigned i, const union msg *m, int fd, bool dead)
 	const struct ledger_child *c = &s->ledger->child[i];
 	bool ok = false;
 
-	if (m->h.type == MSG_STREAM && (fd >= 0 || s->in_hand.again) && m->h.generation == c->generation && owns(c, m->msg_stream.shard) &&
-	    m->msg_stream.row < CONF_LISTENERS_MAX) {
+	if (m->h.type == MSG_STREAM && (fd >= 0 || s->in_hand.again) && m->h.generation == c->generation &&
+	    owns(c, m->msg_stream.shard) && m->msg_stream.row < CONF_LISTENERS_MAX) {
 		take_stream(s, i, &m->msg_stream, fd, dead);
 		return;
 	}
@@ -141,7 +141,7 @@ message(struct super *s, unsigned i, const union msg *m, int fd, bool dead)
 			super_command(s, i, &m->msg_command);
 		ok = true;
 	}
-	if (!ok && !s->in_hand.again)	/* else it was done before */
+	if (!ok && !s->in_hand.again) /* else it was done before */
 		refuse(s, i, m);
 }
 
@@ -176,7 +176,8 @@ super_in_hand_again(struct super *s)
 	unsigned i = h->child;
 
 	h->again = true;
-	if (h->m.h.type != MSG_NONE && i < s->ledger->child_count && h->generation == s->ledger->child[i].generation &&
+	if (h->m.h.type != MSG_NONE && i < s->ledger->child_count &&
+	    h->generation == s->ledger->child[i].generation &&
 	    msg_may(h->m.h.type, s->ledger->child[i].role, ROLE_SUPER))
 		message(s, i, &h->m, h->fd, false);
 	else if (h->fd >= 0)
@@ -192,7 +193,7 @@ super_drain_control(struct super *s, unsigned i, bool dead)
 	struct child *c = &s->children.c[i];
 	int e = 0;
 
-	if (c->foreign) {		/* what it gave back, its successor finds */
+	if (c->foreign) { /* what it gave back, its successor finds */
 		if (c->control >= 0 && !dead)
 			loop_del(s->loop, c->control);
 		return;
@@ -204,7 +205,7 @@ super_drain_control(struct super *s, unsigned i, bool dead)
 			break;
 	}
 	if (e == -EPIPE && c->control >= 0 && !dead)
-		loop_del(s->loop, c->control);	/* it is ending: SIGCHLD does the rest */
+		loop_del(s->loop, c->control); /* it is ending: SIGCHLD does the rest */
 	if (e == -EPROTO && !dead) {
 		log_warnx("%s %u: sent a malformed message: killed", proc_role_name(pub->role), pub->index);
 		stat_add(s->regions.super_map, STAT_MSG_BAD, 1);

@@ -27,8 +27,8 @@ same_row(const struct conf *c, const struct conf_relay *r)
 	for (uint32_t i = 0; i < c->relay_count; i++) {
 		const struct conf_relay *o = &c->relays[i];
 
-		if (!o->retired && addr_ip_eq(&o->addr, &r->addr) && o->port_min == r->port_min && o->port_max == r->port_max
-		    && strcmp(o->external_name, r->external_name) == 0)
+		if (!o->retired && addr_ip_eq(&o->addr, &r->addr) && o->port_min == r->port_min &&
+		    o->port_max == r->port_max && strcmp(o->external_name, r->external_name) == 0)
 			return o;
 	}
 	return NULL;
@@ -54,12 +54,15 @@ take_row(struct conf_relay *r, const struct conf_relay *found)
 {
 	char inside[ADDR_STRLEN], was[ADDR_STRLEN], is[ADDR_STRLEN];
 
-	if (found->unknown || (!r->unknown && addr_ip_eq(&r->external, &found->external)
-	    && r->external.family == found->external.family))
+	if (found->unknown ||
+	    (!r->unknown && addr_ip_eq(&r->external, &found->external) &&
+		r->external.family == found->external.family))
 		return false;
-	log_info("relay: the external address of %s was %s and is %s (%s): new sessions get it", addr_print_ip(&r->addr, inside),
+	log_info("relay: the external address of %s was %s and is %s (%s): new sessions get it",
+	    addr_print_ip(&r->addr, inside),
 	    r->external.family != ADDR_NONE ? addr_print_ip(&r->external, was) : "unknown",
-	    found->external.family != ADDR_NONE ? addr_print_ip(&found->external, is) : "the same", r->external_name);
+	    found->external.family != ADDR_NONE ? addr_print_ip(&found->external, is) : "the same",
+	    r->external_name);
 	r->external = found->external;
 	r->unknown = 0;
 	return true;
@@ -72,7 +75,8 @@ external_take(struct super *s, const struct conf *found)
 
 	for (uint32_t i = 0; i < s->conf.relay_count; i++) {
 		struct conf_relay *r = &s->conf.relays[i];
-		const struct conf_relay *o = r->external_name[0] != '\0' && !r->retired ? same_row(found, r) : NULL;
+		const struct conf_relay *o = r->external_name[0] != '\0' && !r->retired ? same_row(found, r)
+											: NULL;
 
 		if (o != NULL)
 			changed |= take_row(r, o);
@@ -89,7 +93,8 @@ external_take(struct super *s, const struct conf *found)
 void
 super_external_step(struct super *s, tp_ms now)
 {
-	if (s->conf.external_interval == 0 || s->reloading || (s->phase != SUPER_RUNNING && s->phase != SUPER_DRAINING))
+	if (s->conf.external_interval == 0 || s->reloading ||
+	    (s->phase != SUPER_RUNNING && s->phase != SUPER_DRAINING))
 		return;
 	if (s->external_due == 0 || !has_names(&s->conf))
 		s->external_due = now + s->conf.external_interval;

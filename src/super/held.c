@@ -12,21 +12,24 @@ enum keeps { NO, ALL, SHARDS, FIRST, SECOND };
 
 struct held {
 	const char *name;
-	size_t at, step, step2;		/* in struct super */
+	size_t at, step, step2; /* in struct super */
 	enum dimension dim;
 	enum keeps by[ROLES];
 	bool probe;
-	int  start;			/* offset in struct msg_start, -1 */
+	int start; /* offset in struct msg_start, -1 */
 	bool carried;
 };
 
-#define ONE(m) offsetof(struct super, m), 0, 0
+#define ONE(m)       offsetof(struct super, m), 0, 0
 #define PER(a, rest) offsetof(struct super, a[0] rest), sizeof(((struct super *)0)->a[0]), 0
-#define PER2(a, rest) offsetof(struct super, a[0][0] rest), sizeof(((struct super *)0)->a[0]), sizeof(((struct super *)0)->a[0][0])
+#define PER2(a, rest)                                                                                      \
+	offsetof(struct super, a[0][0] rest), sizeof(((struct super *)0)->a[0]),                           \
+	    sizeof(((struct super *)0)->a[0][0])
 #define TOLD(m) (int)offsetof(struct msg_start, m)
-#define UNTOLD -1
-#define HELD(name, place, dim, w, k, u, t, probe, start, carried) { name, place, dim, \
-	{ [ROLE_WORKER] = w, [ROLE_AUTHD] = k, [ROLE_TLSD] = u, [ROLE_ADMIN] = t }, probe, start, carried },
+#define UNTOLD  -1
+#define HELD(name, place, dim, w, k, u, t, probe, start, carried)                                          \
+	{ name, place, dim, { [ROLE_WORKER] = w, [ROLE_AUTHD] = k, [ROLE_TLSD] = u, [ROLE_ADMIN] = t },    \
+		probe, start, carried },
 static const struct held rows[] = {
 #include "tp/tbl/descriptors.def"
 };
@@ -70,7 +73,8 @@ each(const struct super *s, each_h *cb, void *arg)
 		for (unsigned i = 0; i < n; i++)
 			for (unsigned k = 0; k < n2; k++) {
 				int fd;
-				memcpy(&fd, (const char *)s + row->at + i * row->step + k * row->step2, sizeof fd);
+				memcpy(&fd, (const char *)s + row->at + i * row->step + k * row->step2,
+				    sizeof fd);
 				if (fd >= 0)
 					cb(arg, row, i, k, fd);
 			}
@@ -79,7 +83,11 @@ each(const struct super *s, each_h *cb, void *arg)
 
 /* ---- all of them --------------------------------------------------------------------------------- */
 
-struct all { held_h *cb; void *arg; bool carried; };
+struct all {
+	held_h *cb;
+	void *arg;
+	bool carried;
+};
 
 static void
 one_of_all(void *arg, const struct held *row, unsigned i, unsigned k, int fd)
@@ -102,7 +110,13 @@ held_each(const struct super *s, bool carried, held_h *cb, void *arg)
 
 /* ---- of a child ------------------------------------------------------------------------------------ */
 
-struct of_child { const struct super *s; const struct ledger_child *c; int *keep; unsigned n; struct msg_start *m; };
+struct of_child {
+	const struct super *s;
+	const struct ledger_child *c;
+	int *keep;
+	unsigned n;
+	struct msg_start *m;
+};
 
 static bool
 keeps(const struct of_child *o, const struct held *row, unsigned i, unsigned k)
@@ -126,7 +140,7 @@ static void
 one_of_child(void *arg, const struct held *row, unsigned i, unsigned k, int fd)
 {
 	struct of_child *o = arg;
-	unsigned other = row->by[o->c->role] == FIRST ? k : i;	/* the index that is not its own */
+	unsigned other = row->by[o->c->role] == FIRST ? k : i; /* the index that is not its own */
 
 	if (!keeps(o, row, i, k))
 		return;

@@ -44,12 +44,21 @@ super_spawn(void *arg, unsigned i)
 	snprintf(name, sizeof name, "%s", binary);
 	snprintf(index, sizeof index, "%u", c->index);
 	struct spawn sp = {
-		.path = path, .binary = s->binary[c->role], .argv = argv, .control = pair[1], .log = s->log_write,
-		.keep = keep, .authd_count = held_keep(s, c, keep, NULL),
-		.ledger = s->ledger, .win = &s->win, .first_shard = c->first_shard, .shard_count = c->shard_count,
+		.path = path,
+		.binary = s->binary[c->role],
+		.argv = argv,
+		.control = pair[1],
+		.log = s->log_write,
+		.keep = keep,
+		.authd_count = held_keep(s, c, keep, NULL),
+		.ledger = s->ledger,
+		.win = &s->win,
+		.first_shard = c->first_shard,
+		.shard_count = c->shard_count,
 		/* In the background nobody holds the caller's terminal or pipe; turnpike-admin only until it is ready, to
 		 * say there what it cannot log. */
-		.sibling = true, .pid = &priv->born,
+		.sibling = true,
+		.pid = &priv->born,
 		.keep_stderr = s->foreground || (s->daemon_fd >= 0 && c->role == ROLE_ADMIN),
 	};
 	priv->control = pair[0];
@@ -79,7 +88,8 @@ super_kill(void *arg, unsigned i)
 	if (c->pid <= 1 || kill(c->pid, SIGKILL) == 0 || errno == ESRCH)
 		return 0;
 	int e = errno;
-	log_limited(&class, 2, LOG_L_ERROR, "%s %u: cannot be killed: %s%s", proc_role_name(c->role), c->index, strerror(e),
+	log_limited(&class, 2, LOG_L_ERROR, "%s %u: cannot be killed: %s%s", proc_role_name(c->role),
+	    c->index, strerror(e),
 	    e == EPERM ? ": turnpiked needs CAP_KILL to end processes of process.user" : "");
 	return -e;
 }

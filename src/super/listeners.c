@@ -31,10 +31,13 @@ listener_close(struct ledger *l, const struct windows *w, unsigned row, bool str
 }
 
 static int
-open_stream(struct ledger *l, const struct windows *w, const struct conf *c, unsigned row, char *why, size_t why_len)
+open_stream(struct ledger *l, const struct windows *w, const struct conf *c, unsigned row, char *why,
+    size_t why_len)
 {
 	const struct conf_listener *cl = &c->listeners[row];
-	struct ledger_fd e = { .kind = LEDGER_LISTENER, .row = (uint8_t)row, .family = cl->addr.family, .stream = 1 };
+	struct ledger_fd e = {
+		.kind = LEDGER_LISTENER, .row = (uint8_t)row, .family = cl->addr.family, .stream = 1
+	};
 	int r;
 
 	e.port = cl->addr.port;
@@ -53,8 +56,8 @@ open_stream(struct ledger *l, const struct windows *w, const struct conf *c, uns
 }
 
 static int
-open_datagram(struct ledger *l, const struct windows *w, const struct conf *c, unsigned row, size_t *granted,
-    char *why, size_t why_len)
+open_datagram(struct ledger *l, const struct windows *w, const struct conf *c, unsigned row,
+    size_t *granted, char *why, size_t why_len)
 {
 	const struct conf_listener *cl = &c->listeners[row];
 	struct sock_options o = { .receive_buffer = c->receive_buffer, .send_buffer = c->send_buffer };
@@ -111,8 +114,8 @@ listeners_inherit(struct ledger *l, const struct windows *w, const struct conf *
 }
 
 int
-listener_open(struct ledger *l, const struct windows *w, const struct conf *c, unsigned row, struct opened *done,
-    char *why, size_t why_len)
+listener_open(struct ledger *l, const struct windows *w, const struct conf *c, unsigned row,
+    struct opened *done, char *why, size_t why_len)
 {
 	uint8_t transports = c->listeners[row].transports;
 	int r;
@@ -124,7 +127,8 @@ listener_open(struct ledger *l, const struct windows *w, const struct conf *c, u
 		if ((r = open_datagram(l, w, c, row, &done->granted, why, why_len)) < 0)
 			return r;
 	}
-	if ((transports & TRANSPORT_STREAMS) != 0 && !has_sockets(l, w, row, true) && donor(l, w, c, row) < 0) {
+	if ((transports & TRANSPORT_STREAMS) != 0 && !has_sockets(l, w, row, true) &&
+	    donor(l, w, c, row) < 0) {
 		done->stream |= UINT64_C(1) << row;
 		return open_stream(l, w, c, row, why, why_len);
 	}

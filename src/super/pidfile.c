@@ -18,7 +18,8 @@
 #include "super_int.h"
 
 #define PIDFILE "turnpiked.pid"
-#define ENDING_TRIES 250		/* of ENDING_WAIT: how long a daemon whose waiting process is dead may take to end */
+#define ENDING_TRIES                                                                                       \
+	250 /* of ENDING_WAIT: how long a daemon whose waiting process is dead may take to end */
 static const struct timespec ENDING_WAIT = { .tv_nsec = 20000000 };
 
 static pid_t
@@ -46,7 +47,8 @@ open_locked(const char *path, pid_t *holder)
 
 	if (fd < 0)
 		return -errno;
-	/* flock() needs no right to write: whoever can open the file could hold the lock, and keep a start waiting. */
+	/* flock() needs no right to write: whoever can open the file could hold the lock, and keep a
+	 * start waiting. */
 	(void)fchmod(fd, 0600);
 	if (flock(fd, LOCK_EX | LOCK_NB) == 0)
 		return fd;
@@ -66,7 +68,7 @@ pidfile_lock(const char *runtime_dir, pid_t *holder)
 	if (snprintf(path, sizeof path, "%s/" PIDFILE, runtime_dir) >= (int)sizeof path)
 		return -ENAMETOOLONG;
 	if (mkdir(runtime_dir, 0755) == 0)
-		(void)chmod(runtime_dir, 0755);		/* whatever the umask */
+		(void)chmod(runtime_dir, 0755); /* whatever the umask */
 	else if (errno != EEXIST)
 		return -errno;
 	for (int i = 0; i < ENDING_TRIES; i++) {

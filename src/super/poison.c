@@ -13,9 +13,9 @@
 
 #include "super_int.h"
 
-#define SUSPECT_MS 600000
+#define SUSPECT_MS     600000
 #define SUSPECT_DEATHS 2
-#define COLD_DEATHS 3
+#define COLD_DEATHS    3
 
 /* A client's packet names no session yet: is it one's?  All slots are looked at, once per crash. */
 static void
@@ -107,10 +107,12 @@ suspect(struct super *s, const struct stat_busy *b)
 	v->deaths++;
 	v->last = now;
 	text_hex(head, b->head, b->len < sizeof b->head ? b->len : sizeof b->head);
-	log_errx("poison: death %u on %s %s, shard %u, slot %d, a packet of %u bytes that begins %s%s", v->deaths,
-	    b->slot != SLOT_NONE ? "the session of" : "a packet of", addr_print(&b->source, src), b->shard, (int)b->slot,
-	    b->len, head, v->deaths < SUSPECT_DEATHS ? "" : b->slot != SLOT_NONE ? ": the session is closed" :
-	    ": this source is dropped for 10 minutes");
+	log_errx("poison: death %u on %s %s, shard %u, slot %d, a packet of %u bytes that begins %s%s",
+	    v->deaths, b->slot != SLOT_NONE ? "the session of" : "a packet of", addr_print(&b->source, src),
+	    b->shard, (int)b->slot, b->len, head,
+	    v->deaths < SUSPECT_DEATHS ? ""
+		: b->slot != SLOT_NONE ? ": the session is closed"
+				       : ": this source is dropped for 10 minutes");
 	if (v->deaths < SUSPECT_DEATHS)
 		return;
 	for (unsigned i = 0; i < s->ledger->child_count; i++)
@@ -131,12 +133,13 @@ cold(struct super *s, unsigned shard)
 		log_errx("shard %u: cannot be started cold: %s", shard, strerror(-e));
 		return;
 	}
-	log_errx("shard %u: %u workers died adopting it: it starts cold, its sessions are lost; the others go on", shard,
-	    COLD_DEATHS);
+	log_errx(
+	    "shard %u: %u workers died adopting it: it starts cold, its sessions are lost; the others go on",
+	    shard, COLD_DEATHS);
 	/* Counts that cross shards are made anew, for which nobody may write: all stop for a moment. */
 	s->recount = true;
 	super_roll_force(s);
-	if (i >= 0 && super_send(s, (unsigned)i, &stop, -1) == 0)	/* it maps the shard that is no more */
+	if (i >= 0 && super_send(s, (unsigned)i, &stop, -1) == 0) /* it maps the shard that is no more */
 		children_stopping(&s->children, (unsigned)i, clock_ms(), CHILD_STOP_MS, true);
 }
 
@@ -159,11 +162,13 @@ super_poison_death(struct super *s, unsigned i, int status)
 
 	if (st == NULL || st->pid != c->pid)
 		return;
-	b = st->busy;			/* hostile: a sibling's shard or session is not its to blame */
+	b = st->busy; /* hostile: a sibling's shard or session is not its to blame */
 	if (b.shard < c->first_shard || b.shard - c->first_shard >= c->shard_count)
 		return;
-	/* One whose adoption does not end was killed for not being READY in time.  Who has served has adopted. */
-	if (b.phase == BUSY_ADOPT && c->state == CHILD_STARTING && (died_of_its_work(priv, status) || priv->killed)) {
+	/* One whose adoption does not end was killed for not being READY in time.  Who has served has
+	 * adopted. */
+	if (b.phase == BUSY_ADOPT && c->state == CHILD_STARTING &&
+	    (died_of_its_work(priv, status) || priv->killed)) {
 		if (++s->adopt_deaths[b.shard] >= COLD_DEATHS)
 			cold(s, b.shard);
 		return;
@@ -189,11 +194,15 @@ super_poison_tell(struct super *s, unsigned i)
 		if (x->shard < c->first_shard || x->shard - c->first_shard >= c->shard_count)
 			continue;
 		if (x->slot == SLOT_NONE) {
-			struct msg_poison p = { .h.type = MSG_POISON, .source = x->source,
-				.until_ms = x->last + SUSPECT_MS };
+			struct msg_poison p = {
+				.h.type = MSG_POISON, .source = x->source, .until_ms = x->last + SUSPECT_MS
+			};
 			(void)super_send(s, i, &p, -1);
 		} else {
-			struct msg_close m = { .h.type = MSG_CLOSE, .request = 0, .shard = x->shard, .slot = x->slot,
+			struct msg_close m = { .h.type = MSG_CLOSE,
+				.request = 0,
+				.shard = x->shard,
+				.slot = x->slot,
 				.gen = x->gen };
 			(void)super_send(s, i, &m, -1);
 		}

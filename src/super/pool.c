@@ -14,11 +14,11 @@
 
 #include "super_int.h"
 
-#define RANDOM_TRIES 12
+#define RANDOM_TRIES  12
 #define RECALL_GAP_MS 50
-#define RESERVED_MS ((tp_ms)(TOKEN_LIFETIME + 1) * 1000)	/* not before the token */
+#define RESERVED_MS   ((tp_ms)(TOKEN_LIFETIME + 1) * 1000) /* not before the token */
 
-enum parity { PORT_ANY, PORT_EVEN, PORT_PAIR };		/* PAIR: even, and the odd one above it is free, too */
+enum parity { PORT_ANY, PORT_EVEN, PORT_PAIR }; /* PAIR: even, and the odd one above it is free, too */
 
 static bool
 have(const struct pool_row *r, unsigned port)
@@ -43,7 +43,7 @@ pool_init(struct pool *p, struct ledger *l, const struct windows *w, pool_send_h
 	p->win = *w;
 	p->send = send;
 	p->arg = arg;
-	p->next_id = randombytes_random();	/* ids of a previous life do not fit by chance */
+	p->next_id = randombytes_random(); /* ids of a previous life do not fit by chance */
 	for (unsigned i = 0; i < POOL_RESERVED; i++)
 		p->reserved[i].fd = -1;
 }
@@ -60,7 +60,8 @@ pool_adopt(struct pool *p, struct ledger *l, pool_send_h *send, void *arg)
 	}
 	/* What was being made or moved is reserved only if the ledger says so. */
 	for (unsigned i = 0; i < POOL_RESERVED; i++)
-		if (p->reserved[i].fd >= 0 && (p->reserved[i].fd >= LEDGER_FDS || l->fd[p->reserved[i].fd].kind != LEDGER_RESERVED))
+		if (p->reserved[i].fd >= 0 &&
+		    (p->reserved[i].fd >= LEDGER_FDS || l->fd[p->reserved[i].fd].kind != LEDGER_RESERVED))
 			p->reserved[i].fd = -1;
 }
 
@@ -87,7 +88,8 @@ pool_resume(struct pool *p)
 
 	for (uint32_t fd = p->win.first; fd < l->fd_max; fd++) {
 		const struct ledger_fd *e = &l->fd[fd];
-		if ((e->kind == LEDGER_POOL || e->kind == LEDGER_OFFERED || e->kind == LEDGER_RESERVED) && e->row < p->rows)
+		if ((e->kind == LEDGER_POOL || e->kind == LEDGER_OFFERED || e->kind == LEDGER_RESERVED) &&
+		    e->row < p->rows)
 			mark(&p->row[e->row], e->port, true);
 	}
 }
@@ -157,7 +159,9 @@ bind_row(struct pool *p, struct pool_row *r, enum parity parity, uint16_t *port,
 static struct ledger_fd
 entry_of(const struct pool *p, unsigned row, unsigned shard, uint16_t port, enum ledger_kind kind)
 {
-	struct ledger_fd e = { .kind = (uint8_t)kind, .row = (uint8_t)row, .family = p->row[row].addr.family };
+	struct ledger_fd e = {
+		.kind = (uint8_t)kind, .row = (uint8_t)row, .family = p->row[row].addr.family
+	};
 
 	e.port = port;
 	e.shard = (uint16_t)shard;
@@ -192,8 +196,15 @@ hand_over(struct pool *p, int fd, uint32_t request, uint32_t left, uint32_t rese
 {
 	const struct ledger_fd *e = &p->ledger->fd[fd];
 	struct msg_socket m = {
-		.h.type = MSG_SOCKET, .shard = e->shard, .request = request, .left = left, .reservation = reservation,
-		.fd = fd, .port = e->port, .row = e->row, .family = e->family,
+		.h.type = MSG_SOCKET,
+		.shard = e->shard,
+		.request = request,
+		.left = left,
+		.reservation = reservation,
+		.fd = fd,
+		.port = e->port,
+		.row = e->row,
+		.family = e->family,
 	};
 	int r;
 
@@ -222,7 +233,8 @@ pool_offer_again(struct pool *p)
 static unsigned
 grant(const struct pool *p, const struct pool_row *r, unsigned wanted)
 {
-	unsigned n = r->max - r->min + 1u, left = n > r->held ? n - r->held : 0, fair = left / (2 * p->win.shards);
+	unsigned n = r->max - r->min + 1u, left = n > r->held ? n - r->held : 0,
+		 fair = left / (2 * p->win.shards);
 
 	if (wanted > POOL_GRANT)
 		wanted = POOL_GRANT;
@@ -290,7 +302,8 @@ reserve(struct pool *p, int fd, tp_ms now)
 	return 0;
 }
 
-/* One socket for a request, from any row of the family.  The descriptor, -EADDRINUSE (recalling may help), -errno. */
+/* One socket for a request, from any row of the family.  The descriptor, -EADDRINUSE (recalling may
+ * help), -errno. */
 static int
 take(struct pool *p, const struct msg_relay *m, uint8_t family, uint32_t *reservation, tp_ms now)
 {
@@ -408,7 +421,8 @@ recall(struct pool *p, const struct msg_relay *m, tp_ms now)
 		struct pool_row *r = &p->row[row];
 		struct msg_recall c = { .h.type = MSG_RECALL, .row = row, .keep = 0 };
 		uint8_t family = r->addr.family;
-		if (!r->active || !((family == ADDR_V4 && m->v4) || (family == ADDR_V6 && m->v6)) || now < r->dry_until)
+		if (!r->active || !((family == ADDR_V4 && m->v4) || (family == ADDR_V6 && m->v6)) ||
+		    now < r->dry_until)
 			continue;
 		hope = true;
 		if (r->recalled != 0 && now - r->recalled < RECALL_GAP_MS)
@@ -458,7 +472,7 @@ unreserve(struct pool *p, const struct msg_release *m, tp_ms now)
 	struct pool_reserved *r = reserved_find(p, m->reservation);
 
 	if (r == NULL)
-		return 0;		/* it is over */
+		return 0; /* it is over */
 	if (p->ledger->fd[r->fd].shard != m->shard)
 		return -EINVAL;
 	drop(p, r->fd);

@@ -51,7 +51,7 @@ make_secret(struct regions *r)
 	if (e < 0)
 		return e;
 	randombytes_buf(p, SECRET_BYTES);
-	region_unmap(p, pages(SECRET_BYTES));	/* the supervisor has no use for it */
+	region_unmap(p, pages(SECRET_BYTES)); /* the supervisor has no use for it */
 	return 0;
 }
 
@@ -82,7 +82,7 @@ make_shard_only(struct regions *r, unsigned i)
 		e = map(&r->shard_map[i], &r->shard[i], shard_region_size(r->slot_max), false, false);
 	if (e < 0)
 		return e;
-	close(r->keys[i].ro);		/* nobody but the owner maps keys */
+	close(r->keys[i].ro); /* nobody but the owner maps keys */
 	r->keys[i].ro = -1;
 	r->epoll[i] = epoll_create1(EPOLL_CLOEXEC);
 	return r->epoll[i] < 0 ? -errno : 0;
@@ -139,7 +139,7 @@ resume_shard(struct regions *r, unsigned i, bool probe)
 		return e;
 	e = shard_attach(&s, i, r->shard_map[i], NULL, r->slot_max, false, no_seed);
 	if (e == -EINVAL)
-		e = 0;			/* damaged, not of another layout: its worker's business */
+		e = 0; /* damaged, not of another layout: its worker's business */
 	if (e < 0 || !probe)
 		return e;
 	keys = region_map(r->keys[i].rw, pages(shard_keys_size(r->slot_max)), false, true);

@@ -24,7 +24,7 @@ super_conf_publish(struct super *s, const struct conf *c)
 	if (fd < 0)
 		return fd;
 	CRASH_POINT("super:publish");
-	s->conf_fd = fd;		/* first: a supervisor that dies here leaves a whole one */
+	s->conf_fd = fd; /* first: a supervisor that dies here leaves a whole one */
 	if (was >= 0)
 		close(was);
 	if (c != &s->conf)
@@ -67,7 +67,7 @@ super_conf_first(struct super *s)
 		if (r->line[i].level == LOG_L_ERROR)
 			log_errx("%s", r->line[i].text);
 		else if (e != 0 || strcmp(c->log_target, "stderr") != 0)
-			log_warnx("%s", r->line[i].text);	/* else the log says it: super_conf_warnings() */
+			log_warnx("%s", r->line[i].text); /* else the log says it: super_conf_warnings() */
 		s->warnings += r->line[i].level == LOG_L_WARN;
 	}
 	if (e == 0) {
@@ -91,14 +91,18 @@ super_conf_warnings(const struct super *s)
 		log_warnx("%s", s->conf.warning[i]);
 }
 
-#define ANSWER_MS 30000		/* turnpike-conf may wait for files on a network */
+#define ANSWER_MS 30000 /* turnpike-conf may wait for files on a network */
 
 /* ---- a reload ---------------------------------------------------------------------------------- */
 
-struct change { struct super *s; struct requester who; unsigned now, workers, restart; bool listeners, count; };
+struct change {
+	struct super *s;
+	struct requester who;
+	unsigned now, workers, restart;
+	bool listeners, count;
+};
 
-static void TP_PRINTF(3, 4)
-report(struct super *s, struct requester who, const char *fmt, ...)
+static void TP_PRINTF(3, 4) report(struct super *s, struct requester who, const char *fmt, ...)
 {
 	char text[MSG_TEXT_MAX];
 	va_list ap;
@@ -114,7 +118,9 @@ static void
 changed(void *arg, const struct option_row *o, const char *was, const char *is)
 {
 	static const char *const what[] = {
-		[OPT_NOW] = "applied now", [OPT_WORKERS] = "applied by new workers", [OPT_RESTART] = "waits for a restart",
+		[OPT_NOW] = "applied now",
+		[OPT_WORKERS] = "applied by new workers",
+		[OPT_RESTART] = "waits for a restart",
 	};
 	struct change *c = arg;
 
@@ -129,7 +135,7 @@ changed(void *arg, const struct option_row *o, const char *was, const char *is)
 static void
 fail(struct super *s, struct requester who, const char *why)
 {
-	conf_run_end(&s->conf_run);	/* whoever has the answer finds nothing under way */
+	conf_run_end(&s->conf_run); /* whoever has the answer finds nothing under way */
 	log_errx("reload: %s: the configuration stays as it was", why);
 	stat_add(s->regions.super_map, STAT_RELOADS_FAILED, 1);
 	s->regions.super_map->counter[STAT_RELOAD_GOOD] = 0;
@@ -176,8 +182,9 @@ super_conf_again(struct super *s, char *why, size_t len)
 {
 	struct conf_run *r = &s->conf_run;
 	struct conf *c = malloc(sizeof *c);
-	int e = c == NULL ? -ENOMEM :
-	    conf_run_start(r, s->o, s->binary[ROLE_CONF], s->conf.generation + 1, s->foreground, s->foreground);
+	int e = c == NULL ? -ENOMEM
+			  : conf_run_start(r, s->o, s->binary[ROLE_CONF], s->conf.generation + 1,
+				s->foreground, s->foreground);
 
 	snprintf(why, len, "the configuration cannot be compiled by the new version");
 	if (e == 0)
@@ -205,12 +212,14 @@ super_conf_again(struct super *s, char *why, size_t len)
 	return e < 0 ? e : 0;
 }
 
-/* Nobody shall connect any more where connections are not served; those that are have sockets of their own. */
+/* Nobody shall connect any more where connections are not served; those that are have sockets of their
+ * own. */
 void
 super_close_old(struct super *s)
 {
 	for (unsigned row = 0; row < s->conf.listener_count; row++)
-		if (s->conf.listeners[row].retired || (s->conf.listeners[row].transports & TRANSPORT_STREAMS) == 0)
+		if (s->conf.listeners[row].retired ||
+		    (s->conf.listeners[row].transports & TRANSPORT_STREAMS) == 0)
 			listener_close(s->ledger, &s->win, row, true);
 }
 
@@ -295,7 +304,8 @@ apply(struct super *s, struct conf *c, struct change *ch, int http)
 	else if (ch->workers > 0)
 		super_roll(s, ROLL_ONE_BY_ONE, workers, ch->who);
 	else
-		super_reply(s, ch->who, 0, false, "reloaded: %u changed now, %u wait for a restart", ch->now, ch->restart);
+		super_reply(s, ch->who, 0, false, "reloaded: %u changed now, %u wait for a restart",
+		    ch->now, ch->restart);
 	if (moved) {
 		int was = s->http_fd;
 		s->http_fd = http;
@@ -323,13 +333,16 @@ check_and_apply(struct super *s, struct conf *c, struct requester who)
 	*is = *c;
 	conf_strip_rows(was);
 	if (workers_of(s, c) > s->regions.shards) {
-		snprintf(why, sizeof why, "process.workers is %u, but this daemon was started with %u shards and cannot have "
-		    "more workers than that without a full restart", workers_of(s, c), s->regions.shards);
+		snprintf(why, sizeof why,
+		    "process.workers is %u, but this daemon was started with %u shards and cannot have "
+		    "more workers than that without a full restart",
+		    workers_of(s, c), s->regions.shards);
 		fail(s, who, why);
 		goto out;
 	}
 	if (conf_keep_rows(&s->conf, c) < 0) {
-		fail(s, who, "too many listeners or relay addresses were added and removed since the start; a restart is needed");
+		fail(s, who,
+		    "too many listeners or relay addresses were added and removed since the start; a restart is needed");
 		goto out;
 	}
 	if (bind_new(s, c, &http, why, sizeof why) < 0) {
@@ -365,7 +378,8 @@ finish(struct super *s, int e)
 		c->generation = s->conf.generation + 1;
 		check_and_apply(s, c, who);
 	} else {
-		fail(s, who, e == 1 && r->done ? "the new configuration has errors" : "turnpike-conf broke off");
+		fail(s, who,
+		    e == 1 && r->done ? "the new configuration has errors" : "turnpike-conf broke off");
 	}
 	conf_run_end(r);
 	free(c);
@@ -399,7 +413,8 @@ conf_event(void *arg, int fd, uint32_t events)
 static int
 compile(struct super *s, bool keep_stderr)
 {
-	int e = conf_run_start(&s->conf_run, s->o, s->binary[ROLE_CONF], s->conf.generation + 1, s->foreground, keep_stderr);
+	int e = conf_run_start(
+	    &s->conf_run, s->o, s->binary[ROLE_CONF], s->conf.generation + 1, s->foreground, keep_stderr);
 
 	if (e == 0)
 		e = loop_add(s->loop, s->conf_run.fd, EPOLLIN, conf_event, s);
@@ -464,10 +479,12 @@ super_reload(struct super *s, struct requester who)
 	char text[80];
 
 	if (s->reloading) {
-		/* What runs may have read the file before it was changed: whoever asks waits for the next one. */
+		/* What runs may have read the file before it was changed: whoever asks waits for the
+		 * next one. */
 		s->reload_again = true;
 		if (who.used && s->reload_next.used)
-			super_reply(s, who, 1, false, "a reload is running and another one waits: try again");
+			super_reply(
+			    s, who, 1, false, "a reload is running and another one waits: try again");
 		else if (who.used)
 			s->reload_next = who;
 		return;

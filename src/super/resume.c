@@ -18,7 +18,7 @@
 #include "carry.h"
 #include "super_int.h"
 
-#define FAILED_STARTS 2		/* no back-off yet: calls do not wait for it */
+#define FAILED_STARTS 2 /* no back-off yet: calls do not wait for it */
 
 static void
 close_on_exec(void *arg, int fd)
@@ -30,7 +30,8 @@ close_on_exec(void *arg, int fd)
 
 /* ---- take over ---------------------------------------------------------------------------------- */
 
-/* The compiled configuration, when this build reads it; else its sources are compiled anew under the same rows. */
+/* The compiled configuration, when this build reads it; else its sources are compiled anew under the
+ * same rows. */
 static int
 take_conf(struct super *s, char *why, size_t len)
 {
@@ -115,9 +116,9 @@ take_children(struct super *s)
 		if (priv->control >= 0)
 			(void)loop_add(s->loop, priv->control, EPOLLIN, super_control_event, s);
 		if (c->state == CHILD_BACKOFF)
-			priv->due = now;	/* that was another program */
+			priv->due = now; /* that was another program */
 		if (priv->foreign && c->state == CHILD_STARTING)
-			children_kill(&s->children, i);	/* its READY would not be understood */
+			children_kill(&s->children, i); /* its READY would not be understood */
 	}
 	s->ledger->ready = children_all_ready(&s->children);
 }
@@ -132,16 +133,17 @@ go_on(struct super *s)
 	stat_init(s->regions.super_map, ROLE_SUPER, 0, 1, clock_ms());
 	take_children(s);
 	if (s->filter_fd < 0)
-		s->filter_fd = sock_filter_program();	/* of an image that had none */
+		s->filter_fd = sock_filter_program(); /* of an image that had none */
 	super_tlsds(s, true);
 	super_tick_start(s);
 	if (s->upgrade.failed[0] != '\0')
 		log_errx("upgrade: %s: version " PACKAGE_VERSION " goes on", s->upgrade.failed);
 	else
-		log_info("upgrade: version " PACKAGE_VERSION " has taken over; the processes follow one by one");
+		log_info(
+		    "upgrade: version " PACKAGE_VERSION " has taken over; the processes follow one by one");
 	super_reap(s);
 	super_roll(s, ROLL_ONE_BY_ONE, s->ledger->worker_count, (struct requester){ .used = false });
-	s->upgrade.state = UPGRADE_WORKERS;	/* not before: its end is that no roll runs */
+	s->upgrade.state = UPGRADE_WORKERS; /* not before: its end is that no roll runs */
 	super_rearm(s);
 }
 
@@ -165,7 +167,7 @@ super_resume(struct super *s, int state_fd, const char *failed)
 		log_sink_fd(s->log_write);
 		e = take_all(s, state_fd, why, sizeof why);
 		if (e < 0 && (again = carry_save(s)) >= 0)
-			state_fd = again;	/* descriptors may be others by now */
+			state_fd = again; /* descriptors may be others by now */
 	}
 	if (e < 0) {
 		if (failed == NULL && s->ledger != NULL)
@@ -174,7 +176,8 @@ super_resume(struct super *s, int state_fd, const char *failed)
 		return EXIT_INTERNAL;
 	}
 	if (s->waiting->exec_error != 0)
-		text_copy(s->upgrade.failed, sizeof s->upgrade.failed, "the new version cannot be executed");
+		text_copy(
+		    s->upgrade.failed, sizeof s->upgrade.failed, "the new version cannot be executed");
 	super_prepared(s);
 	go_on(s);
 	super_can_be_adopted(s);
@@ -202,7 +205,8 @@ replace_one(struct super *s, unsigned i)
 static bool
 belongs(const struct super *s, unsigned i, unsigned role)
 {
-	return s->ledger->child[i].role == role || (role == ROLE_AUTHD && s->ledger->child[i].role == ROLE_TLSD);
+	return s->ledger->child[i].role == role ||
+	    (role == ROLE_AUTHD && s->ledger->child[i].role == ROLE_TLSD);
 }
 
 static void
@@ -219,13 +223,15 @@ static bool
 is_replaced(const struct super *s, unsigned role)
 {
 	for (unsigned i = 0; i < s->ledger->child_count; i++)
-		if (belongs(s, i, role) && (s->ledger->child[i].state != CHILD_READY ||
-		    s->ledger->child[i].generation == s->upgrade.old_generation[i]))
+		if (belongs(s, i, role) &&
+		    (s->ledger->child[i].state != CHILD_READY ||
+			s->ledger->child[i].generation == s->upgrade.old_generation[i]))
 			return false;
 	return true;
 }
 
-/* A process of the new version that does not come up: the old image takes over again, with what there is. */
+/* A process of the new version that does not come up: the old image takes over again, with what there
+ * is. */
 static void
 check_starts(struct super *s)
 {
@@ -234,19 +240,20 @@ check_starts(struct super *s)
 
 	for (unsigned i = 0; i < s->ledger->child_count; i++) {
 		const struct ledger_child *c = &s->ledger->child[i];
-		if (s->upgrade.failed[0] != '\0' || s->upgrade.back_exe < 0 || s->children.c[i].streak < FAILED_STARTS)
+		if (s->upgrade.failed[0] != '\0' || s->upgrade.back_exe < 0 ||
+		    s->children.c[i].streak < FAILED_STARTS)
 			continue;
-		snprintf(why, sizeof why, "%s %u of the new version does not start%s%s", proc_role_name(c->role), c->index,
-		    c->words[0] != '\0' ? ": " : "", c->words);
+		snprintf(why, sizeof why, "%s %u of the new version does not start%s%s",
+		    proc_role_name(c->role), c->index, c->words[0] != '\0' ? ": " : "", c->words);
 		for (unsigned k = 0; k < s->ledger->child_count; k++)
-			if (s->children.c[k].out_head != NULL)	/* what waits for it would be lost */
+			if (s->children.c[k].out_head != NULL) /* what waits for it would be lost */
 				children_kill(&s->children, k);
 		fd = carry_save(s);
 		if (fd < 0)
 			return;
 		super_go_back(s, fd, why);
 		close(fd);
-		s->upgrade.back_exe = -1;	/* tried in vain: with back-off, as ever */
+		s->upgrade.back_exe = -1; /* tried in vain: with back-off, as ever */
 		return;
 	}
 }
@@ -281,7 +288,8 @@ super_resume_step(struct super *s)
 	} else if (u->state == UPGRADE_AUTHD && is_replaced(s, ROLE_AUTHD)) {
 		/* turnpike-admin passes this on, then it is its turn. */
 		if (u->failed[0] != '\0')
-			super_reply(s, u->who, 1, false, "%s: version " PACKAGE_VERSION " goes on", u->failed);
+			super_reply(
+			    s, u->who, 1, false, "%s: version " PACKAGE_VERSION " goes on", u->failed);
 		else
 			super_reply(s, u->who, 0, false, "upgraded: version " PACKAGE_VERSION);
 		replace(s, ROLE_ADMIN, UPGRADE_ADMIN);
@@ -290,7 +298,7 @@ super_resume_step(struct super *s)
 	}
 }
 
-/* ---- the probe's side --------------------------------------------------------------------------------- */
+/* ---- the probe's side ------------------------------------------------------------------------ */
 
 static int
 answer(const char *text)
@@ -315,7 +323,8 @@ super_probe(const struct super_options *o, const struct super_program *programs,
 		e = carry_load(s, state_fd, why, sizeof why);
 	}
 	if (e == 0 && (e = regions_resume(&s->regions, true, &what)) < 0)
-		snprintf(why, sizeof why, "the %s region does not fit version " PACKAGE_VERSION ": %s", what, strerror(-e));
+		snprintf(why, sizeof why, "the %s region does not fit version " PACKAGE_VERSION ": %s",
+		    what, strerror(-e));
 	for (unsigned i = 0; e == 0 && i < n; i++) {
 		snprintf(path, sizeof path, "%s/%s", o->libexec_dir, programs[i].binary);
 		if (access(path, X_OK) < 0) {

@@ -7,7 +7,7 @@
 
 #include "super_int.h"
 
-#define STEP_MS 60000		/* a worker ends and its successor is ready, on any machine */
+#define STEP_MS 60000 /* a worker ends and its successor is ready, on any machine */
 
 static void
 stop_worker(struct super *s, unsigned i, bool again)
@@ -119,7 +119,8 @@ super_roll_cancel(struct super *s, const char *why)
 void
 super_roll_deadline(struct super *s, tp_ms now)
 {
-	if (s->roll.mode != ROLL_NONE && (s->roll.mode == ROLL_ONE_BY_ONE || s->roll.waiting) && now >= s->roll.deadline)
+	if (s->roll.mode != ROLL_NONE && (s->roll.mode == ROLL_ONE_BY_ONE || s->roll.waiting) &&
+	    now >= s->roll.deadline)
 		super_roll_cancel(s, "a new worker is not ready within 60 s");
 }
 
@@ -165,7 +166,9 @@ super_roll(struct super *s, enum roll_mode mode, unsigned workers, struct reques
 		super_reply(s, who, 0, false, "workers are being replaced already; they will be once more");
 		return;
 	}
-	s->roll = (struct roll){ .mode = mode, .workers = workers, .who = who, .deadline = clock_ms() + STEP_MS };
+	s->roll = (struct roll){
+		.mode = mode, .workers = workers, .who = who, .deadline = clock_ms() + STEP_MS
+	};
 	if (mode == ROLL_RESIZE)
 		for (unsigned i = 0; i < s->ledger->child_count; i++)
 			if (s->ledger->child[i].role == ROLE_WORKER)

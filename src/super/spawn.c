@@ -80,14 +80,16 @@ mark_all(unsigned to)
 static void
 leave_windows(const struct spawn *s)
 {
-	unsigned first = s->win->first, base = first + s->first_shard * s->win->span, end = base + s->shard_count * s->win->span;
+	unsigned first = s->win->first, base = first + s->first_shard * s->win->span,
+		 end = base + s->shard_count * s->win->span;
 
 	if (s->shard_count == 0)
 		base = end = first;
 	close_all(first, base);
 	close_all(end, s->ledger->fd_max > end ? s->ledger->fd_max : end);
 	/* Reserved siblings are the supervisor's until somebody has the token. */
-	for (unsigned fd = base; fd < end && fd < s->ledger->fd_max && s->ledger->reserved_sockets > 0; fd++)
+	for (unsigned fd = base; fd < end && fd < s->ledger->fd_max && s->ledger->reserved_sockets > 0;
+	     fd++)
 		if (s->ledger->fd[fd].kind == LEDGER_RESERVED)
 			(void)close((int)fd);
 }
@@ -115,8 +117,7 @@ say(int to, const char *a, const char *b)
 		return;
 }
 
-static void __attribute__((noreturn))
-child(const struct spawn *s, char *const env[], pid_t parent)
+static void __attribute__((noreturn)) child(const struct spawn *s, char *const env[], pid_t parent)
 {
 	int err = STDERR_FILENO;
 
@@ -161,7 +162,8 @@ spawn_child(const struct spawn *s)
 	/* Signals stay blocked until the child has reset its handlers: none of ours runs there. */
 	if (s->sibling) {
 		parent = getppid();
-		pid = (pid_t)syscall(SYS_clone, CLONE_PARENT | (s->pid != NULL ? CLONE_PARENT_SETTID : 0), NULL, s->pid, NULL, NULL);
+		pid = (pid_t)syscall(SYS_clone, CLONE_PARENT | (s->pid != NULL ? CLONE_PARENT_SETTID : 0),
+		    NULL, s->pid, NULL, NULL);
 	} else {
 		pid = fork();
 	}

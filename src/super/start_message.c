@@ -11,12 +11,12 @@
 
 #include "super_int.h"
 
-#define OUT_MAX 65536			/* messages; a child that lets more wait does not read any more */
+#define OUT_MAX 65536 /* messages; a child that lets more wait does not read any more */
 
 struct out_msg {
 	struct out_msg *next;
 	int fd;
-	union msg m;			/* only msg_size(type) bytes are allocated */
+	union msg m; /* only msg_size(type) bytes are allocated */
 };
 
 void
@@ -39,12 +39,12 @@ enqueue(struct super *s, unsigned i, const union msg *m, int fd)
 	struct out_msg *o = c->out_count < OUT_MAX ? malloc(offsetof(struct out_msg, m) + size) : NULL;
 
 	if (o == NULL) {
-		log_warnx("%s %u: does not read its messages: killed", proc_role_name(s->ledger->child[i].role),
-		    s->ledger->child[i].index);
+		log_warnx("%s %u: does not read its messages: killed",
+		    proc_role_name(s->ledger->child[i].role), s->ledger->child[i].index);
 		children_kill(&s->children, i);
 		return -ENOBUFS;
 	}
-	c->out_count++;			/* first: what waits here dies with the supervisor, and the child is told anew */
+	c->out_count++; /* first: what waits here dies with the supervisor, and the child is told anew */
 	o->next = NULL;
 	o->fd = fd;
 	memcpy(&o->m, m, size);
@@ -74,7 +74,8 @@ refresh(struct super *s, struct out_msg *o)
 		o->m.msg_certs.generation = s->conf.generation;
 	} else if (o->m.h.type == MSG_SOCKET) {
 		const struct ledger_fd *e = &s->ledger->fd[o->fd];
-		return e->kind == LEDGER_POOL && e->shard == o->m.msg_socket.shard && e->port == o->m.msg_socket.port;
+		return e->kind == LEDGER_POOL && e->shard == o->m.msg_socket.shard &&
+		    e->port == o->m.msg_socket.port;
 	}
 	return true;
 }
@@ -131,7 +132,7 @@ start_message(const struct super *s, unsigned i, struct msg_start *m)
 	const struct ledger_child *c = &s->ledger->child[i];
 	int keep[HELD_KEEP_MAX];
 
-	memset(m, 0xff, sizeof *m);		/* every descriptor -1 */
+	memset(m, 0xff, sizeof *m); /* every descriptor -1 */
 	m->h.type = MSG_START;
 	m->role = c->role;
 	m->index = c->index;
@@ -153,11 +154,13 @@ tell_shard(struct super *s, unsigned i, unsigned shard, bool owner)
 {
 	const struct regions *r = &s->regions;
 	struct msg_shard m = {
-		.h.type = MSG_SHARD, .shard = shard,
+		.h.type = MSG_SHARD,
+		.shard = shard,
 		.region_fd = owner ? r->shard[shard].rw : r->shard[shard].ro,
 		.keys_fd = owner ? r->keys[shard].rw : -1,
 		.epoll_fd = owner ? r->epoll[shard] : -1,
-		.fd_base = window_base(&s->win, shard), .fd_span = (int32_t)s->win.span,
+		.fd_base = window_base(&s->win, shard),
+		.fd_span = (int32_t)s->win.span,
 	};
 
 	for (unsigned k = 0; k < MSG_TLSDS_MAX; k++)
@@ -178,7 +181,10 @@ tell_sockets(struct super *s, unsigned i, unsigned shard)
 	for (int fd = base; fd < end; fd++) {
 		const struct ledger_fd *e = &s->ledger->fd[fd];
 		if (e->kind == LEDGER_LISTENER) {
-			struct msg_listener m = { .h.type = MSG_LISTENER, .shard = shard, .row = e->row, .fd = fd,
+			struct msg_listener m = { .h.type = MSG_LISTENER,
+				.shard = shard,
+				.row = e->row,
+				.fd = fd,
 				.transport = e->stream ? TRANSPORT_TCP : TRANSPORT_UDP };
 			(void)super_send(s, i, &m, -1);
 		} else if (e->kind == LEDGER_STREAM) {
@@ -188,8 +194,9 @@ tell_sockets(struct super *s, unsigned i, unsigned shard)
 				t.count = 0;
 			}
 		} else if (e->kind == LEDGER_POOL) {
-			p.sock[p.count++] = (struct msg_pool_sock){ .fd = fd, .port = e->port, .row = e->row,
-				.family = e->family };
+			p.sock[p.count++] = (struct msg_pool_sock){
+				.fd = fd, .port = e->port, .row = e->row, .family = e->family
+			};
 			if (p.count == MSG_POOL_MAX) {
 				(void)super_send(s, i, &p, -1);
 				p.count = 0;
@@ -227,14 +234,21 @@ super_tell_start(struct super *s, unsigned i)
 void
 super_tell_conf(struct super *s)
 {
-	struct msg_conf m = { .h.type = MSG_CONF, .size = sizeof s->conf, .generation = s->conf.generation };
-	struct msg_certs certs = { .h.type = MSG_CERTS, .size = s->certs_size, .generation = s->conf.generation };
-	struct msg_users u = { .h.type = MSG_USERS, .size = s->users_size, .generation = s->conf.generation };
+	struct msg_conf m = {
+		.h.type = MSG_CONF, .size = sizeof s->conf, .generation = s->conf.generation
+	};
+	struct msg_certs certs = {
+		.h.type = MSG_CERTS, .size = s->certs_size, .generation = s->conf.generation
+	};
+	struct msg_users u = {
+		.h.type = MSG_USERS, .size = s->users_size, .generation = s->conf.generation
+	};
 
 	for (unsigned i = 0; i < s->ledger->child_count; i++) {
 		if (!child_is_running(&s->ledger->child[i]))
 			continue;
-		/* Users before the configuration: turnpike-auth answers with the new generation only when it has both. */
+		/* Users before the configuration: turnpike-auth answers with the new generation only
+		 * when it has both. */
 		if (s->ledger->child[i].role == ROLE_AUTHD)
 			(void)super_send(s, i, &u, s->users_fd);
 		(void)super_send(s, i, &m, s->conf_fd);

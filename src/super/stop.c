@@ -10,9 +10,9 @@
 
 #include "super_int.h"
 
-#define STOP_CHILD_MS   100
+#define STOP_CHILD_MS 100
 #define STOP_ADMIN_MS 50
-#define STOP_LAST_MS    1000		/* a process that SIGKILL does not end is not waited for */
+#define STOP_LAST_MS  1000 /* a process that SIGKILL does not end is not waited for */
 
 static void
 tell_stop(struct super *s, bool admin)
@@ -23,7 +23,8 @@ tell_stop(struct super *s, bool admin)
 		if ((s->ledger->child[i].role == ROLE_ADMIN) != admin)
 			continue;
 		(void)super_send(s, i, &stop, -1);
-		children_stopping(&s->children, i, clock_ms(), admin ? STOP_ADMIN_MS : STOP_CHILD_MS, false);
+		children_stopping(
+		    &s->children, i, clock_ms(), admin ? STOP_ADMIN_MS : STOP_CHILD_MS, false);
 	}
 }
 
@@ -47,7 +48,7 @@ stop_now(struct super *s)
 	s->deadline = clock_ms() + STOP_LAST_MS;
 	notify_send("STOPPING=1");
 	log_info("stopping");
-	tell_stop(s, false);		/* turnpike-admin last: it writes what the others log */
+	tell_stop(s, false); /* turnpike-admin last: it writes what the others log */
 	super_stop_step(s);
 	super_rearm(s);
 }
@@ -58,7 +59,8 @@ super_stop(struct super *s)
 	bool again = s->terminated;
 
 	s->terminated = true;
-	if (!again && (s->phase == SUPER_RUNNING || s->phase == SUPER_DRAINING) && s->conf.shutdown_grace > 0) {
+	if (!again && (s->phase == SUPER_RUNNING || s->phase == SUPER_DRAINING) &&
+	    s->conf.shutdown_grace > 0) {
 		log_info("draining: up to %llu s for live sessions; a second signal ends at once",
 		    (unsigned long long)(s->conf.shutdown_grace / 1000));
 		super_drain(s, true, s->conf.shutdown_grace);
@@ -107,7 +109,8 @@ static bool
 running(const struct super *s, bool admin)
 {
 	for (unsigned i = 0; i < s->ledger->child_count; i++)
-		if ((s->ledger->child[i].role == ROLE_ADMIN) == admin && child_is_running(&s->ledger->child[i]))
+		if ((s->ledger->child[i].role == ROLE_ADMIN) == admin &&
+		    child_is_running(&s->ledger->child[i]))
 			return true;
 	return false;
 }

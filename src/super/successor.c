@@ -28,14 +28,15 @@ windows_are_sound(const struct super *s)
 	const struct windows *w = &s->win;
 
 	return w->shards > 0 && w->shards <= SHARDS_MAX && w->first >= 8 && w->span > 0 &&
-	    (uint64_t)w->first + (uint64_t)w->span * w->shards <= LEDGER_FDS && s->regions.shards == w->shards;
+	    (uint64_t)w->first + (uint64_t)w->span * w->shards <= LEDGER_FDS &&
+	    s->regions.shards == w->shards;
 }
 
 static bool
 ledger_is_sound(const struct ledger *l, unsigned shards)
 {
-	if (l->magic != LEDGER_MAGIC || l->child_count > LEDGER_CHILDREN || l->fd_max > LEDGER_FDS || l->worker_count == 0 ||
-	    l->worker_count > shards)
+	if (l->magic != LEDGER_MAGIC || l->child_count > LEDGER_CHILDREN || l->fd_max > LEDGER_FDS ||
+	    l->worker_count == 0 || l->worker_count > shards)
 		return false;
 	for (unsigned i = 0; i < l->child_count; i++) {
 		const struct ledger_child *c = &l->child[i];
@@ -44,7 +45,8 @@ ledger_is_sound(const struct ledger *l, unsigned shards)
 			return false;
 	}
 	for (uint32_t fd = 0; fd < l->fd_max; fd++)
-		if (l->fd[fd].kind > LEDGER_OFFERED || (l->fd[fd].kind != LEDGER_FREE && l->fd[fd].shard >= shards))
+		if (l->fd[fd].kind > LEDGER_OFFERED ||
+		    (l->fd[fd].kind != LEDGER_FREE && l->fd[fd].shard >= shards))
 			return false;
 	return true;
 }
@@ -52,14 +54,18 @@ ledger_is_sound(const struct ledger *l, unsigned shards)
 static bool
 is_sound(const struct super *s)
 {
-	return s->magic == SUPER_MAGIC && s->size == sizeof *s && windows_are_sound(s) && s->phase <= SUPER_ENDING &&
-	    s->tlsd_count <= MSG_TLSDS_MAX && s->upgrade.state <= UPGRADE_ADMIN && s->roll.mode <= ROLL_RESIZE &&
+	return s->magic == SUPER_MAGIC && s->size == sizeof *s && windows_are_sound(s) &&
+	    s->phase <= SUPER_ENDING && s->tlsd_count <= MSG_TLSDS_MAX &&
+	    s->upgrade.state <= UPGRADE_ADMIN && s->roll.mode <= ROLL_RESIZE &&
 	    s->pool.wait_next < POOL_WAITS && s->conf_fd >= 0 && s->log_write >= 0;
 }
 
 /* ---- descriptors ----------------------------------------------------------------------------------- */
 
-struct kept { uint8_t *by_number; uint32_t max; };
+struct kept {
+	uint8_t *by_number;
+	uint32_t max;
+};
 
 static void
 keep(void *arg, int fd)
@@ -75,7 +81,8 @@ static void
 forget_sockets(struct super *s)
 {
 	for (unsigned i = 0; i < LEDGER_CHILDREN; i++)
-		if (i >= s->ledger->child_count || (!child_is_running(&s->ledger->child[i]) && s->children.c[i].born == 0))
+		if (i >= s->ledger->child_count ||
+		    (!child_is_running(&s->ledger->child[i]) && s->children.c[i].born == 0))
 			s->children.c[i].control = -1;
 }
 
@@ -114,8 +121,9 @@ close_unknown_listeners(struct super *s)
 	for (uint32_t fd = s->win.first; fd < s->ledger->fd_max; fd++) {
 		const struct ledger_fd *e = &s->ledger->fd[fd];
 		unsigned kinds = e->stream ? TRANSPORT_STREAMS : ~(unsigned)TRANSPORT_STREAMS;
-		if (e->kind == LEDGER_LISTENER && (e->row >= s->conf.listener_count ||
-		    (!e->stream && (s->conf.listeners[e->row].transports & kinds) == 0)))
+		if (e->kind == LEDGER_LISTENER &&
+		    (e->row >= s->conf.listener_count ||
+			(!e->stream && (s->conf.listeners[e->row].transports & kinds) == 0)))
 			ledger_close(s->ledger, (int)fd);
 	}
 }
@@ -203,14 +211,19 @@ tell(const struct super *s)
 	unsigned long long gap = clock_ms() - w->died_ms;
 
 	if (WIFSIGNALED(w->status))
-		log_warnx("supervisor: the one before ended by signal %d (%s): sessions and processes go on under this one, "
-		    "after %llu ms; %u such ends since the start", WTERMSIG(w->status), strsignal(WTERMSIG(w->status)), gap,
-		    w->deaths);
+		log_warnx(
+		    "supervisor: the one before ended by signal %d (%s): sessions and processes go on under this one, "
+		    "after %llu ms; %u such ends since the start",
+		    WTERMSIG(w->status), strsignal(WTERMSIG(w->status)), gap, w->deaths);
 	else
-		log_warnx("supervisor: the one before ended with status %d: sessions and processes go on under this one, "
-		    "after %llu ms; %u such ends since the start", WEXITSTATUS(w->status), gap, w->deaths);
+		log_warnx(
+		    "supervisor: the one before ended with status %d: sessions and processes go on under this one, "
+		    "after %llu ms; %u such ends since the start",
+		    WEXITSTATUS(w->status), gap, w->deaths);
 	if (w->streak + 1 >= WAITING_STREAK_MAX)
-		log_errx("supervisor: %u ended in a row, each soon after its start: at the next one the daemon ends", w->streak);
+		log_errx(
+		    "supervisor: %u ended in a row, each soon after its start: at the next one the daemon ends",
+		    w->streak);
 }
 
 int
@@ -220,7 +233,8 @@ super_adopt(struct super *s)
 	tp_ms now = clock_ms();
 	int e = 0;
 
-	if (is_sound(s) && (s->ledger = ledger_map(s->ledger_rw)) != NULL && ledger_is_sound(s->ledger, s->win.shards)) {
+	if (is_sound(s) && (s->ledger = ledger_map(s->ledger_rw)) != NULL &&
+	    ledger_is_sound(s->ledger, s->win.shards)) {
 		log_sink_fd(s->log_write);
 		ledger_repair(s->ledger);
 		forget_sockets(s);
@@ -233,11 +247,13 @@ super_adopt(struct super *s)
 	if (e == 0)
 		e = super_watch(s);
 	if (e < 0) {
-		log_errx("supervisor: the state of the one that ended cannot be used (%s: %s): the daemon ends", what, strerror(-e));
+		log_errx(
+		    "supervisor: the state of the one that ended cannot be used (%s: %s): the daemon ends",
+		    what, strerror(-e));
 		return EXIT_INTERNAL;
 	}
 	log_level_set((enum log_level)s->conf.log_level);
-	if (s->looking)			/* its own turn comes again */
+	if (s->looking) /* its own turn comes again */
 		s->reloading = s->looking = false;
 	end_helper(s->conf_run.pid);
 	memset(&s->conf_run, 0, sizeof s->conf_run);

@@ -10,8 +10,7 @@
 
 #include "super_int.h"
 
-static void TP_PRINTF(3, 4)
-append(char *out, size_t len, const char *fmt, ...)
+static void TP_PRINTF(3, 4) append(char *out, size_t len, const char *fmt, ...)
 {
 	size_t at = strlen(out);
 	va_list ap;
@@ -43,8 +42,8 @@ listeners(const struct conf *c)
 	char line[800] = "", a[ADDR_STRLEN];
 
 	for (uint32_t i = 0; i < c->listener_count; i++)
-		append(line, sizeof line, "%s%s/%s", i > 0 ? ", " : "", addr_print(&c->listeners[i].addr, a),
-		    transport_text(c->listeners[i].transports));
+		append(line, sizeof line, "%s%s/%s", i > 0 ? ", " : "",
+		    addr_print(&c->listeners[i].addr, a), transport_text(c->listeners[i].transports));
 	log_info("listeners: %s", line);
 }
 
@@ -56,8 +55,8 @@ relays(const struct conf *c)
 
 	for (uint32_t i = 0; i < c->relay_count; i++) {
 		const struct conf_relay *r = &c->relays[i];
-		append(line, sizeof line, "%s%s ports %u-%u", i > 0 ? ", " : "", addr_print_ip(&r->addr, a), r->port_min,
-		    r->port_max);
+		append(line, sizeof line, "%s%s ports %u-%u", i > 0 ? ", " : "", addr_print_ip(&r->addr, a),
+		    r->port_min, r->port_max);
 		if (r->external.family != ADDR_NONE)
 			append(line, sizeof line, " (external %s)", addr_print_ip(&r->external, e));
 		ports += r->port_max - r->port_min + 1ul;
@@ -73,11 +72,12 @@ limits(const struct conf *c)
 	option_print(c, option_find("limits.bandwidth_per_allocation"), one, sizeof one);
 	option_print(c, option_find("limits.bandwidth_per_user"), user, sizeof user);
 	option_print(c, option_find("limits.bandwidth_total"), all, sizeof all);
-	log_info("limits: allocations %llu per user, %llu per prefix, %llu in total; bandwidth %s, %s, %s per allocation, user, "
+	log_info(
+	    "limits: allocations %llu per user, %llu per prefix, %llu in total; bandwidth %s, %s, %s per allocation, user, "
 	    "in total (0: none); challenges %llu/s, bindings %llu/s per prefix",
 	    (unsigned long long)c->allocations_per_user, (unsigned long long)c->allocations_per_prefix,
-	    (unsigned long long)c->allocations_total, one, user, all, (unsigned long long)c->challenges_per_prefix,
-	    (unsigned long long)c->bindings_per_prefix);
+	    (unsigned long long)c->allocations_total, one, user, all,
+	    (unsigned long long)c->challenges_per_prefix, (unsigned long long)c->bindings_per_prefix);
 }
 
 static const char *
@@ -88,7 +88,8 @@ user_name(uid_t uid)
 	return pw != NULL ? pw->pw_name : "?";
 }
 
-/* The smallest buffer of the UDP listeners, UINT64_MAX when there is none.  The kernel doubles what it grants. */
+/* The smallest buffer of the UDP listeners, UINT64_MAX when there is none.  The kernel doubles what it
+ * grants. */
 static uint64_t
 smallest(const struct super *s, int option)
 {
@@ -113,8 +114,8 @@ granted(const struct super *s, int option, const char *name, uint64_t wanted, co
 
 	if (got >= wanted)
 		return true;
-	log_warnx("buffers: %s: %llu of %llu bytes granted per listener: sysctl -w %s=%llu", name, (unsigned long long)got,
-	    (unsigned long long)wanted, limit, (unsigned long long)wanted);
+	log_warnx("buffers: %s: %llu of %llu bytes granted per listener: sysctl -w %s=%llu", name,
+	    (unsigned long long)got, (unsigned long long)wanted, limit, (unsigned long long)wanted);
 	return false;
 }
 
@@ -144,7 +145,8 @@ confinement(struct super *s)
 	if (abi >= 1)
 		return;
 	s->warnings++;
-	log_warnx("landlock: this kernel or container has none (%s): a process that is taken over is kept from files by its system "
+	log_warnx(
+	    "landlock: this kernel or container has none (%s): a process that is taken over is kept from files by its system "
 	    "call filter alone, and turnpike-admin by its user alone; boot with lsm=landlock,... or allow landlock_create_ruleset",
 	    strerror(abi < 0 ? -abi : ENOSYS));
 }
@@ -163,7 +165,8 @@ super_summary(struct super *s)
 	    s->ledger->shard_count, s->ledger->slot_max, s->drop ? user_name(s->uid) : "unchanged");
 	limits(c);
 	if (s->http_fd >= 0)
-		log_info("metrics: http://%s:%llu/metrics", c->metrics_address, (unsigned long long)c->metrics_port);
+		log_info("metrics: http://%s:%llu/metrics", c->metrics_address,
+		    (unsigned long long)c->metrics_port);
 	else
 		log_info("metrics: none (metrics.address)");
 	buffers(s);

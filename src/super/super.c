@@ -19,12 +19,12 @@
 
 #include "super_int.h"
 
-#define TICK_MS 250
+#define TICK_MS   250
 #define SLOTS_MAX (1u << 20)
 /* DTLS associations have no descriptor: however few of those there are, a shard has room for these.  Sparse: what was never
  * used costs nothing. */
 #define SLOTS_MIN (1u << 18)
-#define PROBE_MS 50
+#define PROBE_MS  50
 
 /* ---- timers ------------------------------------------------------------------------------------ */
 
@@ -57,7 +57,8 @@ super_rearm(struct super *s)
 static void
 gauge(struct super *s, enum stat_counter c, uint64_t v)
 {
-	atomic_store_explicit((_Atomic uint64_t *)&s->regions.super_map->counter[c], v, memory_order_relaxed);
+	atomic_store_explicit(
+	    (_Atomic uint64_t *)&s->regions.super_map->counter[c], v, memory_order_relaxed);
 }
 
 #define USAGE_MS 5000
@@ -99,7 +100,8 @@ on_tick(void *arg)
 
 /* ---- signals ------------------------------------------------------------------------------------- */
 
-bool
+/* Has the signal been passed on and not been carried out?  This takes it. */
+static bool
 super_asked(struct super *s, int signo)
 {
 	uint32_t bit = 1u << signo;
@@ -107,10 +109,10 @@ super_asked(struct super *s, int signo)
 	return (atomic_fetch_and(&s->waiting->asked, ~bit) & bit) != 0;
 }
 
-void
+static void
 super_signal(struct super *s, int signo)
 {
-	if (!super_asked(s, signo))	/* the terminal's, to every process: the waiting process passes it on */
+	if (!super_asked(s, signo)) /* the terminal's, to every process: the waiting process passes it on */
 		return;
 	switch (signo) {
 	case SIGHUP:
@@ -179,10 +181,12 @@ lock_directory(struct super *s)
 	if (s->pid_fd >= 0)
 		return 0;
 	if (s->pid_fd == -EWOULDBLOCK)
-		log_errx("%s: another turnpiked (pid %d) runs there; give this one a --runtime-dir of its own",
+		log_errx(
+		    "%s: another turnpiked (pid %d) runs there; give this one a --runtime-dir of its own",
 		    s->o->runtime_dir, (int)holder);
 	else
-		log_errx("%s: cannot be used as runtime directory: %s", s->o->runtime_dir, strerror(-s->pid_fd));
+		log_errx(
+		    "%s: cannot be used as runtime directory: %s", s->o->runtime_dir, strerror(-s->pid_fd));
 	return EXIT_BIND;
 }
 
@@ -202,11 +206,12 @@ super_find_binaries(struct super *s)
 	return 0;
 }
 
-/* A tree that was just unpacked runs without an account of its own: not as well apart from the rest, but never as root. */
-#define DEFAULT_USER "turnpike"
+/* A tree that was just unpacked runs without an account of its own: not as well apart from the rest,
+ * but never as root. */
+#define DEFAULT_USER  "turnpike"
 #define STAND_IN_USER "nobody"
 
-int
+static int
 super_find_user(struct super *s)
 {
 	struct passwd *pw;
@@ -215,13 +220,17 @@ super_find_user(struct super *s)
 	if (geteuid() != 0)
 		return 0;
 	pw = getpwnam(s->conf.user);
-	if (pw == NULL && strcmp(s->conf.user, DEFAULT_USER) == 0 && (pw = getpwnam(STAND_IN_USER)) != NULL) {
+	if (pw == NULL && strcmp(s->conf.user, DEFAULT_USER) == 0 &&
+	    (pw = getpwnam(STAND_IN_USER)) != NULL) {
 		s->warnings++;
-		log_warnx("process.user: there is no user " DEFAULT_USER " on this host: " STAND_IN_USER ", which other programs may "
+		log_warnx(
+		    "process.user: there is no user " DEFAULT_USER " on this host: " STAND_IN_USER
+		    ", which other programs may "
 		    "use, too, stands in; make it: adduser --system --group --no-create-home " DEFAULT_USER);
 	}
 	if (pw == NULL) {
-		log_errx("process.user: there is no user %s on this host: make it (adduser --system --group %s) or name another",
+		log_errx(
+		    "process.user: there is no user %s on this host: make it (adduser --system --group %s) or name another",
 		    s->conf.user, s->conf.user);
 		return EXIT_CONF;
 	}
@@ -244,18 +253,23 @@ make_state(struct super *s, uint64_t files)
 {
 	const struct conf *c = &s->conf;
 	unsigned workers = c->workers != 0 ? (unsigned)c->workers : processors();
-	unsigned shards = c->shards != 0 ? (unsigned)c->shards : workers > processors() ? workers : processors();
+	unsigned shards = c->shards != 0 ? (unsigned)c->shards
+	    : workers > processors()     ? workers
+					 : processors();
 	uint32_t slots;
 	int e;
 
 	if (c->workers == 0 && workers > shards)
 		workers = shards;
 	if (workers > shards) {
-		log_errx("process.workers is %u and process.shards %u: a worker without a shard has nothing to do", workers, shards);
+		log_errx(
+		    "process.workers is %u and process.shards %u: a worker without a shard has nothing to do",
+		    workers, shards);
 		return EXIT_CONF;
 	}
 	if (windows_plan(&s->win, files, shards) < 0) {
-		log_errx("%llu open files are too few for %u shards: raise the limit (ulimit -Hn, LimitNOFILE=)",
+		log_errx(
+		    "%llu open files are too few for %u shards: raise the limit (ulimit -Hn, LimitNOFILE=)",
 		    (unsigned long long)files, shards);
 		return EXIT_INTERNAL;
 	}
@@ -354,14 +368,15 @@ start_children(struct super *s)
 		log_errx("cannot start: no memory or descriptors");
 		return EXIT_INTERNAL;
 	}
-	log_sink_fd(s->log_write);	/* what is said from now on waits for turnpike-admin */
+	log_sink_fd(s->log_write); /* what is said from now on waits for turnpike-admin */
 	super_conf_warnings(s);
 	(void)children_row(&s->children, ROLE_ADMIN, 0);
 	(void)children_row(&s->children, ROLE_AUTHD, 0);
 	super_tlsds(s, false);
 	for (unsigned w = 0; w < s->ledger->worker_count; w++) {
 		struct ledger_child *c = &s->ledger->child[children_row(&s->children, ROLE_WORKER, w)];
-		shards_split(s->regions.shards, s->ledger->worker_count, w, &c->first_shard, &c->shard_count);
+		shards_split(
+		    s->regions.shards, s->ledger->worker_count, w, &c->first_shard, &c->shard_count);
 	}
 	super_tick_start(s);
 	for (unsigned i = 0; i < s->ledger->child_count; i++)
@@ -383,8 +398,9 @@ prepare(struct super *s)
 		log_err("shared memory");
 		return EXIT_INTERNAL;
 	}
-	if ((code = lock_directory(s)) != 0 || (code = super_find_binaries(s)) != 0 || (code = super_conf_first(s)) != 0 ||
-	    (code = super_find_user(s)) != 0 || (code = caps_check(s->drop) < 0 ? EXIT_BIND : 0) != 0 || (code = make_state(s, files)) != 0)
+	if ((code = lock_directory(s)) != 0 || (code = super_find_binaries(s)) != 0 ||
+	    (code = super_conf_first(s)) != 0 || (code = super_find_user(s)) != 0 ||
+	    (code = caps_check(s->drop) < 0 ? EXIT_BIND : 0) != 0 || (code = make_state(s, files)) != 0)
 		return code;
 	log_level_set((enum log_level)s->conf.log_level);
 	pool_init(&s->pool, s->ledger, &s->win, super_pool_send, s);
@@ -432,7 +448,7 @@ struct work {
 	const struct super_program *programs;
 	unsigned program_count;
 	struct waiting *waiting;
-	int  waiting_fd, daemon_fd;
+	int waiting_fd, daemon_fd;
 	bool foreground;
 	const char *failed;
 };
@@ -440,7 +456,8 @@ struct work {
 static struct super *
 super_map(const struct work *w, int fd)
 {
-	struct super *s = fd < 0 ? MAP_FAILED : mmap(NULL, sizeof *s, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	struct super *s = fd < 0 ? MAP_FAILED
+				 : mmap(NULL, sizeof *s, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 
 	if (s == MAP_FAILED)
 		return NULL;
@@ -502,7 +519,8 @@ work(void *arg)
 {
 	const struct work *w = arg;
 	struct super *s;
-	int code, state_fd = atomic_load(&w->waiting->state_fd), region = (int)atomic_load(&w->waiting->adoptable);
+	int code, state_fd = atomic_load(&w->waiting->state_fd),
+		  region = (int)atomic_load(&w->waiting->adoptable);
 
 	(void)prctl(PR_SET_NAME, "turnpike-super");
 	log_init("supervisor", ROLE_SUPER, 0, LOG_L_INFO);
@@ -511,7 +529,8 @@ work(void *arg)
 	if (region > 0) {
 		code = super_adopt(s);
 	} else if (state_fd > 0) {
-		code = super_resume(s, state_fd, w->waiting->failed[0] != '\0' ? w->waiting->failed : w->failed);
+		code = super_resume(
+		    s, state_fd, w->waiting->failed[0] != '\0' ? w->waiting->failed : w->failed);
 	} else if ((code = prepare(s)) == 0) {
 		code = life(s);
 	}
@@ -527,7 +546,7 @@ wait_for_work(struct work *w, int state_fd)
 	int fd = env != NULL ? atoi(env) : -1;
 
 	(void)unsetenv(WAITING_ENV);
-	limit_file_size();		/* before the first shared memory */
+	limit_file_size(); /* before the first shared memory */
 	w->waiting = waiting_page(&fd);
 	if (w->waiting == NULL) {
 		log_err("shared memory");
@@ -558,10 +577,13 @@ int
 super_run_on(const struct super_options *o, const struct super_program *programs, unsigned n, int state_fd,
     const char *failed)
 {
-	struct work w = { .o = o, .programs = programs, .program_count = n, .daemon_fd = -1, .failed = failed };
+	struct work w = {
+		.o = o, .programs = programs, .program_count = n, .daemon_fd = -1, .failed = failed
+	};
 
 	log_init("supervisor", ROLE_SUPER, 0, LOG_L_INFO);
-	(void)prctl(PR_SET_NAME, "turnpiked");	/* the way back goes by descriptor, which leaves its number as name */
+	(void)prctl(PR_SET_NAME,
+	    "turnpiked"); /* the way back goes by descriptor, which leaves its number as name */
 	if (daemon_low() < 0)
 		return EXIT_INTERNAL;
 	return wait_for_work(&w, state_fd);

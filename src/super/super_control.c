@@ -36,8 +36,8 @@ static void
 closing_end(struct super *s, struct closing *c)
 {
 	c->used = false;
-	super_reply(s, closing_who(c), c->count > 0 ? 0 : 1, false, c->left > 0 ? "%u closed; %u workers did not answer" :
-	    "%u closed", c->count, c->left);
+	super_reply(s, closing_who(c), c->count > 0 ? 0 : 1, false,
+	    c->left > 0 ? "%u closed; %u workers did not answer" : "%u closed", c->count, c->left);
 }
 
 static void
@@ -53,14 +53,22 @@ close_sessions(struct super *s, struct requester who, const struct msg_command *
 		super_reply(s, who, 1, false, "too many close commands at once");
 		return;
 	}
-	*c = (struct closing){ .used = true, .request = who.request, .generation = who.generation,
+	*c = (struct closing){ .used = true,
+		.request = who.request,
+		.generation = who.generation,
 		.deadline = clock_ms() + CLOSE_WAIT_MS };
-	struct msg_close out = { .h.type = MSG_CLOSE, .request = (uint32_t)(c - s->closing) + 1, .shard = m->shard,
-		.slot = m->slot, .gen = m->gen, .user = m->user, .by_user = by_user };
+	struct msg_close out = { .h.type = MSG_CLOSE,
+		.request = (uint32_t)(c - s->closing) + 1,
+		.shard = m->shard,
+		.slot = m->slot,
+		.gen = m->gen,
+		.user = m->user,
+		.by_user = by_user };
 	for (unsigned i = 0; i < s->ledger->child_count; i++) {
 		const struct ledger_child *w = &s->ledger->child[i];
 		bool owner = m->shard >= w->first_shard && m->shard - w->first_shard < w->shard_count;
-		if (w->role == ROLE_WORKER && w->shard_count > 0 && (by_user || owner) && super_send(s, i, &out, -1) == 0)
+		if (w->role == ROLE_WORKER && w->shard_count > 0 && (by_user || owner) &&
+		    super_send(s, i, &out, -1) == 0)
 			c->left++;
 	}
 	if (c->left == 0)
@@ -107,7 +115,8 @@ set_log_level(struct super *s, struct requester who, uint32_t level)
 	}
 	log_level_set((enum log_level)level);
 	super_tell_conf(s);
-	super_reply(s, who, 0, false, "log level is %s until the next reload", log_level_name((enum log_level)level));
+	super_reply(s, who, 0, false, "log level is %s until the next reload",
+	    log_level_name((enum log_level)level));
 }
 
 static void
@@ -115,15 +124,21 @@ status(struct super *s, struct requester who)
 {
 	const struct ledger *l = s->ledger;
 
-	super_reply(s, who, 0, false, "%s, %u of %u workers, %u shards, %u relay sockets, configuration %llu",
-	    l->draining ? "draining" : l->ready ? "ready" : "not ready", l->worker_count, l->worker_count, l->shard_count,
-	    l->relay_sockets, (unsigned long long)l->conf_generation);
+	super_reply(s, who, 0, false,
+	    "%s, %u of %u workers, %u shards, %u relay sockets, configuration %llu",
+	    l->draining    ? "draining"
+		: l->ready ? "ready"
+			   : "not ready",
+	    l->worker_count, l->worker_count, l->shard_count, l->relay_sockets,
+	    (unsigned long long)l->conf_generation);
 }
 
 void
 super_command(struct super *s, unsigned i, const struct msg_command *m)
 {
-	struct requester who = { .used = true, .request = m->request, .generation = s->ledger->child[i].generation };
+	struct requester who = {
+		.used = true, .request = m->request, .generation = s->ledger->child[i].generation
+	};
 
 	switch (m->command) {
 	case CMD_STATUS:

@@ -100,7 +100,8 @@ command_line(const struct super *s, struct waiting_program *p, int exe, int stat
 	    waiting_program_add(p, "--runtime-dir") && waiting_program_add(p, o->runtime_dir) &&
 	    waiting_program_add(p, "--state-dir") && waiting_program_add(p, o->state_dir);
 	if (strcmp(o->libexec_dir, TP_LIBEXECDIR) != 0)
-		fits = fits && waiting_program_add(p, "--libexec-dir") && waiting_program_add(p, o->libexec_dir);
+		fits = fits && waiting_program_add(p, "--libexec-dir") &&
+		    waiting_program_add(p, o->libexec_dir);
 	if (s->foreground)
 		fits = fits && waiting_program_add(p, "--foreground");
 	for (unsigned i = 0; i < o->set_count; i++)
@@ -120,13 +121,15 @@ become(struct super *s, int exe, int state_fd, const char *failed)
 
 	if (!command_line(s, &w->next, exe, state_fd, failed))
 		return -E2BIG;
-	if (exe >= 0 || !command_line(s, &w->back, s->exe_fd, state_fd, "the supervisor of the new version does not come up"))
+	if (exe >= 0 ||
+	    !command_line(
+		s, &w->back, s->exe_fd, state_fd, "the supervisor of the new version does not come up"))
 		w->back.count = 0;
 	w->failed[0] = '\0';
 	w->exec_error = 0;
 	held_each(s, true, stay_open, NULL);
 	stay_open(NULL, state_fd);
-	if (exe >= 0)			/* the one that is gone back to has its own */
+	if (exe >= 0) /* the one that is gone back to has its own */
 		for (unsigned i = 0; i <= ROLES; i++)
 			(void)fcntl(i < ROLES ? s->binary[i] : s->exe_fd, F_SETFD, FD_CLOEXEC);
 	atomic_store(&w->state_fd, state_fd);
@@ -171,8 +174,8 @@ probe(struct super *s)
 {
 	struct upgrade *u = &s->upgrade;
 	char number[16];
-	char *argv[] = { s->exe_path, (char *)(uintptr_t)"--libexec-dir", (char *)(uintptr_t)s->o->libexec_dir,
-		(char *)(uintptr_t)"--probe-state", number, NULL };
+	char *argv[] = { s->exe_path, (char *)(uintptr_t) "--libexec-dir",
+		(char *)(uintptr_t)s->o->libexec_dir, (char *)(uintptr_t) "--probe-state", number, NULL };
 	int keep[HELD_KEEP_MAX], fds[2];
 	unsigned n = held_keep_probe(s, keep);
 
@@ -184,8 +187,15 @@ probe(struct super *s)
 	u->report = fds[0];
 	keep[n++] = u->state_fd;
 	snprintf(number, sizeof number, "%d", u->state_fd);
-	struct spawn sp = { .path = s->exe_path, .argv = argv, .control = fds[1], .log = -1, .binary = -1, .keep = keep,
-		.authd_count = n, .keep_stderr = s->foreground, .sibling = true };
+	struct spawn sp = { .path = s->exe_path,
+		.argv = argv,
+		.control = fds[1],
+		.log = -1,
+		.binary = -1,
+		.keep = keep,
+		.authd_count = n,
+		.keep_stderr = s->foreground,
+		.sibling = true };
 	u->pid = spawn_child(&sp);
 	close(fds[1]);
 	if (u->pid < 0) {
@@ -222,11 +232,13 @@ super_upgrade_reaped(struct super *s, pid_t pid, int status)
 		snprintf(why, sizeof why, "the new version cannot take over: %s", text);
 		refuse(s, why);
 	} else if (WIFSIGNALED(status)) {
-		snprintf(why, sizeof why, "%.200s was ended by signal %d when it was asked whether it can take over", s->exe_path,
+		snprintf(why, sizeof why,
+		    "%.200s was ended by signal %d when it was asked whether it can take over", s->exe_path,
 		    WTERMSIG(status));
 		refuse(s, why);
 	} else {
-		snprintf(why, sizeof why, "%.200s does not answer whether it can take over (exit status %d): is it turnpiked?",
+		snprintf(why, sizeof why,
+		    "%.200s does not answer whether it can take over (exit status %d): is it turnpiked?",
 		    s->exe_path, WEXITSTATUS(status));
 		refuse(s, why);
 	}
@@ -241,7 +253,7 @@ super_upgrade_again(struct super *s)
 	if (u->pid > 1)
 		(void)kill(u->pid, SIGKILL);
 	u->pid = 0;
-	u->report = u->state_fd = -1;	/* closed as what nothing names */
+	u->report = u->state_fd = -1; /* closed as what nothing names */
 	u->state = UPGRADE_QUIET;
 	u->deadline = clock_ms() + QUIET_MS;
 }

@@ -23,11 +23,12 @@
 
 #include "waiting.h"
 
-#define SOON_MS   10000		/* a death within this after the start belongs to a streak */
-#define AGAIN_MS  20		/* pause after a death by somebody else's SIGKILL: an out-of-memory killer does not make it spin */
-#define BACKOFF_MS 100		/* from the third death of a streak on, doubled each time */
-#define ENV_MAX   256
-#define BACK_AFTER 2		/* deaths of a new program until the one before it is executed again */
+#define SOON_MS 10000 /* a death within this after the start belongs to a streak */
+#define AGAIN_MS                                                                                           \
+	20 /* pause after a death by somebody else's SIGKILL: an out-of-memory killer does not make it spin */
+#define BACKOFF_MS 100 /* from the third death of a streak on, doubled each time */
+#define ENV_MAX    256
+#define BACK_AFTER 2 /* deaths of a new program until the one before it is executed again */
 
 /* ---- the page ----------------------------------------------------------------------------------- */
 
@@ -39,13 +40,15 @@ map(int fd)
 	return w == MAP_FAILED ? NULL : w;
 }
 
-/* Is there a page of this layout?  By its seals, before it is mapped: what is shorter ends the process that reads it. */
+/* Is there a page of this layout?  By its seals, before it is mapped: what is shorter ends the process
+ * that reads it. */
 static struct waiting *
 inherited(int fd)
 {
 	struct waiting *w = NULL;
 
-	if (fd >= 0 && (fcntl(fd, F_GET_SEALS) & F_SEAL_SHRINK) != 0 && lseek(fd, 0, SEEK_END) == (off_t)WAITING_SIZE)
+	if (fd >= 0 && (fcntl(fd, F_GET_SEALS) & F_SEAL_SHRINK) != 0 &&
+	    lseek(fd, 0, SEEK_END) == (off_t)WAITING_SIZE)
 		w = map(fd);
 	if (w != NULL && (w->magic != WAITING_MAGIC || w->layout != WAITING_LAYOUT)) {
 		munmap(w, WAITING_SIZE);
@@ -64,7 +67,8 @@ waiting_page(int *fd)
 		return w;
 	}
 	*fd = memfd_create("turnpike-waiting", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (*fd < 0 || ftruncate(*fd, WAITING_SIZE) < 0 || fcntl(*fd, F_ADD_SEALS, F_SEAL_SHRINK) < 0 || (w = map(*fd)) == NULL)
+	if (*fd < 0 || ftruncate(*fd, WAITING_SIZE) < 0 || fcntl(*fd, F_ADD_SEALS, F_SEAL_SHRINK) < 0 ||
+	    (w = map(*fd)) == NULL)
 		return NULL;
 	w->magic = WAITING_MAGIC;
 	w->layout = WAITING_LAYOUT;
@@ -184,11 +188,13 @@ start(struct waiting *w, int (*work)(void *arg), void *arg)
 		atomic_store(&w->work, 0);
 }
 
-/* The supervisor has ended.  True: it is started again after *wait_ms; false: the daemon ends with *code. */
+/* The supervisor has ended.  True: it is started again after *wait_ms; false: the daemon ends with
+ * *code. */
 static bool
 ended(struct waiting *w, int fd, int status, unsigned *wait_ms, int *code)
 {
-	static const char loop[] = "turnpiked: the supervisor ended 10 times in a row soon after its start: the daemon ends\n";
+	static const char loop[] =
+	    "turnpiked: the supervisor ended 10 times in a row soon after its start: the daemon ends\n";
 
 	*wait_ms = 0;
 	atomic_store(&w->work, 0);
@@ -197,7 +203,7 @@ ended(struct waiting *w, int fd, int status, unsigned *wait_ms, int *code)
 		*code = w->code;
 		return false;
 	case WAITING_EXEC:
-		change_program(w, fd);		/* returns only when that is impossible */
+		change_program(w, fd); /* returns only when that is impossible */
 		return true;
 	}
 	w->status = status;
@@ -243,7 +249,8 @@ reap(struct waiting *w, pid_t work, int *status)
 		} else if (n - atomic_load(&w->taken) >= WAITING_DEATHS) {
 			return work_ended ? 1 : -EAGAIN;
 		} else {
-			w->death[n % WAITING_DEATHS] = (struct waiting_death){ .pid = si.si_pid, .status = how };
+			w->death[n % WAITING_DEATHS] = (struct waiting_death){ .pid = si.si_pid,
+				.status = how };
 			atomic_store(&w->written, n + 1);
 			if (!work_ended)
 				(void)kill(work, SIGCHLD);
@@ -258,7 +265,8 @@ block(sigset_t *set)
 	static const int passed_on[] = { SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGCHLD };
 	struct sigaction sa = { .sa_handler = SIG_DFL };
 
-	/* An ignored SIGCHLD, inherited from the caller, would make deaths invisible.  SIGXFSZ: limit_file_size(). */
+	/* An ignored SIGCHLD, inherited from the caller, would make deaths invisible.  SIGXFSZ:
+	 * limit_file_size(). */
 	for (int i = 1; i < NSIG; i++)
 		if (i != SIGKILL && i != SIGSTOP && i != SIGXFSZ)
 			(void)sigaction(i, &sa, NULL);

@@ -21,7 +21,8 @@ part_free(struct hello_part *p)
 static bool
 is_of(const struct hello_part *p, const struct hs_who *who)
 {
-	return p->bytes != NULL && p->who.shard == who->shard && p->who.row == who->row && addr_eq(&p->who.client, &who->client);
+	return p->bytes != NULL && p->who.shard == who->shard && p->who.row == who->row &&
+	    addr_eq(&p->who.client, &who->client);
 }
 
 /* Another hello of the same client, as far as can be told. */

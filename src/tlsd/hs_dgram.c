@@ -112,7 +112,9 @@ void
 dgram_reply(struct hs *h)
 {
 	struct flight *f = &h->u->out;
-	struct msg_hs_reply m = { .h = { .type = MSG_HS_REPLY, .generation = h->u->proc.start.h.generation }, .who = h->who };
+	struct msg_hs_reply m = {
+		.h = { .type = MSG_HS_REPLY, .generation = h->u->proc.start.h.generation }, .who = h->who
+	};
 	uint32_t at = 0;
 
 	for (uint32_t i = 0; i < f->pieces; at += f->piece[i++]) {
@@ -207,7 +209,8 @@ take_hello(struct tlsd *u, const struct hs_who *who, const struct seal_frag *f)
 	struct seal_hello hello;
 	size_t n;
 
-	if (seal_hello_parse(&hello, f->bytes, f->total) != SEAL_OK || hello.cookie_len != SEAL_COOKIE_LEN) {
+	if (seal_hello_parse(&hello, f->bytes, f->total) != SEAL_OK ||
+	    hello.cookie_len != SEAL_COOKIE_LEN) {
 		stat_add(u->proc.stat, STAT_HS_STRAY, 1);
 		return;
 	}
@@ -241,7 +244,10 @@ take_fragment(struct tlsd *u, const struct msg_hs_datagram *m)
 	part = part_take(u, &m->who, &f);
 	if (part == NULL)
 		return;
-	struct seal_frag whole = { .record_seq = part->gather.record_seq, .message_seq = 1, .total = f.total, .len = f.total,
+	struct seal_frag whole = { .record_seq = part->gather.record_seq,
+		.message_seq = 1,
+		.total = f.total,
+		.len = f.total,
 		.bytes = part->bytes };
 	take_hello(u, &part->who, &whole);
 	part_free(part);

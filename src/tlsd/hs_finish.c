@@ -13,11 +13,17 @@
 #include "tlsd_int.h"
 
 static const enum stat_counter fail_row[HS_REASONS] = {
-	[HS_R_CLOSED] = STAT_HS_FAIL_CLOSED, [HS_R_TIMEOUT] = STAT_HS_FAIL_TIMEOUT,
-	[HS_R_CROWDED] = STAT_HS_FAIL_CROWDED, [HS_R_ALERT] = STAT_HS_FAIL_ALERT,
-	[HS_R_PROTOCOL] = STAT_HS_FAIL_PROTOCOL, [HS_R_NO_MATCH] = STAT_HS_FAIL_NO_MATCH,
-	[HS_R_INTERNAL] = STAT_HS_FAIL_INTERNAL, [HS_R_CANCELED] = STAT_HS_FAIL_CANCELED,
-	[HS_R_VERSION] = STAT_HS_FAIL_NO_MATCH, [HS_R_ALPN] = STAT_HS_FAIL_NO_MATCH, [HS_R_UNTRUSTED] = STAT_HS_FAIL_ALERT,
+	[HS_R_CLOSED] = STAT_HS_FAIL_CLOSED,
+	[HS_R_TIMEOUT] = STAT_HS_FAIL_TIMEOUT,
+	[HS_R_CROWDED] = STAT_HS_FAIL_CROWDED,
+	[HS_R_ALERT] = STAT_HS_FAIL_ALERT,
+	[HS_R_PROTOCOL] = STAT_HS_FAIL_PROTOCOL,
+	[HS_R_NO_MATCH] = STAT_HS_FAIL_NO_MATCH,
+	[HS_R_INTERNAL] = STAT_HS_FAIL_INTERNAL,
+	[HS_R_CANCELED] = STAT_HS_FAIL_CANCELED,
+	[HS_R_VERSION] = STAT_HS_FAIL_NO_MATCH,
+	[HS_R_ALPN] = STAT_HS_FAIL_NO_MATCH,
+	[HS_R_UNTRUSTED] = STAT_HS_FAIL_ALERT,
 };
 
 struct hs *
@@ -34,7 +40,7 @@ gauge(struct stats *s, enum stat_counter c, uint64_t v)
 	atomic_store_explicit((_Atomic uint64_t *)&s->counter[c], v, memory_order_relaxed);
 }
 
-void
+static void
 hs_gauges(struct tlsd *u)
 {
 	gauge(u->proc.stat, STAT_HS_HALF_OPEN, u->table.line[HS_HALF].count);
@@ -46,7 +52,8 @@ hs_gauges(struct tlsd *u)
 static void
 tell_failed(struct tlsd *u, const struct hs_who *who, enum hs_reason why)
 {
-	struct msg_hs_fail m = { .h = { .type = MSG_HS_FAIL, .generation = u->proc.start.h.generation }, .who = *who,
+	struct msg_hs_fail m = { .h = { .type = MSG_HS_FAIL, .generation = u->proc.start.h.generation },
+		.who = *who,
 		.reason = (uint8_t)why };
 
 	stat_add(u->proc.stat, who->dtls != 0 ? STAT_HS_FAILED_DTLS : STAT_HS_FAILED_TLS, 1);
@@ -72,7 +79,8 @@ hs_new(struct tlsd *u, const struct hs_who *who, bool dtls, int fd)
 		h->certs = cert_set_take(u->certs);
 		h->ssl = cert_set_ssl(h->certs, dtls);
 	}
-	if (h == NULL || h->ssl == NULL || tlsd_tap_attach(&h->tap, h->ssl) < 0 || !table_add(&u->table, h)) {
+	if (h == NULL || h->ssl == NULL || tlsd_tap_attach(&h->tap, h->ssl) < 0 ||
+	    !table_add(&u->table, h)) {
 		if (h != NULL) {
 			SSL_free(h->ssl);
 			cert_set_give(h->certs);
@@ -80,7 +88,8 @@ hs_new(struct tlsd *u, const struct hs_who *who, bool dtls, int fd)
 		}
 		if (fd >= 0)
 			close(fd);
-		log_limited(&u->internal, 1, LOG_L_WARN, "handshake: cannot begin: no certificate, or no memory");
+		log_limited(
+		    &u->internal, 1, LOG_L_WARN, "handshake: cannot begin: no certificate, or no memory");
 		tell_failed(u, who, HS_R_INTERNAL);
 		return NULL;
 	}
@@ -149,8 +158,12 @@ static bool
 is_about_certificate(int alert)
 {
 	switch (alert) {
-	case SSL_AD_BAD_CERTIFICATE: case SSL_AD_UNSUPPORTED_CERTIFICATE: case SSL_AD_CERTIFICATE_REVOKED:
-	case SSL_AD_CERTIFICATE_EXPIRED: case SSL_AD_CERTIFICATE_UNKNOWN: case SSL_AD_UNKNOWN_CA:
+	case SSL_AD_BAD_CERTIFICATE:
+	case SSL_AD_UNSUPPORTED_CERTIFICATE:
+	case SSL_AD_CERTIFICATE_REVOKED:
+	case SSL_AD_CERTIFICATE_EXPIRED:
+	case SSL_AD_CERTIFICATE_UNKNOWN:
+	case SSL_AD_UNKNOWN_CA:
 		return true;
 	default:
 		return false;
@@ -188,6 +201,8 @@ reason_of(const struct hs *h)
 	}
 }
 
+static void hs_finish(struct hs *h);
+
 bool
 hs_judge(struct hs *h, int ret)
 {
@@ -209,7 +224,7 @@ hs_judge(struct hs *h, int ret)
 
 /* Data that arrived in the datagram of the client's Finished, or before it: a datagram may be lost. */
 static int
-export(struct hs *h, struct seal_session *s)
+export_keys(struct hs *h, struct seal_session *s)
 {
 	int err = tlsd_export(s, h->ssl, &h->tap);
 	uint8_t lost[2048];
@@ -244,22 +259,27 @@ put_flight(struct msg_hs_done *m, const struct hs *h)
 static void
 count_done(struct tlsd *u, int version)
 {
-	stat_add(u->proc.stat, version == TLS1_3_VERSION ? STAT_HS_OK_TLS13 : version == TLS1_2_VERSION ? STAT_HS_OK_TLS12 :
-	    STAT_HS_OK_DTLS12, 1);
+	stat_add(u->proc.stat,
+	    version == TLS1_3_VERSION       ? STAT_HS_OK_TLS13
+		: version == TLS1_2_VERSION ? STAT_HS_OK_TLS12
+					    : STAT_HS_OK_DTLS12,
+	    1);
 }
 
-void
+/* The handshake is done: export and HS_DONE. */
+static void
 hs_finish(struct hs *h)
 {
 	struct tlsd *u = h->u;
 	struct msg_hs_done *m = calloc(1, sizeof *m);
 	struct seal_session s;
-	int err = m != NULL ? export(h, &s) : -ENOMEM;
+	int err = m != NULL ? export_keys(h, &s) : -ENOMEM;
 
 	if (err == 0 && !put_flight(m, h))
 		err = -E2BIG;
 	if (err != 0) {
-		log_limited(&u->internal, 1, LOG_L_WARN, "handshake: cannot be handed over: %s", strerror(-err));
+		log_limited(
+		    &u->internal, 1, LOG_L_WARN, "handshake: cannot be handed over: %s", strerror(-err));
 		free(m);
 		hs_fail(h, HS_R_INTERNAL);
 		return;
@@ -288,7 +308,7 @@ hs_offer(struct hs *h)
 {
 	h->wake = clock_ms() + RESEND_MS;
 	toworker(h->u, h->who.shard, h->done);
-	if (h->done->again < UINT8_MAX)		/* UNTAKEN_MS ends it long before */
+	if (h->done->again < UINT8_MAX) /* UNTAKEN_MS ends it long before */
 		h->done->again++;
 }
 

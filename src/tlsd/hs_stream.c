@@ -16,7 +16,7 @@
 
 #include "tlsd_int.h"
 
-#define READ_MAX 65536			/* of one handshake: a hello, a key, a Finished are 1 kB */
+#define READ_MAX 65536 /* of one handshake: a hello, a key, a Finished are 1 kB */
 
 /* ---- BIO --------------------------------------------------------------------------------------- */
 
@@ -75,7 +75,7 @@ look(struct hs *h)
 		return false;
 	}
 	if (all)
-		return false;		/* the loop tells of more */
+		return false; /* the loop tells of more */
 	n = recv(h->fd, u->ahead, sizeof u->ahead, MSG_DONTWAIT | MSG_PEEK);
 	if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
 		return false;
@@ -189,7 +189,7 @@ step(struct hs *h)
 	u->ahead_len = u->ahead_at = 0;
 	h->looked = false;
 	ret = SSL_do_handshake(h->ssl);
-	(void)take(h);			/* also of one that fails: what it read is no reset's reason */
+	(void)take(h); /* also of one that fails: what it read is no reset's reason */
 	if (hs_judge(h, ret))
 		return;
 	CRASH_POINT("tls:stepped");
@@ -216,7 +216,7 @@ stream_start(struct tlsd *u, const struct hs_who *who, int fd)
 	struct hs *h = table_find(&u->table, who);
 	BIO *bio;
 
-	if (h != NULL) {		/* asked again by a successor */
+	if (h != NULL) { /* asked again by a successor */
 		close(fd);
 		if (h->state == HS_UNTAKEN)
 			hs_offer(h);

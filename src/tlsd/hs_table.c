@@ -36,7 +36,11 @@ hash(const struct table *t, const void *p, size_t n)
 }
 
 /* What tells a handshake, without padding between. */
-struct key { uint64_t request; uint32_t shard, row; struct addr client; };
+struct key {
+	uint64_t request;
+	uint32_t shard, row;
+	struct addr client;
+};
 
 static struct key
 key_of(const struct hs_who *w)
@@ -83,27 +87,29 @@ table_find(const struct table *t, const struct hs_who *who)
 
 /* ---- lines: oldest first ----------------------------------------------------------------------- */
 
-#define LINE_ADD(l, h, link) do {				\
-	(h)->link.older = (l)->newest;				\
-	(h)->link.newer = NULL;					\
-	if ((l)->newest != NULL)				\
-		(l)->newest->link.newer = (h);			\
-	else							\
-		(l)->oldest = (h);				\
-	(l)->newest = (h);					\
-	(l)->count++;						\
-} while (0)
-#define LINE_DEL(l, h, link) do {				\
-	if ((h)->link.older != NULL)				\
-		(h)->link.older->link.newer = (h)->link.newer;	\
-	else							\
-		(l)->oldest = (h)->link.newer;			\
-	if ((h)->link.newer != NULL)				\
-		(h)->link.newer->link.older = (h)->link.older;	\
-	else							\
-		(l)->newest = (h)->link.older;			\
-	(l)->count--;						\
-} while (0)
+#define LINE_ADD(l, h, link)                                                                               \
+	do {                                                                                               \
+		(h)->link.older = (l)->newest;                                                             \
+		(h)->link.newer = NULL;                                                                    \
+		if ((l)->newest != NULL)                                                                   \
+			(l)->newest->link.newer = (h);                                                     \
+		else                                                                                       \
+			(l)->oldest = (h);                                                                 \
+		(l)->newest = (h);                                                                         \
+		(l)->count++;                                                                              \
+	} while (0)
+#define LINE_DEL(l, h, link)                                                                               \
+	do {                                                                                               \
+		if ((h)->link.older != NULL)                                                               \
+			(h)->link.older->link.newer = (h)->link.newer;                                     \
+		else                                                                                       \
+			(l)->oldest = (h)->link.newer;                                                     \
+		if ((h)->link.newer != NULL)                                                               \
+			(h)->link.newer->link.older = (h)->link.older;                                     \
+		else                                                                                       \
+			(l)->newest = (h)->link.older;                                                     \
+		(l)->count--;                                                                              \
+	} while (0)
 
 /* ---- prefixes ----------------------------------------------------------------------------------- */
 

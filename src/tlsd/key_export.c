@@ -9,10 +9,9 @@
 #include "tp/tlsd.h"
 
 static const char suites13[] = "TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256";
-static const char suites12[] =
-    "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"
-    "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305:"
-    "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256";
+static const char suites12[] = "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"
+			       "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305:"
+			       "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256";
 
 /* The slot is the type's default (0), set aside by OpenSSL for the application. */
 static struct tlsd_tap *
@@ -40,7 +39,7 @@ on_keylog(const SSL *ssl, const char *line)
 {
 	static const char *const label[2] = { "CLIENT_TRAFFIC_SECRET_0 ", "SERVER_TRAFFIC_SECRET_0 " };
 	struct tlsd_tap *tap = tap_of(ssl);
-	bool enough = SSL_version(ssl) != TLS1_3_VERSION;	/* before 1.3 there is another way to ask */
+	bool enough = SSL_version(ssl) != TLS1_3_VERSION; /* before 1.3 there is another way to ask */
 
 	for (unsigned i = 0; tap != NULL && i < 2; i++) {
 		if (strncmp(line, label[i], strlen(label[i])) != 0)
@@ -50,7 +49,8 @@ on_keylog(const SSL *ssl, const char *line)
 		if (len != 32 && len != 48)
 			return;
 		for (size_t b = 0; b < len; b++)
-			tap->secret[i][b] = (uint8_t)(hex_value(hex[2 * b]) << 4 | hex_value(hex[2 * b + 1]));
+			tap->secret[i][b] = (uint8_t)(hex_value(hex[2 * b]) << 4 |
+			    hex_value(hex[2 * b + 1]));
 		tap->secret_len[i] = (uint8_t)len;
 		tap->secrets |= (uint8_t)(1u << i);
 		enough = true;
@@ -82,7 +82,8 @@ int
 tlsd_ctx_policy(SSL_CTX *ctx)
 {
 	uint64_t options = SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
-	    SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_NO_SSLv3 | SSL_OP_NO_TLSv1 | SSL_OP_NO_TLSv1_1 | SSL_OP_NO_DTLSv1;
+	    SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_NO_SSLv3 | SSL_OP_NO_TLSv1 | SSL_OP_NO_TLSv1_1 |
+	    SSL_OP_NO_DTLSv1;
 
 	SSL_CTX_set_options(ctx, options);
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
@@ -188,12 +189,15 @@ export13(struct seal_session *out, const struct tlsd_tap *tap, enum seal_role ro
 
 	if (tap->secrets != 3 || tap->secret_len[0] != len || tap->secret_len[1] != len)
 		return -EPROTO;
-	return seal_start13(&out->keys, &out->secrets, role, suite, tap->secret[0], tap->secret[1], len) == SEAL_OK ?
-	    0 : -EPROTO;
+	return seal_start13(&out->keys, &out->secrets, role, suite, tap->secret[0], tap->secret[1], len) ==
+		SEAL_OK
+	    ? 0
+	    : -EPROTO;
 }
 
 static int
-export12(struct seal_session *out, SSL *ssl, const struct tlsd_tap *tap, enum seal_role role, unsigned suite)
+export12(
+    struct seal_session *out, SSL *ssl, const struct tlsd_tap *tap, enum seal_role role, unsigned suite)
 {
 	uint8_t master[48], client_random[32], server_random[32];
 	const SSL_SESSION *session = SSL_get_session(ssl);
@@ -201,16 +205,17 @@ export12(struct seal_session *out, SSL *ssl, const struct tlsd_tap *tap, enum se
 	if (!tap->has_nonce || tap->seq[1] == 0 || session == NULL)
 		return -EPROTO;
 	if (SSL_SESSION_get_master_key(session, master, sizeof master) != sizeof master ||
-	    SSL_get_client_random(ssl, client_random, 32) != 32 || SSL_get_server_random(ssl, server_random, 32) != 32)
+	    SSL_get_client_random(ssl, client_random, 32) != 32 ||
+	    SSL_get_server_random(ssl, server_random, 32) != 32)
 		return -EPROTO;
-	int fault = seal_start12(&out->keys, tap->dtls ? SEAL_DTLS12 : SEAL_TLS12, role, suite, master, client_random,
-	    server_random, tap->nonce);
+	int fault = seal_start12(&out->keys, tap->dtls ? SEAL_DTLS12 : SEAL_TLS12, role, suite, master,
+	    client_random, server_random, tap->nonce);
 	OPENSSL_cleanse(master, sizeof master);
 	if (fault != SEAL_OK)
 		return -EPROTO;
 	if (!tap->dtls) {
 		out->pos.seq[SEAL_TX] = tap->seq[1];
-		out->pos.seq[SEAL_RX] = 1;	/* their Finished was number 0, and nothing else was read */
+		out->pos.seq[SEAL_RX] = 1; /* their Finished was number 0, and nothing else was read */
 		return 0;
 	}
 	out->dtls.tx = tap->seq[1];
@@ -229,7 +234,8 @@ export12(struct seal_session *out, SSL *ssl, const struct tlsd_tap *tap, enum se
 static int
 plain_enough(SSL *ssl)
 {
-	if (SSL_is_server(ssl) && (SSL_get_num_tickets(ssl) != 0 || (SSL_get_options(ssl) & SSL_OP_NO_TICKET) == 0))
+	if (SSL_is_server(ssl) &&
+	    (SSL_get_num_tickets(ssl) != 0 || (SSL_get_options(ssl) & SSL_OP_NO_TICKET) == 0))
 		return -ENOTSUP;
 	if (SSL_session_reused(ssl) || SSL_get_current_compression(ssl) != NULL)
 		return -ENOTSUP;
@@ -250,14 +256,17 @@ tlsd_export(struct seal_session *out, SSL *ssl, const struct tlsd_tap *tap)
 		return -EAGAIN;
 	if (SSL_has_pending(ssl))
 		return -EBUSY;
-	enum seal_proto proto = version == TLS1_3_VERSION ? SEAL_TLS13 : version == TLS1_2_VERSION ? SEAL_TLS12 :
-	    version == DTLS1_2_VERSION ? SEAL_DTLS12 : SEAL_NONE;
+	enum seal_proto proto = version == TLS1_3_VERSION ? SEAL_TLS13
+	    : version == TLS1_2_VERSION                   ? SEAL_TLS12
+	    : version == DTLS1_2_VERSION                  ? SEAL_DTLS12
+							  : SEAL_NONE;
 	unsigned suite = seal_suite_of(proto, SSL_CIPHER_get_protocol_id(cipher));
 	if (suite == 0)
 		return -ENOTSUP;
 	int err = plain_enough(ssl);
 	if (err == 0)
-		err = proto == SEAL_TLS13 ? export13(&s, tap, role, suite) : export12(&s, ssl, tap, role, suite);
+		err = proto == SEAL_TLS13 ? export13(&s, tap, role, suite)
+					  : export12(&s, ssl, tap, role, suite);
 	s.keys.fragment = SSL_SESSION_get_max_fragment_length(SSL_get_session(ssl));
 	if (err == 0 && !seal_valid(&s.keys))
 		err = -EPROTO;

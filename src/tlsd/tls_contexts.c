@@ -16,15 +16,15 @@
 #include "tlsd_int.h"
 
 #define GROUPS "X25519:P-256:P-384:P-521"
-#define HYBRID "X25519MLKEM768"		/* draft-ietf-tls-ecdhe-mlkem, of TLS 1.3 only */
+#define HYBRID "X25519MLKEM768" /* draft-ietf-tls-ecdhe-mlkem, of TLS 1.3 only */
 
 struct group {
-	char *names;			/* "a b c" */
-	SSL_CTX *ctx[2];		/* TLS, DTLS */
+	char *names;     /* "a b c" */
+	SSL_CTX *ctx[2]; /* TLS, DTLS */
 };
 struct cert_set {
 	unsigned users, count, certificates;
-	struct group group[CONF_CERTS_MAX];	/* [0] is for names that none has */
+	struct group group[CONF_CERTS_MAX]; /* [0] is for names that none has */
 };
 
 /* ---- names ---------------------------------------------------------------------------------------- */
@@ -76,7 +76,8 @@ join(char **name, size_t count)
 	return out;
 }
 
-char *
+/* The names that clients may ask for, lower case, as "a b c"; malloc'ed; "" for none. */
+static char *
 cert_names(const X509 *x)
 {
 	GENERAL_NAMES *all = X509_get_ext_d2i(x, NID_subject_alt_name, NULL, NULL);
@@ -92,7 +93,8 @@ cert_names(const X509 *x)
 			name[count++] = one;
 	}
 	/* Without alternative names the old way. */
-	if (all == NULL && at >= 0 && (one = lower(X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)))) != NULL)
+	if (all == NULL && at >= 0 &&
+	    (one = lower(X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)))) != NULL)
 		name[count++] = one;
 	GENERAL_NAMES_free(all);
 	return join(name, count);
@@ -151,10 +153,13 @@ on_name(SSL *ssl, int *alert, void *arg)
 	return SSL_TLSEXT_ERR_OK;
 }
 
-static const char *const protocols[] = { [HS_ALPN_TURN] = "stun.turn", [HS_ALPN_DISCOVERY] = "stun.nat-discovery" };
+static const char *const protocols[] = {
+	[HS_ALPN_TURN] = "stun.turn", [HS_ALPN_DISCOVERY] = "stun.nat-discovery"
+};
 
 static int
-on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len, const unsigned char *in, unsigned in_len, void *arg)
+on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len, const unsigned char *in,
+    unsigned in_len, void *arg)
 {
 	(void)ssl;
 	(void)arg;
@@ -168,7 +173,7 @@ on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len, const unsig
 				return SSL_TLSEXT_ERR_OK;
 			}
 	}
-	return SSL_TLSEXT_ERR_ALERT_FATAL;	/* no_application_protocol, RFC 7301 3.2 */
+	return SSL_TLSEXT_ERR_ALERT_FATAL; /* no_application_protocol, RFC 7301 3.2 */
 }
 
 unsigned
@@ -186,7 +191,8 @@ cert_alpn(const SSL *ssl)
 
 /* ---- contexts ------------------------------------------------------------------------------------ */
 
-/* With the hybrid group first where this libssl has it: OpenSSL 3.5 does, 3.0 refuses a list with a name that it does not know. */
+/* With the hybrid group first where this libssl has it: OpenSSL 3.5 does, 3.0 refuses a list with a
+ * name that it does not know. */
 static bool
 set_groups(SSL_CTX *ctx, bool dtls)
 {
@@ -204,8 +210,10 @@ make_ctx(struct cert_set *s, bool dtls, enum conf_tls least)
 	if (ctx == NULL)
 		return NULL;
 	if (tlsd_ctx_policy(ctx) < 0 || !set_groups(ctx, dtls) ||
-	    SSL_CTX_set_min_proto_version(ctx, dtls ? DTLS1_2_VERSION :
-	    least == CONF_TLS13 ? TLS1_3_VERSION : TLS1_2_VERSION) != 1) {
+	    SSL_CTX_set_min_proto_version(ctx,
+		dtls                      ? DTLS1_2_VERSION
+		    : least == CONF_TLS13 ? TLS1_3_VERSION
+					  : TLS1_2_VERSION) != 1) {
 		SSL_CTX_free(ctx);
 		return NULL;
 	}
@@ -235,7 +243,10 @@ group_add(struct cert_set *s, char *names, enum conf_tls least)
 	return g->ctx[0] != NULL && g->ctx[1] != NULL ? g : NULL;
 }
 
-struct secret { const char *p; size_t len; };
+struct secret {
+	const char *p;
+	size_t len;
+};
 
 static int
 give_password(char *buf, int size, int rwflag, void *arg)
@@ -271,13 +282,15 @@ add(struct cert_set *s, const struct certs *c, const struct certs_entry *e, enum
 	struct secret password = { certs_bytes(c, e->password), e->password.len };
 	BIO *chain = BIO_new_mem_buf(certs_bytes(c, e->chain), (int)e->chain.len);
 	BIO *bio = BIO_new_mem_buf(certs_bytes(c, e->key), (int)e->key.len);
-	X509 *x = chain != NULL ? PEM_read_bio_X509(chain, NULL, give_password, &(struct secret){ 0 }) : NULL;
+	X509 *x = chain != NULL ? PEM_read_bio_X509(chain, NULL, give_password, &(struct secret){ 0 })
+				: NULL;
 	EVP_PKEY *key = bio != NULL ? PEM_read_bio_PrivateKey(bio, NULL, give_password, &password) : NULL;
 	char *names = x != NULL ? cert_names(x) : NULL;
 	struct group *g;
 	int err = -EINVAL;
 
-	if (names != NULL && key != NULL && (g = group_add(s, names, least)) != NULL && use(g, x, key, chain))
+	if (names != NULL && key != NULL && (g = group_add(s, names, least)) != NULL &&
+	    use(g, x, key, chain))
 		err = 0;
 	else if (key == NULL)
 		free(names);

@@ -15,11 +15,11 @@
 
 #include "tlsd_int.h"
 
-#define TICK_IDLE_MS 1000
-#define TICK_BUSY_MS 50
-#define PEER_BURST 32			/* messages of one worker before the others get their turn */
-#define STOP_MS 1500		/* the supervisor kills after 2000 */
-#define REGION_MAX ((size_t)1 << 26)
+#define TICK_IDLE_MS  1000
+#define TICK_BUSY_MS  50
+#define PEER_BURST    32   /* messages of one worker before the others get their turn */
+#define STOP_MS       1500 /* the supervisor kills after 2000 */
+#define REGION_MAX    ((size_t)1 << 26)
 #define EXIT_INTERNAL 70
 
 /* ---- what is held ------------------------------------------------------------------------------ */
@@ -64,7 +64,8 @@ refuse(struct peer *p, const char *why, int fd)
 	if (fd >= 0)
 		close(fd);
 	stat_add(p->u->proc.stat, STAT_MSG_BAD, 1);
-	log_limited(&p->u->bad, 1, LOG_L_WARN, "message of the worker of shard %u refused: %s", p->shard, why);
+	log_limited(
+	    &p->u->bad, 1, LOG_L_WARN, "message of the worker of shard %u refused: %s", p->shard, why);
 }
 
 static bool
@@ -105,7 +106,8 @@ handle_peer(struct peer *p, union msg *m, int fd)
 		stream_start(u, &who, fd);
 		break;
 	case MSG_HS_DATAGRAM:
-		if (!who_is_valid(p, &m->msg_hs_datagram.who, true) || m->msg_hs_datagram.len > MSG_HS_DATAGRAM_MAX) {
+		if (!who_is_valid(p, &m->msg_hs_datagram.who, true) ||
+		    m->msg_hs_datagram.len > MSG_HS_DATAGRAM_MAX) {
 			refuse(p, "nonsense", -1);
 			break;
 		}
@@ -196,7 +198,8 @@ on_tick(void *arg)
 	busy = u->table.line[HS_HALF].count + u->table.line[HS_UNTAKEN].count > 0;
 	if (u->swollen && !busy) {
 		u->swollen = false;
-		(void)malloc_trim(0);	/* a crowd took 60 kB each, and the allocator keeps what it was given back */
+		(void)malloc_trim(
+		    0); /* a crowd took 60 kB each, and the allocator keeps what it was given back */
 	}
 	if (u->stopping && (!busy || now >= u->stop_at))
 		loop_stop(u->proc.loop, 0);
@@ -310,12 +313,14 @@ tlsd_free(struct tlsd *u)
 int
 tlsd_main(int argc, char **argv)
 {
-	static const struct child_role role = { .role = ROLE_TLSD, .start = on_start, .go = on_go, .message = on_message,
-		.stop = on_stop };
+	static const struct child_role role = {
+		.role = ROLE_TLSD, .start = on_start, .go = on_go, .message = on_message, .stop = on_stop
+	};
 	struct tlsd *u = calloc(1, sizeof *u);
 	int code;
 
-	/* Not the host's openssl.cnf: what is offered is ours to say, and the file is out of reach later. */
+	/* Not the host's openssl.cnf: what is offered is ours to say, and the file is out of reach
+	 * later. */
 	if (u == NULL || OPENSSL_init_ssl(OPENSSL_INIT_NO_LOAD_CONFIG, NULL) != 1)
 		return EXIT_INTERNAL;
 	if ((code = child_begin(&u->proc, &role, u, argc, argv)) != 0)

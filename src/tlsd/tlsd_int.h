@@ -10,31 +10,29 @@
 #include "tp/child.h"
 #include "tp/tlsd.h"
 
-#define MTU 1200			/* of a datagram's content; safe on every path that carries QUIC */
-#define RESEND_MS 500			/* HS_DONE that was not acknowledged */
-#define UNTAKEN_MS 60000		/* longer than a worker's back-off */
-#define BUCKETS 8192
-#define CROWD 32			/* handshakes at a time that swell the process */
+#define MTU        1200  /* of a datagram's content; safe on every path that carries QUIC */
+#define RESEND_MS  500   /* HS_DONE that was not acknowledged */
+#define UNTAKEN_MS 60000 /* longer than a worker's back-off */
+#define BUCKETS    8192
+#define CROWD      32 /* handshakes at a time that swell the process */
 
 /* ---- tls_contexts.c ---------------------------------------------------------------------------------- */
 
 /* What CERTS held, as contexts.  Counted: each handshake keeps the set that it began with. */
 struct cert_set;
 /* hs_cookie_*: what a context asks about a DTLS hello (hs_dgram.c). */
-int  cert_set_new(struct cert_set **out, const struct certs *c, enum conf_tls least);
+int cert_set_new(struct cert_set **out, const struct certs *c, enum conf_tls least);
 struct cert_set *cert_set_take(struct cert_set *s);
-void cert_set_give(struct cert_set *s);		/* NULL allowed */
+void cert_set_give(struct cert_set *s); /* NULL allowed */
 unsigned cert_set_count(const struct cert_set *s);
 /* NULL when the set is empty. */
 SSL *cert_set_ssl(struct cert_set *s, bool dtls);
-unsigned cert_alpn(const SSL *ssl);		/* enum hs_alpn */
-/* The names that clients may ask for, lower case, as "a b c"; malloc'ed; "" for none. */
-char *cert_names(const X509 *x);
+unsigned cert_alpn(const SSL *ssl); /* enum hs_alpn */
 
 /* ---- one handshake ----------------------------------------------------------------------------- */
 
 /* Bytes on their way out; DTLS: pieces[i] bytes are one datagram. */
-#define FLIGHT_MAX 65536
+#define FLIGHT_MAX    65536
 #define FLIGHT_PIECES 64
 struct flight {
 	uint8_t *p;
@@ -42,45 +40,50 @@ struct flight {
 	uint32_t pieces;
 	uint16_t piece[FLIGHT_PIECES];
 };
-bool flight_add(struct flight *f, const uint8_t *p, size_t n);	/* false: too much */
-void flight_reset(struct flight *f);				/* keeps the memory */
+bool flight_add(struct flight *f, const uint8_t *p, size_t n); /* false: too much */
+void flight_reset(struct flight *f);                           /* keeps the memory */
 void flight_fini(struct flight *f);
 
 struct tlsd;
 struct prefix;
-struct link { struct hs *older, *newer; };
-struct line { struct hs *oldest, *newest; uint32_t count; };
+struct link {
+	struct hs *older, *newer;
+};
+struct line {
+	struct hs *oldest, *newest;
+	uint32_t count;
+};
 
 enum hs_state { HS_HALF, HS_UNTAKEN };
 struct hs {
-	struct hs *chain;		/* same bucket */
-	struct link age;		/* in u->line[state] */
-	struct link kin;		/* in prefix->line, while half-open */
+	struct hs *chain; /* same bucket */
+	struct link age;  /* in u->line[state] */
+	struct link kin;  /* in prefix->line, while half-open */
 	struct prefix *prefix;
 	struct tlsd *u;
-	uint8_t state;			/* enum hs_state */
-	bool dtls, closed, broken;	/* stream: the client closed it, or it sent too much */
+	uint8_t state;             /* enum hs_state */
+	bool dtls, closed, broken; /* stream: the client closed it, or it sent too much */
 	struct hs_who who;
 	tp_ms began;
-	tp_ms until;			/* half-open: deadline; untaken: given up */
-	tp_ms wake;			/* DTLS: retransmission; untaken: resend; 0: never */
+	tp_ms until; /* half-open: deadline; untaken: given up */
+	tp_ms wake;  /* DTLS: retransmission; untaken: resend; 0: never */
 	struct cert_set *certs;
 	SSL *ssl;
 	struct tlsd_tap tap;
 	/* stream */
 	int fd;
-	uint8_t head[5];		/* of the record that is being read */
-	uint32_t have, left;		/* bytes of the header; of the content still to come */
-	uint32_t total;			/* bytes read */
-	uint32_t used;			/* of what was looked at, and still in the socket */
-	uint32_t events;		/* that the loop waits for */
-	bool looked;			/* in this step */
+	uint8_t head[5];     /* of the record that is being read */
+	uint32_t have, left; /* bytes of the header; of the content still to come */
+	uint32_t total;      /* bytes read */
+	uint32_t used;       /* of what was looked at, and still in the socket */
+	uint32_t events;     /* that the loop waits for */
+	bool looked;         /* in this step */
 	struct flight out;
 	/* DTLS */
-	const uint8_t *in;		/* the datagram at hand */
+	const uint8_t *in; /* the datagram at hand */
 	size_t in_len;
 	uint8_t random[32], cookie[SEAL_COOKIE_LEN];
-	struct msg_hs_done *done;	/* untaken */
+	struct msg_hs_done *done; /* untaken */
 };
 
 /* ---- hs_table.c: which handshakes there are, and the caps -------------------------------------------- */
@@ -88,25 +91,25 @@ struct hs {
 struct table {
 	struct hs *bucket[BUCKETS];
 	struct prefix *prefixes[BUCKETS];
-	struct line line[2];		/* by enum hs_state */
-	uint8_t key[16];		/* nobody chooses buckets */
+	struct line line[2]; /* by enum hs_state */
+	uint8_t key[16];     /* nobody chooses buckets */
 };
 void table_init(struct table *t);
 struct hs *table_find(const struct table *t, const struct hs_who *who);
 /* Half-open, the newest.  false: no memory. */
 bool table_add(struct table *t, struct hs *h);
-void table_untaken(struct table *t, struct hs *h);	/* from half-open to untaken */
+void table_untaken(struct table *t, struct hs *h); /* from half-open to untaken */
 void table_del(struct table *t, struct hs *h);
 /* The oldest of h's prefix or of all when there are more than these; NULL. */
 struct hs *table_beyond(const struct table *t, const struct hs *h, uint64_t per_prefix, uint64_t total);
 
-/* ---- hello_part.c: DTLS hellos in fragments ------------------------------------------------------------- */
+/* ---- hello_part.c: DTLS hellos in fragments -------------------------------------------------- */
 
 #define PARTS 256
 struct hello_part {
-	struct hs_who who;		/* request: of the fragment that had one */
+	struct hs_who who; /* request: of the fragment that had one */
 	tp_ms until;
-	uint8_t *bytes;			/* NULL: free */
+	uint8_t *bytes; /* NULL: free */
 	struct seal_gather gather;
 };
 /* The whole hello that this fragment completes, to be freed; NULL: there is more to come, or no memory. */
@@ -117,32 +120,41 @@ void part_free(struct hello_part *p);
 
 /* Messages that leave together; each begins at a multiple of 16. */
 #define MSG_OUT_STEP ((sizeof(union msg) + 15) & ~(size_t)15)
-struct msgs_out { uint8_t *bytes; uint32_t len, count; uint16_t step[16]; };
-struct peer { struct tlsd *u; unsigned shard; struct msgs_out out; };
+struct msgs_out {
+	uint8_t *bytes;
+	uint32_t len, count;
+	uint16_t step[16];
+};
+struct peer {
+	struct tlsd *u;
+	unsigned shard;
+	struct msgs_out out;
+};
 struct tlsd {
 	struct child_proc proc;
 	struct table table;
 	struct hello_part parts[PARTS];
-	uint8_t hello[SEAL_FRAG_HEAD + SEAL_HELLO_MAX];	/* the one at hand, as a record */
+	uint8_t hello[SEAL_FRAG_HEAD + SEAL_HELLO_MAX]; /* the one at hand, as a record */
 	struct cert_set *certs;
 	BIO_METHOD *stream_bio, *dgram_bio;
-	struct flight out;		/* of the DTLS handshake at hand */
-	uint8_t ahead[16384];		/* of the stream at hand: what is in its socket; a flight is a quarter of it */
-	uint32_t ahead_len, ahead_at;	/* looked at; given to OpenSSL */
-	uint64_t numbers;		/* given to handshakes */
-	unsigned gathered;		/* messages to workers in this round */
+	struct flight out; /* of the DTLS handshake at hand */
+	uint8_t
+	    ahead[16384]; /* of the stream at hand: what is in its socket; a flight is a quarter of it */
+	uint32_t ahead_len, ahead_at; /* looked at; given to OpenSSL */
+	uint64_t numbers;             /* given to handshakes */
+	unsigned gathered;            /* messages to workers in this round */
 	uint64_t per_prefix, total;
 	tp_ms timeout;
 	enum conf_tls least;
-	unsigned tick;			/* timer */
+	unsigned tick; /* timer */
 	bool fast, stopping;
-	bool swollen;			/* there were many handshakes at a time */
+	bool swollen; /* there were many handshakes at a time */
 	tp_ms stop_at;
 	struct peer peer[MSG_SHARDS_MAX];
 	struct log_class bad, dropped, internal;
 };
 
-/* ---- hs_stream.c, hs_dgram.c: what came in ------------------------------------------------------------- */
+/* ---- hs_stream.c, hs_dgram.c: what came in --------------------------------------------------- */
 
 /* NULL: no memory. */
 BIO_METHOD *stream_bio_method(void);
@@ -150,13 +162,13 @@ BIO_METHOD *dgram_bio_method(void);
 /* Takes fd. */
 void stream_start(struct tlsd *u, const struct hs_who *who, int fd);
 /* What the handshake wrote and the socket takes.  0, or -errno. */
-int  stream_flush(struct hs *h);
+int stream_flush(struct hs *h);
 void dgram_take(struct tlsd *u, const struct msg_hs_datagram *m);
 void dgram_timeout(struct hs *h);
 /* What is in u->out goes to the client through the worker. */
 void dgram_reply(struct hs *h);
-int  hs_cookie_make(SSL *ssl, unsigned char *cookie, unsigned int *len);
-int  hs_cookie_check(SSL *ssl, const unsigned char *cookie, unsigned int len);
+int hs_cookie_make(SSL *ssl, unsigned char *cookie, unsigned int *len);
+int hs_cookie_check(SSL *ssl, const unsigned char *cookie, unsigned int len);
 
 /* ---- hs_finish.c: beginnings and ends ------------------------------------------------------------- */
 
@@ -165,16 +177,14 @@ struct hs *hs_new(struct tlsd *u, const struct hs_who *who, bool dtls, int fd);
 void hs_free(struct hs *h);
 /* Of an SSL object, by its app data. */
 struct hs *hs_of(const SSL *ssl);
-/* The handshake is done: export and HS_DONE. */
-void hs_finish(struct hs *h);
 void hs_fail(struct hs *h, enum hs_reason why);
 /* The same for what SSL_do_handshake() returned; false: it wants to go on. */
 bool hs_judge(struct hs *h, int ret);
-void hs_offer(struct hs *h);			/* HS_DONE, (again) */
+void hs_offer(struct hs *h); /* HS_DONE, (again) */
 void hs_ack(struct tlsd *u, const struct hs_who *who);
 void hs_cancel(struct tlsd *u, const struct hs_who *who);
-void hs_gauges(struct tlsd *u);
-/* ---- worker_box.c: messages to workers ---------------------------------------------------------------- */
+
+/* ---- worker_box.c: messages to workers ------------------------------------------------------- */
 
 /* To the owner of this shard, without a descriptor; at the end of the round at the latest. */
 void toworker(struct tlsd *u, unsigned shard, const void *msg);

@@ -35,7 +35,7 @@ flush_one(struct peer *p)
 		rc = ipc_send_many(p->u->proc.start.peer_fd[p->shard], msg + i, none, o->count - i);
 	if (offers)
 		CRASH_POINT("tls:offered");
-	sodium_memzero(o->bytes, o->len);		/* keys */
+	sodium_memzero(o->bytes, o->len); /* keys */
 	o->len = o->count = 0;
 }
 
@@ -73,7 +73,7 @@ toworker(struct tlsd *u, unsigned shard, const void *msg)
 	o->step[o->count++] = (uint16_t)step;
 	o->len += (uint32_t)step;
 	if (u->gathered++ == 0 && loop_after(u->proc.loop, 0, on_round, u) == 0)
-		toworker_flush(u);		/* no memory for a timer */
+		toworker_flush(u); /* no memory for a timer */
 	else if (o->count == GATHER)
 		flush_one(p);
 }

@@ -10,12 +10,12 @@
 
 /* What an Allocate asks for, checked. */
 struct wish {
-	bool v4, v6;			/* families to allocate */
-	bool additional;		/* ADDITIONAL-ADDRESS-FAMILY: one of the two will do */
-	bool even, reserve;		/* EVEN-PORT */
+	bool v4, v6;        /* families to allocate */
+	bool additional;    /* ADDITIONAL-ADDRESS-FAMILY: one of the two will do */
+	bool even, reserve; /* EVEN-PORT */
 	bool dont_fragment;
-	uint64_t token;			/* RESERVATION-TOKEN, 0: none */
-	uint32_t reservation;		/* its socket, as the supervisor names it */
+	uint64_t token;       /* RESERVATION-TOKEN, 0: none */
+	uint32_t reservation; /* its socket, as the supervisor names it */
 	uint32_t lifetime;
 };
 
@@ -28,7 +28,7 @@ read_transport(struct turn_call *c)
 
 	if (!stun_get_u32(stun_find(&c->msg, STUN_A_REQUESTED_TRANSPORT), &v))
 		return refuse(c, REASON_MALFORMED, STUN_E_BAD_REQUEST);
-	return v >> 24 == 17 ? 0 : refuse(c, REASON_TRANSPORT, STUN_E_UNSUPPORTED_TRANSPORT);	/* UDP */
+	return v >> 24 == 17 ? 0 : refuse(c, REASON_TRANSPORT, STUN_E_UNSUPPORTED_TRANSPORT); /* UDP */
 }
 
 static const struct stun_attr *
@@ -52,8 +52,9 @@ read_token(struct turn_call *c, struct wish *w)
 	    additional_family(&c->msg) != NULL || a->len != 8)
 		return refuse(c, REASON_MALFORMED, STUN_E_BAD_REQUEST);
 	w->token = (uint64_t)get_u32(a->value) << 32 | get_u32(a->value + 4);
-	if (w->token == 0 || token_look(c->t->cross, w->token, reservation_owner(c->who.user, c->who.name),
-	    c->t->now, &r) != 0)
+	if (w->token == 0 ||
+	    token_look(c->t->cross, w->token, reservation_owner(c->who.user, c->who.name), c->t->now, &r) !=
+		0)
 		return refuse(c, REASON_TOKEN, STUN_E_INSUFFICIENT_CAPACITY);
 	w->reservation = r.id;
 	return 0;
@@ -69,8 +70,9 @@ default_family(struct turn_call *c, uint8_t *family)
 	if (relay_family_served(p, *family))
 		return 0;
 	*family = *family == ADDR_V4 ? ADDR_V6 : ADDR_V4;
-	return !p->strict_family && relay_family_served(p, *family) ? 0 :
-	    refuse(c, REASON_FAMILY, STUN_E_ADDRESS_FAMILY);
+	return !p->strict_family && relay_family_served(p, *family)
+	    ? 0
+	    : refuse(c, REASON_FAMILY, STUN_E_ADDRESS_FAMILY);
 }
 
 static unsigned
@@ -248,8 +250,9 @@ take_sockets(struct turn_call *c, const struct wish *w, struct relay_ref relay[2
 
 	relay[0] = relay[1] = (struct relay_ref){ .fd = -1 };
 	if (w->token != 0)
-		return take_one(c, w, ADDR_NONE, &relay[0]) ? 0 :
-		    refuse(c, REASON_TOKEN, STUN_E_INSUFFICIENT_CAPACITY);
+		return take_one(c, w, ADDR_NONE, &relay[0])
+		    ? 0
+		    : refuse(c, REASON_TOKEN, STUN_E_INSUFFICIENT_CAPACITY);
 	if (w->v4)
 		n += take_one(c, w, ADDR_V4, &relay[n]);
 	if (w->v6)
@@ -293,7 +296,8 @@ fill_key(struct turn_call *c, const struct session *x)
 	k->alg = c->who.alg;
 	k->len = c->who.key_len;
 	k->credential_expiry = c->who.credential_expiry;
-	k->permissions = (uint16_t)(c->who.limits.permissions < UINT16_MAX ? c->who.limits.permissions : UINT16_MAX);
+	k->permissions = (uint16_t)(c->who.limits.permissions < UINT16_MAX ? c->who.limits.permissions
+									   : UINT16_MAX);
 	memcpy(k->key, c->who.key, sizeof k->key);
 }
 
@@ -303,14 +307,22 @@ static unsigned
 refuse_open(struct turn_call *c, int error)
 {
 	switch (error) {
-	case 0: return 0;
-	case -EDQUOT: return refuse(c, REASON_LIMIT_USER, STUN_E_ALLOCATION_QUOTA);
-	case -EUSERS: return refuse(c, REASON_LIMIT_PREFIX, STUN_E_ALLOCATION_QUOTA);
-	case -ENOSPC: return refuse(c, REASON_LIMIT_TOTAL, STUN_E_INSUFFICIENT_CAPACITY);
-	case -ENOENT: return refuse(c, REASON_TOKEN, STUN_E_INSUFFICIENT_CAPACITY);
-	case -EEXIST: return refuse(c, REASON_MEMORY, STUN_E_INSUFFICIENT_CAPACITY);
-	case -ETIMEDOUT: return LOCKED_OUT;
-	default: return refuse(c, REASON_MEMORY, STUN_E_INSUFFICIENT_CAPACITY);
+	case 0:
+		return 0;
+	case -EDQUOT:
+		return refuse(c, REASON_LIMIT_USER, STUN_E_ALLOCATION_QUOTA);
+	case -EUSERS:
+		return refuse(c, REASON_LIMIT_PREFIX, STUN_E_ALLOCATION_QUOTA);
+	case -ENOSPC:
+		return refuse(c, REASON_LIMIT_TOTAL, STUN_E_INSUFFICIENT_CAPACITY);
+	case -ENOENT:
+		return refuse(c, REASON_TOKEN, STUN_E_INSUFFICIENT_CAPACITY);
+	case -EEXIST:
+		return refuse(c, REASON_MEMORY, STUN_E_INSUFFICIENT_CAPACITY);
+	case -ETIMEDOUT:
+		return LOCKED_OUT;
+	default:
+		return refuse(c, REASON_MEMORY, STUN_E_INSUFFICIENT_CAPACITY);
 	}
 }
 
@@ -332,10 +344,12 @@ judge_quota(struct turn_call *c, const struct wish *w)
 	unsigned more = (w->token == 0 && c->session == NULL ? 1u : 0) + (w->reserve ? 1 : 0);
 	struct cross_limits quota = quota_of(c);
 
-	return refuse_open(c, cross_fits(c->t->cross, c->who.user, cross_prefix(c->t->cross, &c->in->client), &quota, more));
+	return refuse_open(c,
+	    cross_fits(c->t->cross, c->who.user, cross_prefix(c->t->cross, &c->in->client), &quota, more));
 }
 
-/* The slot goes live, with its reservation and in place of the session that it replaces; or an error code. */
+/* The slot goes live, with its reservation and in place of the session that it replaces; or an error
+ * code. */
 static unsigned
 publish(struct turn_call *c, const struct wish *w, struct session *x)
 {
@@ -421,7 +435,7 @@ allocate(struct turn_call *c, const struct wish *w)
 	return answer(c, x);
 }
 
-/* ---- the method ----------------------------------------------------------------------------------------- */
+/* ---- the method ------------------------------------------------------------------------------ */
 
 /* Has the same user been away long enough to come again on a 5-tuple of his? */
 static bool
@@ -452,8 +466,9 @@ turn_allocate(struct turn_call *c)
 	if (c->who.credential_expiry != 0 && c->t->unix_now >= c->who.credential_expiry) {
 		c->out->event = EV_UNAUTHENTICATED;
 		c->out->credential_expiry = c->who.credential_expiry;
-		return challenge_allowed(c) ? reply_challenge(c, refuse(c, REASON_EXPIRED, STUN_E_UNAUTHENTICATED)) :
-		    drop_refused(c, DROP_RATE_CHALLENGE, REASON_LIMIT_CHALLENGES);
+		return challenge_allowed(c)
+		    ? reply_challenge(c, refuse(c, REASON_EXPIRED, STUN_E_UNAUTHENTICATED))
+		    : drop_refused(c, DROP_RATE_CHALLENGE, REASON_LIMIT_CHALLENGES);
 	}
 	code = read_wish(c, &w);
 	if (code != 0)

@@ -12,8 +12,9 @@ binding_allowed(struct turn_call *c)
 {
 	uint32_t rate = c->t->policy->bindings;
 
-	return rate == 0 || c->session != NULL || rate_take(c->t->cross, RATE_BINDING,
-	    cross_prefix(c->t->cross, &c->in->client), rate, rate, c->t->now);
+	return rate == 0 || c->session != NULL ||
+	    rate_take(c->t->cross, RATE_BINDING, cross_prefix(c->t->cross, &c->in->client), rate, rate,
+		c->t->now);
 }
 
 enum turn_act

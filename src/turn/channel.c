@@ -17,7 +17,7 @@ bind_channel(struct turn_call *c, uint16_t number, const struct addr *peer)
 
 	if (code != 0)
 		return code;
-	if (peer->port == 0)		/* "any port" is for permissions */
+	if (peer->port == 0) /* "any port" is for permissions */
 		return refuse(c, REASON_PEER_DENIED, STUN_E_FORBIDDEN);
 	ip.port = 0;
 	peers_judge_again(c->t, s, c->session);
@@ -25,8 +25,8 @@ bind_channel(struct turn_call *c, uint16_t number, const struct addr *peer)
 		return refuse(c, REASON_LIMIT_PERMISSIONS, STUN_E_INSUFFICIENT_CAPACITY);
 	err = chan_bind(s, c->session, number, peer, t->now, t->policy->channels_max);
 	if (err != 0)
-		return err == -EEXIST ? refuse(c, REASON_MALFORMED, STUN_E_BAD_REQUEST) :
-		    refuse(c, REASON_LIMIT_CHANNELS, STUN_E_INSUFFICIENT_CAPACITY);
+		return err == -EEXIST ? refuse(c, REASON_MALFORMED, STUN_E_BAD_REQUEST)
+				      : refuse(c, REASON_LIMIT_CHANNELS, STUN_E_INSUFFICIENT_CAPACITY);
 	if (perm_set(s, c->session, &ip, t->now, permissions_max(c)) != 0)
 		return refuse(c, REASON_LIMIT_PERMISSIONS, STUN_E_INSUFFICIENT_CAPACITY);
 	return 0;

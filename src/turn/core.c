@@ -9,7 +9,7 @@
 
 #include "turn_int.h"
 
-#define UNPROVEN_RATE 500		/* questions a second to turnpike-auth for all those without a good nonce */
+#define UNPROVEN_RATE 500 /* questions a second to turnpike-auth for all those without a good nonce */
 
 void
 turn_out_reset(struct turn_out *out)
@@ -61,15 +61,26 @@ count_request(const struct turn_call *c)
 {
 	enum stat_counter row = STAT_REQ_OTHER;
 
-	if (c->in->grant != NULL || c->in->offer != NULL)	/* it comes the second time */
+	if (c->in->grant != NULL || c->in->offer != NULL) /* it comes the second time */
 		return;
 	switch (c->msg.method) {
-	case STUN_BINDING: row = STAT_REQ_BINDING; break;
-	case STUN_ALLOCATE: row = STAT_REQ_ALLOCATE; break;
-	case STUN_REFRESH: row = STAT_REQ_REFRESH; break;
-	case STUN_CREATE_PERMISSION: row = STAT_REQ_PERMISSION; break;
-	case STUN_CHANNEL_BIND: row = STAT_REQ_CHANNEL; break;
-	default: break;
+	case STUN_BINDING:
+		row = STAT_REQ_BINDING;
+		break;
+	case STUN_ALLOCATE:
+		row = STAT_REQ_ALLOCATE;
+		break;
+	case STUN_REFRESH:
+		row = STAT_REQ_REFRESH;
+		break;
+	case STUN_CREATE_PERMISSION:
+		row = STAT_REQ_PERMISSION;
+		break;
+	case STUN_CHANNEL_BIND:
+		row = STAT_REQ_CHANNEL;
+		break;
+	default:
+		break;
 	}
 	stat_add(c->t->stat, row, 1);
 }
@@ -81,7 +92,8 @@ is_worth_a_line(enum reason why)
 	return why != REASON_CHALLENGE && why != REASON_NONCE_STALE;
 }
 
-/* May turnpike-auth be asked for a sender whose nonce is not ours?  Never if that could be a question to a database. */
+/* May turnpike-auth be asked for a sender whose nonce is not ours?  Never if that could be a question
+ * to a database. */
 static bool
 unproven_allowed(struct turn_call *c)
 {
@@ -97,10 +109,17 @@ authenticate(struct turn_call *c)
 {
 	struct turn *t = c->t;
 	struct auth_in ai = {
-		.policy = &t->policy->auth, .nonces = &t->nonces, .cache = t->cache, .cross = t->cross,
-		.client = &c->in->client, .transport = c->in->transport, .session = c->session,
+		.policy = &t->policy->auth,
+		.nonces = &t->nonces,
+		.cache = t->cache,
+		.cross = t->cross,
+		.client = &c->in->client,
+		.transport = c->in->transport,
+		.session = c->session,
 		.session_key = c->session != NULL ? session_key(c->in->shard, c->session) : NULL,
-		.grant = c->in->grant, .now = t->now, .unix_now = t->unix_now,
+		.grant = c->in->grant,
+		.now = t->now,
+		.unix_now = t->unix_now,
 	};
 	bool foreign;
 	int code = auth_check(&ai, &c->msg, &c->who, &foreign);
@@ -136,11 +155,16 @@ static enum turn_act
 method(struct turn_call *c)
 {
 	switch (c->msg.method) {
-	case STUN_ALLOCATE: return turn_allocate(c);
-	case STUN_REFRESH: return turn_refresh(c);
-	case STUN_CREATE_PERMISSION: return turn_create_permission(c);
-	case STUN_CHANNEL_BIND: return turn_channel_bind(c);
-	default: return turn_drop(c->t, c->out, DROP_METHOD);
+	case STUN_ALLOCATE:
+		return turn_allocate(c);
+	case STUN_REFRESH:
+		return turn_refresh(c);
+	case STUN_CREATE_PERMISSION:
+		return turn_create_permission(c);
+	case STUN_CHANNEL_BIND:
+		return turn_channel_bind(c);
+	default:
+		return turn_drop(c->t, c->out, DROP_METHOD);
 	}
 }
 
@@ -192,7 +216,7 @@ indication(struct turn_call *c)
 	switch (c->msg.method) {
 	case STUN_SEND:
 		return turn_send(c);
-	case STUN_BINDING:		/* a keepalive, RFC 8445 11 */
+	case STUN_BINDING: /* a keepalive, RFC 8445 11 */
 		if (c->session != NULL)
 			client_is_alive(c->t, c->session);
 		return TURN_DONE;
@@ -207,12 +231,19 @@ static enum drop
 fault_drop(int fault)
 {
 	switch ((enum stun_fault)fault) {
-	case STUN_F_SHORT: return DROP_SHORT;
-	case STUN_F_LENGTH: return DROP_LENGTH;
-	case STUN_F_COOKIE: return DROP_COOKIE;
-	case STUN_F_ATTRS: return DROP_ATTRIBUTES;
-	case STUN_F_FINGERPRINT: return DROP_FINGERPRINT;
-	case STUN_F_TYPE: case STUN_OK: break;
+	case STUN_F_SHORT:
+		return DROP_SHORT;
+	case STUN_F_LENGTH:
+		return DROP_LENGTH;
+	case STUN_F_COOKIE:
+		return DROP_COOKIE;
+	case STUN_F_ATTRS:
+		return DROP_ATTRIBUTES;
+	case STUN_F_FINGERPRINT:
+		return DROP_FINGERPRINT;
+	case STUN_F_TYPE:
+	case STUN_OK:
+		break;
 	}
 	return DROP_JUNK;
 }
@@ -241,9 +272,13 @@ stun_input(struct turn_call *c)
 	if (fault != STUN_OK)
 		return turn_drop(c->t, c->out, fault_drop(fault));
 	switch ((enum stun_class)c->msg.cls) {
-	case STUN_REQUEST: return request(c);
-	case STUN_INDICATION: return indication(c);
-	case STUN_SUCCESS: case STUN_ERROR: break;
+	case STUN_REQUEST:
+		return request(c);
+	case STUN_INDICATION:
+		return indication(c);
+	case STUN_SUCCESS:
+	case STUN_ERROR:
+		break;
 	}
 	return turn_drop(c->t, c->out, DROP_CLASS);
 }
@@ -251,7 +286,7 @@ stun_input(struct turn_call *c)
 enum turn_act
 turn_client_input(struct turn *t, const struct turn_in *in, struct turn_out *out)
 {
-	TP_UNSET struct turn_call c;	/* the attribute table is 1 KiB and stun_parse() sets what it uses */
+	TP_UNSET struct turn_call c; /* the attribute table is 1 KiB and stun_parse() sets what it uses */
 	enum turn_act act;
 
 	turn_out_reset(out);
@@ -259,8 +294,9 @@ turn_client_input(struct turn *t, const struct turn_in *in, struct turn_out *out
 	c.in = in;
 	c.out = out;
 	c.offer_used[0] = c.offer_used[1] = c.reserved = false;
-	c.session = in->tagged ? session_find_tag(in->shard, &in->client, in->transport, in->listener, in->tag) :
-	    session_find(in->shard, &in->client, in->transport, in->listener);
+	c.session = in->tagged
+	    ? session_find_tag(in->shard, &in->client, in->transport, in->listener, in->tag)
+	    : session_find(in->shard, &in->client, in->transport, in->listener);
 	if (c.session != NULL && session_is_over(c.session, t->now))
 		c.session = NULL;
 	if (c.session == NULL && (t->policy->retired_rows >> in->listener & 1) != 0)

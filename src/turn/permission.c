@@ -30,7 +30,8 @@ peer_may(struct turn_call *c, const struct addr *peer)
 }
 
 bool
-peer_port_may(struct turn *t, struct shard *s, const struct session *x, const struct addr *peer, struct turn_out *out)
+peer_port_may(
+    struct turn *t, struct shard *s, const struct session *x, const struct addr *peer, struct turn_out *out)
 {
 	out->verdict = peer_judge_port(t->policy, peer, &out->rule);
 	if (out->verdict == PEER_OK)
@@ -42,7 +43,8 @@ peer_port_may(struct turn *t, struct shard *s, const struct session *x, const st
 uint32_t
 permissions_max(const struct turn_call *c)
 {
-	return c->who.limits.permissions != 0 ? (uint32_t)c->who.limits.permissions : c->t->policy->permissions_max;
+	return c->who.limits.permissions != 0 ? (uint32_t)c->who.limits.permissions
+					      : c->t->policy->permissions_max;
 }
 
 /* All peers of the request, ports cleared: a permission is for an address.  0 or an error code. */
@@ -101,7 +103,7 @@ turn_create_permission(struct turn_call *c)
 #define GONE_MAX 32
 struct gone {
 	const struct turn_policy *policy;
-	uint8_t family;			/* of peers to drop; ADDR_NONE: those that the policy denies */
+	uint8_t family; /* of peers to drop; ADDR_NONE: those that the policy denies */
 	unsigned n;
 	struct addr peer[GONE_MAX];
 };
@@ -110,8 +112,8 @@ static void
 collect_gone(void *arg, const struct addr *peer, uint16_t channel, uint32_t expiry)
 {
 	struct gone *g = arg;
-	bool goes = g->family != ADDR_NONE ? peer->family == g->family :
-	    peer_judge(g->policy, peer, NULL) != PEER_OK;
+	bool goes = g->family != ADDR_NONE ? peer->family == g->family
+					   : peer_judge(g->policy, peer, NULL) != PEER_OK;
 
 	(void)channel;
 	(void)expiry;

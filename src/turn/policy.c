@@ -9,60 +9,66 @@
 
 #include "turn_int.h"
 
-#define V4(a, b, c, d, n) { .family = ADDR_V4, .bits = (n), .ip = { (a), (b), (c), (d) } }
-#define V6(n, ...) { .family = ADDR_V6, .bits = (n), .ip = { __VA_ARGS__ } }
+#define V4(a, b, c, d, n)                                                                                  \
+	{                                                                                                  \
+		.family = ADDR_V4, .bits = (n), .ip = {(a), (b), (c), (d) }                                \
+	}
+#define V6(n, ...)                                                                                         \
+	{                                                                                                  \
+		.family = ADDR_V6, .bits = (n), .ip = { __VA_ARGS__ }                                      \
+	}
 
 /* No rule opens these. */
 static const struct cidr never[] = {
-	V4(0, 0, 0, 0, 8),		/* "this host": the kernel delivers 0.0.0.0 to loopback */
-	V4(224, 0, 0, 0, 4),		/* multicast */
-	V4(240, 0, 0, 0, 4),		/* class E and broadcast */
-	V6(128, 0),			/* unspecified */
-	V6(8, 0xff),			/* multicast */
+	V4(0, 0, 0, 0, 8),   /* "this host": the kernel delivers 0.0.0.0 to loopback */
+	V4(224, 0, 0, 0, 4), /* multicast */
+	V4(240, 0, 0, 0, 4), /* class E and broadcast */
+	V6(128, 0),          /* unspecified */
+	V6(8, 0xff),         /* multicast */
 };
 
 /* Opened by allow_private only. */
 static const struct cidr internal[] = {
-	V4(10, 0, 0, 0, 8),
-	V4(100, 64, 0, 0, 10),		/* carrier NAT, RFC 6598; some clouds' metadata */
-	V4(127, 0, 0, 0, 8),
-	V4(168, 63, 129, 16, 32),	/* a cloud's host agent, in a public range */
-	V4(169, 254, 0, 0, 16),		/* link-local, metadata */
-	V4(172, 16, 0, 0, 12),
-	V4(192, 0, 0, 0, 24),		/* IETF, RFC 6890 */
-	V4(192, 0, 2, 0, 24),		/* documentation */
-	V4(192, 88, 99, 0, 24),		/* 6to4 anycast */
-	V4(192, 168, 0, 0, 16),
-	V4(198, 18, 0, 0, 15),		/* benchmarks */
-	V4(198, 51, 100, 0, 24),	/* documentation */
-	V4(203, 0, 113, 0, 24),		/* documentation */
-	V6(128, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1),	/* loopback */
-	V6(7, 0xfc),			/* unique local */
-	V6(10, 0xfe, 0x80),		/* link-local */
-	V6(10, 0xfe, 0xc0),		/* site-local */
-	V6(32, 0x20, 0x01, 0x0d, 0xb8),	/* documentation */
-	V6(20, 0x3f, 0xff, 0x00),	/* documentation, RFC 9637 */
-	V6(64, 0x01, 0x00),		/* discard, RFC 6666 */
+	V4(10, 0, 0, 0, 8), V4(100, 64, 0, 0, 10),     /* carrier NAT, RFC 6598; some clouds' metadata */
+	V4(127, 0, 0, 0, 8), V4(168, 63, 129, 16, 32), /* a cloud's host agent, in a public range */
+	V4(169, 254, 0, 0, 16),                        /* link-local, metadata */
+	V4(172, 16, 0, 0, 12), V4(192, 0, 0, 0, 24),   /* IETF, RFC 6890 */
+	V4(192, 0, 2, 0, 24),                          /* documentation */
+	V4(192, 88, 99, 0, 24),                        /* 6to4 anycast */
+	V4(192, 168, 0, 0, 16), V4(198, 18, 0, 0, 15), /* benchmarks */
+	V4(198, 51, 100, 0, 24),                       /* documentation */
+	V4(203, 0, 113, 0, 24),                        /* documentation */
+	V6(128, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1), /* loopback */
+	V6(7, 0xfc),                                             /* unique local */
+	V6(10, 0xfe, 0x80),                                      /* link-local */
+	V6(10, 0xfe, 0xc0),                                      /* site-local */
+	V6(32, 0x20, 0x01, 0x0d, 0xb8),                          /* documentation */
+	V6(20, 0x3f, 0xff, 0x00),                                /* documentation, RFC 9637 */
+	V6(64, 0x01, 0x00),                                      /* discard, RFC 6666 */
 };
 
 /* Prefixes of IPv6 forms that carry an IPv4 address, and where in the address it is. */
-static const struct embedding { struct cidr prefix; uint8_t at; bool inverted; } embeddings[] = {
-	{ V6(96, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff), 12, false },	/* v4-mapped */
-	{ V6(96, 0), 12, false },						/* v4-compatible */
-	{ V6(96, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0), 12, false },	/* SIIT, RFC 2765 */
-	{ V6(96, 0, 0x64, 0xff, 0x9b), 12, false },				/* NAT64, RFC 6052 */
-	{ V6(48, 0, 0x64, 0xff, 0x9b, 0, 1), 12, false },			/* local NAT64, RFC 8215 */
-	{ V6(16, 0x20, 0x02), 2, false },					/* 6to4 */
-	{ V6(32, 0x20, 0x01, 0, 0), 4, false },					/* Teredo: server */
-	{ V6(32, 0x20, 0x01, 0, 0), 12, true },					/* Teredo: client */
+static const struct embedding {
+	struct cidr prefix;
+	uint8_t at;
+	bool inverted;
+} embeddings[] = {
+	{ V6(96, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff), 12, false }, /* v4-mapped */
+	{ V6(96, 0), 12, false },                                        /* v4-compatible */
+	{ V6(96, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0), 12, false }, /* SIIT, RFC 2765 */
+	{ V6(96, 0, 0x64, 0xff, 0x9b), 12, false },                      /* NAT64, RFC 6052 */
+	{ V6(48, 0, 0x64, 0xff, 0x9b, 0, 1), 12, false },                /* local NAT64, RFC 8215 */
+	{ V6(16, 0x20, 0x02), 2, false },                                /* 6to4 */
+	{ V6(32, 0x20, 0x01, 0, 0), 4, false },                          /* Teredo: server */
+	{ V6(32, 0x20, 0x01, 0, 0), 12, true },                          /* Teredo: client */
 };
 
 static const struct cidr loopback_v6 = V6(128, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1);
 static const struct cidr global_v6 = V6(3, 0x20);
-static const struct cidr ietf_v6 = V6(23, 0x20, 0x01);		/* Teredo, ORCHID, benchmarks, RFC 2928 */
+static const struct cidr ietf_v6 = V6(23, 0x20, 0x01); /* Teredo, ORCHID, benchmarks, RFC 2928 */
 static const struct cidr six_to_four = V6(16, 0x20, 0x02);
 static const struct cidr teredo = V6(32, 0x20, 0x01, 0, 0);
-static const struct cidr site_isatap = V6(0, 0);		/* any prefix: told by the interface id */
+static const struct cidr site_isatap = V6(0, 0); /* any prefix: told by the interface id */
 
 static const struct cidr *
 find_in(const struct cidr *list, unsigned n, const struct addr *a)
@@ -106,7 +112,8 @@ static bool
 is_own_relay(const struct turn_policy *p, const struct addr *a)
 {
 	for (uint32_t i = 0; i < p->relay_count; i++)
-		if (row_has_ip(&p->relay[i], a) && port_within(a->port, p->relay[i].port_min, p->relay[i].port_max))
+		if (row_has_ip(&p->relay[i], a) &&
+		    port_within(a->port, p->relay[i].port_min, p->relay[i].port_max))
 			return true;
 	return false;
 }
@@ -145,9 +152,9 @@ listener_is(const struct turn_policy *p, const struct addr *l, const struct addr
 		return false;
 	if (addr_ip_eq(l, a))
 		return true;
-	if (is_unspecified(l))		/* a wildcard answers on each of our addresses */
+	if (is_unspecified(l)) /* a wildcard answers on each of our addresses */
 		return is_own_ip(p, a);
-	for (uint32_t i = 0; i < p->relay_count; i++)	/* seen from outside a 1:1 NAT */
+	for (uint32_t i = 0; i < p->relay_count; i++) /* seen from outside a 1:1 NAT */
 		if (addr_ip_eq(&p->relay[i].external, a) && addr_ip_eq(&p->relay[i].addr, l))
 			return true;
 	return false;
@@ -183,14 +190,18 @@ embedded(struct addr *out, const struct addr *a, unsigned at, bool inverted)
 }
 
 /* The IPv4 addresses inside an IPv6 one, and the prefix that says so; the port goes with each. */
-struct inside { unsigned n; struct addr a[4]; const struct cidr *carries; };
+struct inside {
+	unsigned n;
+	struct addr a[4];
+	const struct cidr *carries;
+};
 
 static void
 expand(struct inside *f, const struct addr *a)
 {
 	f->n = 0;
 	f->carries = NULL;
-	if (a->family != ADDR_V6 || cidr_has(&loopback_v6, a))	/* ::1 is not a v4-compatible 0.0.0.1 */
+	if (a->family != ADDR_V6 || cidr_has(&loopback_v6, a)) /* ::1 is not a v4-compatible 0.0.0.1 */
 		return;
 	for (unsigned i = 0; i < TP_COUNT(embeddings); i++) {
 		const struct embedding *e = &embeddings[i];
@@ -230,7 +241,8 @@ judge_range(const struct addr *a, const struct cidr *carries, const struct cidr 
 	if (a->family == ADDR_V4)
 		return PEER_OK;
 	*rule = carries != NULL ? carries : cidr_has(&ietf_v6, a) ? &ietf_v6 : &global_v6;
-	return carries != NULL || !cidr_has(&global_v6, a) || cidr_has(&ietf_v6, a) ? PEER_TRANSITION : PEER_OK;
+	return carries != NULL || !cidr_has(&global_v6, a) || cidr_has(&ietf_v6, a) ? PEER_TRANSITION
+										    : PEER_OK;
 }
 
 static bool
@@ -336,21 +348,31 @@ is_database_in_any_form(const struct peer_policy *pp, const struct addr *peer)
 enum peer_verdict
 peer_judge_port(const struct turn_policy *p, const struct addr *peer, struct cidr *rule)
 {
-	return is_own_in_any_form(p, peer) || is_database_in_any_form(&p->peers, peer) ? peer_judge(p, peer, rule) : PEER_OK;
+	return is_own_in_any_form(p, peer) || is_database_in_any_form(&p->peers, peer)
+	    ? peer_judge(p, peer, rule)
+	    : PEER_OK;
 }
 
 const char *
 peer_verdict_text(enum peer_verdict v)
 {
 	switch (v) {
-	case PEER_OK: return "allowed";
-	case PEER_NEVER: return "never a peer";
-	case PEER_RULE: return "peers.deny";
-	case PEER_NOT_ALLOWED: return "not in peers.allow";
-	case PEER_OWN: return "this host";
-	case PEER_PRIVATE: return "internal range";
-	case PEER_DATABASE: return "denied by a database";
-	case PEER_TRANSITION: return "outside the IPv6 Internet";
+	case PEER_OK:
+		return "allowed";
+	case PEER_NEVER:
+		return "never a peer";
+	case PEER_RULE:
+		return "peers.deny";
+	case PEER_NOT_ALLOWED:
+		return "not in peers.allow";
+	case PEER_OWN:
+		return "this host";
+	case PEER_PRIVATE:
+		return "internal range";
+	case PEER_DATABASE:
+		return "denied by a database";
+	case PEER_TRANSITION:
+		return "outside the IPv6 Internet";
 	}
 	return "unknown";
 }

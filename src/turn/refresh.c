@@ -38,7 +38,7 @@ end_family(struct turn_call *c, uint8_t family)
 	peers_drop_family(c->in->shard, x, family, c->t->now);
 	c->out->close[c->out->close_count++] = x->relay[gone].fd;
 	session_change(x);
-	if (gone == 0)		/* relay[0] is always present */
+	if (gone == 0) /* relay[0] is always present */
 		x->relay[0] = x->relay[1];
 	x->relay[1] = (struct relay_ref){ .fd = -1 };
 	session_changed(x);

@@ -60,8 +60,10 @@ turn_channel_data(struct turn_call *c)
 		return turn_drop(t, c->out, DROP_NO_ALLOCATION);
 	fault = channel_parse(&cd, c->in->buf, c->in->len);
 	if (fault != STUN_OK)
-		return turn_drop(t, c->out, fault == STUN_F_SHORT ? DROP_SHORT :
-		    fault == STUN_F_TYPE ? DROP_NO_CHANNEL : DROP_LENGTH);
+		return turn_drop(t, c->out,
+		    fault == STUN_F_SHORT      ? DROP_SHORT
+			: fault == STUN_F_TYPE ? DROP_NO_CHANNEL
+					       : DROP_LENGTH);
 	client_is_alive(t, c->session);
 	peers_judge_again(t, c->in->shard, c->session);
 	if (!chan_peer(c->in->shard, c->session, cd.number, t->now, &peer))
@@ -138,8 +140,8 @@ session_of_event(struct turn *t, struct shard *s, struct session_ref ref, unsign
 }
 
 enum turn_act
-turn_peer_input(struct turn *t, struct shard *s, struct session_ref ref, unsigned which, const struct addr *from,
-    uint8_t *payload, size_t len, struct turn_out *out)
+turn_peer_input(struct turn *t, struct shard *s, struct session_ref ref, unsigned which,
+    const struct addr *from, uint8_t *payload, size_t len, struct turn_out *out)
 {
 	struct session *x = session_of_event(t, s, ref, which, from->family);
 	struct addr peer = *from;
@@ -163,7 +165,8 @@ turn_peer_input(struct turn *t, struct shard *s, struct session_ref ref, unsigne
 	}
 	round_trip_look(t, false, payload, len);
 	to_client(x, out);
-	act = number != 0 ? put_channel(t, x, number, payload, len, out) : put_indication(t, &peer, payload, len, out);
+	act = number != 0 ? put_channel(t, x, number, payload, len, out)
+			  : put_indication(t, &peer, payload, len, out);
 	if (act == TURN_TO_CLIENT) {
 		x->down_bytes += len;
 		x->down_packets++;
@@ -187,8 +190,8 @@ icmp_has_mtu(uint8_t family, uint8_t type, uint8_t code)
 }
 
 enum turn_act
-turn_peer_icmp(struct turn *t, struct shard *s, struct session_ref ref, const struct addr *peer, uint8_t type,
-    uint8_t code, uint32_t data, struct turn_out *out)
+turn_peer_icmp(struct turn *t, struct shard *s, struct session_ref ref, const struct addr *peer,
+    uint8_t type, uint8_t code, uint32_t data, struct turn_out *out)
 {
 	struct session *x = session_of_event(t, s, ref, 0, peer->family);
 	struct addr outside = *peer;

@@ -12,10 +12,10 @@
 
 #include "turn_int.h"
 
-#define ANSWER_MAX 400
-#define AMPLIFY_MAX 3
-#define REALM_FREE 24
-#define ALGORITHMS_SHA256 8	/* bytes of PASSWORD-ALGORITHMS with one entry */
+#define ANSWER_MAX        400
+#define AMPLIFY_MAX       3
+#define REALM_FREE        24
+#define ALGORITHMS_SHA256 8 /* bytes of PASSWORD-ALGORITHMS with one entry */
 
 void
 reply_names_user(struct turn_call *c)
@@ -87,7 +87,7 @@ reply_end(struct turn_call *c, struct stun_out *o, bool sign)
 	if (c->msg.has_fingerprint)
 		stun_put_fingerprint(o);
 	out->len = stun_end(o);
-	assert(out->len > 0);		/* reply[] has room for the largest answer */
+	assert(out->len > 0); /* reply[] has room for the largest answer */
 	out->p = out->reply;
 	out->to = c->in->client;
 	out->listener = c->in->listener;
@@ -116,17 +116,28 @@ static enum reason
 common_reason(unsigned code)
 {
 	switch (code) {
-	case STUN_E_TRY_ALTERNATE: return REASON_DRAINING;
-	case STUN_E_BAD_REQUEST: return REASON_MALFORMED;
-	case STUN_E_FORBIDDEN: return REASON_PEER_DENIED;
-	case STUN_E_UNKNOWN_ATTRIBUTE: return REASON_UNKNOWN_ATTRIBUTE;
-	case STUN_E_ALLOCATION_MISMATCH: return REASON_NO_ALLOCATION;
-	case STUN_E_ADDRESS_FAMILY: return REASON_FAMILY;
-	case STUN_E_WRONG_CREDENTIALS: return REASON_OTHER_USER;
-	case STUN_E_UNSUPPORTED_TRANSPORT: return REASON_TRANSPORT;
-	case STUN_E_PEER_FAMILY: return REASON_PEER_FAMILY;
-	case STUN_E_INSUFFICIENT_CAPACITY: return REASON_MEMORY;
-	default: return REASON_NONE;
+	case STUN_E_TRY_ALTERNATE:
+		return REASON_DRAINING;
+	case STUN_E_BAD_REQUEST:
+		return REASON_MALFORMED;
+	case STUN_E_FORBIDDEN:
+		return REASON_PEER_DENIED;
+	case STUN_E_UNKNOWN_ATTRIBUTE:
+		return REASON_UNKNOWN_ATTRIBUTE;
+	case STUN_E_ALLOCATION_MISMATCH:
+		return REASON_NO_ALLOCATION;
+	case STUN_E_ADDRESS_FAMILY:
+		return REASON_FAMILY;
+	case STUN_E_WRONG_CREDENTIALS:
+		return REASON_OTHER_USER;
+	case STUN_E_UNSUPPORTED_TRANSPORT:
+		return REASON_TRANSPORT;
+	case STUN_E_PEER_FAMILY:
+		return REASON_PEER_FAMILY;
+	case STUN_E_INSUFFICIENT_CAPACITY:
+		return REASON_MEMORY;
+	default:
+		return REASON_NONE;
 	}
 }
 
@@ -134,11 +145,16 @@ static enum stat_method
 counted_method(uint16_t method)
 {
 	switch (method) {
-	case STUN_ALLOCATE: return STAT_M_ALLOCATE;
-	case STUN_REFRESH: return STAT_M_REFRESH;
-	case STUN_CREATE_PERMISSION: return STAT_M_PERMISSION;
-	case STUN_CHANNEL_BIND: return STAT_M_CHANNEL;
-	default: return STAT_M_BINDING;
+	case STUN_ALLOCATE:
+		return STAT_M_ALLOCATE;
+	case STUN_REFRESH:
+		return STAT_M_REFRESH;
+	case STUN_CREATE_PERMISSION:
+		return STAT_M_PERMISSION;
+	case STUN_CHANNEL_BIND:
+		return STAT_M_CHANNEL;
+	default:
+		return STAT_M_BINDING;
 	}
 }
 
@@ -180,8 +196,9 @@ challenge_allowed(struct turn_call *c)
 	uint32_t rate = c->t->policy->challenges;
 
 	/* With a grant it was taken when turnpike-auth was asked. */
-	return rate == 0 || c->in->grant != NULL || rate_take(c->t->cross, RATE_CHALLENGE,
-	    cross_prefix(c->t->cross, &c->in->client), rate, 10 * rate, c->t->now);
+	return rate == 0 || c->in->grant != NULL ||
+	    rate_take(c->t->cross, RATE_CHALLENGE, cross_prefix(c->t->cross, &c->in->client), rate,
+		10 * rate, c->t->now);
 }
 
 static void
@@ -191,14 +208,16 @@ put_challenge(struct turn_call *c, struct stun_out *o, unsigned code, bool phras
 
 	begin_error(c, o, code, phrase);
 	if (code != STUN_E_BAD_REQUEST)
-		auth_challenge(o, &t->policy->auth, &t->nonces, &c->in->client, c->in->transport, t->now, algorithms);
+		auth_challenge(
+		    o, &t->policy->auth, &t->nonces, &c->in->client, c->in->transport, t->now, algorithms);
 }
 
 enum turn_act
 reply_challenge(struct turn_call *c, unsigned code)
 {
 	const struct auth_policy *p = &c->t->policy->auth;
-	size_t realm = (p->realm_len + 3) & ~(size_t)3, excused = realm > REALM_FREE ? realm - REALM_FREE : 0;
+	size_t realm = (p->realm_len + 3) & ~(size_t)3,
+	       excused = realm > REALM_FREE ? realm - REALM_FREE : 0;
 	struct stun_out o;
 
 	put_challenge(c, &o, code, true, true);
@@ -224,7 +243,8 @@ reply_old_stun(struct turn_call *c)
 	c->out->reason = REASON_OLD_STUN;
 	begin_error(c, &o, STUN_E_SERVER_ERROR, true);
 	act = end_error(c, &o, false);
-	memcpy(c->out->reply + 4, c->in->buf + 4, 16);	/* RFC 3489 has no cookie: its transaction id is longer */
+	memcpy(c->out->reply + 4, c->in->buf + 4,
+	    16); /* RFC 3489 has no cookie: its transaction id is longer */
 	return act;
 }
 

@@ -10,7 +10,7 @@
 
 #include "turn_int.h"
 
-#define SAMPLE_MASK 7			/* transaction ids whose last byte has none of these bits */
+#define SAMPLE_MASK     7 /* transaction ids whose last byte has none of these bits */
 #define BINDING_REQUEST 0x0001
 #define BINDING_SUCCESS 0x0101
 
@@ -26,7 +26,8 @@ round_trip_look(struct turn *t, bool up, const uint8_t *p, size_t len)
 	uint16_t type;
 	struct round_trip *r;
 
-	if (len < STUN_HEADER || p[0] > 1 || p[1] != 1 || get_u32(p + 4) != STUN_COOKIE || (p[19] & SAMPLE_MASK) != 0)
+	if (len < STUN_HEADER || p[0] > 1 || p[1] != 1 || get_u32(p + 4) != STUN_COOKIE ||
+	    (p[19] & SAMPLE_MASK) != 0)
 		return;
 	type = get_u16(p);
 	r = place(t, p + 8);
@@ -34,7 +35,8 @@ round_trip_look(struct turn *t, bool up, const uint8_t *p, size_t len)
 		memcpy(r->txid, p + 8, sizeof r->txid);
 		r->sent = t->now;
 		r->up = up;
-	} else if (type == BINDING_SUCCESS && r->sent != 0 && r->up != up && memcmp(r->txid, p + 8, sizeof r->txid) == 0) {
+	} else if (type == BINDING_SUCCESS && r->sent != 0 && r->up != up &&
+	    memcmp(r->txid, p + 8, sizeof r->txid) == 0) {
 		/* A request that went up is answered by the peer. */
 		stat_observe(t->stat, r->up ? SPREAD_RTT_PEER : SPREAD_RTT_CLIENT, t->now - r->sent);
 		r->sent = 0;

@@ -10,9 +10,12 @@ static enum stat_counter
 end_counter(enum turn_event why)
 {
 	switch (why) {
-	case EV_ENDED: return STAT_ALLOC_REFRESHED_AWAY;
-	case EV_EXPIRED: return STAT_ALLOC_EXPIRED;
-	default: return STAT_ALLOC_CLOSED;
+	case EV_ENDED:
+		return STAT_ALLOC_REFRESHED_AWAY;
+	case EV_EXPIRED:
+		return STAT_ALLOC_EXPIRED;
+	default:
+		return STAT_ALLOC_CLOSED;
 	}
 }
 
@@ -20,10 +23,14 @@ static enum reason
 end_reason(enum turn_event why)
 {
 	switch (why) {
-	case EV_ENDED: return REASON_END_CLIENT;
-	case EV_EXPIRED: return REASON_END_EXPIRED;
-	case EV_REPLACED: return REASON_END_REPLACED;
-	default: return REASON_END_CREDENTIAL;
+	case EV_ENDED:
+		return REASON_END_CLIENT;
+	case EV_EXPIRED:
+		return REASON_END_EXPIRED;
+	case EV_REPLACED:
+		return REASON_END_REPLACED;
+	default:
+		return REASON_END_CREDENTIAL;
 	}
 }
 
@@ -72,7 +79,7 @@ turn_close(struct turn *t, struct shard *s, struct session_ref ref, enum reason 
 
 /* ---- the sweep ----------------------------------------------------------------------------------- */
 
-#define TOKEN_STEP 1024			/* reservations that one sweep looks at: an eighth of all */
+#define TOKEN_STEP 1024 /* reservations that one sweep looks at: an eighth of all */
 
 struct sweep {
 	struct turn *t;
@@ -102,7 +109,7 @@ session_over(void *arg, struct session *x)
 {
 	struct sweep *w = arg;
 
-	if (is_ending(x))		/* reported when it ended; its counts are still held */
+	if (is_ending(x)) /* reported when it ended; its counts are still held */
 		(void)cross_close(w->t->cross, w->s, x);
 	else
 		sweep_end(w, x, EV_EXPIRED);
@@ -119,8 +126,8 @@ credential_is_over(const struct turn *t, struct shard *s, const struct session *
 }
 
 uint32_t
-turn_sweep(struct turn *t, struct shard *s, uint32_t cursor, uint32_t n, struct turn_out *scratch, turn_swept_h *cb,
-    void *arg)
+turn_sweep(struct turn *t, struct shard *s, uint32_t cursor, uint32_t n, struct turn_out *scratch,
+    turn_swept_h *cb, void *arg)
 {
 	struct sweep w = { .t = t, .s = s, .out = scratch, .cb = cb, .arg = arg };
 	uint32_t high = shard_high(s);

@@ -93,7 +93,7 @@ sockets_give(struct turn_call *c, const struct relay_ref *r)
 		c->in->pool->row[r->row].sock[c->in->pool->row[r->row].count++] = *r;
 		return;
 	}
-	assert(out->close_count < TP_COUNT(out->close));	/* two of an offer, two of an ended session */
+	assert(out->close_count < TP_COUNT(out->close)); /* two of an offer, two of an ended session */
 	out->close[out->close_count++] = r->fd;
 }
 

@@ -12,11 +12,11 @@ struct turn_call {
 	struct turn *t;
 	const struct turn_in *in;
 	struct turn_out *out;
-	struct session *session;	/* live one of the 5-tuple, or NULL */
+	struct session *session; /* live one of the 5-tuple, or NULL */
 	struct stun_msg msg;
-	struct auth_who who;		/* of a request that passed auth_check() */
-	bool offer_used[2];		/* sockets of in->offer that found their place */
-	bool reserved;			/* the reservation of in->offer has its token */
+	struct auth_who who; /* of a request that passed auth_check() */
+	bool offer_used[2];  /* sockets of in->offer that found their place */
+	bool reserved;       /* the reservation of in->offer has its token */
 };
 
 /* An allocation ends with the second that its expiry names. */
@@ -70,7 +70,7 @@ enum turn_act reply_unknown(struct turn_call *c, bool sign);
 enum turn_act reply_alternate(struct turn_call *c);
 /* Whom the log shall name. */
 void reply_names_user(struct turn_call *c);
-void reply_names_claimed(struct turn_call *c);	/* who he says he is, not proven */
+void reply_names_claimed(struct turn_call *c); /* who he says he is, not proven */
 
 /* One file per method */
 enum turn_act turn_binding(struct turn_call *c);
@@ -82,8 +82,8 @@ enum turn_act turn_send(struct turn_call *c);
 enum turn_act turn_channel_data(struct turn_call *c);
 
 /* relay.c: the last steps of everything that goes up; `data` is inside in->buf */
-enum turn_act relay_up(struct turn_call *c, const struct addr *peer, uint8_t *data, size_t len,
-    enum stat_counter form);
+enum turn_act relay_up(
+    struct turn_call *c, const struct addr *peer, uint8_t *data, size_t len, enum stat_counter form);
 
 /* refresh.c */
 uint32_t lifetime_granted(const struct turn_policy *p, const struct stun_attr *lifetime, uint32_t wanted);
@@ -104,7 +104,8 @@ enum peer_verdict peer_judge_port(const struct turn_policy *p, const struct addr
 /* 0, 443 or 403 (then the event says which peer and why). */
 unsigned peer_may(struct turn_call *c, const struct addr *peer);
 /* Data to or from a peer whose address has a permission: may its port, too?  If not, the event says why. */
-bool peer_port_may(struct turn *t, struct shard *s, const struct session *x, const struct addr *peer, struct turn_out *out);
+bool peer_port_may(struct turn *t, struct shard *s, const struct session *x, const struct addr *peer,
+    struct turn_out *out);
 /* After a reload every peer of a session is judged again before it is used. */
 void peers_judge_all(struct turn *t, struct shard *s, struct session *x);
 static inline void
@@ -116,7 +117,8 @@ peers_judge_again(struct turn *t, struct shard *s, struct session *x)
 void peers_drop_family(struct shard *s, struct session *x, uint8_t family, tp_ms now);
 
 /* session_end.c: ends a live session; out->ended, close, event, ref */
-void session_end(struct turn *t, struct shard *s, struct session *x, enum turn_event why, struct turn_out *out);
+void session_end(
+    struct turn *t, struct shard *s, struct session *x, enum turn_event why, struct turn_out *out);
 /* Another session has taken the place of this one, of which `old` is a copy: ended, close. */
 void session_replaced(struct turn *t, const struct session *old, struct turn_out *out);
 

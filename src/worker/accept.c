@@ -27,7 +27,8 @@ accept_listen(struct worker *w, struct lane *l, bool on)
 		bool serve = on && !c->retired && (c->transports & TRANSPORT_STREAMS) != 0;
 		if (l->stream[row] < 0)
 			continue;
-		int rc = lane_watch(l, l->stream[row], serve ? EPOLLIN : 0u, tag_make(TAG_ACCEPT, row, 0, 0));
+		int rc = lane_watch(
+		    l, l->stream[row], serve ? EPOLLIN : 0u, tag_make(TAG_ACCEPT, row, 0, 0));
 		if (rc < 0)
 			return rc;
 	}
@@ -96,17 +97,22 @@ accept_one(struct worker *w, struct lane *l, unsigned row)
 	int fd = accept4(l->stream[row], (struct sockaddr *)&ss, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	if (fd < 0) {
 		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
-			pause_accepts(w, true);		/* until the next tick */
+			pause_accepts(w, true); /* until the next tick */
 		return false;
 	}
-	if (addr_from_sockaddr(&peer, (struct sockaddr *)&ss) < 0 || in_a_window(w, fd) || !may_come(w, row, &peer)) {
+	if (addr_from_sockaddr(&peer, (struct sockaddr *)&ss) < 0 || in_a_window(w, fd) ||
+	    !may_come(w, row, &peer)) {
 		close(fd);
 		return true;
 	}
 	if (++w->accepts.last_id == 0)
 		w->accepts.last_id = 1;
-	*a = (struct accepting){ .fd = fd, .lane = (uint32_t)(l - w->lane), .row = row, .id = w->accepts.last_id,
-		.used = true, .peer = peer };
+	*a = (struct accepting){ .fd = fd,
+		.lane = (uint32_t)(l - w->lane),
+		.row = row,
+		.id = w->accepts.last_id,
+		.used = true,
+		.peer = peer };
 	w->accepts.untold++;
 	CRASH_POINT("accept:taken");
 	return true;
@@ -134,7 +140,9 @@ untold(struct worker *w, struct accepting *which[ACCEPTS_MAX], struct msg_stream
 		if (!a->used || a->told)
 			continue;
 		m[n] = (struct msg_stream){ .h = { MSG_STREAM, w->start.h.generation },
-			.shard = w->lane[a->lane].shard.index, .row = a->row, .request = a->id };
+			.shard = w->lane[a->lane].shard.index,
+			.row = a->row,
+			.request = a->id };
 		fd[n] = a->fd;
 		which[n++] = a;
 	}

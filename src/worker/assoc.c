@@ -16,14 +16,16 @@
 /* More numbers than a session uses before its handshake is acknowledged. */
 #define NUMBERS_AHEAD ((uint64_t)1 << 32)
 
-_Static_assert(sizeof(struct seal) == CONN_KEY_LEN && sizeof(struct assoc_place) == CONN_PLACE_LEN, "tables of KEYS");
+_Static_assert(
+    sizeof(struct seal) == CONN_KEY_LEN && sizeof(struct assoc_place) == CONN_PLACE_LEN, "tables of KEYS");
 
-/* ---- what a turnpike-tls sends ---------------------------------------------------------------------------------- */
+/* ---- what a turnpike-tls sends --------------------------------------------------------------- */
 
 void
 assoc_reply(struct worker *w, struct lane *l, const struct msg_hs_reply *m)
 {
-	if (m->who.shard != l->shard.index || m->len > sizeof m->datagram || m->who.row >= CONF_LISTENERS_MAX) {
+	if (m->who.shard != l->shard.index || m->len > sizeof m->datagram ||
+	    m->who.row >= CONF_LISTENERS_MAX) {
 		stat_add(w->stat, STAT_MSG_BAD, 1);
 		return;
 	}
@@ -43,7 +45,8 @@ same_keys(struct lane *l, const struct conn *c, const struct seal_session *s)
 
 /* replaces: it takes the place of another, which counts already. */
 static struct conn *
-publish(struct worker *w, struct lane *l, const struct hs_who *who, const struct seal_session *s, bool replaces)
+publish(
+    struct worker *w, struct lane *l, const struct hs_who *who, const struct seal_session *s, bool replaces)
 {
 	uint64_t prefix = cross_prefix(&w->cross, &who->client);
 	struct conn *c = NULL;
@@ -78,7 +81,8 @@ send_flight(struct worker *w, struct lane *l, const struct msg_hs_done *m)
 {
 	size_t at = 0;
 
-	for (unsigned i = 0; i < m->pieces && i < MSG_HS_PIECES && at + m->piece[i] <= sizeof m->flight; i++) {
+	for (unsigned i = 0; i < m->pieces && i < MSG_HS_PIECES && at + m->piece[i] <= sizeof m->flight;
+	     i++) {
 		udp_to_client(w, l, m->who.row, &m->who.client, m->flight + at, m->piece[i], true);
 		at += m->piece[i];
 	}
@@ -90,8 +94,9 @@ assoc_done(struct worker *w, struct lane *l, const struct msg_hs_done *m)
 {
 	struct seal_session s;
 
-	if (m->who.shard != l->shard.index || m->who.row >= CONF_LISTENERS_MAX || l->listener[m->who.row] < 0)
-		return;			/* not ours any more: its client starts again */
+	if (m->who.shard != l->shard.index || m->who.row >= CONF_LISTENERS_MAX ||
+	    l->listener[m->who.row] < 0)
+		return; /* not ours any more: its client starts again */
 	memcpy(&s, m->session, sizeof s);
 	uint32_t tag = session_prefetch(&l->shard, &m->who.client, TRANSPORT_DTLS, (uint16_t)m->who.row);
 	struct conn *old = assoc_find(l, &m->who.client, m->who.row, tag);
@@ -120,7 +125,7 @@ assoc_done(struct worker *w, struct lane *l, const struct msg_hs_done *m)
 	explicit_bzero(&s, sizeof s);
 }
 
-/* ---- what a predecessor left -------------------------------------------------------------------------------- */
+/* ---- what a predecessor left ----------------------------------------------------------------- */
 
 bool
 assoc_adopt(struct lane *l, struct conn *c)

@@ -10,7 +10,11 @@
 
 #define TABLE_MIN 256u
 
-static inline uint64_t entry(uint32_t tag, uint32_t slot) { return (uint64_t)tag << 32 | (slot + 1); }
+static inline uint64_t
+entry(uint32_t tag, uint32_t slot)
+{
+	return (uint64_t)tag << 32 | (slot + 1);
+}
 
 static uint32_t
 tag_of(const struct lane *l, const struct conn *c)
@@ -72,7 +76,7 @@ assoc_forget(struct lane *l, const struct conn *c)
 	}
 	for (uint32_t j = (i + 1) & t->mask; t->at[j] != 0; j = (j + 1) & t->mask) {
 		if (((j - (uint32_t)(t->at[j] >> 32)) & t->mask) < ((j - i) & t->mask))
-			continue;	/* its home lies behind the hole */
+			continue; /* its home lies behind the hole */
 		t->at[i] = t->at[j];
 		i = j;
 	}

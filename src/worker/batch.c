@@ -31,8 +31,8 @@ batch_flush(struct worker *w)
 {
 	udp_flush_down(w);
 	udp_flush_up(w);
-	flush_touched(w);		/* after `up`, which refers to their rings */
-	udp_flush_down(w);		/* alerts of DTLS */
+	flush_touched(w);  /* after `up`, which refers to their rings */
+	udp_flush_down(w); /* alerts of DTLS */
 	udp_arena_reset(w->arena);
 	udp_publish(w);
 }

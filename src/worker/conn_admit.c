@@ -8,10 +8,10 @@
 
 #include "worker_int.h"
 
-#define IDLE_SECONDS 600		/* without an allocation and without a message */
+#define IDLE_SECONDS    600 /* without an allocation and without a message */
 /* When rings run short, this is how long a connection without an allocation may hold one. */
 #define PRESSED_SECONDS 2
-#define BURST_SECONDS 10		/* limits.handshakes_per_prefix at once */
+#define BURST_SECONDS   10 /* limits.handshakes_per_prefix at once */
 
 bool
 conn_from_proxy(const struct worker *w, unsigned row, const struct addr *peer)
@@ -46,7 +46,7 @@ conn_admit(struct worker *w, struct lane *l, struct conn *c, const struct addr *
 		return false;
 	}
 	c->client = *client;
-	if (c->prefix == 0) {		/* a header that is read again after a death counts once */
+	if (c->prefix == 0) { /* a header that is read again after a death counts once */
 		c->prefix = prefix;
 		cross_conn_add(&w->cross, l->shard.index, prefix, 1);
 	}

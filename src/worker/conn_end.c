@@ -43,7 +43,7 @@ end(struct worker *w, struct lane *l, struct conn *c)
 		pending_free(w, e);
 	if (c->transport == TRANSPORT_DTLS)
 		assoc_forget(l, c);
-	udp_flush_up(w);		/* datagrams to peers that lie in its rings */
+	udp_flush_up(w); /* datagrams to peers that lie in its rings */
 	end_session(w, l, c);
 	conn_free(&l->shard, c);
 	if (prefix != 0)

@@ -20,12 +20,12 @@ const struct end_rule conn_end_rules[END_WHYS] = {
 	[END_IDLE] = { DROP_NONE, SEAL_A_CLOSE_NOTIFY },
 	[END_LIMIT] = { DROP_NONE /* worklog_conn_limit() counts */, SEAL_A_CLOSE_NOTIFY },
 	[END_HANDSHAKE_RATE] = { DROP_NONE /* conn_may_shake() counts */, -1 },
-	[END_REPLACED] = { DROP_NONE, -1 },	/* its client has new keys and does not know these */
+	[END_REPLACED] = { DROP_NONE, -1 }, /* its client has new keys and does not know these */
 	[END_POISONED] = { DROP_POISONED, SEAL_A_CLOSE_NOTIFY },
 	[END_DESYNC] = { DROP_STREAM_DESYNC, SEAL_A_CLOSE_NOTIFY },
 	[END_PROXY] = { DROP_PROXY, -1 },
 	[END_NOT_TLS] = { DROP_STREAM_DESYNC, -1 },
-	[END_RECORD] = { DROP_STREAM_DESYNC, -1 },	/* conn.alert */
+	[END_RECORD] = { DROP_STREAM_DESYNC, -1 }, /* conn.alert */
 	[END_MAC] = { DROP_NONE, SEAL_A_CLOSE_NOTIFY },
 	[END_KEYS] = { DROP_KEY_LIMIT, SEAL_A_CLOSE_NOTIFY },
 	[END_HANDSHAKE] = { DROP_NONE, -1 },
@@ -60,7 +60,8 @@ list_add(struct worker *w, struct conn_list *list, const struct lane *l, const s
 	}
 	if (list->count == list->max)
 		grow(w, list);
-	list->at[list->count++] = (struct conn_name){ (uint32_t)(l - w->lane), conn_slot(&l->shard, c), c->gen };
+	list->at[list->count++] = (struct conn_name){ (uint32_t)(l - w->lane), conn_slot(&l->shard, c),
+		c->gen };
 }
 
 struct conn *
@@ -151,7 +152,7 @@ conn_stall(struct worker *w, struct lane *l, struct conn *c, enum stall what)
 	c->stalled = (uint8_t)what;
 	stat_add(w->stat, STAT_STREAMS_STALLED, 1);
 	list_add(w, &w->marks.stalled[what], l, c);
-	conn_touch(w, l, c);		/* its registration changes */
+	conn_touch(w, l, c); /* its registration changes */
 }
 
 void

@@ -6,7 +6,7 @@
 
 #include "worker_int.h"
 
-#define RESUME_BURST 64u		/* of each kind in one round */
+#define RESUME_BURST 64u /* of each kind in one round */
 
 /* Is there something for one more that waits for this? */
 static bool
@@ -20,7 +20,7 @@ is_there(const struct worker *w, const struct lane *l, enum stall what)
 	case STALL_PENDING:
 		return pending_has_room(w->pending);
 	default:
-		return true;		/* the queue to a turnpike-tls: only another try can tell */
+		return true; /* the queue to a turnpike-tls: only another try can tell */
 	}
 }
 

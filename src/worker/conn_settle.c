@@ -50,7 +50,7 @@ adopt_stream(struct worker *w, struct lane *l, struct conn *c)
 	int rc = -EBADF;
 
 	if (!has_fd(l, c))
-		c->fd = -1;		/* not ours to close */
+		c->fd = -1; /* not ours to close */
 	else
 		rc = settle(l, c);
 	if (rc == -EPROTO || rc == -EBADF)
@@ -60,7 +60,7 @@ adopt_stream(struct worker *w, struct lane *l, struct conn *c)
 		return;
 	}
 	stream_arm(w, l, c);
-	conn_again(w, l, c);		/* what was received and not used */
+	conn_again(w, l, c); /* what was received and not used */
 }
 
 static void
@@ -74,8 +74,8 @@ adopt_one(struct worker *w, struct lane *l, struct conn *c)
 		if (!assoc_adopt(l, c))
 			conn_mark_end(w, l, c, END_LOST);
 	} else if (shaking && has_fd(l, c)) {
-		c->armed = UINT8_MAX;		/* perhaps: to be taken out of the epoll */
-		handshake_begin(w, l, c);	/* once more: turnpike-tls may not have it */
+		c->armed = UINT8_MAX;     /* perhaps: to be taken out of the epoll */
+		handshake_begin(w, l, c); /* once more: turnpike-tls may not have it */
 	} else {
 		adopt_stream(w, l, c);
 	}
@@ -99,7 +99,8 @@ adopt_left(struct worker *w, struct lane *l, const struct msg_stream_sock *s)
 		return;
 	*lane_use(l, s->fd) = FD_STREAM;
 	if (sock_stream_counts(s->fd, &received, &written) < 0 || received != 0 || written != 0 ||
-	    getpeername(s->fd, (struct sockaddr *)&ss, &len) < 0 || addr_from_sockaddr(&peer, (struct sockaddr *)&ss) < 0)
+	    getpeername(s->fd, (struct sockaddr *)&ss, &len) < 0 ||
+	    addr_from_sockaddr(&peer, (struct sockaddr *)&ss) < 0)
 		conn_forget_fd(w, l, s->fd);
 	else if ((c = conn_open(w, l, s->fd, s->row, &peer)) != NULL && !conn_ends(c))
 		stream_arm(w, l, c);

@@ -49,7 +49,10 @@ may_take(struct lane *l, const struct conn *c, enum tx_ring which)
 }
 
 /* One of the rings of a record, and the positions of its content. */
-struct place { struct ring_ref *ring; uint64_t tail, head; };
+struct place {
+	struct ring_ref *ring;
+	uint64_t tail, head;
+};
 
 static struct place
 place_of(const struct conn *c, struct conn_rec *r, enum tx_ring which)
@@ -145,5 +148,6 @@ tx_fits(struct lane *l, const struct conn *c, enum tx_ring which, size_t want)
 	struct conn_rec r = *conn_now(c);
 	struct place p = place_of(c, &r, which);
 
-	return has_room(&p, want) || ((size_t)(p.head - p.tail) + want <= RING_BYTES && may_take(l, c, which));
+	return has_room(&p, want) ||
+	    ((size_t)(p.head - p.tail) + want <= RING_BYTES && may_take(l, c, which));
 }

@@ -14,39 +14,56 @@
 
 struct pending_entry;
 
-/* Why a connection ends.  The number stands in shared memory: a successor ends what its predecessor has marked. */
+/* Why a connection ends.  The number stands in shared memory: a successor ends what its predecessor has
+ * marked. */
 enum end_why {
 	END_NOT,
-	END_GONE,		/* the client closed or reset it, or the kernel gave it up */
-	END_GOODBYE,		/* the client sent close_notify */
-	END_ALERT,		/* the client sent a fatal alert */
-	END_DEADLINE,		/* nothing valid came in time, or half a message held a ring too long */
-	END_IDLE,		/* no allocation and no message for a long time */
-	END_LIMIT,		/* over limits.connections_* */
-	END_HANDSHAKE_RATE,	/* over limits.handshakes_per_prefix */
-	END_REPLACED,		/* a newer connection of the same 5-tuple */
+	END_GONE,           /* the client closed or reset it, or the kernel gave it up */
+	END_GOODBYE,        /* the client sent close_notify */
+	END_ALERT,          /* the client sent a fatal alert */
+	END_DEADLINE,       /* nothing valid came in time, or half a message held a ring too long */
+	END_IDLE,           /* no allocation and no message for a long time */
+	END_LIMIT,          /* over limits.connections_* */
+	END_HANDSHAKE_RATE, /* over limits.handshakes_per_prefix */
+	END_REPLACED,       /* a newer connection of the same 5-tuple */
 	END_POISONED,
-	END_DESYNC,		/* what came is no frame */
-	END_PROXY,		/* a PROXY header was malformed */
-	END_NOT_TLS,		/* the listener takes TLS only */
-	END_RECORD,		/* a TLS record was wrong; conn.alert says how */
-	END_MAC,		/* too many DTLS records with a wrong tag */
-	END_KEYS,		/* the keys were used as often as they may be */
-	END_HANDSHAKE,		/* the TLS handshake failed; turnpike-tls has sent the alert */
-	END_LOST,		/* it cannot be taken over from a predecessor */
+	END_DESYNC,    /* what came is no frame */
+	END_PROXY,     /* a PROXY header was malformed */
+	END_NOT_TLS,   /* the listener takes TLS only */
+	END_RECORD,    /* a TLS record was wrong; conn.alert says how */
+	END_MAC,       /* too many DTLS records with a wrong tag */
+	END_KEYS,      /* the keys were used as often as they may be */
+	END_HANDSHAKE, /* the TLS handshake failed; turnpike-tls has sent the alert */
+	END_LOST,      /* it cannot be taken over from a predecessor */
 	END_WHYS
 };
-/* What is counted when a connection is marked, and the alert that its client gets over TLS and DTLS (-1: none). */
-struct end_rule { enum drop drop; int alert; };
+/* What is counted when a connection is marked, and the alert that its client gets over TLS and DTLS
+ * (-1: none). */
+struct end_rule {
+	enum drop drop;
+	int alert;
+};
 
 /* What a stalled connection waits for. */
-enum stall { STALL_NONE, STALL_RING, STALL_RING_SESSION /* the same, with an allocation */, STALL_TLSD, STALL_PENDING, STALLS };
+enum stall {
+	STALL_NONE,
+	STALL_RING,
+	STALL_RING_SESSION /* the same, with an allocation */,
+	STALL_TLSD,
+	STALL_PENDING,
+	STALLS
+};
 
-struct conn_name { uint32_t lane, slot, gen; };
-struct conn_list { struct conn_name *at; size_t first, count, max; };
+struct conn_name {
+	uint32_t lane, slot, gen;
+};
+struct conn_list {
+	struct conn_name *at;
+	size_t first, count, max;
+};
 struct conn_marks {
-	struct conn_list touched;	/* to be flushed at the end of the batch */
-	struct conn_list again;		/* to be parsed at the end of the round */
+	struct conn_list touched; /* to be flushed at the end of the batch */
+	struct conn_list again;   /* to be parsed at the end of the round */
 	struct conn_list ending;
 	struct conn_list stalled[STALLS];
 };
@@ -61,7 +78,8 @@ enum conn_mark { MARK_TOUCHED = 1, MARK_AGAIN = 2 };
 struct client_ops {
 	/* Relayed data, or a Data indication, for the client of o->conn. */
 	void (*relayed)(struct worker *w, struct lane *l, const struct turn_out *o);
-	/* Fills *in for a request that waited.  False: its client is gone, or stalled: the request is forgotten. */
+	/* Fills *in for a request that waited.  False: its client is gone, or stalled: the request is
+	 * forgotten. */
 	bool (*waited)(struct worker *w, struct lane *l, struct pending_entry *e, struct turn_in *in);
 	/* What the core made of that request. */
 	void (*answer)(struct worker *w, struct lane *l, const struct turn_in *in, enum turn_act act);
@@ -84,7 +102,11 @@ void conn_mark_end(struct worker *w, const struct lane *l, struct conn *c, enum 
 void conn_mark_again(struct worker *w, const struct lane *l, struct conn *c, enum end_why why);
 /* The same with END_RECORD and this alert; -1: none. */
 void conn_mark_bad(struct worker *w, const struct lane *l, struct conn *c, int alert);
-static inline bool conn_ends(const struct conn *c) { return c->ending != END_NOT; }
+static inline bool
+conn_ends(const struct conn *c)
+{
+	return c->ending != END_NOT;
+}
 /* It is flushed at the end of the batch. */
 void conn_touch(struct worker *w, const struct lane *l, struct conn *c);
 /* Its input is looked at again at the end of the round. */
@@ -135,11 +157,13 @@ uint32_t tx_rings_left(const struct lane *l, bool session);
 
 /* Is this the address of a proxy of the listener? */
 bool conn_from_proxy(const struct worker *w, unsigned row, const struct addr *peer);
-/* A slot for a connection that was accepted, published and in no epoll yet.  NULL: no room, fd is closed. */
+/* A slot for a connection that was accepted, published and in no epoll yet.  NULL: no room, fd is
+ * closed. */
 struct conn *conn_open(struct worker *w, struct lane *l, int fd, unsigned row, const struct addr *peer);
 /* Counts it for the client that it is of; over a limit it is marked to end.  False: it was. */
 bool conn_admit(struct worker *w, struct lane *l, struct conn *c, const struct addr *client);
-/* Under limits.handshakes_per_prefix?  If not it is counted and logged.  A handshake is asked for once, when it begins. */
+/* Under limits.handshakes_per_prefix?  If not it is counted and logged.  A handshake is asked for once,
+ * when it begins. */
 bool conn_may_shake(struct worker *w, const struct lane *l, const struct addr *client, uint8_t transport);
 /* Marks an older connection of the same 5-tuple.  False: there is none. */
 bool conn_supersede(struct worker *w, struct lane *l, const struct conn *c);
@@ -155,7 +179,7 @@ void conn_end_marked(struct worker *w);
 
 /* ---- conn_settle.c -------------------------------------------------------------------------------- */
 
-void conn_settle_all(struct worker *w, struct lane *l);	/* what a predecessor left */
+void conn_settle_all(struct worker *w, struct lane *l); /* what a predecessor left */
 
 /* ---- stream_in.c ---------------------------------------------------------------------------------- */
 
@@ -168,7 +192,8 @@ extern const struct client_ops client_stream;
 
 /* ---- stream_out.c --------------------------------------------------------------------------------- */
 
-/* Puts len bytes behind what waits, as TLS records where they are due.  False: no room, or no key is left. */
+/* Puts len bytes behind what waits, as TLS records where they are due.  False: no room, or no key is
+ * left. */
 bool stream_append(struct conn_tx *t, const uint8_t *p, size_t len);
 /* How much room do len bytes take? */
 size_t stream_append_len(struct lane *l, const struct conn *c, size_t len);
@@ -185,7 +210,8 @@ void stream_goodbye(struct worker *w, struct lane *l, struct conn *c, int alert)
 /* Seals len bytes into t's ring of output.  False: no room, or no key is left. */
 bool sealed_append(struct conn_tx *t, const uint8_t *p, size_t len);
 size_t sealed_len(const struct seal *k, size_t len);
-/* Opens the record at in_parsed into `plain`.  False: none is whole, or the connection is stalled or marked. */
+/* Opens the record at in_parsed into `plain`.  False: none is whole, or the connection is stalled or
+ * marked. */
 bool sealed_open(struct worker *w, struct lane *l, struct conn *c);
 /* A KeyUpdate of ours when it is due; marks what has used its keys up. */
 void sealed_due(struct worker *w, struct lane *l, struct conn *c);
@@ -210,7 +236,7 @@ conn_traffic(struct lane *l, const struct conn *c)
 
 /* `tag`: of session_prefetch() with TRANSPORT_DTLS.  NULL: none. */
 struct conn *assoc_find(struct lane *l, const struct addr *client, unsigned row, uint32_t tag);
-bool assoc_reserve(struct lane *l);		/* room for one more; false: no memory */
+bool assoc_reserve(struct lane *l); /* room for one more; false: no memory */
 void assoc_add(struct lane *l, const struct conn *c);
 void assoc_forget(struct lane *l, const struct conn *c);
 
@@ -218,10 +244,14 @@ void assoc_forget(struct lane *l, const struct conn *c);
 
 bool assoc_adopt(struct lane *l, struct conn *c);
 void assoc_reply(struct worker *w, struct lane *l, const struct msg_hs_reply *m);
-void assoc_done(struct worker *w, struct lane *l, const struct msg_hs_done *m);	/* to be acknowledged afterwards */
+void assoc_done(
+    struct worker *w, struct lane *l, const struct msg_hs_done *m); /* to be acknowledged afterwards */
 
 /* What is kept of a DTLS session beside its keys. */
-struct assoc_place { struct seal_dtls dtls; struct seal_final final; };
+struct assoc_place {
+	struct seal_dtls dtls;
+	struct seal_final final;
+};
 static inline struct assoc_place *
 assoc_place(struct lane *l, const struct conn *c)
 {
@@ -230,26 +260,27 @@ assoc_place(struct lane *l, const struct conn *c)
 
 /* ---- dtls_hello.c --------------------------------------------------------------------------------- */
 
-#define HELLO_PIECE 2000		/* of a hello in one message to a turnpike-tls */
+#define HELLO_PIECE 2000 /* of a hello in one message to a turnpike-tls */
 _Static_assert(SEAL_FRAG_HEAD + HELLO_PIECE <= MSG_HS_DATAGRAM_MAX, "it fits");
 /* A datagram that begins with a DTLS hello; c: the association of this 5-tuple, NULL. */
-void hello_datagram(struct worker *w, struct lane *l, unsigned row, const struct addr *from, const struct conn *c,
-    const uint8_t *p, size_t len);
+void hello_datagram(struct worker *w, struct lane *l, unsigned row, const struct addr *from,
+    const struct conn *c, const uint8_t *p, size_t len);
 /* Has this 5-tuple returned a cookie lately, and no session yet? */
 bool hello_is_proved(const struct worker *w, const struct lane *l, unsigned row, const struct addr *client);
 /* May the handshake that began with this hello end in a session? */
 bool hello_may_end(const struct worker *w, const struct lane *l, const struct hs_who *who);
-void hello_ended(struct worker *w, const struct lane *l, const struct hs_who *who);	/* it has */
+void hello_ended(struct worker *w, const struct lane *l, const struct hs_who *who); /* it has */
 /* To a turnpike-tls; name: of the hello that this is a part of, 0: none.  Over the rate, or without room, it is a counted
  * drop. */
-void hello_pass_on(struct worker *w, struct lane *l, unsigned row, const struct addr *from, const uint8_t *p, size_t len,
-    bool hello, uint64_t name);
+void hello_pass_on(struct worker *w, struct lane *l, unsigned row, const struct addr *from,
+    const uint8_t *p, size_t len, bool hello, uint64_t name);
 
 /* ---- dtls.c --------------------------------------------------------------------------------------- */
 
-void dtls_datagram(struct worker *w, struct lane *l, unsigned row, const struct addr *from, uint32_t tag, uint8_t *p,
-    size_t len);
-void dtls_final(struct worker *w, struct lane *l, struct conn *c);	/* the handshake's last flight once more */
+void dtls_datagram(struct worker *w, struct lane *l, unsigned row, const struct addr *from, uint32_t tag,
+    uint8_t *p, size_t len);
+void dtls_final(
+    struct worker *w, struct lane *l, struct conn *c); /* the handshake's last flight once more */
 extern const struct client_ops client_dtls;
 
 /* ---- handshake.c ---------------------------------------------------------------------------------- */
@@ -265,15 +296,15 @@ void handshake_readable(struct worker *w, struct lane *l, unsigned tlsd);
 
 void accept_ready(struct worker *w, struct lane *l, unsigned row);
 void accept_at(struct worker *w, const struct msg_stream_at *m);
-void accept_flush(struct worker *w);	/* tells the supervisor of new ones, once a round */
-void accept_tick(struct worker *w);	/* after a time without descriptors */
-int  accept_listen(struct worker *w, struct lane *l, bool on);	/* TCP listeners in the shard's epoll */
+void accept_flush(struct worker *w); /* tells the supervisor of new ones, once a round */
+void accept_tick(struct worker *w);  /* after a time without descriptors */
+int accept_listen(struct worker *w, struct lane *l, bool on); /* TCP listeners in the shard's epoll */
 
 /* ---- proxy.c -------------------------------------------------------------------------------------- */
 
-#define PROXY_MAX (16 + 65535)		/* the longest that version 2 can say */
+#define PROXY_MAX (16 + 65535) /* the longest that version 2 can say */
 /* > 0: the length of the header, and *source is set (ADDR_NONE: it names none; IPv4 in IPv6 is IPv4).  0: more is needed.
  * -EPROTO. */
-int  proxy_parse(const uint8_t *p, size_t n, struct addr *source);
+int proxy_parse(const uint8_t *p, size_t n, struct addr *source);
 
 #endif

@@ -7,8 +7,8 @@
 #include "worker_int.h"
 
 void
-core_busy(struct worker *w, enum busy_phase phase, const struct lane *l, uint32_t slot, uint32_t gen, const struct addr *from,
-    const uint8_t *p, size_t len)
+core_busy(struct worker *w, enum busy_phase phase, const struct lane *l, uint32_t slot, uint32_t gen,
+    const struct addr *from, const uint8_t *p, size_t len)
 {
 	struct stat_busy *b = &w->stat->busy;
 
@@ -122,8 +122,13 @@ core_wait(struct worker *w, struct lane *l, const struct turn_in *in, enum turn_
 static struct turn_in
 input_of(struct lane *l, struct pending_entry *e)
 {
-	return (struct turn_in){ .shard = &l->shard, .pool = &l->pool, .client = e->client, .listener = e->listener,
-		.transport = e->transport, .buf = e->bytes, .len = e->len };
+	return (struct turn_in){ .shard = &l->shard,
+		.pool = &l->pool,
+		.client = e->client,
+		.listener = e->listener,
+		.transport = e->transport,
+		.buf = e->bytes,
+		.len = e->len };
 }
 
 static void
@@ -152,7 +157,7 @@ core_resume(struct worker *w, struct pending_entry *e)
 	in.offer = e->has_offer ? &e->offer : NULL;
 	act = input(w, l, &in, e->since);
 	if (e->has_offer)
-		e->offer = (struct turn_offer){ 0 };	/* the core has put it all somewhere */
+		e->offer = (struct turn_offer){ 0 }; /* the core has put it all somewhere */
 	if (act == TURN_NEED_RELAY && !e->has_offer) {
 		pending_ask_relay(w, e, &w->out.want);
 		return;
@@ -168,7 +173,9 @@ core_expire(struct worker *w)
 	struct pending_entry *e;
 
 	while ((e = pending_overdue(w)) != NULL) {
-		struct pending_entry was = { .conn = e->conn, .conn_gen = e->conn_gen, .shard_lane = e->shard_lane,
+		struct pending_entry was = { .conn = e->conn,
+			.conn_gen = e->conn_gen,
+			.shard_lane = e->shard_lane,
 			.transport = e->transport };
 		stat_drop(w->stat, DROP_PENDING_EXPIRED);
 		pending_free(w, e);

@@ -15,7 +15,7 @@
 
 #define SPARE_MAX 2048
 
-/* ---- out ------------------------------------------------------------------------------------------------- */
+/* ---- out ------------------------------------------------------------------------------------- */
 
 static void
 put(struct worker *w, struct lane *l, struct conn *c, uint8_t type, const uint8_t *data, size_t len)
@@ -88,7 +88,7 @@ goodbye(struct worker *w, struct lane *l, struct conn *c, int alert)
 		udp_to_client(w, l, c->listener, &c->client, record, (size_t)n, true);
 }
 
-/* ---- in ------------------------------------------------------------------------------------------------------- */
+/* ---- in -------------------------------------------------------------------------------------- */
 
 /* Sends what the core made of a message. */
 static void
@@ -103,8 +103,15 @@ send_word(struct worker *w, struct lane *l, struct conn *c, enum turn_act act)
 static void
 input(struct worker *w, struct lane *l, struct conn *c, uint32_t tag, uint8_t *p, size_t len)
 {
-	struct turn_in in = { .shard = &l->shard, .pool = &l->pool, .client = c->client, .listener = c->listener,
-		.transport = TRANSPORT_DTLS, .conn = conn_slot(&l->shard, c) + 1, .buf = p, .len = len, .tagged = true,
+	struct turn_in in = { .shard = &l->shard,
+		.pool = &l->pool,
+		.client = c->client,
+		.listener = c->listener,
+		.transport = TRANSPORT_DTLS,
+		.conn = conn_slot(&l->shard, c) + 1,
+		.buf = p,
+		.len = len,
+		.tagged = true,
 		.tag = tag };
 	enum turn_act act;
 
@@ -119,7 +126,8 @@ input(struct worker *w, struct lane *l, struct conn *c, uint32_t tag, uint8_t *p
 }
 
 static void
-record(struct worker *w, struct lane *l, struct conn *c, uint32_t tag, const struct seal_dhead *h, uint8_t *p)
+record(
+    struct worker *w, struct lane *l, struct conn *c, uint32_t tag, const struct seal_dhead *h, uint8_t *p)
 {
 	const struct seal *k = conn_seal(l, c);
 	struct seal_dtls *d = &assoc_place(l, c)->dtls;
@@ -133,8 +141,8 @@ record(struct worker *w, struct lane *l, struct conn *c, uint32_t tag, const str
 		stat_drop(w->stat, DROP_DTLS_REPLAY);
 		return;
 	}
-	rc = h->len < before ? SEAL_F_DECODE :
-	    seal_dtls_open(k, &w->seal, p, h->len, out, h->len - before, &in);
+	rc = h->len < before ? SEAL_F_DECODE
+			     : seal_dtls_open(k, &w->seal, p, h->len, out, h->len - before, &in);
 	if (rc < 0) {
 		stat_drop(w->stat, rc == SEAL_F_MAC ? DROP_DTLS_MAC : DROP_DTLS_RECORD);
 		if (rc == SEAL_F_MAC && seal_bad(d))
@@ -158,7 +166,7 @@ record(struct worker *w, struct lane *l, struct conn *c, uint32_t tag, const str
 		conn_mark_end(w, l, c, END_ALERT);
 		return;
 	default:
-		return;			/* a renegotiation is not answered */
+		return; /* a renegotiation is not answered */
 	}
 }
 
@@ -166,11 +174,13 @@ record(struct worker *w, struct lane *l, struct conn *c, uint32_t tag, const str
 static bool
 is_handshake(const struct seal_dhead *h)
 {
-	return h->dclass == SEAL_D_HANDSHAKE || (h->dclass == SEAL_D_SESSION && h->type == SEAL_T_HANDSHAKE);
+	return h->dclass == SEAL_D_HANDSHAKE ||
+	    (h->dclass == SEAL_D_SESSION && h->type == SEAL_T_HANDSHAKE);
 }
 
 void
-dtls_datagram(struct worker *w, struct lane *l, unsigned row, const struct addr *from, uint32_t tag, uint8_t *p, size_t len)
+dtls_datagram(struct worker *w, struct lane *l, unsigned row, const struct addr *from, uint32_t tag,
+    uint8_t *p, size_t len)
 {
 	struct conn *c = assoc_find(l, from, row, tag);
 	struct seal_dhead h;
@@ -205,7 +215,7 @@ dtls_datagram(struct worker *w, struct lane *l, unsigned row, const struct addr 
 	}
 }
 
-/* ---- the table of transports ------------------------------------------------------------------------------- */
+/* ---- the table of transports ----------------------------------------------------------------- */
 
 static bool
 waited(struct worker *w, struct lane *l, struct pending_entry *e, struct turn_in *in)
@@ -230,7 +240,7 @@ answer(struct worker *w, struct lane *l, const struct turn_in *in, enum turn_act
 static void
 expired(struct worker *w, struct lane *l, const struct pending_entry *e)
 {
-	(void)w, (void)l, (void)e;	/* its client sends it again */
+	(void)w, (void)l, (void)e; /* its client sends it again */
 }
 
 static bool
@@ -242,10 +252,15 @@ is_valid(const struct conn *c)
 static void
 flush(struct worker *w, struct lane *l, struct conn *c)
 {
-	(void)w, (void)l, (void)c;	/* records leave with the datagrams */
+	(void)w, (void)l, (void)c; /* records leave with the datagrams */
 }
 
 const struct client_ops client_dtls = {
-	.relayed = relayed, .waited = waited, .answer = answer, .expired = expired, .is_valid = is_valid, .flush = flush,
+	.relayed = relayed,
+	.waited = waited,
+	.answer = answer,
+	.expired = expired,
+	.is_valid = is_valid,
+	.flush = flush,
 	.goodbye = goodbye,
 };

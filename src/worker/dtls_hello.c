@@ -17,27 +17,35 @@
 
 #include "worker_int.h"
 
-#define WAITING 128
-#define WAIT_MS 2000
-#define MARK_MORE_MS 15000		/* beyond the handshake's deadline: its worker may be in back-off when it ends */
-#define PREFIX 128			/* a cookie ends before */
-#define PARAMETERS 34			/* version and random */
+#define WAITING      128
+#define WAIT_MS      2000
+#define MARK_MORE_MS 15000 /* beyond the handshake's deadline: its worker may be in back-off when it ends */
+#define PREFIX       128   /* a cookie ends before */
+#define PARAMETERS   34    /* version and random */
 
 struct waiting {
 	struct addr from;
 	uint32_t shard, row;
-	tp_ms until;			/* 0: free */
-	struct seal_frag frag;		/* of bytes[] */
+	tp_ms until;           /* 0: free */
+	struct seal_frag frag; /* of bytes[] */
 	uint8_t bytes[HELLO_PIECE];
 };
-struct hello_ring { struct waiting at[WAITING]; unsigned next; };
+struct hello_ring {
+	struct waiting at[WAITING];
+	unsigned next;
+};
 
-/* ---- marks --------------------------------------------------------------------------------------------------- */
+/* ---- marks ----------------------------------------------------------------------------------- */
 
-struct mark_name { struct addr client; uint32_t shard, row; uint64_t hello; };
+struct mark_name {
+	struct addr client;
+	uint32_t shard, row;
+	uint64_t hello;
+};
 
 static uint64_t
-mark_of(const struct worker *w, const struct lane *l, unsigned row, const struct addr *client, uint64_t hello)
+mark_of(
+    const struct worker *w, const struct lane *l, unsigned row, const struct addr *client, uint64_t hello)
 {
 	struct mark_name n;
 
@@ -58,7 +66,8 @@ hello_is_proved(const struct worker *w, const struct lane *l, unsigned row, cons
 bool
 hello_may_end(const struct worker *w, const struct lane *l, const struct hs_who *who)
 {
-	return who->request != 0 && rate_is_marked(&w->cross, mark_of(w, l, who->row, &who->client, who->request), w->turn.now);
+	return who->request != 0 &&
+	    rate_is_marked(&w->cross, mark_of(w, l, who->row, &who->client, who->request), w->turn.now);
 }
 
 void
@@ -75,11 +84,11 @@ hello_name(const struct worker *w, const struct seal_gather *g)
 	return cross_hash(&w->cross, g->body, PARAMETERS) | 1;
 }
 
-/* ---- to a turnpike-tls ------------------------------------------------------------------------------------------ */
+/* ---- to a turnpike-tls ----------------------------------------------------------------------- */
 
 void
-hello_pass_on(struct worker *w, struct lane *l, unsigned row, const struct addr *from, const uint8_t *p, size_t len,
-    bool hello, uint64_t name)
+hello_pass_on(struct worker *w, struct lane *l, unsigned row, const struct addr *from, const uint8_t *p,
+    size_t len, bool hello, uint64_t name)
 {
 	struct msg_hs_datagram *m = NULL;
 
@@ -87,14 +96,16 @@ hello_pass_on(struct worker *w, struct lane *l, unsigned row, const struct addr 
 		stat_drop(w->stat, DROP_DTLS_RECORD);
 		return;
 	}
-	if (rate_take(&w->cross, RATE_HANDSHAKE, cross_prefix(&w->cross, from), w->streams.shakes, w->streams.shakes,
-	    w->turn.now))
+	if (rate_take(&w->cross, RATE_HANDSHAKE, cross_prefix(&w->cross, from), w->streams.shakes,
+		w->streams.shakes, w->turn.now))
 		m = tlsd_box(w, l, tlsd_of(w, from), MSG_HS_DATAGRAM, -1);
 	if (m == NULL) {
 		stat_drop(w->stat, DROP_DTLS_BUSY);
 		return;
 	}
-	m->who = (struct hs_who){ .request = name, .shard = l->shard.index, .row = row, .client = *from, .dtls = 1 };
+	m->who = (struct hs_who){
+		.request = name, .shard = l->shard.index, .row = row, .client = *from, .dtls = 1
+	};
 	m->hello = hello;
 	m->len = (uint16_t)len;
 	memcpy(m->datagram, p, len);
@@ -117,8 +128,8 @@ pass_fragment(struct worker *w, struct lane *l, unsigned row, const struct addr 
 }
 
 static void
-pass_datagram(struct worker *w, struct lane *l, unsigned row, const struct addr *from, uint64_t name, const uint8_t *p,
-    size_t len)
+pass_datagram(struct worker *w, struct lane *l, unsigned row, const struct addr *from, uint64_t name,
+    const uint8_t *p, size_t len)
 {
 	struct seal_frags it = seal_frags_over(p, len);
 	struct seal_frag f;
@@ -128,12 +139,14 @@ pass_datagram(struct worker *w, struct lane *l, unsigned row, const struct addr 
 			pass_fragment(w, l, row, from, name, &f);
 }
 
-/* ---- what waits ----------------------------------------------------------------------------------------------- */
+/* ---- what waits ------------------------------------------------------------------------------ */
 
 static bool
-is_waiting(const struct worker *w, const struct lane *l, unsigned row, const struct addr *from, const struct waiting *x)
+is_waiting(const struct worker *w, const struct lane *l, unsigned row, const struct addr *from,
+    const struct waiting *x)
 {
-	return x->until > w->turn.now && x->row == row && x->shard == l->shard.index && addr_eq(&x->from, from);
+	return x->until > w->turn.now && x->row == row && x->shard == l->shard.index &&
+	    addr_eq(&x->from, from);
 }
 
 static void
@@ -152,7 +165,8 @@ pass_waiting(struct worker *w, struct lane *l, unsigned row, const struct addr *
 
 /* The beginning of a hello out of what waits of this client, what came last first. */
 static void
-gather_waiting(const struct worker *w, const struct lane *l, unsigned row, const struct addr *from, struct seal_gather *g)
+gather_waiting(const struct worker *w, const struct lane *l, unsigned row, const struct addr *from,
+    struct seal_gather *g)
 {
 	const struct hello_ring *r = w->hellos;
 
@@ -164,7 +178,8 @@ gather_waiting(const struct worker *w, const struct lane *l, unsigned row, const
 }
 
 static void
-wait_for_more(struct worker *w, const struct lane *l, unsigned row, const struct addr *from, const uint8_t *p, size_t len)
+wait_for_more(struct worker *w, const struct lane *l, unsigned row, const struct addr *from,
+    const uint8_t *p, size_t len)
 {
 	struct seal_frags it = seal_frags_over(p, len);
 	struct seal_frag f;
@@ -185,10 +200,11 @@ wait_for_more(struct worker *w, const struct lane *l, unsigned row, const struct
 	}
 }
 
-/* ---- hellos ------------------------------------------------------------------------------------------------------ */
+/* ---- hellos ---------------------------------------------------------------------------------- */
 
 static bool
-begin(struct worker *w, struct lane *l, unsigned row, const struct addr *from, const struct conn *c, uint64_t name)
+begin(struct worker *w, struct lane *l, unsigned row, const struct addr *from, const struct conn *c,
+    uint64_t name)
 {
 	uint64_t prefix = cross_prefix(&w->cross, from);
 	uint32_t ms = w->handshake_seconds * 1000 + MARK_MORE_MS;
@@ -208,8 +224,8 @@ begin(struct worker *w, struct lane *l, unsigned row, const struct addr *from, c
 
 /* A datagram of a second hello: is its cookie there, perhaps with what waits? */
 static void
-second(struct worker *w, struct lane *l, unsigned row, const struct addr *from, const struct conn *c, const uint8_t *p,
-    size_t len)
+second(struct worker *w, struct lane *l, unsigned row, const struct addr *from, const struct conn *c,
+    const uint8_t *p, size_t len)
 {
 	uint8_t body[PREFIX], seen[SEAL_SEEN_LEN(PREFIX)];
 	struct seal_frags it = seal_frags_over(p, len);
@@ -243,8 +259,8 @@ second(struct worker *w, struct lane *l, unsigned row, const struct addr *from, 
 }
 
 void
-hello_datagram(struct worker *w, struct lane *l, unsigned row, const struct addr *from, const struct conn *c,
-    const uint8_t *p, size_t len)
+hello_datagram(struct worker *w, struct lane *l, unsigned row, const struct addr *from,
+    const struct conn *c, const uint8_t *p, size_t len)
 {
 	uint8_t reply[SEAL_VERIFY_LEN];
 

@@ -13,9 +13,9 @@
 
 #include "worker_int.h"
 
-#define EVENTS_MAX 64			/* of one shard's epoll at a time */
-#define SETTLE_STEP 256
-#define QUIET_PACKETS 100		/* a second */
+#define EVENTS_MAX    64 /* of one shard's epoll at a time */
+#define SETTLE_STEP   256
+#define QUIET_PACKETS 100 /* a second */
 
 static int
 watch(struct worker *w, int fd, uint64_t data)
@@ -28,7 +28,8 @@ watch(struct worker *w, int fd, uint64_t data)
 int
 events_open(struct worker *w)
 {
-	struct itimerspec every = { .it_interval.tv_nsec = TICK_MS * 1000000, .it_value.tv_nsec = TICK_MS * 1000000 };
+	struct itimerspec every = { .it_interval.tv_nsec = TICK_MS * 1000000,
+		.it_value.tv_nsec = TICK_MS * 1000000 };
 	struct events *e = &w->events;
 	int rc;
 
@@ -42,7 +43,8 @@ events_open(struct worker *w)
 		return rc;
 	for (unsigned i = 0; i < w->lane_count; i++)
 		for (unsigned k = 0; k < w->start.tlsd_count; k++)
-			if ((rc = watch(w, w->lane[i].told.tlsd_fd[k], OUTER_TLSD + i * MSG_TLSDS_MAX + k)) < 0)
+			if ((rc = watch(
+				 w, w->lane[i].told.tlsd_fd[k], OUTER_TLSD + i * MSG_TLSDS_MAX + k)) < 0)
 				return rc;
 	return watch(w, e->tick, OUTER_TICK);
 }
@@ -113,7 +115,10 @@ shard_ready(struct worker *w, struct lane *l)
 
 /* ---- the tick -------------------------------------------------------------------------------------- */
 
-struct swept { struct worker *w; struct lane *l; };
+struct swept {
+	struct worker *w;
+	struct lane *l;
+};
 
 static void
 session_swept(void *arg, struct turn_out *out)
@@ -132,7 +137,8 @@ sweep(struct worker *w, struct lane *l)
 	uint32_t high = shard_high(&l->shard);
 
 	if (high > 0)
-		l->cursor = turn_sweep(&w->turn, &l->shard, l->cursor, high / TICKS_PER_SEC + 1, &w->out, session_swept, &s);
+		l->cursor = turn_sweep(
+		    &w->turn, &l->shard, l->cursor, high / TICKS_PER_SEC + 1, &w->out, session_swept, &s);
 }
 
 /* What the kernel did before we came: the sum over our listeners, once a second. */
@@ -246,7 +252,8 @@ ready(struct worker *w, const struct epoll_event *ev)
 	else if (data == OUTER_TICK)
 		tick(w);
 	else if (data >= OUTER_TLSD)
-		handshake_readable(w, &w->lane[(data - OUTER_TLSD) / MSG_TLSDS_MAX], (data - OUTER_TLSD) % MSG_TLSDS_MAX);
+		handshake_readable(
+		    w, &w->lane[(data - OUTER_TLSD) / MSG_TLSDS_MAX], (data - OUTER_TLSD) % MSG_TLSDS_MAX);
 	else if (data - OUTER_SHARD < w->lane_count)
 		shard_ready(w, &w->lane[data - OUTER_SHARD]);
 }
@@ -264,9 +271,9 @@ round_end(struct worker *w)
 	conn_end_marked(w);
 	relays_wish(w, !e->unsettled);
 	batch_flush(w);
-	conn_end_marked(w);		/* keys that are used up */
+	conn_end_marked(w); /* keys that are used up */
 	batch_flush(w);
-	tlsd_box_flush(w);		/* after the last flights that are acknowledged */
+	tlsd_box_flush(w); /* after the last flights that are acknowledged */
 	pending_flush(w);
 	if (e->quiet)
 		udp_arena_rest(w->arena);

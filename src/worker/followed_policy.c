@@ -38,7 +38,8 @@ followed_apply(struct worker *w, struct turn_policy *p)
 	lower(&p->quota.total, f->total_quota);
 	for (uint32_t i = 0; i < f->denied_count; i++)
 		p->auth.denied[p->auth.denied_count++] = (struct auth_denied){ f->denied[i].until,
-			auth_user_hash(w->turn.cross, p->auth.realm, p->auth.realm_len, f->denied[i].name, strlen(f->denied[i].name)) };
+			auth_user_hash(w->turn.cross, p->auth.realm, p->auth.realm_len, f->denied[i].name,
+			    strlen(f->denied[i].name)) };
 }
 
 static const struct conf_followed *
@@ -48,7 +49,8 @@ map(int fd)
 	const struct conf_followed *f = MAP_FAILED;
 	struct stat st;
 
-	if (fstat(fd, &st) == 0 && st.st_size == (off_t)sizeof *f && (fcntl(fd, F_GET_SEALS) & wanted) == wanted)
+	if (fstat(fd, &st) == 0 && st.st_size == (off_t)sizeof *f &&
+	    (fcntl(fd, F_GET_SEALS) & wanted) == wanted)
 		f = mmap(NULL, sizeof *f, PROT_READ, MAP_SHARED, fd, 0);
 	close(fd);
 	if (f == MAP_FAILED)

@@ -16,7 +16,9 @@ static struct hs_who
 who_of(const struct lane *l, const struct conn *c)
 {
 	return (struct hs_who){ .request = (uint64_t)conn_slot(&l->shard, c) << 32 | c->gen,
-		.shard = l->shard.index, .row = c->listener, .client = c->client };
+		.shard = l->shard.index,
+		.row = c->listener,
+		.client = c->client };
 }
 
 void
@@ -56,9 +58,11 @@ handshake_cancel(struct worker *w, struct lane *l, const struct conn *c)
 		m->who = who_of(l, c);
 }
 
-/* The keys, then the record: CONN_OPEN is stored last.  0; -ENOBUFS: no ring now, turnpike-tls offers it again; -EPROTO. */
+/* The keys, then the record: CONN_OPEN is stored last.  0; -ENOBUFS: no ring now, turnpike-tls offers
+ * it again; -EPROTO. */
 static int
-publish(struct worker *w, struct lane *l, struct conn *c, const struct msg_hs_done *m, const struct seal_session *s)
+publish(struct worker *w, struct lane *l, struct conn *c, const struct msg_hs_done *m,
+    const struct seal_session *s)
 {
 	uint64_t received, written;
 	size_t len = m->pieces == 1 ? m->piece[0] : 0;
@@ -72,7 +76,8 @@ publish(struct worker *w, struct lane *l, struct conn *c, const struct msg_hs_do
 	c->out_sent = written;
 	tx_begin(&t, w, l, c);
 	*t.next = (struct conn_rec){ .flags = (t.next->flags & ~(uint32_t)CONN_CHOOSE) | CONN_SEALED,
-		.in_parsed = received, .out_head = written };
+		.in_parsed = received,
+		.out_head = written };
 	memcpy(t.next->seal_pos, &s->pos, sizeof s->pos);
 	if (len > 0 && (at = tx_room(&t, TX_OUT, len)) == NULL) {
 		tx_abort(&t);
@@ -100,7 +105,8 @@ stream_done(struct worker *w, struct lane *l, const struct msg_hs_done *m)
 	struct seal_session s;
 	int rc;
 
-	if (c == NULL || conn_ends(c) || atomic_load_explicit(&c->state, memory_order_relaxed) != CONN_SHAKING)
+	if (c == NULL || conn_ends(c) ||
+	    atomic_load_explicit(&c->state, memory_order_relaxed) != CONN_SHAKING)
 		return true;
 	memcpy(&s, m->session, sizeof s);
 	rc = publish(w, l, c, m, &s);
@@ -138,8 +144,12 @@ static enum reason
 reason_of(uint8_t why)
 {
 	static const uint8_t of[HS_REASONS] = {
-		[HS_R_TIMEOUT] = REASON_HS_TIMEOUT, [HS_R_ALERT] = REASON_HS_ALERT, [HS_R_PROTOCOL] = REASON_HS_PROTOCOL,
-		[HS_R_NO_MATCH] = REASON_HS_PARAMETERS, [HS_R_VERSION] = REASON_HS_VERSION, [HS_R_ALPN] = REASON_HS_ALPN,
+		[HS_R_TIMEOUT] = REASON_HS_TIMEOUT,
+		[HS_R_ALERT] = REASON_HS_ALERT,
+		[HS_R_PROTOCOL] = REASON_HS_PROTOCOL,
+		[HS_R_NO_MATCH] = REASON_HS_PARAMETERS,
+		[HS_R_VERSION] = REASON_HS_VERSION,
+		[HS_R_ALPN] = REASON_HS_ALPN,
 		[HS_R_UNTRUSTED] = REASON_HS_UNTRUSTED,
 	};
 
@@ -151,7 +161,8 @@ failed(struct worker *w, struct lane *l, const struct msg_hs_fail *m)
 {
 	struct conn *c = lane_conn(l, &m->who);
 
-	worklog_handshake(w, l, &m->who.client, m->who.dtls != 0 ? TRANSPORT_DTLS : TRANSPORT_TLS, reason_of(m->reason));
+	worklog_handshake(
+	    w, l, &m->who.client, m->who.dtls != 0 ? TRANSPORT_DTLS : TRANSPORT_TLS, reason_of(m->reason));
 	if (c != NULL && atomic_load_explicit(&c->state, memory_order_relaxed) == CONN_SHAKING)
 		conn_mark_end(w, l, c, END_HANDSHAKE);
 }
@@ -169,7 +180,7 @@ handshake_readable(struct worker *w, struct lane *l, unsigned tlsd)
 			continue;
 		}
 		if (rc != 1)
-			break;			/* the supervisor holds the other end: a turnpike-tls's death does not close it */
+			break; /* the supervisor holds the other end: a turnpike-tls's death does not close it */
 		if (m.h.type == MSG_HS_DONE)
 			done(w, l, tlsd, &m.msg_hs_done);
 		else if (m.h.type == MSG_HS_FAIL)

@@ -17,15 +17,16 @@
 
 #include "worker_int.h"
 
-#define REST_MAX 1024u			/* sockets of one row and shard */
-#define REST_MS  120000u
-#define EXPIRE_STEP 64u			/* at each tick */
+#define REST_MAX    1024u /* sockets of one row and shard */
+#define REST_MS     120000u
+#define EXPIRE_STEP 64u /* at each tick */
 
 uint32_t
 rest_depth(const struct turn_relay_row *r, uint32_t shards, int32_t span)
 {
 	uint32_t range = r->port_max < r->port_min ? 0 : (uint32_t)(r->port_max - r->port_min) + 1;
-	uint32_t depth = range / (8 * shards), room = (uint32_t)span / 8;	/* the rest of them is for others */
+	uint32_t depth = range / (8 * shards),
+		 room = (uint32_t)span / 8; /* the rest of them is for others */
 
 	if (depth > room)
 		depth = room;
@@ -67,7 +68,9 @@ lay_down(struct worker *w, struct lane *l, int fd)
 		return false;
 	s->state = (s->state & SOCK_PREPARED) | SOCK_SILENCED | SOCK_RESTS;
 	*at(&l->rest[s->row], l->rest[s->row].count++) = (struct rested){
-		.sock = { .fd = fd, .port = s->port, .row = s->row, .family = s->family }, .since = w->turn.now };
+		.sock = { .fd = fd, .port = s->port, .row = s->row, .family = s->family },
+		.since = w->turn.now
+	};
 	return true;
 }
 
@@ -84,7 +87,8 @@ rest_adopt(struct worker *w, struct lane *l, int fd)
 {
 	unsigned row = lane_sock(l, fd)->row;
 
-	/* How long it has rested died with the predecessor: a quarter of all comes after it before it is drawn. */
+	/* How long it has rested died with the predecessor: a quarter of all comes after it before it
+	 * is drawn. */
 	return l->rest[row].count < w->pools.rest_max[row] / 2 && has_room(w, l, row) && lay_down(w, l, fd);
 }
 
@@ -118,7 +122,8 @@ rest_draw(struct worker *w, struct lane *l, unsigned row)
 	struct rest *r = &l->rest[row];
 	uint32_t max = w->pools.rest_max[row];
 
-	/* The newest half stays in any case; of the older ones there are enough for nobody to know the next. */
+	/* The newest half stays in any case; of the older ones there are enough for nobody to know the
+	 * next. */
 	while (r->count > max - max / 4 && l->pool.row[row].count < TURN_POOL_DEPTH) {
 		struct rested *first = at(r, 0), *one = at(r, dice(w, r->count - max / 2)), kept = *first;
 		*first = *one;
@@ -132,7 +137,8 @@ rest_expire(struct worker *w, struct lane *l)
 {
 	for (unsigned row = 0; row < TURN_RELAYS_MAX; row++) {
 		struct rest *r = &l->rest[row];
-		for (unsigned n = 0; n < EXPIRE_STEP && r->count > 0 && at(r, 0)->since + REST_MS <= w->turn.now; n++) {
+		for (unsigned n = 0;
+		     n < EXPIRE_STEP && r->count > 0 && at(r, 0)->since + REST_MS <= w->turn.now; n++) {
 			struct relay_ref s = take(l, r);
 			if (l->pool.row[row].count < w->pools.depth[row])
 				l->pool.row[row].sock[l->pool.row[row].count++] = s;
@@ -155,8 +161,9 @@ rest_event(struct worker *w, struct lane *l, uint64_t tag, uint32_t events)
 	int fd = (int)tag_slot(tag);
 
 	/* What a session has opened since this event was fetched is its own. */
-	if (!lane_window(l, fd) || (*lane_use(l, fd) != FD_UNSETTLED && (*lane_use(l, fd) != FD_RELAY ||
-	    (lane_sock(l, fd)->state & SOCK_SILENCED) == 0))) {
+	if (!lane_window(l, fd) ||
+	    (*lane_use(l, fd) != FD_UNSETTLED &&
+		(*lane_use(l, fd) != FD_RELAY || (lane_sock(l, fd)->state & SOCK_SILENCED) == 0))) {
 		stat_drop(w->stat, DROP_STALE_EVENT);
 		return;
 	}

@@ -12,7 +12,7 @@
 
 #include "worker_int.h"
 
-#define ONCE_SPAN 60000
+#define ONCE_SPAN     60000
 #define ONCE_USER_MAX 64
 
 struct log_once *
@@ -32,7 +32,7 @@ hash(const struct log_once *o, const void *bytes, size_t len)
 
 	_Static_assert(sizeof o->seed == crypto_shorthash_KEYBYTES, "key of SipHash");
 	crypto_shorthash(sum, bytes, len, (const uint8_t *)o->seed);
-	return get_u64(sum) | 1;	/* 0 is a free entry */
+	return get_u64(sum) | 1; /* 0 is a free entry */
 }
 
 /* The entry of this key, begun again when its minute is over. */
@@ -59,8 +59,8 @@ entry(struct log_once *o, uint64_t key, tp_ms now)
 }
 
 bool
-log_once(struct log_once *o, const struct addr *source, const char *user, size_t user_len, unsigned reason, tp_ms now,
-    uint32_t *more)
+log_once(struct log_once *o, const struct addr *source, const char *user, size_t user_len, unsigned reason,
+    tp_ms now, uint32_t *more)
 {
 	uint8_t bytes[1 + sizeof source->ip + 1 + ONCE_USER_MAX] = { source->family };
 	size_t n = 1 + sizeof source->ip;

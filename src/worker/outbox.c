@@ -28,7 +28,8 @@ append(struct worker *w, const void *msg, size_t size)
 		size_t max = o->max == 0 ? 65536 : o->max * 2;
 		uint8_t *grown = max <= OUTBOX_MAX ? realloc(o->bytes, max) : NULL;
 		if (grown == NULL) {
-			/* A successor finds what is left to release; going on with a lost message would not. */
+			/* A successor finds what is left to release; going on with a lost message would
+			 * not. */
 			stat_words(w->stat, "the supervisor does not read");
 			fatal(EX_SOFTWARE, "control: too many messages wait for the supervisor");
 		}

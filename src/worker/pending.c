@@ -12,19 +12,20 @@
 
 #include "worker_int.h"
 
-#define PENDING_MAX 1024u
-#define PENDING_MS  2000u
-#define ASK_AGAIN_MS 300u		/* below the client's first retransmission, RFC 8489 6.2.1 */
-#define CHAINS      2048u
-#define ID_BITS     10
+#define PENDING_MAX  1024u
+#define PENDING_MS   2000u
+#define ASK_AGAIN_MS 300u /* below the client's first retransmission, RFC 8489 6.2.1 */
+#define CHAINS       2048u
+#define ID_BITS      10
 
 struct pending {
 	uint64_t seed;
-	uint32_t chain[CHAINS];		/* index + 1 */
-	uint32_t free_list, oldest, newest;	/* index + 1 */
-	uint32_t made;			/* entries that have been in use: the others' pages are untouched */
-	uint32_t want_first, want_last;	/* index + 1 of those with wants_key, in the order of their questions */
-	struct msg_key_ask ask[IPC_MANY];	/* being sent */
+	uint32_t chain[CHAINS];             /* index + 1 */
+	uint32_t free_list, oldest, newest; /* index + 1 */
+	uint32_t made; /* entries that have been in use: the others' pages are untouched */
+	uint32_t want_first,
+	    want_last; /* index + 1 of those with wants_key, in the order of their questions */
+	struct msg_key_ask ask[IPC_MANY]; /* being sent */
 	struct pending_entry e[PENDING_MAX];
 };
 
@@ -65,7 +66,8 @@ chain_of(struct pending *p, const struct addr *client, uint16_t listener, uint8_
 static bool
 is_of(const struct pending_entry *e, const struct turn_in *in)
 {
-	return e->listener == in->listener && e->transport == in->transport && addr_eq(&e->client, &in->client);
+	return e->listener == in->listener && e->transport == in->transport &&
+	    addr_eq(&e->client, &in->client);
 }
 
 static void
@@ -151,7 +153,8 @@ take(struct pending *p, tp_ms now)
 static bool
 same_request(const struct pending_entry *e, const struct turn_in *in)
 {
-	return e->len >= STUN_HEADER && in->len >= STUN_HEADER && memcmp(e->bytes, in->buf, STUN_HEADER) == 0;
+	return e->len >= STUN_HEADER && in->len >= STUN_HEADER &&
+	    memcmp(e->bytes, in->buf, STUN_HEADER) == 0;
 }
 
 /* turnpike-auth may have died between reading the question and answering it. */
@@ -259,7 +262,8 @@ question(const struct worker *w, const struct pending_entry *e, struct msg_key_a
 	memcpy(m->message, e->bytes, e->len);
 }
 
-/* One call for several.  False: none is left, or the queue of turnpike-auth is full and the rest goes next time. */
+/* One call for several.  False: none is left, or the queue of turnpike-auth is full and the rest goes
+ * next time. */
 static bool
 ask_some(struct worker *w)
 {
@@ -292,9 +296,14 @@ pending_flush(struct worker *w)
 void
 pending_ask_relay(struct worker *w, struct pending_entry *e, const struct turn_want *want)
 {
-	struct msg_relay m = { .h = { MSG_RELAY, 0 }, .shard = w->lane[e->shard_lane].shard.index,
-		.request = pending_id(w->pending, e), .v4 = want->v4, .v6 = want->v6, .even = want->even,
-		.reserve = want->reserve, .reservation = want->reservation };
+	struct msg_relay m = { .h = { MSG_RELAY, 0 },
+		.shard = w->lane[e->shard_lane].shard.index,
+		.request = pending_id(w->pending, e),
+		.v4 = want->v4,
+		.v6 = want->v6,
+		.even = want->even,
+		.reserve = want->reserve,
+		.reservation = want->reservation };
 
 	outbox_put(w, &m);
 }
@@ -304,8 +313,8 @@ pending_ask_relay(struct worker *w, struct pending_entry *e, const struct turn_w
 static bool
 answer_is_sound(const struct msg_key_answer *a)
 {
-	return a->key_len <= STUN_KEY_MAX && a->stable_len <= sizeof a->stable && a->name_len <= sizeof a->name &&
-	    (a->verdict == GRANT_OK || a->verdict == GRANT_REFUSED);
+	return a->key_len <= STUN_KEY_MAX && a->stable_len <= sizeof a->stable &&
+	    a->name_len <= sizeof a->name && (a->verdict == GRANT_OK || a->verdict == GRANT_REFUSED);
 }
 
 struct pending_entry *
@@ -318,13 +327,19 @@ pending_answer(struct worker *w, const struct msg_key_answer *a)
 		return NULL;
 	}
 	if (e == NULL || e->has_grant || a->h.generation != w->start.h.generation)
-		return NULL;		/* expired, or for a predecessor */
+		return NULL; /* expired, or for a predecessor */
 	_Static_assert(sizeof e->grant.key == sizeof a->key && sizeof e->grant.stable == sizeof a->stable &&
-	    sizeof e->grant.name == sizeof a->name, "grant and message");
-	e->grant = (struct auth_grant){ .verdict = a->verdict, .alg = a->alg, .key_len = a->key_len,
-		.stable_len = a->stable_len, .credential_expiry = a->credential_expiry,
-		.conf_generation = a->conf_generation, .limits = { a->allocations, a->permissions, a->bandwidth },
-		.name_len = a->name_len, .reason = a->reason };
+		sizeof e->grant.name == sizeof a->name,
+	    "grant and message");
+	e->grant = (struct auth_grant){ .verdict = a->verdict,
+		.alg = a->alg,
+		.key_len = a->key_len,
+		.stable_len = a->stable_len,
+		.credential_expiry = a->credential_expiry,
+		.conf_generation = a->conf_generation,
+		.limits = { a->allocations, a->permissions, a->bandwidth },
+		.name_len = a->name_len,
+		.reason = a->reason };
 	memcpy(e->grant.key, a->key, sizeof e->grant.key);
 	memcpy(e->grant.stable, a->stable, sizeof e->grant.stable);
 	memcpy(e->grant.name, a->name, sizeof e->grant.name);
@@ -341,8 +356,9 @@ pending_socket(struct worker *w, const struct msg_socket *m, struct pending_entr
 	if (e == NULL || e->has_offer || w->lane[e->shard_lane].shard.index != m->shard ||
 	    e->offer.count == TP_COUNT(e->offer.sock))
 		return false;
-	e->offer.sock[e->offer.count++] = (struct relay_ref){ .fd = m->fd, .port = m->port, .row = m->row,
-		.family = m->family };
+	e->offer.sock[e->offer.count++] = (struct relay_ref){
+		.fd = m->fd, .port = m->port, .row = m->row, .family = m->family
+	};
 	if (m->reservation != 0)
 		e->offer.reservation = m->reservation;
 	if (m->left == 0) {

@@ -9,7 +9,7 @@
 
 #include "worker_int.h"
 
-#define V1_MAX 107			/* with CR LF */
+#define V1_MAX  107 /* with CR LF */
 #define V2_HEAD 16
 
 static const uint8_t v2_signature[12] = "\r\n\r\n\0\r\nQUIT\n";
@@ -44,8 +44,9 @@ read_words(char *line, uint8_t family, struct addr *source)
 		if (i < 3)
 			*line++ = '\0';
 	}
-	if (addr_parse(source, word[0]) < 0 || addr_parse(&destination, word[1]) < 0 || !read_port(word[2], &port) ||
-	    !read_port(word[3], &port_to) || source->port != 0 || destination.port != 0)
+	if (addr_parse(source, word[0]) < 0 || addr_parse(&destination, word[1]) < 0 ||
+	    !read_port(word[2], &port) || !read_port(word[3], &port_to) || source->port != 0 ||
+	    destination.port != 0)
 		return false;
 	source->port = port;
 	return source->family == family && destination.family == family;

@@ -12,7 +12,9 @@
 void
 relay_release(struct worker *w, struct lane *l, int fd, bool unused)
 {
-	struct msg_release m = { .h = { MSG_RELEASE, 0 }, .shard = l->shard.index, .fd = fd, .unused = unused };
+	struct msg_release m = {
+		.h = { MSG_RELEASE, 0 }, .shard = l->shard.index, .fd = fd, .unused = unused
+	};
 
 	if (!lane_window(l, fd) || *lane_use(l, fd) != FD_RELAY)
 		return;

@@ -11,13 +11,13 @@
 
 /* Marks of the pools, by row of the relay table. */
 struct relay_pools {
-	uint32_t depth[TURN_RELAYS_MAX];	/* of the pools */
-	uint32_t rest_max[TURN_RELAYS_MAX];	/* so many sockets rest at most; 0 none */
-	tp_ms last_wish;			/* when pools were topped up */
-	uint64_t dice;				/* which idle socket is next; never 0 */
+	uint32_t depth[TURN_RELAYS_MAX];    /* of the pools */
+	uint32_t rest_max[TURN_RELAYS_MAX]; /* so many sockets rest at most; 0 none */
+	tp_ms last_wish;                    /* when pools were topped up */
+	uint64_t dice;                      /* which idle socket is next; never 0 */
 };
 
-/* ---- relays.c ----------------------------------------------------------------------------------------- */
+/* ---- relays.c -------------------------------------------------------------------------------- */
 
 /* Into the epoll, then off with the filter, then SESSION_RELAY_OPEN.  False: it could not be done. */
 bool relays_open(struct worker *w, struct lane *l, struct session_ref ref);
@@ -30,28 +30,30 @@ struct lane *relays_place(struct worker *w, const struct msg_socket *m, int fd);
 /* A placed socket that no request waits for goes to the pool, or back. */
 void relays_pool(struct worker *w, struct lane *l, const struct msg_socket *m);
 void relays_recall(struct worker *w, unsigned row, unsigned keep);
-bool relays_settle(struct worker *w, unsigned n);	/* looks at n inherited sockets; false: all done */
-void relays_wish(struct worker *w, bool settled);	/* WANT for pools below their mark */
+bool relays_settle(struct worker *w, unsigned n); /* looks at n inherited sockets; false: all done */
+void relays_wish(struct worker *w, bool settled); /* WANT for pools below their mark */
 
-/* ---- relay_release.c ---------------------------------------------------------------------------------- */
+/* ---- relay_release.c ------------------------------------------------------------------------- */
 
 /* Out of the epoll, closed, and the supervisor told. */
 void relay_release(struct worker *w, struct lane *l, int fd, bool unused);
 
-/* ---- session_adopt.c ---------------------------------------------------------------------------------- */
+/* ---- session_adopt.c ------------------------------------------------------------------------- */
 
 /* Marks and opens what live sessions of a predecessor have; ends those whose sockets are gone. */
 void session_adopt_sockets(struct worker *w, struct lane *l);
 
-/* ---- idle_socket.c ------------------------------------------------------------------------------------ */
+/* ---- idle_socket.c --------------------------------------------------------------------------- */
 
 /* Silences a socket whose session has ended and keeps it.  False: it cannot. */
 bool rest_put(struct worker *w, struct lane *l, int fd);
-bool rest_adopt(struct worker *w, struct lane *l, int fd);	/* the same for one that a predecessor has silenced */
-void rest_draw(struct worker *w, struct lane *l, unsigned row);	/* fills the pool with what has rested enough */
-void rest_expire(struct worker *w, struct lane *l);		/* once a tick */
-void rest_clear(struct worker *w, struct lane *l, unsigned row);	/* gives back all */
+bool rest_adopt(
+    struct worker *w, struct lane *l, int fd); /* the same for one that a predecessor has silenced */
+void rest_draw(
+    struct worker *w, struct lane *l, unsigned row); /* fills the pool with what has rested enough */
+void rest_expire(struct worker *w, struct lane *l);  /* once a tick */
+void rest_clear(struct worker *w, struct lane *l, unsigned row); /* gives back all */
 void rest_event(struct worker *w, struct lane *l, uint64_t tag, uint32_t events);
-uint32_t rest_depth(const struct turn_relay_row *r, uint32_t shards, int32_t span);	/* rest_max of a row */
+uint32_t rest_depth(const struct turn_relay_row *r, uint32_t shards, int32_t span); /* rest_max of a row */
 
 #endif

@@ -17,9 +17,9 @@
 
 #include "worker_int.h"
 
-#define WISH_MS  2u			/* pools are looked at this often */
-#define ASKED_MS 2000u			/* a WANT that brought nothing may be repeated after this */
-#define QUIET_MS 5000u			/* after a RECALL */
+#define WISH_MS  2u    /* pools are looked at this often */
+#define ASKED_MS 2000u /* a WANT that brought nothing may be repeated after this */
+#define QUIET_MS 5000u /* after a RECALL */
 
 /*
  * Into the epoll, and off with the filter.  What has rested is in the epoll already, and may have something left in its
@@ -39,7 +39,7 @@ open_one(const struct worker *w, struct lane *l, int fd, uint64_t tag)
 	if (listed)
 		stat_add(w->stat, STAT_SOCKETS_AGAIN, 1);
 	if ((*state & SOCK_PREPARED) == 0)
-		(void)w->engine->relay(fd);	/* before its first datagram; without it, it only costs more */
+		(void)w->engine->relay(fd); /* before its first datagram; without it, it only costs more */
 	*state = SOCK_PREPARED;
 	return sock_filter_detach(fd);
 }
@@ -59,8 +59,9 @@ relays_open(struct worker *w, struct lane *l, struct session_ref ref)
 			return false;
 		int rc = open_one(w, l, fd, tag_make(TAG_RELAY, i, ref.slot, ref.gen));
 		if (rc < 0) {
-			log_limited(&w->log[WL_OTHER], 10, LOG_L_ERROR, "shard %u: relay port %u cannot be opened: %s",
-			    l->shard.index, x->relay[i].port, strerror(-rc));
+			log_limited(&w->log[WL_OTHER], 10, LOG_L_ERROR,
+			    "shard %u: relay port %u cannot be opened: %s", l->shard.index,
+			    x->relay[i].port, strerror(-rc));
 			return false;
 		}
 		*lane_use(l, fd) = FD_RELAY;
@@ -75,7 +76,9 @@ relays_open(struct worker *w, struct lane *l, struct session_ref ref)
 void
 relays_unreserve(struct worker *w, const struct lane *l, uint32_t reservation)
 {
-	struct msg_release m = { .h = { MSG_RELEASE, 0 }, .shard = l->shard.index, .fd = -1, .reservation = reservation };
+	struct msg_release m = {
+		.h = { MSG_RELEASE, 0 }, .shard = l->shard.index, .fd = -1, .reservation = reservation
+	};
 
 	if (reservation != 0)
 		outbox_put(w, &m);
@@ -84,7 +87,8 @@ relays_unreserve(struct worker *w, const struct lane *l, uint32_t reservation)
 void
 relays_close(struct worker *w, struct lane *l, int fd)
 {
-	if (!lane_window(l, fd) || *lane_use(l, fd) != FD_RELAY || (lane_sock(l, fd)->state & SOCK_RESTS) != 0)
+	if (!lane_window(l, fd) || *lane_use(l, fd) != FD_RELAY ||
+	    (lane_sock(l, fd)->state & SOCK_RESTS) != 0)
 		return;
 	if (!rest_put(w, l, fd))
 		relay_release(w, l, fd, false);
@@ -106,7 +110,7 @@ place(struct lane *l, const struct msg_socket *m, int fd)
 	int at = fcntl(fd, F_DUPFD_CLOEXEC, m->fd);
 	close(fd);
 	if (at >= 0 && at != m->fd)
-		close(at);		/* its number is taken by something of ours that the window does not know */
+		close(at); /* its number is taken by something of ours that the window does not know */
 	return at == m->fd;
 }
 
@@ -128,7 +132,8 @@ relays_place(struct worker *w, const struct msg_socket *m, int fd)
 		if (l == NULL)
 			close(fd);
 		stat_add(w->stat, STAT_MSG_BAD, 1);
-		log_limited(&w->log[WL_BAD_MESSAGE], 1, LOG_L_WARN, "socket: shard %u number %d: refused", m->shard, m->fd);
+		log_limited(&w->log[WL_BAD_MESSAGE], 1, LOG_L_WARN, "socket: shard %u number %d: refused",
+		    m->shard, m->fd);
 		return NULL;
 	}
 	*lane_use(l, m->fd) = FD_RELAY;
@@ -172,7 +177,9 @@ wish(struct worker *w, struct lane *l, unsigned row)
 		return;
 	if (have + l->asked[row] >= (depth + 1) / 2)
 		return;
-	struct msg_want m = { .h = { MSG_WANT, 0 }, .shard = l->shard.index, .row = row,
+	struct msg_want m = { .h = { MSG_WANT, 0 },
+		.shard = l->shard.index,
+		.row = row,
 		.count = depth - have - l->asked[row] };
 	l->asked[row] += m.count;
 	outbox_put(w, &m);
@@ -209,7 +216,7 @@ static void
 settle_one(struct worker *w, struct lane *l, const struct msg_pool_sock *s)
 {
 	if (*lane_use(l, s->fd) != FD_UNSETTLED)
-		return;			/* a session's, or closed since */
+		return; /* a session's, or closed since */
 	*lane_use(l, s->fd) = FD_RELAY;
 	struct relay_ref r = { .fd = s->fd, .port = s->port, .row = s->row, .family = s->family };
 	int filter = sock_filter_has(s->fd);

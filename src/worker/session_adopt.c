@@ -17,7 +17,8 @@ adopt_fds(struct lane *l, const struct session *x)
 		if (x->relay[i].family == ADDR_NONE || fd < 0)
 			continue;
 		/* What the supervisor told is there: exec kept it.  It is asked of what it did not tell. */
-		if (!lane_window(l, fd) || (*lane_use(l, fd) != FD_NONE && *lane_use(l, fd) != FD_UNSETTLED) ||
+		if (!lane_window(l, fd) ||
+		    (*lane_use(l, fd) != FD_NONE && *lane_use(l, fd) != FD_UNSETTLED) ||
 		    (*lane_use(l, fd) == FD_NONE && fcntl(fd, F_GETFD) < 0))
 			return false;
 	}

@@ -21,12 +21,11 @@
 
 #include "worker_int.h"
 
-#define PAGE 4096u
-#define RING_MAX      1024
-#define RELAY_BYTES   (2u << 20)	/* arena for relay datagrams and answers of one batch */
+#define PAGE        4096u
+#define RING_MAX    1024
+#define RELAY_BYTES (2u << 20) /* arena for relay datagrams and answers of one batch */
 
-static void __attribute__((noreturn))
-refuse(struct worker *w, const char *what, int rc)
+static void __attribute__((noreturn)) refuse(struct worker *w, const char *what, int rc)
 {
 	char text[80];
 
@@ -41,8 +40,8 @@ worker_told_start(void *arg, const struct msg_start *m)
 {
 	struct worker *w = arg;
 
-	if (m->shard_count == 0 || m->shard_count > SHARDS_MAX || m->slot_max == 0 || m->slot_max > SLOT_MAX_MAX ||
-	    m->tlsd_count > MSG_TLSDS_MAX)
+	if (m->shard_count == 0 || m->shard_count > SHARDS_MAX || m->slot_max == 0 ||
+	    m->slot_max > SLOT_MAX_MAX || m->tlsd_count > MSG_TLSDS_MAX)
 		refuse(w, "START does not fit", -EPROTO);
 	w->start = *m;
 	w->stat = w->proc.stat;
@@ -54,8 +53,9 @@ worker_told_start(void *arg, const struct msg_start *m)
 static void
 told_shard(struct worker *w, const struct msg_shard *m)
 {
-	if (w->lane_count == w->start.shard_count || m->shard >= w->start.shard_count || lane_find(w, m->shard) != NULL ||
-	    m->fd_base < 0 || m->fd_span <= 0 || m->fd_span > INT32_MAX - m->fd_base)
+	if (w->lane_count == w->start.shard_count || m->shard >= w->start.shard_count ||
+	    lane_find(w, m->shard) != NULL || m->fd_base < 0 || m->fd_span <= 0 ||
+	    m->fd_span > INT32_MAX - m->fd_base)
 		refuse(w, "SHARD does not fit", -EPROTO);
 	struct lane *l = &w->lane[w->lane_count++];
 	l->told = *m;
@@ -108,7 +108,8 @@ told_pool(struct worker *w, const struct msg_pool *m)
 		    (s->family != ADDR_V4 && s->family != ADDR_V6))
 			refuse(w, "POOL names a wrong socket", -EPROTO);
 		*lane_use(l, s->fd) = FD_UNSETTLED;
-		*lane_sock(l, s->fd) = (struct lane_sock){ .port = s->port, .row = s->row, .family = s->family };
+		*lane_sock(
+		    l, s->fd) = (struct lane_sock){ .port = s->port, .row = s->row, .family = s->family };
 		l->inherited[l->inherited_count++] = *s;
 	}
 }
@@ -130,7 +131,8 @@ told_streams(struct worker *w, const struct msg_streams *m)
 	}
 	for (uint32_t i = 0; i < m->count; i++) {
 		const struct msg_stream_sock *s = &m->sock[i];
-		if (!lane_window(l, s->fd) || *lane_use(l, s->fd) != FD_NONE || s->row >= CONF_LISTENERS_MAX)
+		if (!lane_window(l, s->fd) || *lane_use(l, s->fd) != FD_NONE ||
+		    s->row >= CONF_LISTENERS_MAX)
 			refuse(w, "STREAMS names a wrong socket", -EPROTO);
 		*lane_use(l, s->fd) = FD_STREAM_LEFT;
 		l->streams[l->stream_count++] = *s;
@@ -244,7 +246,8 @@ map_all(struct worker *w)
 	w->udp.up = udp_ring_new(RING_MAX);
 	w->rows = calloc(CONF_LISTENERS_MAX, sizeof *w->rows);
 	w->once = log_once_new();
-	if (w->rows == NULL || w->once == NULL || w->plain == NULL || w->policy[0] == NULL || w->policy[1] == NULL || w->pending == NULL || w->arena == NULL || w->udp.down == NULL ||
+	if (w->rows == NULL || w->once == NULL || w->plain == NULL || w->policy[0] == NULL ||
+	    w->policy[1] == NULL || w->pending == NULL || w->arena == NULL || w->udp.down == NULL ||
 	    w->udp.up == NULL)
 		refuse(w, "memory", -ENOMEM);
 	w->policy[0]->draining = w->start.draining != 0;
@@ -272,9 +275,12 @@ make_core(struct worker *w)
 	w->client[TRANSPORT_DTLS] = &client_dtls;
 }
 
-/* ---- state --------------------------------------------------------------------------------------------- */
+/* ---- state ----------------------------------------------------------------------------------- */
 
-struct adopting { struct worker *w; struct lane *l; };
+struct adopting {
+	struct worker *w;
+	struct lane *l;
+};
 
 static void
 dropped(void *arg, const struct session *x, uint32_t slot, const char *why)
@@ -324,9 +330,9 @@ worker_start(struct worker *w)
 	adopt(w, &m);
 	w->serving = true;
 	followed_ask(w);
-	control_readable(w);		/* sessions to close, sources to drop: before their next packet */
+	control_readable(w); /* sessions to close, sources to drop: before their next packet */
 	w->stat->ready = 1;
-	log_info("worker %u: serving %u shards from shard %u, %u sessions adopted, %u dropped, engine %s", w->index,
-	    w->lane_count, w->lane[0].told.shard, m.adopted, m.dropped, w->engine->name);
+	log_info("worker %u: serving %u shards from shard %u, %u sessions adopted, %u dropped, engine %s",
+	    w->index, w->lane_count, w->lane[0].told.shard, m.adopted, m.dropped, w->engine->name);
 	outbox_put(w, &m);
 }

@@ -17,17 +17,18 @@
 #include "worker_int.h"
 
 #define RECV_MAX   65536u
-#define RECV_ROOM  4096u		/* below that the ring is changed */
-#define RECV_CALLS 4			/* per wake-up: others have their turn */
-#define SMALL_MAX  MSG_STUN_MAX		/* no client's request comes near */
+#define RECV_ROOM  4096u        /* below that the ring is changed */
+#define RECV_CALLS 4            /* per wake-up: others have their turn */
+#define SMALL_MAX  MSG_STUN_MAX /* no client's request comes near */
 
 static bool
 is_open(const struct conn *c)
 {
-	return atomic_load_explicit(&((struct conn *)(uintptr_t)c)->state, memory_order_relaxed) == CONN_OPEN;
+	return atomic_load_explicit(&((struct conn *)(uintptr_t)c)->state, memory_order_relaxed) ==
+	    CONN_OPEN;
 }
 
-/* ---- frames --------------------------------------------------------------------------------------------- */
+/* ---- frames ---------------------------------------------------------------------------------- */
 
 /* The frame counts as used, with the core's answer when there is one, before its datagram leaves: nothing is sent to a
  * peer twice. */
@@ -63,11 +64,18 @@ may_answer(struct lane *l, const struct conn *c)
 static struct turn_in
 frame_of(struct lane *l, const struct conn *c, uint8_t *p, size_t len)
 {
-	return (struct turn_in){ .shard = &l->shard, .pool = &l->pool, .client = c->client, .listener = c->listener,
-		.transport = c->transport, .conn = conn_slot(&l->shard, c) + 1, .buf = p, .len = len };
+	return (struct turn_in){ .shard = &l->shard,
+		.pool = &l->pool,
+		.client = c->client,
+		.listener = c->listener,
+		.transport = c->transport,
+		.conn = conn_slot(&l->shard, c) + 1,
+		.buf = p,
+		.len = len };
 }
 
-/* Until the first good message nothing but STUN with its cookie is listened to: HTTP begins like ChannelData. */
+/* Until the first good message nothing but STUN with its cookie is listened to: HTTP begins like
+ * ChannelData. */
 static bool
 may_begin(const uint8_t *p, size_t n)
 {
@@ -145,11 +153,14 @@ parse_one(struct worker *w, struct lane *l, struct conn *c)
 	uint8_t *p;
 	int len;
 
-	if (n == 0 || (r->flags & (CONN_PROXY | CONN_CHOOSE)) != 0 || r->out_head - c->out_sent > w->streams.queue)
+	if (n == 0 || (r->flags & (CONN_PROXY | CONN_CHOOSE)) != 0 ||
+	    r->out_head - c->out_sent > w->streams.queue)
 		return false;
-	p = sealed ? ring_at(&l->shard, &r->plain, r->plain_parsed) : ring_at(&l->shard, &r->in, r->in_parsed);
+	p = sealed ? ring_at(&l->shard, &r->plain, r->plain_parsed)
+		   : ring_at(&l->shard, &r->in, r->in_parsed);
 	len = frame_stream_len(p, n);
-	if (len < 0 || ((r->flags & CONN_VALID) == 0 && !may_begin(p, n)) || (len > SMALL_MAX && !may_be_large(l, c))) {
+	if (len < 0 || ((r->flags & CONN_VALID) == 0 && !may_begin(p, n)) ||
+	    (len > SMALL_MAX && !may_be_large(l, c))) {
 		conn_mark_end(w, l, c, END_DESYNC);
 		return false;
 	}
@@ -198,7 +209,7 @@ streams_again(struct worker *w)
 	}
 }
 
-/* ---- answers that came ------------------------------------------------------------------------------------ */
+/* ---- answers that came ----------------------------------------------------------------------- */
 
 static struct conn *
 conn_of(struct lane *l, const struct pending_entry *e)
@@ -217,7 +228,7 @@ waited(struct worker *w, struct lane *l, struct pending_entry *e, struct turn_in
 		return false;
 	c->wait = 0;
 	if (!may_answer(l, c)) {
-		conn_stall(w, l, c, STALL_RING);	/* the frame is unused, and asked for again */
+		conn_stall(w, l, c, STALL_RING); /* the frame is unused, and asked for again */
 		return false;
 	}
 	*in = frame_of(l, c, e->bytes, e->len);
@@ -241,7 +252,7 @@ expired(struct worker *w, struct lane *l, const struct pending_entry *e)
 	if (c == NULL)
 		return;
 	c->wait = 0;
-	conn_again(w, l, c);		/* asks again */
+	conn_again(w, l, c); /* asks again */
 }
 
 static bool
@@ -251,11 +262,16 @@ is_valid(const struct conn *c)
 }
 
 const struct client_ops client_stream = {
-	.relayed = stream_relayed, .waited = waited, .answer = answer, .expired = expired, .is_valid = is_valid,
-	.flush = stream_flush, .goodbye = stream_goodbye,
+	.relayed = stream_relayed,
+	.waited = waited,
+	.answer = answer,
+	.expired = expired,
+	.is_valid = is_valid,
+	.flush = stream_flush,
+	.goodbye = stream_goodbye,
 };
 
-/* ---- receiving ------------------------------------------------------------------------------------------- */
+/* ---- receiving ------------------------------------------------------------------------------- */
 
 /* Room in the ring, committed before the kernel writes there. */
 static bool
@@ -286,7 +302,8 @@ read_some(struct lane *l, struct conn *c, size_t room)
 	n = recv(c->fd, ring_at(&l->shard, &r->in, c->in_recv), room, MSG_DONTWAIT);
 	CRASH_POINT("stream:received");
 	if (n > 0)
-		atomic_store_explicit((_Atomic uint64_t *)&c->in_recv, c->in_recv + (uint64_t)n, memory_order_release);
+		atomic_store_explicit(
+		    (_Atomic uint64_t *)&c->in_recv, c->in_recv + (uint64_t)n, memory_order_release);
 	CRASH_POINT("stream:in_recv");
 	return n < 0 ? -errno : n;
 }
@@ -313,7 +330,8 @@ read_proxy(struct worker *w, struct lane *l, struct conn *c)
 	size_t have = (size_t)(c->in_recv - r->in_parsed), all;
 	uint8_t *p = ring_at(&l->shard, &r->in, r->in_parsed);
 	size_t room = ring_room(&r->in, c->in_recv);
-	ssize_t peek = recv(c->fd, p + have, room < PROXY_MAX ? room : PROXY_MAX, MSG_DONTWAIT | MSG_PEEK), n;
+	ssize_t peek = recv(c->fd, p + have, room < PROXY_MAX ? room : PROXY_MAX, MSG_DONTWAIT | MSG_PEEK),
+		n;
 	struct addr source;
 	int len;
 
@@ -331,7 +349,8 @@ read_proxy(struct worker *w, struct lane *l, struct conn *c)
 	n = all > 0 ? read_some(l, c, all) : 0;
 	if (n < 0)
 		conn_mark_end(w, l, c, END_GONE);
-	else if (len > 0 && (size_t)n == all && conn_admit(w, l, c, source.family != ADDR_NONE ? &source : &c->peer))
+	else if (len > 0 && (size_t)n == all &&
+	    conn_admit(w, l, c, source.family != ADDR_NONE ? &source : &c->peer))
 		flag_off(w, l, c, CONN_PROXY, (size_t)len);
 }
 
@@ -394,7 +413,7 @@ receive(struct worker *w, struct lane *l, struct conn *c)
 	if (n == -EAGAIN)
 		return false;
 	if (n <= 0) {
-		conn_mark_end(w, l, c, END_GONE);	/* what it asked before is answered first */
+		conn_mark_end(w, l, c, END_GONE); /* what it asked before is answered first */
 		return false;
 	}
 	stat_add(w->stat, STAT_CLIENT_RX_BYTES, (uint64_t)n);
@@ -414,7 +433,7 @@ stream_event(struct worker *w, struct lane *l, uint64_t tag, uint32_t events)
 	conn_touch(w, l, c);
 	if ((events & EPOLLOUT) != 0) {
 		stream_write(w, l, c);
-		parse(w, l, c);		/* what waited for the queue to get shorter */
+		parse(w, l, c); /* what waited for the queue to get shorter */
 	}
 	if (conn_ends(c))
 		return;

@@ -12,7 +12,7 @@
 #include "worker_int.h"
 
 enum armed { ARMED_IN = 1, ARMED_OUT = 2, ARMED_THERE = 4 };
-#define UNREAD_MAX (1u << 20)		/* thrown away before a connection is closed */
+#define UNREAD_MAX (1u << 20) /* thrown away before a connection is closed */
 
 static bool
 is_sealed(const struct conn_rec *r)
@@ -66,7 +66,7 @@ stream_relayed(struct worker *w, struct lane *l, const struct turn_out *o)
 		stat_drop(w->stat, DROP_STREAM_FULL);
 		return;
 	}
-	conn_touch(w, l, c);		/* without room its keys may be used up: stream_flush() looks */
+	conn_touch(w, l, c); /* without room its keys may be used up: stream_flush() looks */
 	tx_begin(&t, w, l, c);
 	if (!stream_append(&t, o->p, o->len)) {
 		tx_abort(&t);
@@ -87,11 +87,13 @@ stream_write(struct worker *w, struct lane *l, struct conn *c)
 
 	if (left > 0) {
 		CRASH_POINT("stream:send");
-		n = send(c->fd, ring_at(&l->shard, &r->out, c->out_sent), left, MSG_DONTWAIT | MSG_NOSIGNAL);
+		n = send(
+		    c->fd, ring_at(&l->shard, &r->out, c->out_sent), left, MSG_DONTWAIT | MSG_NOSIGNAL);
 		CRASH_POINT("stream:sent");
 		if (n <= 0)
-			return;			/* full, or broken: the epoll will tell */
-		atomic_store_explicit((_Atomic uint64_t *)&c->out_sent, c->out_sent + (uint64_t)n, memory_order_release);
+			return; /* full, or broken: the epoll will tell */
+		atomic_store_explicit(
+		    (_Atomic uint64_t *)&c->out_sent, c->out_sent + (uint64_t)n, memory_order_release);
 		CRASH_POINT("stream:out_sent");
 		stat_add(w->stat, STAT_CLIENT_TX_BYTES, (uint64_t)n);
 	}
@@ -114,7 +116,7 @@ stream_arm(struct worker *w, struct lane *l, struct conn *c)
 	int rc;
 
 	if (atomic_load_explicit(&c->state, memory_order_relaxed) != CONN_OPEN)
-		want = 0;			/* turnpike-tls's, until it is done */
+		want = 0; /* turnpike-tls's, until it is done */
 	if (c->armed == want || c->fd < 0)
 		return;
 	if (want == 0) {
@@ -122,10 +124,11 @@ stream_arm(struct worker *w, struct lane *l, struct conn *c)
 		c->armed = 0;
 		return;
 	}
-	rc = (c->armed & ARMED_THERE) != 0 ? lane_rewatch(l, c->fd, events, tag) : lane_watch(l, c->fd, events, tag);
+	rc = (c->armed & ARMED_THERE) != 0 ? lane_rewatch(l, c->fd, events, tag)
+					   : lane_watch(l, c->fd, events, tag);
 	if (rc < 0)
-		log_limited(&w->log[WL_OTHER], 10, LOG_L_ERROR, "shard %u: a connection cannot be watched: %s", l->shard.index,
-		    strerror(-rc));
+		log_limited(&w->log[WL_OTHER], 10, LOG_L_ERROR,
+		    "shard %u: a connection cannot be watched: %s", l->shard.index, strerror(-rc));
 	else
 		c->armed = want;
 }

@@ -14,7 +14,7 @@
 #include "worker_int.h"
 
 _Static_assert(sizeof(struct seal_secrets) == CONN_SECRETS_LEN, "tables of KEYS");
-_Static_assert(sizeof(struct seal_pos) == sizeof ((struct conn_rec *)0)->seal_pos, "a position fits");
+_Static_assert(sizeof(struct seal_pos) == sizeof((struct conn_rec *)0)->seal_pos, "a position fits");
 
 static struct seal_pos
 pos_of(const struct conn_rec *r)
@@ -126,7 +126,7 @@ sealed_due(struct worker *w, struct lane *l, struct conn *c)
 	tx_begin(&t, w, l, c);
 	if (!update(&t, &committed, due == SEAL_DUE_REQUEST)) {
 		tx_abort(&t);
-		return;			/* no room now; there are millions of records to try again */
+		return; /* no room now; there are millions of records to try again */
 	}
 	tx_commit(&t);
 	now = pos_of(conn_now(c));
@@ -134,10 +134,11 @@ sealed_due(struct worker *w, struct lane *l, struct conn *c)
 	conn_touch(w, l, c);
 }
 
-/* ---- in ------------------------------------------------------------------------------------------------ */
+/* ---- in -------------------------------------------------------------------------------------- */
 
-/* Each costs us a derivation and, when it asks for one, a record; a client needs one in 2^24 records (RFC 8446 5.5). */
-#define UPDATES_MOST 32
+/* Each costs us a derivation and, when it asks for one, a record; a client needs one in 2^24 records
+ * (RFC 8446 5.5). */
+#define UPDATES_MOST      32
 #define UPDATES_WINDOW_MS 60000
 
 static bool
@@ -269,5 +270,6 @@ sealed_adopt(struct lane *l, struct conn *c)
 	struct seal *k = conn_seal(l, c);
 	struct seal_pos pos = pos_of(conn_now(c));
 
-	return conn_key(&l->shard, c)->gen == c->gen && seal_valid(k) && seal_sync(k, conn_traffic(l, c), &pos) == 0;
+	return conn_key(&l->shard, c)->gen == c->gen && seal_valid(k) &&
+	    seal_sync(k, conn_traffic(l, c), &pos) == 0;
 }

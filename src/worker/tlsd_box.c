@@ -11,8 +11,9 @@
 
 #include "worker_int.h"
 
-_Static_assert(sizeof(struct msg_hs_stream) <= TLSD_BOX_STEP && sizeof(struct msg_hs_ack) <= TLSD_BOX_STEP &&
-    sizeof(struct msg_hs_cancel) <= TLSD_BOX_STEP, "any of them fits");
+_Static_assert(sizeof(struct msg_hs_stream) <= TLSD_BOX_STEP &&
+	sizeof(struct msg_hs_ack) <= TLSD_BOX_STEP && sizeof(struct msg_hs_cancel) <= TLSD_BOX_STEP,
+    "any of them fits");
 
 unsigned
 tlsd_of(const struct worker *w, const struct addr *client)
@@ -36,7 +37,8 @@ shaking(struct lane *l, const union msg *m)
 {
 	struct conn *c = lane_conn(l, &m->msg_hs_stream.who);
 
-	return c != NULL && atomic_load_explicit(&c->state, memory_order_relaxed) == CONN_SHAKING ? c : NULL;
+	return c != NULL && atomic_load_explicit(&c->state, memory_order_relaxed) == CONN_SHAKING ? c
+												  : NULL;
 }
 
 static bool
@@ -64,7 +66,8 @@ gone(const struct tlsd_box *b, unsigned type)
 	bool any = false;
 
 	for (unsigned i = 0; i < b->count; i++)
-		any |= ((const struct msg_head *)(const void *)(b->bytes + i * TLSD_BOX_STEP))->type == type;
+		any |= ((const struct msg_head *)(const void *)(b->bytes + i * TLSD_BOX_STEP))->type ==
+		    type;
 	if (any && type == MSG_HS_STREAM)
 		CRASH_POINT("shake:handed");
 	if (any && type == MSG_HS_DATAGRAM)

@@ -14,7 +14,7 @@
 
 #include "worker_int.h"
 
-#define RELAY_READS 32		/* datagrams of one relay socket per wake-up */
+#define RELAY_READS 32 /* datagrams of one relay socket per wake-up */
 
 /* Tests of the poison guard: a datagram that a worker dies of, or never comes back from. */
 #ifdef TP_CRASH_POINTS
@@ -30,7 +30,7 @@ magic(const uint8_t *p, size_t len)
 #define magic(p, len) ((void)0)
 #endif
 
-/* ---- from clients -------------------------------------------------------------------------------------- */
+/* ---- from clients ---------------------------------------------------------------------------- */
 
 /* A source that workers died of: only its sessions are served. */
 static bool
@@ -44,7 +44,9 @@ is_poisoned(struct worker *w, struct lane *l, unsigned row, const struct addr *f
 static inline uint8_t
 transport_of(const struct worker *w, unsigned row, const uint8_t *p, size_t len)
 {
-	return (w->rows[row].transports & TRANSPORT_DTLS) != 0 && len > 0 && p[0] >= 20 && p[0] < 64 ? TRANSPORT_DTLS : TRANSPORT_UDP;
+	return (w->rows[row].transports & TRANSPORT_DTLS) != 0 && len > 0 && p[0] >= 20 && p[0] < 64
+	    ? TRANSPORT_DTLS
+	    : TRANSPORT_UDP;
 }
 
 /* The core's word on a datagram over plain UDP is carried out here, without another call between. */
@@ -63,10 +65,18 @@ from_client(struct worker *w, struct lane *l, const struct turn_in *in)
 }
 
 static void
-client_input(struct worker *w, struct lane *l, unsigned row, const struct addr *from, uint32_t tag, uint8_t *p, size_t len)
+client_input(struct worker *w, struct lane *l, unsigned row, const struct addr *from, uint32_t tag,
+    uint8_t *p, size_t len)
 {
-	struct turn_in in = { .shard = &l->shard, .pool = &l->pool, .client = *from, .listener = (uint16_t)row,
-		.transport = TRANSPORT_UDP, .buf = p, .len = len, .tagged = true, .tag = tag };
+	struct turn_in in = { .shard = &l->shard,
+		.pool = &l->pool,
+		.client = *from,
+		.listener = (uint16_t)row,
+		.transport = TRANSPORT_UDP,
+		.buf = p,
+		.len = len,
+		.tagged = true,
+		.tag = tag };
 	bool dtls = transport_of(w, row, p, len) == TRANSPORT_DTLS;
 
 	stat_add(w->stat, STAT_CLIENT_RX_PACKETS, 1);
@@ -107,8 +117,8 @@ client_batch(struct worker *w, struct lane *l, unsigned row, unsigned n)
 	TP_UNSET uint32_t tag[UDP_BATCH];
 
 	for (unsigned i = 0; i < n; i++)
-		tag[i] = session_prefetch(&l->shard, &w->pkt[i].from, transport_of(w, row, w->pkt[i].p, w->pkt[i].len),
-		    (uint16_t)row);
+		tag[i] = session_prefetch(&l->shard, &w->pkt[i].from,
+		    transport_of(w, row, w->pkt[i].p, w->pkt[i].len), (uint16_t)row);
 	for (unsigned i = 0; i < n; i++)
 		session_prefetch_slot(&l->shard, tag[i]);
 	for (unsigned i = 0; i < n; i++) {
@@ -163,14 +173,15 @@ relay_errors(struct worker *w, struct lane *l, struct session_ref ref, int fd)
 
 	for (unsigned i = 0; i < ERRORS_MAX && udp_error_next(fd, &icmp) == 1; i++) {
 		stat_add(w->stat, STAT_ICMP_ERRORS, 1);
-		to_client(w, l, turn_peer_icmp(&w->turn, &l->shard, ref, &icmp.peer, icmp.type, icmp.code, icmp.info,
-		    &w->out));
+		to_client(w, l,
+		    turn_peer_icmp(
+			&w->turn, &l->shard, ref, &icmp.peer, icmp.type, icmp.code, icmp.info, &w->out));
 	}
 }
 
 static void
-peer_input(struct worker *w, struct lane *l, struct session_ref ref, unsigned which, const struct addr *from,
-    uint8_t *p, size_t len)
+peer_input(struct worker *w, struct lane *l, struct session_ref ref, unsigned which,
+    const struct addr *from, uint8_t *p, size_t len)
 {
 	stat_add(w->stat, STAT_PEER_RX_PACKETS, 1);
 	stat_add(w->stat, STAT_PEER_RX_BYTES, len);
@@ -185,7 +196,8 @@ peer_input(struct worker *w, struct lane *l, struct session_ref ref, unsigned wh
  * of a hundred bytes costs a hundredth of the receive that it saves.
  */
 static void
-peer_merged(struct worker *w, struct lane *l, struct session_ref ref, unsigned which, const struct udp_pkt *k)
+peer_merged(
+    struct worker *w, struct lane *l, struct session_ref ref, unsigned which, const struct udp_pkt *k)
 {
 	for (uint32_t at = 0; at < k->len; at += k->seg) {
 		uint32_t len = k->len - at < k->seg ? k->len - at : k->seg;
@@ -225,7 +237,8 @@ udp_relay(struct worker *w, struct lane *l, uint64_t tag, uint32_t events)
 		return;
 	}
 	/* A dual allocation that gave up one family keeps the other as its first. */
-	int fd = x->relay[which].family != ADDR_NONE && x->relay[which].fd >= 0 ? x->relay[which].fd : x->relay[0].fd;
+	int fd = x->relay[which].family != ADDR_NONE && x->relay[which].fd >= 0 ? x->relay[which].fd
+										: x->relay[0].fd;
 	struct session_ref ref = { tag_slot(tag), x->gen };
 	bool in_error = (events & EPOLLERR) != 0;
 	uint8_t *habit = lane_habit(l, fd);
@@ -244,7 +257,7 @@ udp_relay(struct worker *w, struct lane *l, uint64_t tag, uint32_t events)
 			break;
 		got += rc > 0 && k.seg > 0 ? 2 : 1;
 		if (rc < 0) {
-			in_error = true;	/* a pending ICMP error stands before the datagrams */
+			in_error = true; /* a pending ICMP error stands before the datagrams */
 			continue;
 		}
 		udp_count_segments(&w->udp.rx, &k);

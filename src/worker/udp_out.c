@@ -39,7 +39,8 @@ udp_flush_down(struct worker *w)
 }
 
 void
-udp_to_client(struct worker *w, struct lane *l, unsigned row, const struct addr *to, const uint8_t *p, size_t len, bool brief)
+udp_to_client(struct worker *w, struct lane *l, unsigned row, const struct addr *to, const uint8_t *p,
+    size_t len, bool brief)
 {
 	int fd = row < CONF_LISTENERS_MAX ? l->listener[row] : -1;
 
@@ -55,14 +56,14 @@ udp_to_client(struct worker *w, struct lane *l, unsigned row, const struct addr 
 		(void)udp_ring_put(w->udp.down, fd, to, p, len);
 	}
 	if (brief && copy == NULL)
-		udp_flush_down(w);		/* no room for a copy: it goes now */
+		udp_flush_down(w); /* no room for a copy: it goes now */
 }
 
 void
 udp_to_peer(struct worker *w, const struct turn_out *o)
 {
-	bool (*put)(struct udp_ring *, int, const struct addr *, const uint8_t *, size_t) =
-	    o->dont_fragment ? udp_ring_put_df : udp_ring_put;
+	bool (*put)(struct udp_ring *, int, const struct addr *, const uint8_t *,
+	    size_t) = o->dont_fragment ? udp_ring_put_df : udp_ring_put;
 
 	if (!put(w->udp.up, o->fd, &o->to, o->p, o->len)) {
 		udp_flush_up(w);
@@ -82,8 +83,8 @@ publish_batches(uint64_t *to, const uint64_t *now, uint64_t *seen)
 }
 
 static void
-publish_tx(struct worker *w, const struct udp_counts *now, struct udp_counts *seen, enum stat_counter packets,
-    enum stat_counter bytes)
+publish_tx(struct worker *w, const struct udp_counts *now, struct udp_counts *seen,
+    enum stat_counter packets, enum stat_counter bytes)
 {
 	uint64_t again = now->tx_again - seen->tx_again;
 

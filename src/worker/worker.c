@@ -46,8 +46,9 @@ worker_free(struct worker *w)
 int
 worker_run(int argc, char **argv)
 {
-	static const struct child_role role = { .role = ROLE_WORKER, .own_loop = true, .start = worker_told_start,
-		.message = worker_told };
+	static const struct child_role role = {
+		.role = ROLE_WORKER, .own_loop = true, .start = worker_told_start, .message = worker_told
+	};
 	struct worker *w = calloc(1, sizeof *w);
 	int code = w == NULL ? EX_OSERR : child_begin(&w->proc, &role, w, argc, argv);
 

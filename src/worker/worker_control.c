@@ -9,7 +9,7 @@
 
 #include "worker_int.h"
 
-#define MESSAGES_MAX 64			/* of one socket per round: packets get their turn */
+#define MESSAGES_MAX 64 /* of one socket per round: packets get their turn */
 
 /* ---- from the supervisor -------------------------------------------------------------------------- */
 
@@ -23,8 +23,10 @@ close_user(struct worker *w, uint64_t user)
 		uint32_t high = shard_high(&l->shard);
 		for (uint32_t slot = 0; slot < high; slot++) {
 			struct session *x = &l->shard.slots[slot];
-			if (atomic_load_explicit(&x->state, memory_order_acquire) == SESSION_LIVE && x->user == user)
-				count += core_close(w, l, (struct session_ref){ slot, x->gen }, REASON_END_OPERATOR);
+			if (atomic_load_explicit(&x->state, memory_order_acquire) == SESSION_LIVE &&
+			    x->user == user)
+				count += core_close(
+				    w, l, (struct session_ref){ slot, x->gen }, REASON_END_OPERATOR);
 		}
 	}
 	return count;
@@ -61,7 +63,8 @@ new_conf(struct worker *w, int fd)
 	}
 }
 
-/* Peers that it newly denies are cut off at their next packet, like those of a reload; denied users at once. */
+/* Peers that it newly denies are cut off at their next packet, like those of a reload; denied users at
+ * once. */
 static void
 new_followed(struct worker *w, int fd)
 {
@@ -136,7 +139,7 @@ handle(struct worker *w, const union msg *m, int fd)
 	case MSG_STOP:
 		w->events.stop = true;
 		break;
-	default:			/* START and its like come once */
+	default: /* START and its like come once */
 		bad(w, msg_name(m->h.type));
 	}
 	if (fd >= 0)
@@ -158,7 +161,8 @@ control_readable(struct worker *w)
 			continue;
 		}
 		if (rc < 0) {
-			w->events.stop = true;		/* the supervisor is gone: nobody may go on with its regions */
+			w->events.stop =
+			    true; /* the supervisor is gone: nobody may go on with its regions */
 			return;
 		}
 		if (m.h.generation != w->start.h.generation) {
@@ -185,7 +189,7 @@ control_authd(struct worker *w)
 			continue;
 		}
 		if (rc != 1)
-			break;			/* the supervisor holds the other end: turnpike-auth's death does not close it */
+			break; /* the supervisor holds the other end: turnpike-auth's death does not close it */
 		if (m.h.type == MSG_FOLLOWED) {
 			new_followed(w, fd);
 			continue;

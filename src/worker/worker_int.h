@@ -31,48 +31,87 @@
 
 #define TICK_MS       100
 #define TICKS_PER_SEC (1000 / TICK_MS)
-#define ERRORS_MAX    16		/* entries of an error queue per wake-up */
+#define ERRORS_MAX    16 /* entries of an error queue per wake-up */
 
-/* Messages of this round, and what did not fit into the socket before, in order.  full: EPOLLOUT is waited for. */
-struct outbox { int sock, outer; uint8_t *bytes; size_t head, tail, max; bool full, gone /* no supervisor */; };
+/* Messages of this round, and what did not fit into the socket before, in order.  full: EPOLLOUT is
+ * waited for. */
+struct outbox {
+	int sock, outer;
+	uint8_t *bytes;
+	size_t head, tail, max;
+	bool full, gone /* no supervisor */;
+};
 
 enum log_kind { WL_ALLOCATED, WL_ENDED, WL_STRANGER, WL_BAD_MESSAGE, WL_OTHER, WL_KINDS };
 
 /* What was told of whom: log_once.c. */
 #define ONCE_SETS 256
 #define ONCE_WAYS 4
-struct once_entry { uint64_t key; tp_ms until; uint32_t more, lines; };
-struct log_once { uint64_t seed[2]; struct once_entry e[ONCE_SETS][ONCE_WAYS]; };
+struct once_entry {
+	uint64_t key;
+	tp_ms until;
+	uint32_t more, lines;
+};
+struct log_once {
+	uint64_t seed[2];
+	struct once_entry e[ONCE_SETS][ONCE_WAYS];
+};
 
 /* Sessions whose datagrams a bandwidth limit dropped since the last report: the last one. */
-struct over_limit { uint64_t drops, told; uint32_t lane, slot, gen; tp_ms next; };
+struct over_limit {
+	uint64_t drops, told;
+	uint32_t lane, slot, gen;
+	tp_ms next;
+};
 
 /* Sources that workers died of. */
 #define POISON_MAX 16
-struct poison { struct addr source; tp_ms until; };
-struct poisoned { struct poison at[POISON_MAX]; unsigned count; };
+struct poison {
+	struct addr source;
+	tp_ms until;
+};
+struct poisoned {
+	struct poison at[POISON_MAX];
+	unsigned count;
+};
 
 /* A connection that has no number of the supervisor's yet: nothing is read from it. */
 #define ACCEPTS_MAX IPC_MANY
-struct accepting { int fd; uint32_t lane, row, id; bool used, told; struct addr peer; };
-struct accepts { struct accepting at[ACCEPTS_MAX]; uint32_t last_id; unsigned untold; bool paused; };
+struct accepting {
+	int fd;
+	uint32_t lane, row, id;
+	bool used, told;
+	struct addr peer;
+};
+struct accepts {
+	struct accepting at[ACCEPTS_MAX];
+	uint32_t last_id;
+	unsigned untold;
+	bool paused;
+};
 
 struct stream_policy {
 	struct conn_limits limits;
 	uint64_t queue;
-	uint32_t handshakes;		/* that begin, per second and prefix; 0: no limit */
-	uint32_t deadline /* seconds */, shakes /* datagrams to turnpike-tls processes, per second and prefix */;
+	uint32_t handshakes; /* that begin, per second and prefix; 0: no limit */
+	uint32_t deadline /* seconds */,
+	    shakes /* datagrams to turnpike-tls processes, per second and prefix */;
 };
 
 /* Datagrams on their way out: to clients by listeners, to peers by relay sockets. */
 struct udp_out {
 	struct udp_ring *down, *up;
 	struct udp_counts tx_down, tx_up, rx;
-	struct udp_counts seen_down, seen_up, seen_rx;	/* what is in the STAT region already */
+	struct udp_counts seen_down, seen_up, seen_rx; /* what is in the STAT region already */
 };
 
 /* Keys of the present epochs are derived from the daemon's secret. */
-struct worker_keys { const uint8_t *secret; uint64_t cookie_epoch; bool made; struct seal_cookie_keys cookies; };
+struct worker_keys {
+	const uint8_t *secret;
+	uint64_t cookie_epoch;
+	bool made;
+	struct seal_cookie_keys cookies;
+};
 
 /* The loop. */
 enum outer { OUTER_CONTROL, OUTER_AUTHD, OUTER_TICK, OUTER_SHARD, OUTER_TLSD = 1 << 16 };
@@ -80,9 +119,9 @@ struct events {
 	int outer, tick;
 	bool stop, unsettled;
 	unsigned ticks;
-	uint64_t received;		/* packets, at the last look */
-	bool quiet;			/* hardly any since */
-	bool second;			/* one has gone by */
+	uint64_t received; /* packets, at the last look */
+	bool quiet;        /* hardly any since */
+	bool second;       /* one has gone by */
 	uint64_t log_lost;
 };
 
@@ -100,23 +139,23 @@ struct worker {
 	struct stats *stat;
 	struct cross cross;
 	struct turn turn;
-	struct turn_out out;		/* of the message in hand */
-	struct turn_policy *policy[2];	/* the one in use, and room for the next */
-	struct turn_policy *plain;	/* as configured, without what databases say */
-	const struct conf_followed *followed;	/* the last of turnpike-auth; NULL */
+	struct turn_out out;                  /* of the message in hand */
+	struct turn_policy *policy[2];        /* the one in use, and room for the next */
+	struct turn_policy *plain;            /* as configured, without what databases say */
+	const struct conf_followed *followed; /* the last of turnpike-auth; NULL */
 	uint32_t followed_seq;
-	struct conf_listener *rows;	/* of the configuration */
+	struct conf_listener *rows; /* of the configuration */
 	struct stream_policy streams;
-	uint32_t handshake_seconds;	/* that a handshake may take */
+	uint32_t handshake_seconds; /* that a handshake may take */
 	struct seal_ctx seal;
-	const struct client_ops *client[TRANSPORT_DTLS + 1];	/* by enum transport */
+	const struct client_ops *client[TRANSPORT_DTLS + 1]; /* by enum transport */
 	const struct udp_engine *engine;
 	struct udp_arena *arena;
 	struct udp_pkt pkt[UDP_BATCH];
 	struct log_class log[WL_KINDS];
 	struct log_once *once;
 	struct over_limit over;
-	bool anonymous;			/* log.anonymize_addresses */
+	bool anonymous; /* log.anonymize_addresses */
 	struct relay_pools pools;
 	struct worker_keys keys;
 	struct events events;
@@ -125,13 +164,14 @@ struct worker {
 	struct accepts accepts;
 	struct conn_marks marks;
 	struct pending *pending;
-	struct hello_ring *hellos;	/* fragments of second hellos without a proof */
+	struct hello_ring *hellos; /* fragments of second hellos without a proof */
 	struct poisoned poisoned;
 };
 
 /* ---- start.c ----------------------------------------------------------------------------------- */
 
-/* Receives everything up to GO, maps, gives up rights, adopts.  Ends the process when something is wrong. */
+/* Receives everything up to GO, maps, gives up rights, adopts.  Ends the process when something is
+ * wrong. */
 void worker_start(struct worker *w);
 /* Of struct child_role. */
 void worker_told_start(void *arg, const struct msg_start *m);
@@ -139,17 +179,17 @@ void worker_told(void *arg, const union msg *m, int fd);
 
 /* ---- worker_keys.c ------------------------------------------------------------------------------- */
 
-void worker_keys(struct worker *w);		/* nonce and cookie keys of the present epochs */
+void worker_keys(struct worker *w); /* nonce and cookie keys of the present epochs */
 
 /* ---- events.c ------------------------------------------------------------------------------------ */
 
-int  events_open(struct worker *w);		/* the worker's own epoll and its tick; before the sandbox */
-int  events_shard(struct worker *w, struct lane *l);	/* listeners into the shard's epoll, that into ours */
-void events_run(struct worker *w);		/* until stop */
+int events_open(struct worker *w); /* the worker's own epoll and its tick; before the sandbox */
+int events_shard(struct worker *w, struct lane *l); /* listeners into the shard's epoll, that into ours */
+void events_run(struct worker *w);                  /* until stop */
 
 /* ---- batch.c --------------------------------------------------------------------------------------- */
 
-void batch_now(struct worker *w);		/* sets the time of the batch */
+void batch_now(struct worker *w); /* sets the time of the batch */
 /* Everything leaves, touched connections are flushed, the arena is empty; counters are published. */
 void batch_flush(struct worker *w);
 
@@ -167,8 +207,10 @@ void udp_relay(struct worker *w, struct lane *l, uint64_t tag, uint32_t events);
 enum turn_act core_input(struct worker *w, struct lane *l, const struct turn_in *in);
 /* Effects of a turn_xxx() that was called directly; a NEED of act is returned as it is. */
 enum turn_act core_effects(struct worker *w, struct lane *l, enum turn_act act);
-/* TURN_NEED_KEY, TURN_NEED_RELAY: keeps the request and asks.  NULL: there is no room, or its question is out already. */
-struct pending_entry *core_wait(struct worker *w, struct lane *l, const struct turn_in *in, enum turn_act act);
+/* TURN_NEED_KEY, TURN_NEED_RELAY: keeps the request and asks.  NULL: there is no room, or its question
+ * is out already. */
+struct pending_entry *core_wait(
+    struct worker *w, struct lane *l, const struct turn_in *in, enum turn_act act);
 /* What came for a request that waited goes to the core with it; the entry goes on waiting or is freed. */
 void core_resume(struct worker *w, struct pending_entry *e);
 /* Requests for which nothing came. */
@@ -183,8 +225,8 @@ void core_idle(struct worker *w);
 /* ---- udp_out.c --------------------------------------------------------------------------------------- */
 
 /* One datagram to a client; brief: the bytes are overwritten soon, so they are copied. */
-void udp_to_client(struct worker *w, struct lane *l, unsigned row, const struct addr *to, const uint8_t *p, size_t len,
-    bool brief);
+void udp_to_client(struct worker *w, struct lane *l, unsigned row, const struct addr *to, const uint8_t *p,
+    size_t len, bool brief);
 void udp_to_peer(struct worker *w, const struct turn_out *o);
 /* Is it in out.reply, where the next datagram's answer is written as well? */
 static inline bool
@@ -192,13 +234,13 @@ udp_is_brief(const struct turn_out *o)
 {
 	return o->p >= o->reply && o->p < o->reply + sizeof o->reply;
 }
-void udp_flush_up(struct worker *w);		/* what refers to the rings of connections */
+void udp_flush_up(struct worker *w); /* what refers to the rings of connections */
 void udp_flush_down(struct worker *w);
-void udp_publish(struct worker *w);		/* counters into the STAT region */
+void udp_publish(struct worker *w); /* counters into the STAT region */
 
 /* ---- lane_tune.c ------------------------------------------------------------------------------------- */
 
-void tune_engine(struct worker *w, uint32_t wanted);	/* enum conf_engine */
+void tune_engine(struct worker *w, uint32_t wanted); /* enum conf_engine */
 void tune_cpu(struct worker *w, const char *affinity, uint64_t workers /* 0: auto */);
 
 /* ---- tlsd_box.c -------------------------------------------------------------------------------------- */
@@ -223,22 +265,22 @@ struct pending_entry {
 	uint8_t shard_lane;
 	uint16_t len;
 	bool live, has_grant, has_offer;
-	bool wants_key;			/* turnpike-auth must be asked (again) */
-	uint32_t conn, conn_gen;	/* slot + 1 of the connection that it stands in; 0: UDP */
+	bool wants_key;          /* turnpike-auth must be asked (again) */
+	uint32_t conn, conn_gen; /* slot + 1 of the connection that it stands in; 0: UDP */
 	uint32_t gen;
-	uint32_t next_age, prev_age, next_hash, next_want;	/* index + 1 */
-	tp_ms since, deadline, asked;	/* asked: when turnpike-auth was, 0: not yet */
+	uint32_t next_age, prev_age, next_hash, next_want; /* index + 1 */
+	tp_ms since, deadline, asked;                      /* asked: when turnpike-auth was, 0: not yet */
 	struct auth_grant grant;
 	struct turn_offer offer;
 	uint8_t bytes[MSG_STUN_MAX];
 };
 struct pending *pending_new(uint64_t seed);
-void pending_end(struct pending *p);		/* wiped and freed */
+void pending_end(struct pending *p); /* wiped and freed */
 bool pending_has_room(const struct pending *p);
 /* NULL: full (counted), or a retransmission of what waits already (nothing to do). */
 struct pending_entry *pending_put(struct worker *w, const struct lane *l, const struct turn_in *in);
 void pending_free(struct worker *w, struct pending_entry *e);
-uint32_t pending_id(const struct pending *p, const struct pending_entry *e);	/* never 0 */
+uint32_t pending_id(const struct pending *p, const struct pending_entry *e); /* never 0 */
 struct pending_entry *pending_get(struct pending *p, uint32_t id);
 /* The oldest one when its time is over, NULL: none. */
 struct pending_entry *pending_overdue(struct worker *w);
@@ -249,13 +291,14 @@ void pending_ask_relay(struct worker *w, struct pending_entry *e, const struct t
 /* The entry for which an answer came and is complete; NULL: nothing waits for it, or more has to come. */
 struct pending_entry *pending_answer(struct worker *w, const struct msg_key_answer *a);
 struct pending_entry *pending_none(struct worker *w, const struct msg_relay_none *m);
-/* A socket that is at its number.  False: nothing waits for it.  *ready: its entry when it is complete, else NULL. */
+/* A socket that is at its number.  False: nothing waits for it.  *ready: its entry when it is complete,
+ * else NULL. */
 bool pending_socket(struct worker *w, const struct msg_socket *m, struct pending_entry **ready);
 
 /* ---- outbox.c ---------------------------------------------------------------------------------------- */
 
 /* Messages to the supervisor leave with outbox_flush(): each alone would wake the supervisor. */
-void outbox_put(struct worker *w, void *msg);	/* fills in the generation */
+void outbox_put(struct worker *w, void *msg); /* fills in the generation */
 /* Once per round, before it waits.  False: the socket is full, outbox_writable() comes. */
 bool outbox_flush(struct worker *w);
 void outbox_writable(struct worker *w);
@@ -267,22 +310,18 @@ void control_authd(struct worker *w);
 
 /* ---- worker_policy.c --------------------------------------------------------------------------------- */
 
-/* A validated configuration into a zeroed policy. */
-void policy_build(struct turn_policy *p, const struct conf *c);
 /* Maps, checks, builds and takes over the configuration in a memfd (not closed).  0 or -errno. */
-int  policy_take(struct worker *w, int conf_fd);
+int policy_take(struct worker *w, int conf_fd);
 /* The other buffer is filled from `plain` and what databases say, and taken into use. */
 void policy_again(struct worker *w);
-/* Depth of a row's pool. */
-uint32_t policy_depth(const struct turn_relay_row *r, uint32_t shards);
 
 /* ---- followed_policy.c ------------------------------------------------------------------------------- */
 
 /* What turnpike-auth has found in databases; policy_again() takes it into use, then *was may be unmapped.  Closes fd.
  * 0 or -errno. */
-int  followed_take(struct worker *w, int fd, const struct conf_followed **was);
-void followed_unmap(const struct conf_followed *was);	/* NULL allowed */
-void followed_ask(struct worker *w);		/* at the start */
+int followed_take(struct worker *w, int fd, const struct conf_followed **was);
+void followed_unmap(const struct conf_followed *was); /* NULL allowed */
+void followed_ask(struct worker *w);                  /* at the start */
 void followed_apply(struct worker *w, struct turn_policy *p);
 
 /* ---- poisoned.c -------------------------------------------------------------------------------------- */
@@ -293,25 +332,28 @@ bool poisoned_has(const struct poisoned *p, const struct addr *from, tp_ms now);
 /* ---- worklog.c --------------------------------------------------------------------------------------- */
 
 void worklog_event(struct worker *w, const struct lane *l, const struct turn_out *o);
-void worklog_over(struct worker *w, const struct lane *l, const struct turn_out *o);	/* DROP_BANDWIDTH: only noted */
+void worklog_over(
+    struct worker *w, const struct lane *l, const struct turn_out *o); /* DROP_BANDWIDTH: only noted */
 /* A handshake that failed, or did not begin; REASON_NONE: nothing. */
-void worklog_handshake(struct worker *w, const struct lane *l, const struct addr *client, uint8_t transport, enum reason why);
-void worklog_tick(struct worker *w);		/* tells it, once a minute */
+void worklog_handshake(
+    struct worker *w, const struct lane *l, const struct addr *client, uint8_t transport, enum reason why);
+void worklog_tick(struct worker *w); /* tells it, once a minute */
 /* A connection of this client is over a limit. */
 void worklog_conn_limit(struct worker *w, const struct addr *client);
 /* One line a minute for each client address and limit that refuses without an answer. */
 void worklog_limit(struct worker *w, enum reason why, const struct addr *client);
-void worklog_dropped(struct worker *w, unsigned shard, const struct session *x, uint32_t slot, const char *why);
+void worklog_dropped(
+    struct worker *w, unsigned shard, const struct session *x, uint32_t slot, const char *why);
 
 /* ---- log_once.c -------------------------------------------------------------------------------------- */
 
-struct log_once *log_once_new(void);		/* NULL: no memory */
+struct log_once *log_once_new(void); /* NULL: no memory */
 /*
  * May this be said now?  Once a minute per user, source and reason, and ONCE_LINES a minute per source.  *more: how often it
  * was swallowed since it was said last.
  */
 #define ONCE_LINES 10
-bool log_once(struct log_once *o, const struct addr *source, const char *user, size_t user_len, unsigned reason, tp_ms now,
-    uint32_t *more);
+bool log_once(struct log_once *o, const struct addr *source, const char *user, size_t user_len,
+    unsigned reason, tp_ms now, uint32_t *more);
 
 #endif

@@ -6,7 +6,7 @@
 
 #include "worker_int.h"
 
-#define COOKIE_EPOCH_MS 30000u		/* a cookie is good for one to two of them */
+#define COOKIE_EPOCH_MS 30000u /* a cookie is good for one to two of them */
 
 static void
 cookie_keys(struct worker_keys *k, tp_ms now)

@@ -13,7 +13,7 @@
 
 #include "worker_int.h"
 
-#define HANDSHAKE_GRACE 5			/* seconds beyond turnpike-tls's own time limit */
+#define HANDSHAKE_GRACE 5 /* seconds beyond turnpike-tls's own time limit */
 /* DTLS datagrams a second to turnpike-tls processes for each handshake that a prefix may have in progress: 50 ms for one, and four
  * datagrams.  No option of its own: it would have to follow the other. */
 #define SHAKES_PER_HALF 80
@@ -38,7 +38,8 @@ peers(struct peer_policy *p, const struct conf *c)
 {
 	struct addr metrics;
 
-	_Static_assert(TP_COUNT(p->own) == CONF_OWN_MAX && TP_COUNT(p->host) == CONF_HOST_ADDRS_MAX, "lists of both");
+	_Static_assert(
+	    TP_COUNT(p->own) == CONF_OWN_MAX && TP_COUNT(p->host) == CONF_HOST_ADDRS_MAX, "lists of both");
 	rules(&p->deny, &c->peer_deny);
 	rules(&p->allow, &c->peer_allow);
 	rules(&p->allow_private, &c->peer_private);
@@ -70,10 +71,12 @@ auth(struct auth_policy *a, const struct conf *c)
 	a->conf_generation = c->generation;
 }
 
-void
+/* A validated configuration into a zeroed policy. */
+static void
 policy_build(struct turn_policy *p, const struct conf *c)
 {
-	_Static_assert(TURN_RELAYS_MAX == CONF_RELAYS_MAX && TURN_LISTENERS_MAX == CONF_LISTENERS_MAX, "rows of both");
+	_Static_assert(
+	    TURN_RELAYS_MAX == CONF_RELAYS_MAX && TURN_LISTENERS_MAX == CONF_LISTENERS_MAX, "rows of both");
 	auth(&p->auth, c);
 	peers(&p->peers, c);
 	p->generation = c->generation;
@@ -84,17 +87,22 @@ policy_build(struct turn_policy *p, const struct conf *c)
 		p->retired_rows |= (uint64_t)(c->listeners[i].retired != 0) << i;
 	p->relay_count = c->relay_count;
 	for (uint32_t i = 0; i < c->relay_count; i++)
-		p->relay[i] = (struct turn_relay_row){ .addr = c->relays[i].addr, .external = c->relays[i].external,
-			.port_min = c->relays[i].port_min, .port_max = c->relays[i].port_max };
-	p->default_family = c->default_family == CONF_FAMILY_IPV4 ? ADDR_V4 :
-	    c->default_family == CONF_FAMILY_IPV6 ? ADDR_V6 : 0;
+		p->relay[i] = (struct turn_relay_row){ .addr = c->relays[i].addr,
+			.external = c->relays[i].external,
+			.port_min = c->relays[i].port_min,
+			.port_max = c->relays[i].port_max };
+	p->default_family = c->default_family == CONF_FAMILY_IPV4 ? ADDR_V4
+	    : c->default_family == CONF_FAMILY_IPV6               ? ADDR_V6
+								  : 0;
 	p->strict_family = c->strict_family;
 	p->outside_users = c->database_count > 0;
 	p->default_lifetime = (uint32_t)(c->default_lifetime / 1000);
 	p->max_lifetime = (uint32_t)(c->max_lifetime / 1000);
 	p->replace_idle = (uint32_t)(c->replace_idle / 1000);
-	p->quota = (struct cross_limits){ c->allocations_per_user, c->allocations_per_prefix, c->allocations_total };
-	p->bandwidth = (struct bandwidth){ c->bandwidth_per_allocation, c->bandwidth_per_user, c->bandwidth_total };
+	p->quota = (struct cross_limits){ c->allocations_per_user, c->allocations_per_prefix,
+		c->allocations_total };
+	p->bandwidth = (struct bandwidth){ c->bandwidth_per_allocation, c->bandwidth_per_user,
+		c->bandwidth_total };
 	p->channel_max = c->rfc5766_channels ? CHANNEL_MAX : CHANNEL_MAX_8656;
 	if (strcmp(c->software, "off") != 0)
 		text_copy(p->software, sizeof p->software, c->software);
@@ -104,11 +112,12 @@ policy_build(struct turn_policy *p, const struct conf *c)
 	p->bindings = (uint32_t)c->bindings_per_prefix;
 }
 
-uint32_t
+/* Depth of a row's pool. */
+static uint32_t
 policy_depth(const struct turn_relay_row *r, uint32_t shards)
 {
 	if (r->port_min == 0 || r->port_max < r->port_min)
-		return 0;			/* a row that is no longer configured */
+		return 0; /* a row that is no longer configured */
 	uint32_t range = (uint32_t)(r->port_max - r->port_min) + 1;
 	uint32_t depth = range / (shards * 4);
 	return depth < 1 ? 1 : depth > POOL_DEPTH ? POOL_DEPTH : depth;
@@ -137,18 +146,22 @@ take(struct worker *w, const struct conf *c)
 	policy_again(w);
 	p = w->policy[0];
 	w->streams = (struct stream_policy){ .limits = { c->connections_per_prefix, c->connections_total },
-		.queue = c->stream_queue, .deadline = (uint32_t)((c->stream_deadline + 999) / 1000),
+		.queue = c->stream_queue,
+		.deadline = (uint32_t)((c->stream_deadline + 999) / 1000),
 		.handshakes = (uint32_t)c->handshakes_per_prefix,
 		.shakes = (uint32_t)c->half_open_per_prefix * SHAKES_PER_HALF };
 	w->handshake_seconds = (uint32_t)(c->handshake_timeout / 1000) + HANDSHAKE_GRACE;
 	memcpy(w->rows, c->listeners, sizeof c->listeners);
 	for (unsigned i = 0; i < TURN_RELAYS_MAX; i++)
-		w->pools.depth[i] = i < p->relay_count && !c->relays[i].retired && !c->relays[i].absent ?
-		    policy_depth(&p->relay[i], w->start.shard_count) : 0;
-	/* A row that is no longer configured serves no new allocation; ports of the others may have changed. */
+		w->pools.depth[i] = i < p->relay_count && !c->relays[i].retired && !c->relays[i].absent
+		    ? policy_depth(&p->relay[i], w->start.shard_count)
+		    : 0;
+	/* A row that is no longer configured serves no new allocation; ports of the others may have
+	 * changed. */
 	for (unsigned i = 0; i < TURN_RELAYS_MAX; i++) {
-		w->pools.rest_max[i] = w->pools.depth[i] == 0 || w->start.filter_fd < 0 ? 0 :
-		    rest_depth(&p->relay[i], w->start.shard_count, w->lane[0].told.fd_span);
+		w->pools.rest_max[i] = w->pools.depth[i] == 0 || w->start.filter_fd < 0
+		    ? 0
+		    : rest_depth(&p->relay[i], w->start.shard_count, w->lane[0].told.fd_span);
 		for (unsigned k = 0; k < w->lane_count; k++)
 			rest_clear(w, &w->lane[k], i);
 		if (w->pools.depth[i] == 0)
@@ -157,7 +170,7 @@ take(struct worker *w, const struct conf *c)
 	log_level_set((enum log_level)c->log_level);
 	w->anonymous = c->log_anonymize;
 	if (w->engine != NULL)
-		return;			/* these need a new worker */
+		return; /* these need a new worker */
 	tune_engine(w, c->engine);
 	tune_cpu(w, c->cpu_affinity, c->workers);
 }

@@ -11,14 +11,14 @@
 
 #include "worker_int.h"
 
-#define LINES_PER_SEC 200
+#define LINES_PER_SEC          200
 #define STRANGER_LINES_PER_SEC 50
-#define OVER_SPAN 60000			/* between two reports of bandwidth limits */
+#define OVER_SPAN              60000 /* between two reports of bandwidth limits */
 
-#define SESSION_FMT "session %02x.%08x.%04x"
-#define WHO_MAX 340
+#define SESSION_FMT            "session %02x.%08x.%04x"
+#define WHO_MAX                340
 
-/* ---- parts of a line and fields -------------------------------------------------------------------------- */
+/* ---- parts of a line and fields -------------------------------------------------------------- */
 
 /* With log.anonymize_addresses only the network, and no port. */
 static const char *
@@ -37,15 +37,18 @@ static const char *
 transport_text(uint8_t transport)
 {
 	switch (transport) {
-	case TRANSPORT_TCP: return "tcp";
-	case TRANSPORT_TLS: return "tls";
-	case TRANSPORT_DTLS: return "dtls";
-	default: return "udp";
+	case TRANSPORT_TCP:
+		return "tcp";
+	case TRANSPORT_TLS:
+		return "tls";
+	case TRANSPORT_DTLS:
+		return "dtls";
+	default:
+		return "udp";
 	}
 }
 
-static void TP_PRINTF(3, 4)
-field(struct log_fields *f, const char *key, const char *fmt, ...)
+static void TP_PRINTF(3, 4) field(struct log_fields *f, const char *key, const char *fmt, ...)
 {
 	char text[200];
 	va_list ap;
@@ -104,9 +107,11 @@ who(const struct worker *w, const struct session *x, struct log_fields *f, char 
 	return out;
 }
 
-/* Is there room for another line of this kind in this second?  Takes it; *suppressed lines were swallowed before. */
+/* Is there room for another line of this kind in this second?  Takes it; *suppressed lines were
+ * swallowed before. */
 static bool
-line_allowed(struct worker *w, enum log_kind kind, uint32_t per_second, enum log_level level, uint32_t *suppressed)
+line_allowed(
+    struct worker *w, enum log_kind kind, uint32_t per_second, enum log_level level, uint32_t *suppressed)
 {
 	struct log_class *c = &w->log[kind];
 
@@ -118,7 +123,7 @@ line_allowed(struct worker *w, enum log_kind kind, uint32_t per_second, enum log
 	return true;
 }
 
-/* ---- sessions --------------------------------------------------------------------------------------------- */
+/* ---- sessions -------------------------------------------------------------------------------- */
 
 static void
 allocated(struct worker *w, const struct lane *l, const struct turn_out *o)
@@ -133,8 +138,9 @@ allocated(struct worker *w, const struct lane *l, const struct turn_out *o)
 	session_fields(&f, "allocated", l->shard.index, o->ref.slot, x->gen);
 	who(w, x, &f, text);
 	field(&f, "lifetime", "%u", x->lifetime);
-	log_with(LOG_L_INFO, suppressed, &f, SESSION_FMT ": allocated: %s lifetime %u%s", l->shard.index, o->ref.slot, x->gen,
-	    text, x->lifetime, o->event == EV_REPLACED ? ", in place of an idle one" : "");
+	log_with(LOG_L_INFO, suppressed, &f, SESSION_FMT ": allocated: %s lifetime %u%s", l->shard.index,
+	    o->ref.slot, x->gen, text, x->lifetime,
+	    o->event == EV_REPLACED ? ", in place of an idle one" : "");
 }
 
 static void
@@ -159,8 +165,9 @@ ended(struct worker *w, const struct lane *l, const struct turn_out *o)
 	field(&f, "up_packets", "%u", x->up_packets);
 	field(&f, "down_bytes", "%llu", (unsigned long long)x->down_bytes);
 	field(&f, "down_packets", "%u", x->down_packets);
-	log_with(LOG_L_INFO, suppressed, &f, SESSION_FMT ": ended: %s: %s, %u s, up %llu bytes in %u, down %llu bytes in %u",
-	    l->shard.index, slot, x->gen, reason_rows[why].text, text, age, (unsigned long long)x->up_bytes, x->up_packets,
+	log_with(LOG_L_INFO, suppressed, &f,
+	    SESSION_FMT ": ended: %s: %s, %u s, up %llu bytes in %u, down %llu bytes in %u", l->shard.index,
+	    slot, x->gen, reason_rows[why].text, text, age, (unsigned long long)x->up_bytes, x->up_packets,
 	    (unsigned long long)x->down_bytes, x->down_packets);
 }
 
@@ -180,8 +187,9 @@ remedy(const struct turn_out *o, char out[160])
 		snprintf(out, 160, "; to allow it: peers: { allow: [ %s%s%s ] }", quote, ip, quote);
 		break;
 	case PEER_OWN:
-		snprintf(out, 160, "; to allow it: peers: { allow_own: [ \"%s%s%s:%u-%u/udp\" ] }", quote[0] != '\0' ? "[" : "",
-		    ip, quote[0] != '\0' ? "]" : "", o->peer.port, o->peer.port);
+		snprintf(out, 160, "; to allow it: peers: { allow_own: [ \"%s%s%s:%u-%u/udp\" ] }",
+		    quote[0] != '\0' ? "[" : "", ip, quote[0] != '\0' ? "]" : "", o->peer.port,
+		    o->peer.port);
 		break;
 	case PEER_PRIVATE:
 	case PEER_TRANSITION:
@@ -204,7 +212,8 @@ denied(struct worker *w, const struct lane *l, const struct turn_out *o)
 	if (x == NULL || log_level_get() < LOG_L_INFO)
 		return;
 	/* Once for each peer, not for each address that tries it. */
-	if (!log_once(w->once, &o->peer, x->user_text, SESSION_NAME, REASON_PEER_DENIED, w->turn.now, &more) ||
+	if (!log_once(
+		w->once, &o->peer, x->user_text, SESSION_NAME, REASON_PEER_DENIED, w->turn.now, &more) ||
 	    !line_allowed(w, WL_STRANGER, STRANGER_LINES_PER_SEC, LOG_L_INFO, &suppressed))
 		return;
 	addr_print(&o->peer, peer);
@@ -212,11 +221,11 @@ denied(struct worker *w, const struct lane *l, const struct turn_out *o)
 	log_field(&f, "reason", reason_rows[REASON_PEER_DENIED].word);
 	log_field(&f, "peer", peer);
 	who(w, x, &f, text);
-	log_with(LOG_L_INFO, more, &f, SESSION_FMT ": peer denied: %s: %s: %s%s", l->shard.index, o->ref.slot, o->ref.gen, peer,
-	    peer_verdict_text(o->verdict), text, remedy(o, what));
+	log_with(LOG_L_INFO, more, &f, SESSION_FMT ": peer denied: %s: %s: %s%s", l->shard.index,
+	    o->ref.slot, o->ref.gen, peer, peer_verdict_text(o->verdict), text, remedy(o, what));
 }
 
-/* ---- refusals ----------------------------------------------------------------------------------------------- */
+/* ---- refusals -------------------------------------------------------------------------------- */
 
 /* " (2)" for a limit, " 100 s ago" for an end: what the reason's text leaves open. */
 static void
@@ -259,11 +268,23 @@ static enum log_level
 refusal_level(enum reason why)
 {
 	switch (why) {
-	case REASON_LIMIT_USER: case REASON_LIMIT_PREFIX: case REASON_LIMIT_TOTAL: case REASON_LIMIT_PERMISSIONS:
-	case REASON_LIMIT_CHANNELS: case REASON_PORTS: case REASON_MEMORY:
+	case REASON_LIMIT_USER:
+	case REASON_LIMIT_PREFIX:
+	case REASON_LIMIT_TOTAL:
+	case REASON_LIMIT_PERMISSIONS:
+	case REASON_LIMIT_CHANNELS:
+	case REASON_PORTS:
+	case REASON_MEMORY:
 		return LOG_L_WARN;
-	case REASON_MALFORMED: case REASON_UNKNOWN_ATTRIBUTE: case REASON_NO_ALLOCATION: case REASON_HAS_ALLOCATION:
-	case REASON_FAMILY: case REASON_TRANSPORT: case REASON_PEER_FAMILY: case REASON_NONCE_FOREIGN: case REASON_NONE:
+	case REASON_MALFORMED:
+	case REASON_UNKNOWN_ATTRIBUTE:
+	case REASON_NO_ALLOCATION:
+	case REASON_HAS_ALLOCATION:
+	case REASON_FAMILY:
+	case REASON_TRANSPORT:
+	case REASON_PEER_FAMILY:
+	case REASON_NONCE_FOREIGN:
+	case REASON_NONE:
 		return LOG_L_DEBUG;
 	default:
 		return LOG_L_INFO;
@@ -278,7 +299,8 @@ refused(struct worker *w, const struct lane *l, const struct turn_out *o)
 	struct log_fields f = { 0 };
 	uint32_t more = 0, suppressed;
 
-	if (level > log_level_get() || !log_once(w->once, &o->to, o->user, o->user_len, o->reason, w->turn.now, &more) ||
+	if (level > log_level_get() ||
+	    !log_once(w->once, &o->to, o->user, o->user_len, o->reason, w->turn.now, &more) ||
 	    !line_allowed(w, WL_STRANGER, STRANGER_LINES_PER_SEC, level, &suppressed))
 		return;
 	text_escape(user, sizeof user, o->user, o->user_len);
@@ -291,12 +313,13 @@ refused(struct worker *w, const struct lane *l, const struct turn_out *o)
 	log_field(&f, "client", client);
 	log_field(&f, "transport", transport_text(o->transport));
 	log_with(level, more, &f, "shard %u: refused: %s%s: %u %s: user %s client %s %s", l->shard.index,
-	    reason_rows[o->reason].text, value, o->code, stun_error_phrase(o->code), user[0] != '\0' ? user : "-", client,
-	    transport_text(o->transport));
+	    reason_rows[o->reason].text, value, o->code, stun_error_phrase(o->code),
+	    user[0] != '\0' ? user : "-", client, transport_text(o->transport));
 }
 
 void
-worklog_handshake(struct worker *w, const struct lane *l, const struct addr *client, uint8_t transport, enum reason why)
+worklog_handshake(
+    struct worker *w, const struct lane *l, const struct addr *client, uint8_t transport, enum reason why)
 {
 	enum log_level level = why == REASON_HS_RATE ? LOG_L_WARN : LOG_L_INFO;
 	struct log_fields f = { 0 };
@@ -315,8 +338,8 @@ worklog_handshake(struct worker *w, const struct lane *l, const struct addr *cli
 	log_field(&f, "reason", reason_rows[why].word);
 	log_field(&f, "client", address_text(w, client, text));
 	log_field(&f, "transport", transport_text(transport));
-	log_with(level, more, &f, "shard %u: handshake failed: %s%s: client %s %s", l->shard.index, reason_rows[why].text, value,
-	    text, transport_text(transport));
+	log_with(level, more, &f, "shard %u: handshake failed: %s%s: client %s %s", l->shard.index,
+	    reason_rows[why].text, value, text, transport_text(transport));
 }
 
 void
@@ -333,17 +356,18 @@ worklog_limit(struct worker *w, enum reason why, const struct addr *client)
 	log_field(&f, "event", "refused");
 	log_field(&f, "reason", reason_rows[why].word);
 	log_field(&f, "client", text);
-	log_with(LOG_L_WARN, more, &f, "refused without an answer: %s: client %s", reason_rows[why].text, text);
+	log_with(
+	    LOG_L_WARN, more, &f, "refused without an answer: %s: client %s", reason_rows[why].text, text);
 }
 
 void
 worklog_conn_limit(struct worker *w, const struct addr *client)
 {
-	enum reason why = cross_conn_refusal(&w->cross, w->start.shard_count, cross_prefix(&w->cross, client),
-	    &w->streams.limits);
+	enum reason why = cross_conn_refusal(
+	    &w->cross, w->start.shard_count, cross_prefix(&w->cross, client), &w->streams.limits);
 
 	stat_drop(w->stat, DROP_STREAM_LIMIT);
-	if (why == REASON_NONE)		/* one ended meanwhile */
+	if (why == REASON_NONE) /* one ended meanwhile */
 		return;
 	stat_reason(w->stat, why);
 	worklog_limit(w, why, client);
@@ -374,11 +398,13 @@ worklog_tick(struct worker *w)
 	stat_reason(w->stat, REASON_LIMIT_BANDWIDTH);
 	session_fields(&f, "refused", w->lane[over->lane].shard.index, over->slot, over->gen);
 	log_field(&f, "reason", reason_rows[REASON_LIMIT_BANDWIDTH].word);
-	log_with(LOG_L_WARN, 0, &f, "bandwidth: %llu datagrams dropped by limits.bandwidth_per_allocation (%llu bit/s), "
+	log_with(LOG_L_WARN, 0, &f,
+	    "bandwidth: %llu datagrams dropped by limits.bandwidth_per_allocation (%llu bit/s), "
 	    "bandwidth_per_user (%llu) or bandwidth_total (%llu); the last of " SESSION_FMT " %s",
 	    (unsigned long long)(over->drops - over->told), 8ull * w->policy[0]->bandwidth.per_allocation,
-	    8ull * w->policy[0]->bandwidth.per_user, 8ull * w->policy[0]->bandwidth.total, w->lane[over->lane].shard.index,
-	    over->slot, over->gen, x != NULL ? who(w, x, &f, text) : "(ended)");
+	    8ull * w->policy[0]->bandwidth.per_user, 8ull * w->policy[0]->bandwidth.total,
+	    w->lane[over->lane].shard.index, over->slot, over->gen,
+	    x != NULL ? who(w, x, &f, text) : "(ended)");
 	over->told = over->drops;
 }
 
@@ -417,6 +443,6 @@ worklog_dropped(struct worker *w, unsigned shard, const struct session *x, uint3
 	char text[WHO_MAX];
 
 	stat_add(w->stat, STAT_ALLOC_INVALID, 1);
-	log_limited(&w->log[WL_OTHER], LINES_PER_SEC, LOG_L_WARN, SESSION_FMT ": dropped at adoption: %s: %s", shard, slot,
-	    x->gen, why, who(w, x, NULL, text));
+	log_limited(&w->log[WL_OTHER], LINES_PER_SEC, LOG_L_WARN,
+	    SESSION_FMT ": dropped at adoption: %s: %s", shard, slot, x->gen, why, who(w, x, NULL, text));
 }

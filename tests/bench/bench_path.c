@@ -17,7 +17,7 @@
 #include "tp/io.h"
 #include "tp/turn.h"
 
-#define BATCH 64u
+#define BATCH   64u
 #define PAYLOAD 120u
 
 static struct turn_policy policy;
@@ -41,7 +41,9 @@ pages(size_t n)
 static struct addr
 client_of(uint32_t i)
 {
-	struct addr a = { .family = ADDR_V4, .port = (uint16_t)(1024 + i % 60000), .ip = { 198, 18, (uint8_t)(i / 60000), 1 } };
+	struct addr a = { .family = ADDR_V4,
+		.port = (uint16_t)(1024 + i % 60000),
+		.ip = { 198, 18, (uint8_t)(i / 60000), 1 } };
 
 	return a;
 }
@@ -49,7 +51,9 @@ client_of(uint32_t i)
 static struct addr
 peer_of(uint32_t i)
 {
-	struct addr a = { .family = ADDR_V4, .port = (uint16_t)(2000 + i % 7), .ip = { 203, 0, 113, (uint8_t)i } };
+	struct addr a = {
+		.family = ADDR_V4, .port = (uint16_t)(2000 + i % 7), .ip = { 203, 0, 113, (uint8_t)i }
+	};
 
 	return a;
 }
@@ -61,19 +65,24 @@ setup(uint32_t n)
 	uint8_t seed[16] = { 1 };
 	uint32_t max = n < 1024 ? 1024 : n;
 
-	if (shard_attach(&shard, 0, pages(shard_region_size(max)), pages(shard_keys_size(max)), max, true, seed) < 0 ||
+	if (shard_attach(&shard, 0, pages(shard_region_size(max)), pages(shard_keys_size(max)), max, true,
+		seed) < 0 ||
 	    cross_attach(&cross, pages(cross_region_size()), 0, seed) < 0)
 		fatal(1, "regions");
 	policy.generation = 1;
 	policy.relay_count = 1;
-	policy.relay[0] = (struct turn_relay_row){ .addr = { .family = ADDR_V4, .ip = { 192, 0, 2, 1 } },
-		.port_min = 49152, .port_max = 65535 };
+	policy.relay[0] = (struct turn_relay_row){
+		.addr = { .family = ADDR_V4, .ip = { 192, 0, 2, 1 } }, .port_min = 49152, .port_max = 65535
+	};
 	policy.peers.host_count = 3;
 	for (unsigned i = 0; i < 3; i++)
-		policy.peers.host[i] = (struct addr){ .family = ADDR_V4, .ip = { 192, 0, 2, (uint8_t)(i + 1) } };
+		policy.peers.host[i] = (struct addr){ .family = ADDR_V4,
+			.ip = { 192, 0, 2, (uint8_t)(i + 1) } };
 	policy.peers.listener_count = 1;
 	policy.peers.listener[0] = (struct addr){ .family = ADDR_V4, .port = 3478, .ip = { 192, 0, 2, 1 } };
-	core = (struct turn){ .policy = &policy, .cross = &cross, .stat = pages(STAT_SIZE), .now = 100000, .rnd = { 1, 2 } };
+	core = (struct turn){
+		.policy = &policy, .cross = &cross, .stat = pages(STAT_SIZE), .now = 100000, .rnd = { 1, 2 }
+	};
 	for (uint32_t i = 0; i < n; i++) {
 		struct session *x = session_new(&shard);
 		struct addr peer = peer_of(i);
@@ -81,9 +90,12 @@ setup(uint32_t n)
 		x->transport = TRANSPORT_UDP;
 		x->expiry = 4000;
 		x->policy = 1;
-		x->relay[0] = (struct relay_ref){ .fd = (int32_t)(100 + i), .port = 50000, .family = ADDR_V4 };
+		x->relay[0] = (struct relay_ref){
+			.fd = (int32_t)(100 + i), .port = 50000, .family = ADDR_V4
+		};
 		x->relay[1].fd = -1;
-		if (cross_open(&cross, &shard, x, &none, NULL) < 0 || perm_set(&shard, x, &peer, core.now, 16) < 0 ||
+		if (cross_open(&cross, &shard, x, &none, NULL) < 0 ||
+		    perm_set(&shard, x, &peer, core.now, 16) < 0 ||
 		    chan_bind(&shard, x, 0x4001, &peer, core.now, 16) < 0)
 			fatal(1, "session %u", i);
 	}
@@ -116,9 +128,14 @@ ask_up(uint32_t first, uint32_t n, size_t len)
 	for (unsigned k = 0; k < BATCH; k++)
 		session_prefetch_slot(&shard, tag[k]);
 	for (unsigned k = 0; k < BATCH; k++) {
-		struct turn_in in = { .shard = &shard, .pool = &pool, .client = from[k],
-			.transport = TRANSPORT_UDP, .buf = datagram(k),
-			.len = len, .tagged = true, .tag = tag[k] };
+		struct turn_in in = { .shard = &shard,
+			.pool = &pool,
+			.client = from[k],
+			.transport = TRANSPORT_UDP,
+			.buf = datagram(k),
+			.len = len,
+			.tagged = true,
+			.tag = tag[k] };
 		good += turn_client_input(&core, &in, &out) == TURN_TO_PEER;
 	}
 	return good;
@@ -134,9 +151,9 @@ ask_down(uint32_t first, uint32_t n, bool stranger)
 	for (unsigned k = 0; k < BATCH; k++) {
 		uint32_t i = scattered(first + k, n);
 		struct addr from = peer_of(i);
-		from.port = (uint16_t)(from.port + stranger);	/* the same address, but no channel */
-		good += turn_peer_input(&core, &shard, (struct session_ref){ i, shard.slots[i].gen }, 0, &from, datagram(k),
-		    PAYLOAD, &out) == TURN_TO_CLIENT;
+		from.port = (uint16_t)(from.port + stranger); /* the same address, but no channel */
+		good += turn_peer_input(&core, &shard, (struct session_ref){ i, shard.slots[i].gen }, 0,
+			    &from, datagram(k), PAYLOAD, &out) == TURN_TO_CLIENT;
 	}
 	return good;
 }
@@ -183,7 +200,8 @@ measure(const char *form, uint32_t n, unsigned rounds)
 	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &b);
 	double packets = (double)rounds * all * BATCH;
 	double ns = (double)(b.tv_sec - a.tv_sec) * 1e9 + (double)(b.tv_nsec - a.tv_nsec);
-	printf("%-4s %7u sessions: %6.1f ns per packet, %u of %.0f relayed\n", form, n, ns / packets, good, packets);
+	printf("%-4s %7u sessions: %6.1f ns per packet, %u of %.0f relayed\n", form, n, ns / packets, good,
+	    packets);
 }
 
 int

@@ -35,8 +35,14 @@
 #define BATCH 64
 enum way { OWN, UDP, IP, WAYS };
 
-struct flow { int fd, peer; struct sockaddr_in own, to; };
-struct head { struct ip ip; struct udphdr udp; };
+struct flow {
+	int fd, peer;
+	struct sockaddr_in own, to;
+};
+struct head {
+	struct ip ip;
+	struct udphdr udp;
+};
 
 static struct flow flow[FLOWS];
 static uint8_t payload[1500];
@@ -61,9 +67,11 @@ static int
 open_raw(enum way way)
 {
 	struct sockaddr_in nobody = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7ffffffe) };
-	int fd = socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, way == UDP ? IPPROTO_UDP : IPPROTO_RAW), size = 4 << 20, one = 1;
+	int fd = socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, way == UDP ? IPPROTO_UDP : IPPROTO_RAW),
+	    size = 4 << 20, one = 1;
 
-	if (fd < 0 || sock_filter_attach(fd) < 0 || (way == UDP && bind(fd, (struct sockaddr *)&nobody, sizeof nobody) < 0))
+	if (fd < 0 || sock_filter_attach(fd) < 0 ||
+	    (way == UDP && bind(fd, (struct sockaddr *)&nobody, sizeof nobody) < 0))
 		fatal(EX_NOPERM, "bench_raw: raw socket: %s", strerror(errno));
 	(void)setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof size);
 	(void)setsockopt(fd, IPPROTO_IP, IP_RECVERR, &one, sizeof one);
@@ -90,9 +98,14 @@ headers(struct head *h, const struct flow *f)
 {
 	uint64_t sum;
 
-	h->ip = (struct ip){ .ip_v = 4, .ip_hl = 5, .ip_ttl = 64, .ip_p = IPPROTO_UDP, .ip_src = f->own.sin_addr,
+	h->ip = (struct ip){ .ip_v = 4,
+		.ip_hl = 5,
+		.ip_ttl = 64,
+		.ip_p = IPPROTO_UDP,
+		.ip_src = f->own.sin_addr,
 		.ip_dst = f->to.sin_addr };
-	h->udp = (struct udphdr){ .source = f->own.sin_port, .dest = f->to.sin_port,
+	h->udp = (struct udphdr){ .source = f->own.sin_port,
+		.dest = f->to.sin_port,
 		.len = htons((uint16_t)(sizeof h->udp + payload_len)) };
 	sum = sum_words((uint64_t)htons(IPPROTO_UDP) + h->udp.len, &h->ip.ip_src, 8);
 	sum = sum_words(sum_words(sum, &h->udp, sizeof h->udp), payload, payload_len);
@@ -108,19 +121,26 @@ send_raw(enum way way, unsigned flows)
 	static struct iovec iov[BATCH][2];
 	static struct head head[BATCH];
 	static struct sockaddr_in to[BATCH];
-	static union { struct cmsghdr align; char space[CMSG_SPACE(sizeof(struct in_pktinfo))]; } control[BATCH];
+	static union {
+		struct cmsghdr align;
+		char space[CMSG_SPACE(sizeof(struct in_pktinfo))];
+	} control[BATCH];
 
 	for (unsigned i = 0; i < BATCH; i++) {
 		const struct flow *f = &flow[(at += 7) % flows];
 		struct in_pktinfo source = { .ipi_spec_dst = f->own.sin_addr };
 		headers(&head[i], f);
 		to[i] = f->to;
-		iov[i][0] = way == IP ? (struct iovec){ &head[i], sizeof head[i] } : (struct iovec){ &head[i].udp, sizeof head[i].udp };
+		iov[i][0] = way == IP ? (struct iovec){ &head[i], sizeof head[i] }
+				      : (struct iovec){ &head[i].udp, sizeof head[i].udp };
 		iov[i][1] = (struct iovec){ payload, payload_len };
-		mm[i].msg_hdr = (struct msghdr){ .msg_name = &to[i], .msg_namelen = sizeof to[i], .msg_iov = iov[i], .msg_iovlen = 2 };
+		mm[i].msg_hdr = (struct msghdr){
+			.msg_name = &to[i], .msg_namelen = sizeof to[i], .msg_iov = iov[i], .msg_iovlen = 2
+		};
 		if (way == IP)
 			continue;
-		control[i].align = (struct cmsghdr){ .cmsg_level = IPPROTO_IP, .cmsg_type = IP_PKTINFO,
+		control[i].align = (struct cmsghdr){ .cmsg_level = IPPROTO_IP,
+			.cmsg_type = IP_PKTINFO,
 			.cmsg_len = CMSG_LEN(sizeof source) };
 		memcpy(CMSG_DATA(&control[i].align), &source, sizeof source);
 		mm[i].msg_hdr.msg_control = control[i].space;
@@ -174,8 +194,8 @@ by_value(const void *a, const void *b)
 static void
 say(const char *what, const double *base, const double *ns, unsigned n)
 {
-	printf("%-28s median %5.0f ns (%.2f)   10th percentile %5.0f ns (%.2f)\n", what, ns[n / 2], ns[n / 2] / base[n / 2],
-	    ns[n / 10], ns[n / 10] / base[n / 10]);
+	printf("%-28s median %5.0f ns (%.2f)   10th percentile %5.0f ns (%.2f)\n", what, ns[n / 2],
+	    ns[n / 2] / base[n / 2], ns[n / 10], ns[n / 10] / base[n / 10]);
 }
 
 static void

@@ -15,8 +15,8 @@
 #include "tp/tlsd.h"
 
 #define ROUNDS 5
-#define CALLS 40000u
-#define MANY 64			/* sessions taken in turn, so that every record has another key */
+#define CALLS  40000u
+#define MANY   64 /* sessions taken in turn, so that every record has another key */
 
 struct end {
 	struct seal k;
@@ -49,9 +49,10 @@ start(enum seal_proto proto, unsigned suite)
 			a[j] = (uint8_t)(i * 31 + j), b[j] = (uint8_t)(i * 17 + 3 * j);
 		for (unsigned r = 0; r < 2; r++) {
 			memset(e[r], 0, sizeof *e[r]);
-			int fault = proto == SEAL_TLS13 ?
-			    seal_start13(&e[r]->k, &e[r]->s, (enum seal_role)r, suite, a, b, seal_secret_len(suite)) :
-			    seal_start12(&e[r]->k, proto, (enum seal_role)r, suite, a, b, b, i);
+			int fault = proto == SEAL_TLS13
+			    ? seal_start13(&e[r]->k, &e[r]->s, (enum seal_role)r, suite, a, b,
+				  seal_secret_len(suite))
+			    : seal_start12(&e[r]->k, proto, (enum seal_role)r, suite, a, b, b, i);
 			if (fault != SEAL_OK)
 				errx(1, "start: %s", seal_fault_name(fault));
 		}
@@ -64,7 +65,8 @@ seal_one(struct end *e, size_t n, uint8_t *rec)
 	uint64_t seq;
 
 	if (e->k.proto != SEAL_DTLS12)
-		return seal_seal(&e->k, &e->pos, &ctx, SEAL_T_DATA, data, n, rec, sizeof record[0], &e->pos);
+		return seal_seal(
+		    &e->k, &e->pos, &ctx, SEAL_T_DATA, data, n, rec, sizeof record[0], &e->pos);
 	if (seal_dtls_take(&e->d, &seq) != SEAL_OK)
 		return -1;
 	return seal_dtls_seal(&e->k, &ctx, seq, SEAL_T_DATA, data, n, rec, sizeof record[0]);
@@ -123,7 +125,9 @@ make_ctx(enum seal_proto proto, unsigned suite, bool server)
 {
 	static EVP_PKEY *key;
 	SSL_CTX *c = SSL_CTX_new(proto == SEAL_DTLS12 ? DTLS_method() : TLS_method());
-	int version = proto == SEAL_TLS13 ? TLS1_3_VERSION : proto == SEAL_TLS12 ? TLS1_2_VERSION : DTLS1_2_VERSION;
+	int version = proto == SEAL_TLS13 ? TLS1_3_VERSION
+	    : proto == SEAL_TLS12         ? TLS1_2_VERSION
+					  : DTLS1_2_VERSION;
 
 	if (tlsd_ctx_policy(c) != 0 || SSL_CTX_set_cipher_list(c, names12[suite]) != 1 ||
 	    SSL_CTX_set_ciphersuites(c, names13[suite]) != 1)
@@ -171,7 +175,8 @@ theirs(enum seal_proto proto, unsigned suite, size_t n, double best[2])
 	best[0] = best[1] = 1e18;
 	for (unsigned r = 0; r < ROUNDS; r++) {
 		double took[2] = { 0, 0 };
-		/* One at a time: a memory BIO has no datagrams.  The clock's own cost is taken off below. */
+		/* One at a time: a memory BIO has no datagrams.  The clock's own cost is taken off
+		 * below. */
 		for (unsigned i = 0; i < CALLS; i++) {
 			double t0 = now_ns();
 			if (SSL_write(s[0], data, (int)n) != (int)n)
@@ -215,13 +220,14 @@ schedules(void)
 	t[2] = now_ns();
 	for (unsigned i = 0; i < calls; i++) {
 		struct seal_pos next = e.pos;
-		if (seal_rekey(&e.k, &e.s, &e.pos, &next, SEAL_RX) != SEAL_OK || seal_sync(&e.k, &e.s, &next) != SEAL_OK)
+		if (seal_rekey(&e.k, &e.s, &e.pos, &next, SEAL_RX) != SEAL_OK ||
+		    seal_sync(&e.k, &e.s, &next) != SEAL_OK)
 			errx(1, "rekey");
 		e.pos = next;
 	}
 	t[3] = now_ns();
-	printf("\nus: keys of a 1.2 session %.1f, of a 1.3 session %.1f, one KeyUpdate %.1f\n", (t[1] - t[0]) / calls / 1e3,
-	    (t[2] - t[1]) / calls / 1e3, (t[3] - t[2]) / calls / 1e3);
+	printf("\nus: keys of a 1.2 session %.1f, of a 1.3 session %.1f, one KeyUpdate %.1f\n",
+	    (t[1] - t[0]) / calls / 1e3, (t[2] - t[1]) / calls / 1e3, (t[3] - t[2]) / calls / 1e3);
 }
 
 int
@@ -234,7 +240,8 @@ main(void)
 	if (seal_ctx_init(&ctx) != SEAL_OK)
 		errx(1, "seal_ctx_init");
 	printf("ns a record, seal / open; AES-256-GCM by %s\n", ctx.sodium_aes ? "libsodium" : "libcrypto");
-	printf("%-9s %-18s %5s %17s %17s %17s\n", "", "", "bytes", "one session", "64 in turn", "SSL_write / read");
+	printf("%-9s %-18s %5s %17s %17s %17s\n", "", "", "bytes", "one session", "64 in turn",
+	    "SSL_write / read");
 	for (unsigned p = SEAL_TLS12; p <= SEAL_DTLS12; p++)
 		for (unsigned i = 0; i < TP_COUNT(order); i++)
 			for (unsigned n = 0; n < 2; n++) {
@@ -242,8 +249,9 @@ main(void)
 				ours((enum seal_proto)p, order[i], sizes[n], 1, one);
 				ours((enum seal_proto)p, order[i], sizes[n], MANY, many);
 				theirs((enum seal_proto)p, order[i], sizes[n], ssl);
-				printf("%-9s %-18s %5zu %8.0f /%7.0f %8.0f /%7.0f %8.0f /%7.0f\n", protos[p],
-				    seal_suite_name(order[i]), sizes[n], one[0], one[1], many[0], many[1], ssl[0], ssl[1]);
+				printf("%-9s %-18s %5zu %8.0f /%7.0f %8.0f /%7.0f %8.0f /%7.0f\n",
+				    protos[p], seal_suite_name(order[i]), sizes[n], one[0], one[1], many[0],
+				    many[1], ssl[0], ssl[1]);
 			}
 	schedules();
 	seal_ctx_fini(&ctx);

@@ -9,7 +9,7 @@
 #include "tp/stun.h"
 
 #define ROUNDS 5
-#define CALLS 300000u
+#define CALLS  300000u
 
 static const uint8_t txid[STUN_TXID] = "abcdefghijkl", key[16] = "0123456789abcdef";
 static struct stun_msg msg;
@@ -18,11 +18,31 @@ static size_t len;
 static struct addr peer;
 static volatile uint64_t sink;
 
-static void parse(void) { sink += (uint64_t)stun_parse(&msg, bytes, len) + msg.count; }
-static void mi(void) { sink += stun_check_mi(&msg, key, sizeof key); }
-static void mi256(void) { sink += stun_check_mi256(&msg, key, sizeof key); }
-static void crc(void) { sink += stun_crc32(bytes, len); }
-static void md5_key(void) { sink += stun_key(STUN_ALG_MD5, "user", 4, "example.org", 11, "password", 8, digest); }
+static void
+parse(void)
+{
+	sink += (uint64_t)stun_parse(&msg, bytes, len) + msg.count;
+}
+static void
+mi(void)
+{
+	sink += stun_check_mi(&msg, key, sizeof key);
+}
+static void
+mi256(void)
+{
+	sink += stun_check_mi256(&msg, key, sizeof key);
+}
+static void
+crc(void)
+{
+	sink += stun_crc32(bytes, len);
+}
+static void
+md5_key(void)
+{
+	sink += stun_key(STUN_ALG_MD5, "user", 4, "example.org", 11, "password", 8, digest);
+}
 
 static void
 data_indication(void)

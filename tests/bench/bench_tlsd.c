@@ -65,22 +65,24 @@ in_tlsd(struct rig *r, int version, const char *sni, unsigned many, const char *
 		for (unsigned k = 0; k < many; k++)
 			party_fini(&p[k]);
 	}
-	printf("turnpike-tls   %-24s %7.1f us  %6.0f/s   (%u at once)\n", name, took / (rounds / many * many),
-	    1e6 * (rounds / many * many) / took, many);
+	printf("turnpike-tls   %-24s %7.1f us  %6.0f/s   (%u at once)\n", name,
+	    took / (rounds / many * many), 1e6 * (rounds / many * many) / took, many);
 }
 
 /* Which handshake it was, so that a table can say that it compares like with like. */
 static void
 describe(SSL *s, char *out, size_t room)
 {
-	long nid = SSL_version(s) == TLS1_3_VERSION ? SSL_get_negotiated_group(s) : SSL_get_shared_group(s, 0);
+	long nid = SSL_version(s) == TLS1_3_VERSION ? SSL_get_negotiated_group(s)
+						    : SSL_get_shared_group(s, 0);
 	const char *group = OBJ_nid2sn((int)nid);
 
-	snprintf(out, room, "%s %s, %s, %s", SSL_get_version(s), SSL_get_cipher_name(s), group != NULL ? group : "?",
-	    EVP_PKEY_get0_type_name(SSL_get_privatekey(s)));
+	snprintf(out, room, "%s %s, %s, %s", SSL_get_version(s), SSL_get_cipher_name(s),
+	    group != NULL ? group : "?", EVP_PKEY_get0_type_name(SSL_get_privatekey(s)));
 }
 
-/* The same certificate and settings, both ends here; the server's calls alone are timed.  Microseconds each. */
+/* The same certificate and settings, both ends here; the server's calls alone are timed.  Microseconds
+ * each. */
 static double
 bare(struct rig *r, int version, unsigned cert, char *what, size_t room)
 {
@@ -99,7 +101,7 @@ bare(struct rig *r, int version, unsigned cert, char *what, size_t room)
 	RIG_ASSERT(SSL_CTX_use_certificate(ctx, x) == 1 && SSL_CTX_use_PrivateKey(ctx, key) == 1);
 	RIG_ASSERT(SSL_CTX_set1_groups_list(ctx, "X25519:P-256:P-384:P-521") == 1);
 	SSL_CTX_set_keylog_callback(ctx, NULL);
-	SSL_CTX_set_mode(ctx, SSL_MODE_NO_AUTO_CHAIN);		/* as with the chain of a certificate file */
+	SSL_CTX_set_mode(ctx, SSL_MODE_NO_AUTO_CHAIN); /* as with the chain of a certificate file */
 	for (unsigned i = 0; i < rounds + 10; i++) {
 		struct party p;
 		double t0, mine = 0;
@@ -155,9 +157,11 @@ static void
 print_json(struct rig *r)
 {
 	char tls[128], dtls[128];
-	double t = bare(r, TLS1_3_VERSION, 0, tls, sizeof tls), d = bare(r, DTLS1_2_VERSION, 0, dtls, sizeof dtls);
+	double t = bare(r, TLS1_3_VERSION, 0, tls, sizeof tls),
+	       d = bare(r, DTLS1_2_VERSION, 0, dtls, sizeof dtls);
 
-	printf("{ \"tls\": %.2f, \"tls_what\": \"%s\", \"dtls\": %.2f, \"dtls_what\": \"%s\" }\n", t, tls, d, dtls);
+	printf("{ \"tls\": %.2f, \"tls_what\": \"%s\", \"dtls\": %.2f, \"dtls_what\": \"%s\" }\n", t, tls,
+	    d, dtls);
 }
 
 static void
@@ -172,14 +176,17 @@ cookie(struct rig *r)
 	RIG_ASSERT(p.done);
 	t0 = cpu_of(0);
 	for (unsigned i = 0; i < 1000000; i++)
-		if (seal_hello_judge(&r->cookies, &p.who.client, p.first, p.first_len, reply) != SEAL_V_VERIFY)
+		if (seal_hello_judge(&r->cookies, &p.who.client, p.first, p.first_len, reply) !=
+		    SEAL_V_VERIFY)
 			abort();
 	t1 = cpu_of(0);
 	for (unsigned i = 0; i < 1000000; i++)
-		if (seal_hello_judge(&r->cookies, &p.who.client, p.hello, p.hello_len, reply) != SEAL_V_PASS)
+		if (seal_hello_judge(&r->cookies, &p.who.client, p.hello, p.hello_len, reply) !=
+		    SEAL_V_PASS)
 			abort();
 	t2 = cpu_of(0);
-	printf("cookie: hello of %zu bytes answered in %.0f ns, checked in %.0f ns\n", p.first_len, (t1 - t0) / 1e3, (t2 - t1) / 1e3);
+	printf("cookie: hello of %zu bytes answered in %.0f ns, checked in %.0f ns\n", p.first_len,
+	    (t1 - t0) / 1e3, (t2 - t1) / 1e3);
 	party_fini(&p);
 }
 

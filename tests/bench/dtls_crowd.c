@@ -32,34 +32,34 @@
 #include "tp/stun.h"
 #include "tp/tlsd.h"
 
-#define PORTS	 8
-#define NET	 0x7f100001u		/* 127.16.0.1 */
-#define CLIENTS_MAX (UINT32_C(1) << 20)
-#define WINDOW	 64			/* handshakes under way */
-#define ASKS	 256			/* Bindings under way */
-#define ASK_MS	 1000			/* until one is sent again */
-#define TRIES	 60
-#define KEEP_MS	 180000			/* in which each session is used */
-#define HANDSHAKE_MS 20000			/* until a handshake begins anew */
-#define MTU	 1400
-#define NONE	 UINT32_MAX
+#define PORTS        8
+#define NET          0x7f100001u /* 127.16.0.1 */
+#define CLIENTS_MAX  (UINT32_C(1) << 20)
+#define WINDOW       64   /* handshakes under way */
+#define ASKS         256  /* Bindings under way */
+#define ASK_MS       1000 /* until one is sent again */
+#define TRIES        60
+#define KEEP_MS      180000 /* in which each session is used */
+#define HANDSHAKE_MS 20000  /* until a handshake begins anew */
+#define MTU          1400
+#define NONE         UINT32_MAX
 
 struct client {
 	struct seal keys;
 	struct seal_dtls pos;
-	uint32_t slot;			/* of what is under way; NONE */
+	uint32_t slot; /* of what is under way; NONE */
 };
 enum stage { IDLE, SHAKES, ASKS_NOW };
 struct slot {
 	enum stage stage;
-	uint32_t who;			/* index of the client */
+	uint32_t who; /* index of the client */
 	SSL *ssl;
 	struct tlsd_tap tap;
 	const uint8_t *in;
 	size_t in_len;
-	uint64_t sent;			/* ms */
+	uint64_t sent; /* ms */
 	unsigned tries;
-	bool silent;			/* what libssl writes goes to `last` only */
+	bool silent; /* what libssl writes goes to `last` only */
 };
 
 static int sock[PORTS];
@@ -82,9 +82,12 @@ now_ms(void)
 	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
-/* ---- datagrams ---------------------------------------------------------------------------------------------- */
+/* ---- datagrams ------------------------------------------------------------------------------- */
 
-union control { struct cmsghdr align; char space[CMSG_SPACE(sizeof(struct in_pktinfo))]; };
+union control {
+	struct cmsghdr align;
+	char space[CMSG_SPACE(sizeof(struct in_pktinfo))];
+};
 
 static void
 open_sockets(void)
@@ -105,11 +108,16 @@ static void
 send_from(uint32_t who, const uint8_t *p, size_t n)
 {
 	struct iovec iov = { .iov_base = (void *)(uintptr_t)p, .iov_len = n };
-	union control c = { .align = { .cmsg_level = IPPROTO_IP, .cmsg_type = IP_PKTINFO,
-		.cmsg_len = CMSG_LEN(sizeof(struct in_pktinfo)) } };
+	union control c = { .align = { .cmsg_level = IPPROTO_IP,
+				.cmsg_type = IP_PKTINFO,
+				.cmsg_len = CMSG_LEN(sizeof(struct in_pktinfo)) } };
 	struct in_pktinfo info = { .ipi_spec_dst.s_addr = htonl(NET + who / PORTS) };
-	struct msghdr m = { .msg_name = &server, .msg_namelen = sizeof server, .msg_iov = &iov, .msg_iovlen = 1,
-		.msg_control = c.space, .msg_controllen = sizeof c };
+	struct msghdr m = { .msg_name = &server,
+		.msg_namelen = sizeof server,
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = c.space,
+		.msg_controllen = sizeof c };
 
 	memcpy(CMSG_DATA(&c.align), &info, sizeof info);
 	/* A full buffer is a lost datagram. */
@@ -122,7 +130,9 @@ receive(unsigned port, uint8_t *p, size_t room, uint32_t *who)
 {
 	struct iovec iov = { .iov_base = p, .iov_len = room };
 	union control c;
-	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = c.space, .msg_controllen = sizeof c };
+	struct msghdr m = {
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = c.space, .msg_controllen = sizeof c
+	};
 	struct in_pktinfo info = { 0 };
 	ssize_t n = recvmsg(sock[port], &m, MSG_DONTWAIT);
 
@@ -160,7 +170,7 @@ pump(datagram_h *handle, int wait_ms)
 	return count;
 }
 
-/* ---- libssl -------------------------------------------------------------------------------------------------- */
+/* ---- libssl ---------------------------------------------------------------------------------- */
 
 static int
 on_write(BIO *b, const char *p, int n)
@@ -199,7 +209,9 @@ on_ctrl(BIO *b, int what, long n, void *p)
 	(void)b;
 	(void)n;
 	(void)p;
-	return what == BIO_CTRL_FLUSH ? 1 : what == BIO_CTRL_DGRAM_QUERY_MTU || what == BIO_CTRL_DGRAM_GET_FALLBACK_MTU ? MTU : 0;
+	return what == BIO_CTRL_FLUSH                                                     ? 1
+	    : what == BIO_CTRL_DGRAM_QUERY_MTU || what == BIO_CTRL_DGRAM_GET_FALLBACK_MTU ? MTU
+											  : 0;
 }
 
 static void
@@ -253,7 +265,7 @@ ssl_step(struct slot *s, const uint8_t *p, size_t n)
 	return r == 1 ? 1 : e == SSL_ERROR_WANT_READ || e == SSL_ERROR_WANT_WRITE ? 0 : -1;
 }
 
-/* ---- slots -------------------------------------------------------------------------------------------------------- */
+/* ---- slots ----------------------------------------------------------------------------------- */
 
 static struct slot *
 slot_take(uint32_t who, unsigned most)
@@ -277,13 +289,12 @@ slot_free(struct slot *s)
 	under_way--;
 }
 
-static void __attribute__((noreturn))
-give_up(const struct slot *s, const char *what)
+static void __attribute__((noreturn)) give_up(const struct slot *s, const char *what)
 {
 	fatal(1, "client %" PRIu32 ": %s", s->who, what);
 }
 
-/* ---- Bindings over sessions ---------------------------------------------------------------------------------------- */
+/* ---- Bindings over sessions ------------------------------------------------------------------ */
 
 static uint32_t answered, at_once, again;
 
@@ -340,7 +351,8 @@ is_answer(uint32_t who, const uint8_t *p, size_t n)
 	struct addr a;
 
 	txid_of(who, id);
-	return stun_parse(&m, p, n) == STUN_OK && m.cls == STUN_SUCCESS && memcmp(m.txid, id, sizeof id) == 0 &&
+	return stun_parse(&m, p, n) == STUN_OK && m.cls == STUN_SUCCESS &&
+	    memcmp(m.txid, id, sizeof id) == 0 &&
 	    stun_get_xaddr(&m, stun_find(&m, STUN_A_XOR_MAPPED_ADDRESS), &a) && a.family == ADDR_V4 &&
 	    get_u32(a.ip) == NET + who / PORTS;
 }
@@ -356,7 +368,8 @@ shake(struct slot *s)
 		give_up(s, "libssl");
 }
 
-/* The server's deadlines are passed easily where the machine has no time for us; a client would try again, too. */
+/* The server's deadlines are passed easily where the machine has no time for us; a client would try
+ * again, too. */
 static void
 once_more(struct slot *s)
 {
@@ -384,7 +397,7 @@ session_record(uint32_t who, uint8_t *p, size_t n)
 		if (in.kind == SEAL_CLOSE || in.kind == SEAL_FATAL) {
 			if (round_number > 1 || c->slot == NONE)
 				fatal(1, "client %" PRIu32 ": closed by the server", who);
-			once_more(&slot[c->slot]);	/* its first Binding came too late */
+			once_more(&slot[c->slot]); /* its first Binding came too late */
 			return;
 		}
 		if (in.kind != SEAL_DATA || c->slot == NONE || !is_answer(who, in.data, in.len))
@@ -395,7 +408,7 @@ session_record(uint32_t who, uint8_t *p, size_t n)
 	}
 }
 
-/* ---- hold ------------------------------------------------------------------------------------------------------------ */
+/* ---- hold ------------------------------------------------------------------------------------ */
 
 static void
 shaken(struct slot *s)
@@ -455,7 +468,8 @@ keep_alive(void)
 
 	if (begun == 0)
 		begun = now_ms();
-	for (uint64_t due = (now_ms() - begun) * clients / KEEP_MS; done < due; done++, cursor = (cursor + 1) % clients)
+	for (uint64_t due = (now_ms() - begun) * clients / KEEP_MS; done < due;
+	     done++, cursor = (cursor + 1) % clients)
 		if (client[cursor].keys.proto != SEAL_NONE && client[cursor].slot == NONE)
 			send_binding(cursor);
 }
@@ -490,8 +504,9 @@ round_of(const char *name, void begin(struct slot *), unsigned most)
 	answered = at_once = 0;
 	everyone(begin, most, hold_datagram, timeouts);
 	uint64_t ms = now_ms() - start;
-	printf("%s %" PRIu32 " of %" PRIu32 ", %" PRIu32 " at once, %" PRIu64 " ms, %" PRIu32 " handshakes anew\n", name, answered,
-	    clients, at_once, ms, again);
+	printf("%s %" PRIu32 " of %" PRIu32 ", %" PRIu32 " at once, %" PRIu64 " ms, %" PRIu32
+	       " handshakes anew\n",
+	    name, answered, clients, at_once, ms, again);
 	fflush(stdout);
 }
 
@@ -507,7 +522,7 @@ hold(void)
 		seal_to(i, SEAL_T_ALERT, (const uint8_t[]){ SEAL_WARNING, SEAL_A_CLOSE_NOTIFY }, 2);
 }
 
-/* ---- hellos ------------------------------------------------------------------------------------------------------------ */
+/* ---- hellos ---------------------------------------------------------------------------------- */
 
 #define RANDOM_AT (SEAL_DTLS_HEAD + 12 + 2)
 
@@ -542,10 +557,11 @@ hellos(void)
 	while (pump(count_verify, 200) > 0)
 		;
 	ssl_end(&s);
-	printf("hellos %" PRIu32 ", %" PRIu32 " answered, %" PRIu64 " ms\n", clients, verifies, now_ms() - start);
+	printf("hellos %" PRIu32 ", %" PRIu32 " answered, %" PRIu64 " ms\n", clients, verifies,
+	    now_ms() - start);
 }
 
-/* ---- halves ------------------------------------------------------------------------------------------------------------ */
+/* ---- halves ---------------------------------------------------------------------------------- */
 
 static uint32_t flights, unheard;
 
@@ -559,11 +575,11 @@ half_datagram(uint32_t who, uint8_t *p, size_t n)
 	if (p[SEAL_DTLS_HEAD] == 3 && s->ssl != NULL) {
 		if (ssl_step(s, p, n) < 0)
 			give_up(s, "libssl");
-		ssl_end(s);		/* the hello with the cookie is out: never a word more */
+		ssl_end(s); /* the hello with the cookie is out: never a word more */
 		s->stage = ASKS_NOW;
 		s->sent = now_ms();
 	} else if (p[0] == SEAL_T_HANDSHAKE && p[SEAL_DTLS_HEAD] == 2) {
-		flights++;		/* ServerHello */
+		flights++; /* ServerHello */
 		slot_free(s);
 	}
 }
@@ -588,20 +604,23 @@ halves(void)
 	uint64_t start = now_ms();
 
 	everyone(shake, WINDOW, half_datagram, half_timeouts);
-	printf("halves %" PRIu32 ", %" PRIu32 " answered, %" PRIu32 " not, %" PRIu64 " ms\n", clients, flights, unheard,
-	    now_ms() - start);
+	printf("halves %" PRIu32 ", %" PRIu32 " answered, %" PRIu32 " not, %" PRIu64 " ms\n", clients,
+	    flights, unheard, now_ms() - start);
 }
 
 int
 main(int argc, char **argv)
 {
-	static const struct { const char *name; void (*run)(void); } modes[] = { { "hold", hold }, { "hellos", hellos },
-		{ "halves", halves } };
+	static const struct {
+		const char *name;
+		void (*run)(void);
+	} modes[] = { { "hold", hold }, { "hellos", hellos }, { "halves", halves } };
 	struct sockaddr_storage ss;
 	struct addr a;
 
 	log_init("dtls_crowd", 0, 0, LOG_L_WARN);
-	if (argc != 4 || addr_parse(&a, argv[2]) < 0 || a.family != ADDR_V4 || a.port == 0 || sodium_init() < 0)
+	if (argc != 4 || addr_parse(&a, argv[2]) < 0 || a.family != ADDR_V4 || a.port == 0 ||
+	    sodium_init() < 0)
 		fatal(EX_USAGE, "usage: dtls_crowd hold|hellos|halves ADDRESS:PORT N");
 	clients = (uint32_t)strtoul(argv[3], NULL, 10);
 	if (clients == 0 || clients > CLIENTS_MAX || (client = calloc(clients, sizeof *client)) == NULL)

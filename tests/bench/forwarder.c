@@ -30,14 +30,14 @@
 #ifndef SOL_UDP
 #define SOL_UDP 17
 #endif
-#define HELLO 0x4fff
-#define SLOTS 64
+#define HELLO     0x4fff
+#define SLOTS     64
 #define GRO_SLOTS 16
-#define SLOT (65536 + 320)
-#define OUT_MAX 1024			/* datagrams collected before they are sent */
-#define RECVS 32			/* reads of one relay socket per wake-up */
-#define HEAD 4
-#define FLOWS_MAX 16384			/* power of two */
+#define SLOT      (65536 + 320)
+#define OUT_MAX   1024 /* datagrams collected before they are sent */
+#define RECVS     32   /* reads of one relay socket per wake-up */
+#define HEAD      4
+#define FLOWS_MAX 16384 /* power of two */
 
 struct flow {
 	struct addr client;
@@ -45,7 +45,10 @@ struct flow {
 	uint16_t channel;
 	struct sockaddr_storage peer, back;
 	socklen_t peer_len, back_len;
-	struct { uint8_t *p; uint32_t len; } up[SLOTS];
+	struct {
+		uint8_t *p;
+		uint32_t len;
+	} up[SLOTS];
 	struct sockaddr_in own;
 	unsigned ups;
 };
@@ -54,12 +57,15 @@ struct flow {
 struct out {
 	struct mmsghdr mm[OUT_MAX];
 	struct iovec iov[OUT_MAX];
-	union { char buf[CMSG_SPACE(2)]; struct cmsghdr align; } control[OUT_MAX];
+	union {
+		char buf[CMSG_SPACE(2)];
+		struct cmsghdr align;
+	} control[OUT_MAX];
 	unsigned msgs, iovs;
 };
 
 static int listener, ep;
-static struct addr self;			/* the listener's, and of every relay socket */
+static struct addr self; /* the listener's, and of every relay socket */
 static bool gso, connected;
 static int raw = -1;
 static struct flow *flows[FLOWS_MAX], *touched[OUT_MAX];
@@ -73,7 +79,7 @@ out_send(int fd)
 	for (unsigned done = 0; done < out.msgs;) {
 		int n = sendmmsg(fd, out.mm + done, out.msgs - done, 0);
 
-		done += n > 0 ? (unsigned)n : 1;	/* what cannot be sent is lost, like anywhere */
+		done += n > 0 ? (unsigned)n : 1; /* what cannot be sent is lost, like anywhere */
 	}
 	out.msgs = out.iovs = 0;
 }
@@ -106,13 +112,16 @@ out_put(int fd, const struct sockaddr_storage *to, socklen_t to_len, uint8_t *p,
 		last = NULL;
 	}
 	out.iov[out.iovs] = (struct iovec){ p, len };
-	if (gso && last != NULL && last->msg_name == to && last->msg_iov[0].iov_len == len && last->msg_iovlen < 64 &&
-	    (last->msg_iovlen + 1) * len < 65000) {
+	if (gso && last != NULL && last->msg_name == to && last->msg_iov[0].iov_len == len &&
+	    last->msg_iovlen < 64 && (last->msg_iovlen + 1) * len < 65000) {
 		segment(last, &out.control[out.msgs - 1], len);
 		last->msg_iovlen++;
 	} else {
-		out.mm[out.msgs++].msg_hdr = (struct msghdr){ .msg_name = to_len > 0 ? (void *)(uintptr_t)to : NULL,
-			.msg_namelen = to_len, .msg_iov = &out.iov[out.iovs], .msg_iovlen = 1 };
+		out.mm[out.msgs++].msg_hdr = (struct msghdr){ .msg_name = to_len > 0 ? (void *)(uintptr_t)to
+										     : NULL,
+			.msg_namelen = to_len,
+			.msg_iov = &out.iov[out.iovs],
+			.msg_iovlen = 1 };
 	}
 	out.iovs++;
 }
@@ -160,7 +169,8 @@ hello(struct flow **place, const struct addr *from, const uint8_t *p, size_t n)
 		f->fd = socket(ss.ss_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 		(void)setsockopt(f->fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
 		ev.data.ptr = f;
-		if (f->fd < 0 || bind(f->fd, (struct sockaddr *)&ss, len) != 0 || epoll_ctl(ep, EPOLL_CTL_ADD, f->fd, &ev) != 0)
+		if (f->fd < 0 || bind(f->fd, (struct sockaddr *)&ss, len) != 0 ||
+		    epoll_ctl(ep, EPOLL_CTL_ADD, f->fd, &ev) != 0)
 			fatal(EX_OSERR, "forwarder: relay socket: %s", strerror(errno));
 		*place = f;
 		len = sizeof f->own;
@@ -173,12 +183,14 @@ hello(struct flow **place, const struct addr *from, const uint8_t *p, size_t n)
 	if (connected && connect((*place)->fd, (struct sockaddr *)&(*place)->peer, (*place)->peer_len) != 0)
 		fatal(EX_OSERR, "forwarder: connect: %s", strerror(errno));
 	len = sizeof ss;
-	if (getsockname((*place)->fd, (struct sockaddr *)&ss, &len) != 0 || addr_from_sockaddr(&relay, (struct sockaddr *)&ss) != 0)
+	if (getsockname((*place)->fd, (struct sockaddr *)&ss, &len) != 0 ||
+	    addr_from_sockaddr(&relay, (struct sockaddr *)&ss) != 0)
 		return;
 	put_u16(answer, HELLO);
 	put_u16(answer + 2, sizeof relay);
 	memcpy(answer + HEAD, &relay, sizeof relay);
-	(void)sendto(listener, answer, sizeof answer, 0, (struct sockaddr *)&(*place)->back, (*place)->back_len);
+	(void)sendto(
+	    listener, answer, sizeof answer, 0, (struct sockaddr *)&(*place)->back, (*place)->back_len);
 }
 
 /* The ones' complement sum of words in network order, as the machine reads them. */
@@ -208,7 +220,10 @@ fold(uint64_t sum)
 static void
 raw_put(const struct flow *f, const uint8_t *p, size_t len)
 {
-	static struct packet { struct ip ip; uint16_t from, to, len, sum; } head[OUT_MAX / 2];
+	static struct packet {
+		struct ip ip;
+		uint16_t from, to, len, sum;
+	} head[OUT_MAX / 2];
 	const struct sockaddr_in *to = (const struct sockaddr_in *)(const void *)&f->peer;
 
 	if (out.msgs == OUT_MAX / 2)
@@ -216,7 +231,11 @@ raw_put(const struct flow *f, const uint8_t *p, size_t len)
 	struct packet *h = &head[out.msgs];
 	uint16_t udp_len = (uint16_t)(8 + len);
 	/* The kernel fills in id, length and checksum of the IP header. */
-	h->ip = (struct ip){ .ip_v = 4, .ip_hl = 5, .ip_ttl = 64, .ip_p = IPPROTO_UDP, .ip_src = f->own.sin_addr,
+	h->ip = (struct ip){ .ip_v = 4,
+		.ip_hl = 5,
+		.ip_ttl = 64,
+		.ip_p = IPPROTO_UDP,
+		.ip_src = f->own.sin_addr,
 		.ip_dst = to->sin_addr };
 	h->from = f->own.sin_port;
 	h->to = to->sin_port;
@@ -228,8 +247,10 @@ raw_put(const struct flow *f, const uint8_t *p, size_t len)
 	struct iovec *iov = &out.iov[(size_t)out.msgs * 2];
 	iov[0] = (struct iovec){ h, sizeof *h };
 	iov[1] = (struct iovec){ (void *)(uintptr_t)p, len };
-	out.mm[out.msgs++].msg_hdr = (struct msghdr){ .msg_name = (void *)(uintptr_t)to, .msg_namelen = sizeof *to,
-		.msg_iov = iov, .msg_iovlen = 2 };
+	out.mm[out.msgs++].msg_hdr = (struct msghdr){ .msg_name = (void *)(uintptr_t)to,
+		.msg_namelen = sizeof *to,
+		.msg_iov = iov,
+		.msg_iovlen = 2 };
 }
 
 static void
@@ -239,7 +260,8 @@ flow_flush(struct flow *f)
 		if (raw >= 0)
 			raw_put(f, f->up[i].p + HEAD, f->up[i].len - HEAD);
 		else
-			out_put(f->fd, &f->peer, connected ? 0 : f->peer_len, f->up[i].p + HEAD, f->up[i].len - HEAD);
+			out_put(f->fd, &f->peer, connected ? 0 : f->peer_len, f->up[i].p + HEAD,
+			    f->up[i].len - HEAD);
 	f->ups = 0;
 	if (raw < 0)
 		out_send(f->fd);
@@ -285,15 +307,22 @@ read_listener(void)
 	static struct mmsghdr mm[SLOTS];
 	static struct iovec iov[SLOTS];
 	static struct sockaddr_storage names[SLOTS];
-	static union { char buf[64]; struct cmsghdr align; } control[SLOTS];
+	static union {
+		char buf[64];
+		struct cmsghdr align;
+	} control[SLOTS];
 	unsigned max = gso ? GRO_SLOTS : SLOTS;
 	struct addr from;
 	int n;
 
 	for (unsigned i = 0; i < max; i++) {
 		iov[i] = (struct iovec){ slots + (size_t)i * SLOT, 65535 };
-		mm[i].msg_hdr = (struct msghdr){ .msg_name = &names[i], .msg_namelen = sizeof names[i], .msg_iov = &iov[i],
-			.msg_iovlen = 1, .msg_control = gso ? &control[i] : NULL, .msg_controllen = gso ? sizeof control[i] : 0 };
+		mm[i].msg_hdr = (struct msghdr){ .msg_name = &names[i],
+			.msg_namelen = sizeof names[i],
+			.msg_iov = &iov[i],
+			.msg_iovlen = 1,
+			.msg_control = gso ? &control[i] : NULL,
+			.msg_controllen = gso ? sizeof control[i] : 0 };
 	}
 	n = recvmmsg(listener, mm, max, MSG_DONTWAIT, NULL);
 	for (int i = 0; i < n; i++) {
@@ -368,7 +397,8 @@ main(int argc, char **argv)
 	gso = argc == 3 && strcmp(argv[1], "--gso") == 0;
 	connected = argc == 3 && strcmp(argv[1], "--connected") == 0;
 	bool want_raw = argc == 3 && strcmp(argv[1], "--raw") == 0;
-	if (argc < 2 || addr_parse(&a, argv[argc - 1]) != 0 || (argc == 3 && !gso && !connected && !want_raw))
+	if (argc < 2 || addr_parse(&a, argv[argc - 1]) != 0 ||
+	    (argc == 3 && !gso && !connected && !want_raw))
 		fatal(EX_USAGE, "usage: forwarder [--gso | --connected | --raw] ADDRESS:PORT");
 	if (want_raw && (raw = socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW)) < 0)
 		fatal(EX_OSERR, "forwarder: raw socket: %s", strerror(errno));

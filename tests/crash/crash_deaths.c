@@ -18,9 +18,9 @@
 
 #include "crash.h"
 
-#define SCRIPT_ADOPT (SCRIPT_NOW + 5000)	/* not before anything that happened */
+#define SCRIPT_ADOPT (SCRIPT_NOW + 5000) /* not before anything that happened */
 
-static _Atomic unsigned *done;	/* shared: operations that returned */
+static _Atomic unsigned *done; /* shared: operations that returned */
 
 static unsigned
 die_at(void (*work)(void), const char *name, unsigned long passage)
@@ -64,12 +64,13 @@ undisturbed(uint64_t seen[SCRIPT_OPS + 1], uint64_t seed)
 {
 	script_setup(seed);
 	seen[0] = script_look(0);
-	crash_arm(NULL, 0);		/* points count from here, as in a child */
+	crash_arm(NULL, 0); /* points count from here, as in a child */
 	for (unsigned i = 0; i < SCRIPT_OPS; i++) {
 		script_op(i);
 		seen[i + 1] = script_look(i + 1);
 	}
-	must(world_audit(&script_world, true, SCRIPT_NOW, false) == 0, "script: the undisturbed run fails the audit");
+	must(world_audit(&script_world, true, SCRIPT_NOW, false) == 0,
+	    "script: the undisturbed run fails the audit");
 }
 
 static void
@@ -77,10 +78,11 @@ check_after(const uint64_t seen[SCRIPT_OPS + 1], unsigned long k, const char *wh
 {
 	unsigned i = *done;
 
-	must(world_audit(&script_world, true, SCRIPT_NOW, false) == 0, "%s %lu (operation %u): audit", what, k, i);
+	must(world_audit(&script_world, true, SCRIPT_NOW, false) == 0, "%s %lu (operation %u): audit", what,
+	    k, i);
 	world_finish(&script_world, 0, SCRIPT_ADOPT);
-	must(world_audit(&script_world, true, SCRIPT_NOW, false) == 0, "%s %lu (operation %u): audit after finishing",
-	    what, k, i);
+	must(world_audit(&script_world, true, SCRIPT_NOW, false) == 0,
+	    "%s %lu (operation %u): audit after finishing", what, k, i);
 	must(script_look(i) == seen[i] || (i < SCRIPT_OPS && script_look(i + 1) == seen[i + 1]),
 	    "%s %lu: operation %u happened in part", what, k, i);
 }
@@ -128,14 +130,16 @@ static unsigned
 control(void)
 {
 	/* "token:cleared" is passed by token_put() first. */
-	static const struct { const char *name; unsigned passage;
+	static const struct {
+		const char *name;
+		unsigned passage;
 	} points[] = {
-	    {"account:counted", 1},
-	    {"account:discounted", 1},
-	    {"tx:total", 1},
-	    {"token:cleared", 2},
-	    {"open:applied", 1},
-	    {"close:applied", 1},
+		{ "account:counted", 1 },
+		{ "account:discounted", 1 },
+		{ "tx:total", 1 },
+		{ "token:cleared", 2 },
+		{ "open:applied", 1 },
+		{ "close:applied", 1 },
 	};
 	unsigned noticed = 0;
 
@@ -160,13 +164,19 @@ control(void)
 #define TRIES      8
 
 /* A marked point: of the operations, or of the adoption after a death at one of `trigger`. */
-struct trigger { const char *name; unsigned long passage; };
+struct trigger {
+	const char *name;
+	unsigned long passage;
+};
 struct point {
 	const char *name;
-	unsigned deaths, triggers, good;	/* good: the one that led there last time */
+	unsigned deaths, triggers, good; /* good: the one that led there last time */
 	struct trigger trigger[TRIGGERS];
 };
-struct points { struct point p[POINTS_MAX]; unsigned count; };
+struct points {
+	struct point p[POINTS_MAX];
+	unsigned count;
+};
 
 static struct point *
 point_of(struct points *t, const char *name)
@@ -198,7 +208,8 @@ learn_adoption(struct points *adoption, const char *name, unsigned long passage)
 }
 
 static void
-die_working(const uint64_t seen[SCRIPT_OPS + 1], struct points *adoption, uint64_t seed, struct point *p, unsigned long passage)
+die_working(const uint64_t seen[SCRIPT_OPS + 1], struct points *adoption, uint64_t seed, struct point *p,
+    unsigned long passage)
 {
 	script_setup(seed);
 	atomic_store(done, 0);
@@ -215,7 +226,7 @@ die_adopting(const uint64_t seen[SCRIPT_OPS + 1], uint64_t seed, struct point *p
 	script_setup(seed);
 	atomic_store(done, 0);
 	if (!die_at(work_ops, p->trigger[k].name, p->trigger[k].passage))
-		return;				/* not in this state */
+		return; /* not in this state */
 	world_recover(&script_world, 0);
 	if (die_at(work_adopt, p->name, 1)) {
 		p->deaths++;
@@ -290,13 +301,16 @@ points_run(unsigned times, uint64_t seed)
 	must(done != MAP_FAILED, "mmap");
 	world_make(&script_world, 1024);
 	while (rounds < times || least(&ops)->deaths < times || least(&adoption)->deaths < times) {
-		must(rounds++ < 4 * times + 100, "points: %s of a worker was reached %u times, %s of its successor %u times",
-		    least(&ops)->name, least(&ops)->deaths, least(&adoption)->name, least(&adoption)->deaths);
+		must(rounds++ < 4 * times + 100,
+		    "points: %s of a worker was reached %u times, %s of its successor %u times",
+		    least(&ops)->name, least(&ops)->deaths, least(&adoption)->name,
+		    least(&adoption)->deaths);
 		one_round(&ops, &adoption, times, &seed);
 	}
 	for (unsigned i = 0; getenv("TP_NAMES") != NULL && i < ops.count + adoption.count; i++)
 		printf("point %s\n", i < ops.count ? ops.p[i].name : adoption.p[i - ops.count].name);
-	printf("points: %u of a worker, %u of its successor, 1 of the first, each died at %u times or more, in %u states\n",
+	printf(
+	    "points: %u of a worker, %u of its successor, 1 of the first, each died at %u times or more, in %u states\n",
 	    ops.count, adoption.count, times, rounds);
 	world_end(&script_world);
 	munmap((void *)done, 4096);

@@ -43,10 +43,14 @@ nasty(uint64_t *seed)
 	uint64_t v = rnd(seed);
 
 	switch (rnd(seed) % 4) {
-	case 0: return v % 1024;
-	case 1: return v % 1024 << 32 | rnd(seed) % 1024;
-	case 2: return UINT64_MAX >> v % 64;
-	default: return v;
+	case 0:
+		return v % 1024;
+	case 1:
+		return v % 1024 << 32 | rnd(seed) % 1024;
+	case 2:
+		return UINT64_MAX >> v % 64;
+	default:
+		return v;
 	}
 }
 
@@ -128,8 +132,10 @@ use_cross(uint64_t *seed)
 	cross_user_count(c, 3);
 	rate_take(c, RATE_BINDING, rnd(seed) % 16, 10, 20, 1000);
 	token_look(c, r.token, 3, 1000, &r);
-	if (x != NULL && cross_open(c, s, x, &limits, &(struct cross_with){
-	    .redeem = rnd(seed) % 2 ? r.token : 0, .reserve = rnd(seed) % 2 ? &r : NULL }) == 0) {
+	if (x != NULL &&
+	    cross_open(c, s, x, &limits,
+		&(struct cross_with){
+		    .redeem = rnd(seed) % 2 ? r.token : 0, .reserve = rnd(seed) % 2 ? &r : NULL }) == 0) {
 		bandwidth_take(c, s, x, &b, true, 1000, 1000);
 		cross_close(c, s, x);
 	} else if (x != NULL) {

@@ -18,15 +18,15 @@
 
 #include "crash.h"
 
-#define CLIENTS 96		/* per worker */
-#define USERS 6			/* shared by all */
-#define NAP_NS 50000
+#define CLIENTS 96 /* per worker */
+#define USERS   6  /* shared by all */
+#define NAP_NS  50000
 
 struct play {
 	_Atomic uint32_t pause;
 	_Atomic uint32_t paused[WORLD_SHARDS];
 	_Atomic uint64_t now, ops[WORLD_SHARDS], timeouts;
-	_Atomic uint64_t token;		/* last number given out */
+	_Atomic uint64_t token; /* last number given out */
 };
 
 static struct world world;
@@ -66,8 +66,9 @@ random_open(unsigned me, unsigned client, uint64_t *seed, tp_ms now)
 		x->user = 1 + token % USERS;
 	}
 	if (token == 0 && rnd(seed) % 8 == 0) {
-		want = (struct reservation){ .token = atomic_fetch_add(&play->token, 1) + 1, .id = 1,
-		    .expiry = TP_SEC_UP(now) + 30 };
+		want = (struct reservation){ .token = atomic_fetch_add(&play->token, 1) + 1,
+			.id = 1,
+			.expiry = TP_SEC_UP(now) + 30 };
 		x->user = want.user = 1 + want.token % USERS;
 		with.reserve = &want;
 	}
@@ -100,7 +101,9 @@ random_peers(unsigned me, struct session *x, uint64_t *seed, tp_ms now)
 	}
 }
 
-struct sweeper { unsigned me; };
+struct sweeper {
+	unsigned me;
+};
 
 static void
 sweep_over(void *arg, struct session *x)
@@ -121,7 +124,8 @@ random_replace(unsigned me, unsigned client, struct session *old, tp_ms now)
 	if (x == NULL)
 		return;
 	x->name = old->name;
-	r = cross_open(&world.cross[me], &world.shard[me], x, &limits, &(struct cross_with){ .replace = old });
+	r = cross_open(
+	    &world.cross[me], &world.shard[me], x, &limits, &(struct cross_with){ .replace = old });
 	note(r);
 	if (r != 0)
 		session_abandon(&world.shard[me], x);
@@ -221,7 +225,9 @@ go_on(void)
 			nap(NAP_NS);
 }
 
-struct tally { unsigned locked, staged; };
+struct tally {
+	unsigned locked, staged;
+};
 
 static void
 kill_one(pid_t pid[WORLD_SHARDS], unsigned victim, uint64_t seed, struct tally *t)

@@ -9,9 +9,9 @@
 
 #include "crash.h"
 
-#define SETUP 250		/* sessions, and up to 5 more; the index grows at the 257th */
+#define SETUP     250 /* sessions, and up to 5 more; the index grows at the 257th */
 #define SETUP_MAX 256
-#define NOW SCRIPT_NOW
+#define NOW       SCRIPT_NOW
 
 struct world script_world;
 
@@ -29,14 +29,17 @@ open_one(unsigned client, uint64_t user, uint64_t token)
 	struct cross_limits none = { 0 };
 	struct session *x = session_fill(&script_world, 0, client, user, NOW);
 
-	must(x != NULL && cross_open(&script_world.cross[0], &script_world.shard[0], x, &none,
-	    &(struct cross_with){ .redeem = token }) == 0, "script: open");
+	must(x != NULL &&
+		cross_open(&script_world.cross[0], &script_world.shard[0], x, &none,
+		    &(struct cross_with){ .redeem = token }) == 0,
+	    "script: open");
 }
 
 static void
 close_one(unsigned client)
 {
-	must(cross_close(&script_world.cross[0], &script_world.shard[0], of_client(client)) == 0, "script: close");
+	must(cross_close(&script_world.cross[0], &script_world.shard[0], of_client(client)) == 0,
+	    "script: close");
 }
 
 static void
@@ -45,7 +48,8 @@ perms(unsigned client, unsigned from, unsigned n, tp_ms now)
 	for (unsigned i = 0; i < n; i++) {
 		struct addr a = peer_addr(from + i);
 
-		must(perm_set(&script_world.shard[0], of_client(client), &a, now, 256) == 0, "script: perm");
+		must(
+		    perm_set(&script_world.shard[0], of_client(client), &a, now, 256) == 0, "script: perm");
 	}
 }
 
@@ -55,8 +59,8 @@ chans(unsigned client, unsigned from, unsigned n, tp_ms now)
 	for (unsigned i = 0; i < n; i++) {
 		struct addr a = peer_addr(from + i);
 
-		must(chan_bind(&script_world.shard[0], of_client(client), (uint16_t)(0x4000 + from + i), &a, now,
-			 256) == 0,
+		must(chan_bind(&script_world.shard[0], of_client(client), (uint16_t)(0x4000 + from + i), &a,
+			 now, 256) == 0,
 		    "script: chan");
 	}
 }
@@ -66,7 +70,8 @@ rebind(unsigned client, uint16_t number, unsigned peer)
 {
 	struct addr a = peer_addr(peer);
 
-	must(chan_bind(&script_world.shard[0], of_client(client), number, &a, NOW, 256) == 0, "script: rebind");
+	must(chan_bind(&script_world.shard[0], of_client(client), number, &a, NOW, 256) == 0,
+	    "script: rebind");
 }
 
 static void
@@ -76,18 +81,23 @@ reserve_one(unsigned client, uint64_t user, uint64_t token)
 	struct cross_limits none = { 0 };
 	struct session *x = session_fill(&script_world, 0, client, user, NOW);
 
-	must(x != NULL && cross_open(&script_world.cross[0], &script_world.shard[0], x, &none,
-	    &(struct cross_with){ .reserve = &r }) == 0, "script: reserve");
+	must(x != NULL &&
+		cross_open(&script_world.cross[0], &script_world.shard[0], x, &none,
+		    &(struct cross_with){ .reserve = &r }) == 0,
+	    "script: reserve");
 }
 
 static void
 replace_one(unsigned client)
 {
 	struct cross_limits none = { 0 };
-	struct session *old = of_client(client), *x = session_fill(&script_world, 0, client, old->user, NOW);
+	struct session *old = of_client(client),
+		       *x = session_fill(&script_world, 0, client, old->user, NOW);
 
-	must(x != NULL && cross_open(&script_world.cross[0], &script_world.shard[0], x, &none,
-	    &(struct cross_with){ .replace = old }) == 0, "script: replace");
+	must(x != NULL &&
+		cross_open(&script_world.cross[0], &script_world.shard[0], x, &none,
+		    &(struct cross_with){ .replace = old }) == 0,
+	    "script: replace");
 }
 
 static void
@@ -118,7 +128,8 @@ refuse_one(unsigned client)
 	struct cross_limits one = { .per_user = 1 };
 	struct session *x = session_fill(&script_world, 0, client, 5, NOW);
 
-	must(cross_open(&script_world.cross[0], &script_world.shard[0], x, &one, NULL) == -EDQUOT, "script: quota");
+	must(cross_open(&script_world.cross[0], &script_world.shard[0], x, &one, NULL) == -EDQUOT,
+	    "script: quota");
 	session_abandon(&script_world.shard[0], x);
 }
 
@@ -127,7 +138,8 @@ lease_one(unsigned client)
 {
 	struct bandwidth b = { .per_allocation = 1000000, .per_user = 1000000, .total = 1000000 };
 
-	must(bandwidth_take(&script_world.cross[0], &script_world.shard[0], of_client(client), &b, true, 1000, NOW),
+	must(bandwidth_take(
+		 &script_world.cross[0], &script_world.shard[0], of_client(client), &b, true, 1000, NOW),
 	    "script: bandwidth");
 }
 
@@ -204,46 +216,120 @@ void
 script_op(unsigned i)
 {
 	switch (i) {
-	case 0: open_one(1000, 900, 0); break;		/* a new user and a new prefix */
-	case 1: open_one(1001, 5, 0); break;		/* a new session of known ones */
-	case 2: reserve_one(1004, 5, 77); break;
-	case 3: open_one(1002, 5, 77); break;		/* redeems */
-	case 4: close_one(1000); break;			/* the user's last */
-	case 5: open_one(1003, next_user(), 0); break;		/* re-uses slot and account */
-	case 6: refuse_one(1001); break;
-	case 7: close_one(3); break;
-	case 8: open_one(1005, 5, 0); break;
-	case 9: open_one(1006, 5, 0); break;
-	case 10: open_one(1007, 5, 0); break;
-	case 11: open_one(1008, 5, 0); break;
-	case 12: open_one(1009, 5, 0); break;		/* the index grows about here */
-	case 13: open_one(1010, 0, 0); break;		/* nobody */
-	case 14 ... 22: perms(1001, i - 14, 1, NOW); break;
-	case 23: perms(1001, 2, 1, NOW + 5000); break;	/* refresh */
-	case 24 ... 28: chans(1001, i - 24, 1, NOW); break;
-	case 29: chans(1001, 3, 1, NOW + 5000); break;
-	case 30: lease_one(1001); break;
-	case 31: drop_peer(1001, 8); break;		/* a permission without channel: one store */
+	case 0:
+		open_one(1000, 900, 0);
+		break; /* a new user and a new prefix */
+	case 1:
+		open_one(1001, 5, 0);
+		break; /* a new session of known ones */
+	case 2:
+		reserve_one(1004, 5, 77);
+		break;
+	case 3:
+		open_one(1002, 5, 77);
+		break; /* redeems */
+	case 4:
+		close_one(1000);
+		break; /* the user's last */
+	case 5:
+		open_one(1003, next_user(), 0);
+		break; /* re-uses slot and account */
+	case 6:
+		refuse_one(1001);
+		break;
+	case 7:
+		close_one(3);
+		break;
+	case 8:
+		open_one(1005, 5, 0);
+		break;
+	case 9:
+		open_one(1006, 5, 0);
+		break;
+	case 10:
+		open_one(1007, 5, 0);
+		break;
+	case 11:
+		open_one(1008, 5, 0);
+		break;
+	case 12:
+		open_one(1009, 5, 0);
+		break; /* the index grows about here */
+	case 13:
+		open_one(1010, 0, 0);
+		break; /* nobody */
+	case 14 ... 22:
+		perms(1001, i - 14, 1, NOW);
+		break;
+	case 23:
+		perms(1001, 2, 1, NOW + 5000);
+		break; /* refresh */
+	case 24 ... 28:
+		chans(1001, i - 24, 1, NOW);
+		break;
+	case 29:
+		chans(1001, 3, 1, NOW + 5000);
+		break;
+	case 30:
+		lease_one(1001);
+		break;
+	case 31:
+		drop_peer(1001, 8);
+		break; /* a permission without channel: one store */
 	case 32:
 		session_sweep(&script_world.shard[0], 0, 2000, NOW + 400000, not_over, NULL);
-		break;                                  /* permissions over */
-	case 33: close_one(1001); break;		/* with blocks and bucket */
-	case 34: conn_begin(); break;
-	case 35: conn_put(1000, 0); break;
-	case 36: conn_put(RING_BYTES - 1000, 999); break;	/* the rest moves to another ring */
-	case 37: conn_drain(); break;
-	case 38: conn_put(10, 0); break;
-	case 39: conn_free(&script_world.shard[0], the_conn()); break;
-	case 40: chans(1005, 0, 1, NOW - 700000); break;	/* bound long ago, and over */
-	case 41: rebind(1005, 0x4000, 1); break;
-	case 42: chans(1006, 3, 2, NOW - 700000); break;
-	case 43: session_sweep(&script_world.shard[0], 0, 2000, NOW, not_over, NULL); break;
-	case 44: conn_begin(); break;			/* in the slot of the first */
-	case 45: conn_free(&script_world.shard[0], the_conn()); break;
-	case 46: reserve_one(1000, 6, 78); break;
-	case 47: forget_all(); break;
-	case 48: replace_one(1006); break;
-	case 49: replace_one(1005); break;
+		break; /* permissions over */
+	case 33:
+		close_one(1001);
+		break; /* with blocks and bucket */
+	case 34:
+		conn_begin();
+		break;
+	case 35:
+		conn_put(1000, 0);
+		break;
+	case 36:
+		conn_put(RING_BYTES - 1000, 999);
+		break; /* the rest moves to another ring */
+	case 37:
+		conn_drain();
+		break;
+	case 38:
+		conn_put(10, 0);
+		break;
+	case 39:
+		conn_free(&script_world.shard[0], the_conn());
+		break;
+	case 40:
+		chans(1005, 0, 1, NOW - 700000);
+		break; /* bound long ago, and over */
+	case 41:
+		rebind(1005, 0x4000, 1);
+		break;
+	case 42:
+		chans(1006, 3, 2, NOW - 700000);
+		break;
+	case 43:
+		session_sweep(&script_world.shard[0], 0, 2000, NOW, not_over, NULL);
+		break;
+	case 44:
+		conn_begin();
+		break; /* in the slot of the first */
+	case 45:
+		conn_free(&script_world.shard[0], the_conn());
+		break;
+	case 46:
+		reserve_one(1000, 6, 78);
+		break;
+	case 47:
+		forget_all();
+		break;
+	case 48:
+		replace_one(1006);
+		break;
+	case 49:
+		replace_one(1005);
+		break;
 	}
 }
 
@@ -265,7 +351,7 @@ script_setup(uint64_t seed)
 		open_one(i, 1 + i * step % 8, 0);
 	if (seed == 0)
 		return;
-	perms(220, 0, 14, NOW);		/* one that has blocks for the sweep */
+	perms(220, 0, 14, NOW); /* one that has blocks for the sweep */
 	for (unsigned k = (unsigned)(rnd(&seed) % 12); k > 0; k--) {
 		unsigned client = 10 + (unsigned)(rnd(&seed) % 200);
 		perms(client, (unsigned)(rnd(&seed) % 8), 1 + (unsigned)(rnd(&seed) % 9), NOW);
@@ -285,7 +371,9 @@ mix(uint64_t *h, uint64_t v)
 	*h ^= *h >> 29;
 }
 
-struct sum { uint64_t sum; };
+struct sum {
+	uint64_t sum;
+};
 
 static void
 sum_peer(void *arg, const struct addr *peer, uint16_t channel, uint32_t expiry)
@@ -296,7 +384,7 @@ sum_peer(void *arg, const struct addr *peer, uint16_t channel, uint32_t expiry)
 	mix(&h, expiry);
 	for (size_t i = 0; i < sizeof peer->ip; i++)
 		mix(&h, peer->ip[i]);
-	((struct sum *)arg)->sum += h;		/* in no order */
+	((struct sum *)arg)->sum += h; /* in no order */
 }
 
 /* Of all clients and users that the script knows.  The sweep may have done its work or not: what is over at

@@ -37,7 +37,8 @@ main(int argc, char **argv)
 	clock_gettime(CLOCK_REALTIME, &t);
 	seed = number("TP_SEED", (uint64_t)t.tv_nsec ^ (uint64_t)t.tv_sec << 20);
 	printf("seed: TP_SEED=%llu\n", (unsigned long long)seed);
-	for (uint64_t n = number("TP_SCRIPTS", 1); n > 0 && (*what == '\0' || strcmp(what, "script") == 0); n--)
+	for (uint64_t n = number("TP_SCRIPTS", 1); n > 0 && (*what == '\0' || strcmp(what, "script") == 0);
+	     n--)
 		script_run();
 	if (*what == '\0' || strcmp(what, "points") == 0)
 		points_run((unsigned)number("TP_POINTS", 10), seed);

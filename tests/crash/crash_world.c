@@ -73,8 +73,8 @@ world_attach(struct world *w)
 	must(cross_attach(&w->super, w->cross_region, UINT32_MAX, world_seed) == 0, "cross_attach");
 	for (unsigned i = 0; i < WORLD_SHARDS; i++) {
 		must(cross_attach(&w->cross[i], w->cross_region, i, NULL) == 0, "cross_attach");
-		must(
-		    shard_attach(&w->shard[i], i, w->region[i], w->keys[i], w->slot_max, true, world_seed) == 0,
+		must(shard_attach(
+			 &w->shard[i], i, w->region[i], w->keys[i], w->slot_max, true, world_seed) == 0,
 		    "shard_attach");
 		must(shard_attach(&w->reader[i], i, w->read_only[i], NULL, w->slot_max, false, NULL) == 0,
 		    "reader");
@@ -88,8 +88,8 @@ world_make(struct world *w, uint32_t slot_max)
 	w->slot_max = slot_max;
 	w->cross_region = make("crash-cross", cross_region_size(), &w->cross_fd, NULL);
 	for (unsigned i = 0; i < WORLD_SHARDS; i++) {
-		w->region[i] =
-		    make("crash-shard", shard_region_size(slot_max), &w->region_fd[i], &w->read_only[i]);
+		w->region[i] = make(
+		    "crash-shard", shard_region_size(slot_max), &w->region_fd[i], &w->read_only[i]);
 		w->keys[i] = make("crash-keys", shard_keys_size(slot_max), &w->keys_fd[i], NULL);
 	}
 	world_attach(w);
@@ -154,7 +154,10 @@ world_adopt(struct world *w, uint32_t owner, tp_ms now)
 	shard_adopt(s, now, NULL, NULL);
 }
 
-struct over { struct world *w; uint32_t owner; };
+struct over {
+	struct world *w;
+	uint32_t owner;
+};
 
 static void
 close_ending(void *arg, struct session *x)
@@ -191,7 +194,8 @@ struct addr
 client_addr(unsigned n)
 {
 	struct addr a = {
-	    .family = ADDR_V4, .port = (uint16_t)(1024 + n % 16), .ip = {192, 0, 2, (uint8_t)(n / 16)}};
+		.family = ADDR_V4, .port = (uint16_t)(1024 + n % 16), .ip = { 192, 0, 2, (uint8_t)(n / 16) }
+	};
 
 	a.ip[1] = (uint8_t)(n / 4096);
 	return a;
@@ -203,8 +207,9 @@ peer_addr(unsigned n)
 	struct addr a = { .family = ADDR_V4, .port = 9, .ip = { 198, 51, (uint8_t)(n >> 8), (uint8_t)n } };
 
 	if (n % 2 == 1)
-		a = (struct addr){ .family = ADDR_V6, .port = 9,
-		    .ip = { 0x20, 1, 0xd, 0xb8, [14] = (uint8_t)(n >> 8), [15] = (uint8_t)n } };
+		a = (struct addr){ .family = ADDR_V6,
+			.port = 9,
+			.ip = { 0x20, 1, 0xd, 0xb8, [14] = (uint8_t)(n >> 8), [15] = (uint8_t)n } };
 	return a;
 }
 
@@ -223,10 +228,10 @@ session_fill(struct world *w, unsigned shard, unsigned client, uint64_t user, tp
 	x->user = user;
 	x->created = TP_SEC_UP(now);
 	x->expiry = x->created + 600;
-	x->relay[0] = (struct relay_ref){.fd = (int32_t)(shard * w->slot_max + slot + 10),
-	    .row = (uint8_t)shard,
-	    .port = (uint16_t)(slot + 1),
-	    .family = ADDR_V4};
+	x->relay[0] = (struct relay_ref){ .fd = (int32_t)(shard * w->slot_max + slot + 10),
+		.row = (uint8_t)shard,
+		.port = (uint16_t)(slot + 1),
+		.family = ADDR_V4 };
 	session_key(s, x)->len = 16;
 	return x;
 }

@@ -7,7 +7,11 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-#define FUZZ_ASSERT(c) do { if (!(c)) abort(); } while (0)
+#define FUZZ_ASSERT(c)                                                                                     \
+	do {                                                                                               \
+		if (!(c))                                                                                  \
+			abort();                                                                           \
+	} while (0)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The configuration reader on arbitrary text: what it accepts is valid and is read back the same from its dump. */
+/* The configuration reader on arbitrary text: what it accepts is valid and is read back the same from
+ * its dump. */
 #include "config.h"
 
 #include <stdio.h>
@@ -10,8 +11,10 @@
 
 static const struct conf_host host = {
 	.addr_count = 2,
-	.addr = { { .family = ADDR_V4, .ip = { 192, 0, 2, 10 } }, { .family = ADDR_V6, .ip = { 0x20, 0x01, 0x0d, 0xb8, [15] = 1 } } },
-	.route = { { .family = ADDR_V4, .ip = { 192, 0, 2, 10 } }, { .family = ADDR_V6, .ip = { 0x20, 0x01, 0x0d, 0xb8, [15] = 1 } } },
+	.addr = { { .family = ADDR_V4, .ip = { 192, 0, 2, 10 } },
+	    { .family = ADDR_V6, .ip = { 0x20, 0x01, 0x0d, 0xb8, [15] = 1 } } },
+	.route = { { .family = ADDR_V4, .ip = { 192, 0, 2, 10 } },
+	    { .family = ADDR_V6, .ip = { 0x20, 0x01, 0x0d, 0xb8, [15] = 1 } } },
 };
 
 /* One line, terminated, counted. */
@@ -28,7 +31,9 @@ static int
 load(const char *text, size_t len, struct conf *c)
 {
 	unsigned errors = 0;
-	struct conf_request rq = { .text = text, .text_len = len, .host = &host, .report = on_report, .arg = &errors };
+	struct conf_request rq = {
+		.text = text, .text_len = len, .host = &host, .report = on_report, .arg = &errors
+	};
 	struct users *users = NULL;
 	size_t users_len = 0;
 	int rc = conf_load(&rq, c, &users, &users_len);
@@ -57,7 +62,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	conf_dump(&a, f);
 	fclose(f);
 	FUZZ_ASSERT(load(text, len, &b) == 0);
-	a.user_count = a.secret_count = b.user_count = b.secret_count = 0;	/* never dumped */
+	a.user_count = a.secret_count = b.user_count = b.secret_count = 0; /* never dumped */
 	FUZZ_ASSERT(conf_diff(&a, &b, NULL, NULL) == 0);
 	free(text);
 	return 0;

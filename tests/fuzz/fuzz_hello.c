@@ -13,17 +13,24 @@
 
 static const struct addr client = { .family = ADDR_V4, .port = 1, .ip = { 192, 0, 2, 1 } };
 
-/* Cuts a body into fragments, the last first, each as a datagram; they are gathered again and must be the same. */
+/* Cuts a body into fragments, the last first, each as a datagram; they are gathered again and must be
+ * the same. */
 static void
 cut(const uint8_t *body, uint32_t total, uint32_t step)
 {
-	static uint8_t got[SEAL_HELLO_MAX], seen[SEAL_SEEN_LEN(SEAL_HELLO_MAX)], d[SEAL_FRAG_HEAD + SEAL_HELLO_MAX];
+	static uint8_t got[SEAL_HELLO_MAX], seen[SEAL_SEEN_LEN(SEAL_HELLO_MAX)],
+	    d[SEAL_FRAG_HEAD + SEAL_HELLO_MAX];
 	struct seal_gather g;
 
 	seal_gather_init(&g, got, seen, sizeof got);
 	for (uint32_t at = (total - 1) / step * step;; at -= step) {
-		struct seal_frag f = { .record_seq = 1 + at, .message_seq = 1, .total = total, .at = at,
-			.len = total - at < step + 3 ? total - at : step + 3, .bytes = body + at }, again;
+		struct seal_frag f = { .record_seq = 1 + at,
+			.message_seq = 1,
+			.total = total,
+			.at = at,
+			.len = total - at < step + 3 ? total - at : step + 3,
+			.bytes = body + at },
+				 again;
 		struct seal_frags it = seal_frags_over(d, seal_frag_write(d, &f));
 
 		FUZZ_ASSERT(seal_frags_next(&it, &again) == 1 && seal_gather_add(&g, &again));
@@ -47,8 +54,11 @@ with_cookie(const struct seal_cookie_keys *keys, const struct seal_frag *first, 
 	body[at] = SEAL_COOKIE_LEN;
 	memcpy(body + at + 1, cookie, SEAL_COOKIE_LEN);
 	memcpy(body + at + 1 + SEAL_COOKIE_LEN, first->bytes + at + 1, first->len - at - 1);
-	struct seal_frag f = { .record_seq = 1, .message_seq = 1, .total = first->len + SEAL_COOKIE_LEN,
-		.len = first->len + SEAL_COOKIE_LEN, .bytes = body };
+	struct seal_frag f = { .record_seq = 1,
+		.message_seq = 1,
+		.total = first->len + SEAL_COOKIE_LEN,
+		.len = first->len + SEAL_COOKIE_LEN,
+		.bytes = body };
 	size_t n = seal_frag_write(d, &f);
 	FUZZ_ASSERT(seal_hello_judge(keys, &client, d, n, reply) == SEAL_V_PASS);
 	d[SEAL_FRAG_HEAD + at + 2] ^= 1;
@@ -79,7 +89,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	enum seal_verdict v = seal_hello_judge(&keys, &client, data, size, reply);
 	FUZZ_ASSERT(more == 0 || v == SEAL_V_DROP);
-	FUZZ_ASSERT(v != SEAL_V_PASS);		/* a cookie is not guessed */
+	FUZZ_ASSERT(v != SEAL_V_PASS); /* a cookie is not guessed */
 	if (v != SEAL_V_VERIFY)
 		return 0;
 	FUZZ_ASSERT(first.len > 0 && SEAL_VERIFY_LEN < 2 * size && get_u64(reply + 3) == first.record_seq);

@@ -28,9 +28,9 @@ start(struct end *e, enum seal_role role, enum seal_proto proto, unsigned suite)
 	static const uint8_t secret[48] = "forty-eight bytes of a secret that all can know";
 
 	memset(e, 0, sizeof *e);
-	int fault = proto == SEAL_TLS13 ?
-	    seal_start13(&e->k, &e->s, role, suite, secret, secret, seal_secret_len(suite)) :
-	    seal_start12(&e->k, proto, role, suite, secret, secret, secret, 99);
+	int fault = proto == SEAL_TLS13
+	    ? seal_start13(&e->k, &e->s, role, suite, secret, secret, seal_secret_len(suite))
+	    : seal_start12(&e->k, proto, role, suite, secret, secret, secret, 99);
 	FUZZ_ASSERT(fault == SEAL_OK);
 }
 
@@ -66,8 +66,9 @@ receive(const uint8_t *p, size_t n, struct seal_in *in, uint8_t *out, size_t roo
 		fault = seal_dtls_head(&h, rec, n);
 		if (fault > 0) {
 			FUZZ_ASSERT((size_t)fault <= n && h.len == (size_t)fault);
-			fault = seal_window_fresh(&us.d, h.seq) ?
-			    seal_dtls_open(&us.k, &ctx, rec, n, out, room, in) : SEAL_F_STATE;
+			fault = seal_window_fresh(&us.d, h.seq)
+			    ? seal_dtls_open(&us.k, &ctx, rec, n, out, room, in)
+			    : SEAL_F_STATE;
 		}
 		if (fault == SEAL_OK) {
 			seal_window_mark(&us.d, h.seq);

@@ -26,21 +26,31 @@ struct run {
 static struct addr
 client_addr(unsigned i)
 {
-	return (struct addr){ .family = ADDR_V4, .port = (uint16_t)(5000 + i), .ip = { 192, 0, 2, (uint8_t)(1 + i / 2) } };
+	return (struct addr){
+		.family = ADDR_V4, .port = (uint16_t)(5000 + i), .ip = { 192, 0, 2, (uint8_t)(1 + i / 2) }
+	};
 }
 
-static unsigned client_shard(unsigned i) { return i & 1; }
+static unsigned
+client_shard(unsigned i)
+{
+	return i & 1;
+}
 
 static struct addr
 peer_addr(struct run *r)
 {
 	uint8_t which = rd_u8(&r->in);
-	struct addr a = { .family = ADDR_V4, .port = (uint16_t)(which >> 6), .ip = { 8, 8, 8, which & 15 } };
+	struct addr a = {
+		.family = ADDR_V4, .port = (uint16_t)(which >> 6), .ip = { 8, 8, 8, which & 15 }
+	};
 
 	if (which & 16)
 		a = (struct addr){ .family = ADDR_V6, .port = 9, .ip = { 0x24, 0, [15] = which & 15 } };
 	else if (which & 32)
-		a = (struct addr){ .family = ADDR_V4, .port = (uint16_t)(50000 + (which & 15)), .ip = { 203, 0, 113, 1 } };
+		a = (struct addr){ .family = ADDR_V4,
+			.port = (uint16_t)(50000 + (which & 15)),
+			.ip = { 203, 0, 113, 1 } };
 	return a;
 }
 
@@ -86,7 +96,8 @@ input(struct run *r, unsigned c, const uint8_t *p, size_t len)
 	if (act != TURN_TO_CLIENT)
 		return;
 	if (r->out.event == EV_NONE && r->out.code != 0 && is_stranger(r, c))
-		FUZZ_ASSERT(r->out.len + 28 <= 3 * (len + 28) && r->out.len <= 400);	/* IPv4 and UDP headers count */
+		FUZZ_ASSERT(r->out.len + 28 <= 3 * (len + 28) &&
+		    r->out.len <= 400); /* IPv4 and UDP headers count */
 	learn(r, c);
 }
 
@@ -101,19 +112,39 @@ put_attrs(struct run *r, struct stun_out *o)
 		uint8_t kind = rd_u8(&r->in);
 
 		switch (kind & 15) {
-		case 0: stun_put_u32(o, STUN_A_REQUESTED_TRANSPORT, 17u << 24); break;
-		case 1: stun_put_u32(o, STUN_A_LIFETIME, rd_u8(&r->in) * 16u); break;
-		case 2: stun_put_u32(o, STUN_A_CHANNEL_NUMBER, (0x4000u + (rd_u8(&r->in) & 7u)) << 16); break;
-		case 3: case 4: case 5:
+		case 0:
+			stun_put_u32(o, STUN_A_REQUESTED_TRANSPORT, 17u << 24);
+			break;
+		case 1:
+			stun_put_u32(o, STUN_A_LIFETIME, rd_u8(&r->in) * 16u);
+			break;
+		case 2:
+			stun_put_u32(o, STUN_A_CHANNEL_NUMBER, (0x4000u + (rd_u8(&r->in) & 7u)) << 16);
+			break;
+		case 3:
+		case 4:
+		case 5:
 			a = peer_addr(r);
 			stun_put_xaddr(o, STUN_A_XOR_PEER_ADDRESS, &a);
 			break;
-		case 6: stun_put_u32(o, STUN_A_REQUESTED_ADDRESS_FAMILY, (uint32_t)rd_u8(&r->in) % 4 << 24); break;
-		case 7: stun_put_u32(o, STUN_A_ADDITIONAL_ADDRESS_FAMILY, 2u << 24); break;
-		case 8: stun_put_bytes(o, STUN_A_EVEN_PORT, kind & 16 ? "\x80" : "\0", 1); break;
-		case 9: stun_put_bytes(o, STUN_A_RESERVATION_TOKEN, r->token, 8); break;
-		case 10: stun_put_bytes(o, STUN_A_DATA, "datagram", kind >> 5); break;
-		case 11: stun_put_bytes(o, STUN_A_DONT_FRAGMENT, "", 0); break;
+		case 6:
+			stun_put_u32(o, STUN_A_REQUESTED_ADDRESS_FAMILY, (uint32_t)rd_u8(&r->in) % 4 << 24);
+			break;
+		case 7:
+			stun_put_u32(o, STUN_A_ADDITIONAL_ADDRESS_FAMILY, 2u << 24);
+			break;
+		case 8:
+			stun_put_bytes(o, STUN_A_EVEN_PORT, kind & 16 ? "\x80" : "\0", 1);
+			break;
+		case 9:
+			stun_put_bytes(o, STUN_A_RESERVATION_TOKEN, r->token, 8);
+			break;
+		case 10:
+			stun_put_bytes(o, STUN_A_DATA, "datagram", kind >> 5);
+			break;
+		case 11:
+			stun_put_bytes(o, STUN_A_DONT_FRAGMENT, "", 0);
+			break;
 		default: {
 			uint16_t type = rd_u16(&r->in);
 			const uint8_t *p = rd_bytes(&r->in, kind >> 4);
@@ -130,8 +161,8 @@ put_attrs(struct run *r, struct stun_out *o)
 static void
 message(struct run *r, unsigned c, uint8_t op)
 {
-	static const uint16_t methods[] = { STUN_BINDING, STUN_ALLOCATE, STUN_REFRESH, STUN_CREATE_PERMISSION,
-		STUN_CHANNEL_BIND, STUN_SEND, STUN_ALLOCATE, STUN_CHANNEL_BIND };
+	static const uint16_t methods[] = { STUN_BINDING, STUN_ALLOCATE, STUN_REFRESH,
+		STUN_CREATE_PERMISSION, STUN_CHANNEL_BIND, STUN_SEND, STUN_ALLOCATE, STUN_CHANNEL_BIND };
 	uint16_t method = methods[op & 7];
 	uint8_t buf[2048], txid[STUN_TXID] = { 0 };
 	struct stun_out o;
@@ -156,8 +187,8 @@ message(struct run *r, unsigned c, uint8_t op)
 static void
 greet(struct run *r, unsigned c)
 {
-	static const uint8_t hello[] = { 0, 3, 0, 8, 0x21, 0x12, 0xa4, 0x42, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-		0, 0x19, 0, 4, 17, 0, 0, 0 };
+	static const uint8_t hello[] = { 0, 3, 0, 8, 0x21, 0x12, 0xa4, 0x42, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+		0, 0, 0, 0x19, 0, 4, 17, 0, 0, 0 };
 
 	input(r, c, hello, sizeof hello);
 	FUZZ_ASSERT(r->has_nonce[c]);
@@ -179,7 +210,8 @@ from_peer(struct run *r, unsigned c)
 	struct addr from = peer_addr(r);
 	uint8_t n = rd_u8(&r->in);
 
-	if (world_peer(r->w, client_shard(c), ref, n & 1, &from, "a peer's datagram", n & 15, &r->out) == TURN_TO_CLIENT)
+	if (world_peer(r->w, client_shard(c), ref, n & 1, &from, "a peer's datagram", n & 15, &r->out) ==
+	    TURN_TO_CLIENT)
 		FUZZ_ASSERT(r->out.len <= (n & 15) + STUN_DATA_HEADROOM + 3u);
 }
 
@@ -205,14 +237,15 @@ other(struct run *r, unsigned c, uint8_t op)
 		break;
 	case 3:
 		turn_close(&r->w->t[client_shard(c)], &r->w->shard[client_shard(c)],
-		    (struct session_ref){ rd_u8(&r->in) & 7, rd_u8(&r->in) & 7 }, REASON_END_OPERATOR, &r->out);
+		    (struct session_ref){ rd_u8(&r->in) & 7, rd_u8(&r->in) & 7 }, REASON_END_OPERATOR,
+		    &r->out);
 		world_effects(r->w, client_shard(c), &r->out);
 		break;
 	case 4:
 		peer = peer_addr(r);
 		n = rd_u8(&r->in);
-		turn_peer_icmp(&r->w->t[client_shard(c)], &r->w->shard[client_shard(c)], (struct session_ref){ n & 7, n >> 5 },
-		    &peer, 3, n, n, &r->out);
+		turn_peer_icmp(&r->w->t[client_shard(c)], &r->w->shard[client_shard(c)],
+		    (struct session_ref){ n & 7, n >> 5 }, &peer, 3, n, n, &r->out);
 		break;
 	case 5:
 		r->w->policy.peers.deny.count ^= 1;
@@ -258,10 +291,18 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		unsigned c = op >> 6;
 
 		switch (rd_u8(&r.in) & 7) {
-		case 0: other(&r, c, op); break;
-		case 1: channel(&r, c); break;
-		case 2: from_peer(&r, c); break;
-		default: message(&r, c, op & 63); break;
+		case 0:
+			other(&r, c, op);
+			break;
+		case 1:
+			channel(&r, c);
+			break;
+		case 2:
+			from_peer(&r, c);
+			break;
+		default:
+			message(&r, c, op & 63);
+			break;
 		}
 		FUZZ_ASSERT(r.w->fault == NULL);
 	}

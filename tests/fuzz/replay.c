@@ -28,7 +28,7 @@ replay_file(const char *path, size_t size)
 	if (fread(data, 1, size, f) != size)
 		errx(1, "%s: short read", path);
 	fclose(f);
-	printf("%s\n", path);	/* flushed first: the last line names the one that crashes */
+	printf("%s\n", path); /* flushed first: the last line names the one that crashes */
 	fflush(stdout);
 	LLVMFuzzerTestOneInput(data, size);
 	free(data);

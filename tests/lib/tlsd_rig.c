@@ -101,8 +101,11 @@ make_cert(const char *name, const char *tag, bool rsa)
 static int
 make_certs(const char *tag)
 {
-	static const struct { const char *name; bool rsa; } row[] = { { "ecdsa.test", false }, { "rsa.test", true },
-		{ "both.test", true }, { "Both.test", false }, { "*.wild.test", false } };
+	static const struct {
+		const char *name;
+		bool rsa;
+	} row[] = { { "ecdsa.test", false }, { "rsa.test", true }, { "both.test", true },
+		{ "Both.test", false }, { "*.wild.test", false } };
 	uint8_t *base = calloc(1, 65536);
 	struct certs *c = (void *)base;
 	uint32_t at = sizeof *c;
@@ -116,7 +119,8 @@ make_certs(const char *tag)
 		X509 *x = make_cert(row[i].name, tag, row[i].rsa);
 		char *text[3] = { pem_of(x, NULL, &len), NULL, strdup("open sesame") };
 		size_t lens[3] = { len, 0, 11 };
-		struct certs_part *part[3] = { &c->entry[i].chain, &c->entry[i].key, &c->entry[i].password };
+		struct certs_part *part[3] = { &c->entry[i].chain, &c->entry[i].key,
+			&c->entry[i].password };
 
 		text[1] = pem_of(NULL, key_of(row[i].rsa), &lens[1]);
 		for (unsigned k = 0; k < 3; k++) {
@@ -182,7 +186,8 @@ child(struct rig *r, int control)
 void
 rig_start(struct rig *r)
 {
-	struct msg_start s = { .h = { .type = MSG_START, .generation = ++r->generation }, .role = ROLE_TLSD };
+	struct msg_start s = { .h = { .type = MSG_START, .generation = ++r->generation },
+		.role = ROLE_TLSD };
 	struct msg_go go = { .h = { .type = MSG_GO, .generation = r->generation } };
 	struct pollfd p;
 	union msg m;
@@ -297,7 +302,7 @@ rig_send(struct rig *r, const void *msg, int fd)
 
 		poll(&p, 1, 10);
 		while (ipc_recv(r->link, ROLE_TLSD, ROLE_WORKER, &drop, &none) == 1)
-			;		/* both queues full: somebody must read */
+			; /* both queues full: somebody must read */
 	}
 	RIG_ASSERT(e == 0);
 }
@@ -327,7 +332,8 @@ rig_recv_type(struct rig *r, union msg *m, uint32_t type, int ms)
 /* ---- a client ------------------------------------------------------------------------------------- */
 
 void
-party_init(struct party *p, struct rig *r, int version, const char *suites, const char *sni, uint64_t request)
+party_init(
+    struct party *p, struct rig *r, int version, const char *suites, const char *sni, uint64_t request)
 {
 	bool dtls = version == DTLS1_2_VERSION;
 
@@ -338,7 +344,8 @@ party_init(struct party *p, struct rig *r, int version, const char *suites, cons
 	p->who.row = 1;
 	RIG_ASSERT(addr_parse(&p->who.client, "192.0.2.1:1") == 0);
 	p->who.client.port = (uint16_t)request;
-	RIG_ASSERT(socketpair(AF_UNIX, (dtls ? SOCK_DGRAM : SOCK_STREAM) | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, p->fd) == 0);
+	RIG_ASSERT(socketpair(AF_UNIX, (dtls ? SOCK_DGRAM : SOCK_STREAM) | SOCK_NONBLOCK | SOCK_CLOEXEC, 0,
+		       p->fd) == 0);
 	p->ctx = SSL_CTX_new(dtls ? DTLS_client_method() : TLS_client_method());
 	SSL_CTX_set_min_proto_version(p->ctx, version);
 	SSL_CTX_set_max_proto_version(p->ctx, version);
@@ -375,8 +382,8 @@ party_start(struct party *p)
 static bool
 is_ours(const struct party *p, const struct hs_who *w)
 {
-	return w->request == p->who.request && w->dtls == p->who.dtls && addr_eq(&w->client, &p->who.client) &&
-	    w->shard == p->who.shard && w->row == p->who.row;
+	return w->request == p->who.request && w->dtls == p->who.dtls &&
+	    addr_eq(&w->client, &p->who.client) && w->shard == p->who.shard && w->row == p->who.row;
 }
 
 static void
@@ -415,7 +422,9 @@ party_handle(struct party *p, const union msg *m)
 static void
 send_datagram(struct party *p, const uint8_t *d, size_t n, bool hello)
 {
-	struct msg_hs_datagram m = { .h = { .type = MSG_HS_DATAGRAM }, .who = p->who, .hello = hello, .len = (uint16_t)n };
+	struct msg_hs_datagram m = {
+		.h = { .type = MSG_HS_DATAGRAM }, .who = p->who, .hello = hello, .len = (uint16_t)n
+	};
 
 	memcpy(m.datagram, d, n);
 	rig_send(p->r, &m, -1);
@@ -470,7 +479,8 @@ party_run(struct party *p, int ms)
 			rc = SSL_do_handshake(p->client);
 			if (rc != 1 && p->client_error == 0)
 				p->client_error = ERR_GET_REASON(ERR_peek_error());
-			/* As early as the protocol allows: behind its Finished, and turnpike-tls must leave it alone. */
+			/* As early as the protocol allows: behind its Finished, and turnpike-tls must
+			 * leave it alone. */
 			if (rc == 1 && SSL_version(p->client) == TLS1_3_VERSION)
 				RIG_ASSERT(SSL_write(p->client, "early", 5) == 5);
 		}
@@ -548,7 +558,8 @@ party_write(struct party *p, const void *data, size_t n)
 		RIG_ASSERT(seal_dtls_take(&p->s.dtls, &seq) == 0);
 		len = seal_dtls_seal(&p->s.keys, &p->r->seal, seq, SEAL_T_DATA, data, n, rec, sizeof rec);
 	} else {
-		len = seal_seal(&p->s.keys, &p->s.pos, &p->r->seal, SEAL_T_DATA, data, n, rec, sizeof rec, &next);
+		len = seal_seal(
+		    &p->s.keys, &p->s.pos, &p->r->seal, SEAL_T_DATA, data, n, rec, sizeof rec, &next);
 		p->s.pos = next;
 	}
 	RIG_ASSERT(len > 0 && send(p->fd[1], rec, (size_t)len, 0) == len);

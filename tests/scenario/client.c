@@ -48,9 +48,16 @@ hex_bytes(uint8_t *out, size_t cap, const char *hex)
 static uint16_t
 method_number(const char *name)
 {
-	static const struct { const char *name; uint16_t number; } table[] = {
-		{ "binding", STUN_BINDING }, { "allocate", STUN_ALLOCATE }, { "refresh", STUN_REFRESH },
-		{ "permission", STUN_CREATE_PERMISSION }, { "bind", STUN_CHANNEL_BIND }, { "send", STUN_SEND },
+	static const struct {
+		const char *name;
+		uint16_t number;
+	} table[] = {
+		{ "binding", STUN_BINDING },
+		{ "allocate", STUN_ALLOCATE },
+		{ "refresh", STUN_REFRESH },
+		{ "permission", STUN_CREATE_PERMISSION },
+		{ "bind", STUN_CHANNEL_BIND },
+		{ "send", STUN_SEND },
 		{ "connect", STUN_CONNECT },
 	};
 
@@ -89,7 +96,8 @@ put_raws(struct stun_out *o, const struct words *l, unsigned from, const char *k
 }
 
 static void
-put_number(struct stun_out *o, const struct words *l, unsigned from, const char *key, uint16_t type, unsigned shift)
+put_number(struct stun_out *o, const struct words *l, unsigned from, const char *key, uint16_t type,
+    unsigned shift)
 {
 	const char *v = word_value(l, from, key, NULL);
 
@@ -98,13 +106,15 @@ put_number(struct stun_out *o, const struct words *l, unsigned from, const char 
 }
 
 static void
-put_method_attrs(struct client *c, struct stun_out *o, const struct words *l, unsigned from, uint16_t method)
+put_method_attrs(
+    struct client *c, struct stun_out *o, const struct words *l, unsigned from, uint16_t method)
 {
 	const char *v = word_value(l, from, "transport", NULL);
 	struct addr peer;
 
 	if (method == STUN_ALLOCATE && (v == NULL || strcmp(v, "none") != 0))
-		stun_put_u32(o, STUN_A_REQUESTED_TRANSPORT, (v != NULL ? (uint32_t)strtoul(v, NULL, 0) : 17) << 24);
+		stun_put_u32(
+		    o, STUN_A_REQUESTED_TRANSPORT, (v != NULL ? (uint32_t)strtoul(v, NULL, 0) : 17) << 24);
 	put_number(o, l, from, "lifetime", STUN_A_LIFETIME, 0);
 	put_number(o, l, from, "number", STUN_A_CHANNEL_NUMBER, 16);
 	put_number(o, l, from, "family", STUN_A_REQUESTED_ADDRESS_FAMILY, 24);
@@ -161,7 +171,7 @@ put_nonce(struct client *c, struct stun_out *o, const char *how)
 	memcpy(nonce, c->nonce, c->nonce_len);
 	if (how != NULL && strcmp(how, "bad") == 0)
 		nonce[c->nonce_len - 1] ^= 1;
-	if (how != NULL && strcmp(how, "nobits") == 0)	/* an attacker on the path clears the features */
+	if (how != NULL && strcmp(how, "nobits") == 0) /* an attacker on the path clears the features */
 		memcpy(nonce + 9, "AAAA", 4);
 	stun_put_bytes(o, STUN_A_NONCE, nonce, c->nonce_len);
 }
@@ -201,11 +211,12 @@ put_integrity(struct client *c, struct stun_out *o, const char *mi, bool sha256)
 	uint8_t bad[STUN_KEY_MAX] = { 0 };
 	bool both = mi != NULL && (strcmp(mi, "both") == 0 || strcmp(mi, "weak") == 0);
 
-	bool send256 = both || (mi != NULL ? strcmp(mi, "sha256") == 0 || strcmp(mi, "short") == 0 : sha256);
+	bool send256 = both ||
+	    (mi != NULL ? strcmp(mi, "sha256") == 0 || strcmp(mi, "short") == 0 : sha256);
 
 	if (mi != NULL && strcmp(mi, "bad") == 0)
 		stun_put_mi(o, bad, sizeof bad);
-	else if (mi != NULL && strcmp(mi, "twice") == 0) {	/* the first one wins, and is wrong */
+	else if (mi != NULL && strcmp(mi, "twice") == 0) { /* the first one wins, and is wrong */
 		stun_put_mi(o, bad, sizeof bad);
 		stun_put_mi(o, c->key, c->key_len);
 	} else {
@@ -223,7 +234,10 @@ put_credentials(struct world *w, struct client *c, struct stun_out *o, const str
 {
 	const char *user = word_value(l, from, "user", NULL), *pass = word_value(l, from, "pass", NULL);
 	const char *algname = word_value(l, from, "alg", NULL), *realm = word_value(l, from, "realm", NULL);
-	unsigned alg = algname == NULL ? 0 : strcmp(algname, "sha256") == 0 ? 2 : strcmp(algname, "md5") == 0 ? 1 : 7;
+	unsigned alg = algname == NULL       ? 0
+	    : strcmp(algname, "sha256") == 0 ? 2
+	    : strcmp(algname, "md5") == 0    ? 1
+					     : 7;
 	char rest[64];
 
 	c->key_len = 0;
@@ -235,20 +249,23 @@ put_credentials(struct world *w, struct client *c, struct stun_out *o, const str
 	}
 	put_name(c, o, l, from, user);
 	if (!omitted(l, from, "realm"))
-		stun_put_bytes(o, STUN_A_REALM, realm != NULL ? realm : c->realm, realm != NULL ? strlen(realm) : c->realm_len);
+		stun_put_bytes(o, STUN_A_REALM, realm != NULL ? realm : c->realm,
+		    realm != NULL ? strlen(realm) : c->realm_len);
 	if (!omitted(l, from, "nonce"))
 		put_nonce(c, o, word_value(l, from, "nonce", NULL));
 	put_algorithms(c, o, l, from, alg);
-	c->mi256 = alg != 0 || word_value(l, from, "algs", NULL) != NULL;	/* how the answer must be signed */
+	c->mi256 = alg != 0 ||
+	    word_value(l, from, "algs", NULL) != NULL; /* how the answer must be signed */
 	put_raws(o, l, from, "attr");
-	c->key_len = stun_key(alg == 2 ? STUN_ALG_SHA256 : STUN_ALG_MD5, user, strlen(user), c->realm, c->realm_len, pass,
-	    strlen(pass), c->key);
+	c->key_len = stun_key(alg == 2 ? STUN_ALG_SHA256 : STUN_ALG_MD5, user, strlen(user), c->realm,
+	    c->realm_len, pass, strlen(pass), c->key);
 	if (!omitted(l, from, "mi"))
 		put_integrity(c, o, word_value(l, from, "mi", NULL), alg != 0);
 }
 
 size_t
-client_request(struct world *w, struct client *c, const struct words *l, unsigned from, uint8_t *buf, size_t cap)
+client_request(
+    struct world *w, struct client *c, const struct words *l, unsigned from, uint8_t *buf, size_t cap)
 {
 	uint16_t method = method_number(l->w[from]);
 	const char *cls = word_value(l, from, "class", NULL);
@@ -256,8 +273,12 @@ client_request(struct world *w, struct client *c, const struct words *l, unsigne
 	struct stun_out o;
 
 	new_txid(c, word_value(l, from, "txid", NULL));
-	stun_begin(&o, buf, cap, indication ? STUN_INDICATION : cls != NULL && *cls == 's' ? STUN_SUCCESS :
-	    cls != NULL && *cls == 'e' ? STUN_ERROR : STUN_REQUEST, method, c->txid);
+	stun_begin(&o, buf, cap,
+	    indication                       ? STUN_INDICATION
+		: cls != NULL && *cls == 's' ? STUN_SUCCESS
+		: cls != NULL && *cls == 'e' ? STUN_ERROR
+					     : STUN_REQUEST,
+	    method, c->txid);
 	put_raws(&o, l, from, "first");
 	put_method_attrs(c, &o, l, from, method);
 	if (word_value(l, from, "user", NULL) == NULL)
@@ -281,7 +302,8 @@ learn(void *to, size_t cap, const struct stun_attr *a)
 void
 client_learn(struct client *c, const struct stun_msg *m)
 {
-	const struct stun_attr *nonce = stun_find(m, STUN_A_NONCE), *token = stun_find(m, STUN_A_RESERVATION_TOKEN);
+	const struct stun_attr *nonce = stun_find(m, STUN_A_NONCE),
+			       *token = stun_find(m, STUN_A_RESERVATION_TOKEN);
 
 	if (nonce != NULL) {
 		c->nonce_len = learn(c->nonce, sizeof c->nonce, nonce);

@@ -22,8 +22,8 @@ drop_name(enum drop d)
 static const char *
 event_name(enum turn_event e)
 {
-	static const char *const names[] = { "NONE", "ALLOCATED", "REFRESHED", "ENDED", "EXPIRED", "CLOSED", "REPLACED",
-		"PEER_DENIED", "REFUSED", "UNAUTHENTICATED" };
+	static const char *const names[] = { "NONE", "ALLOCATED", "REFRESHED", "ENDED", "EXPIRED", "CLOSED",
+		"REPLACED", "PEER_DENIED", "REFUSED", "UNAUTHENTICATED" };
 
 	return e < TP_COUNT(names) ? names[e] : "?";
 }
@@ -35,12 +35,23 @@ describe(const struct script *s, char out[64])
 	const struct stun_attr *e = s->is_stun ? stun_find(&s->msg, STUN_A_ERROR_CODE) : NULL;
 
 	switch (s->act) {
-	case TURN_DROP: snprintf(out, 64, "drop %s", drop_name(s->out.drop)); return;
-	case TURN_DONE: snprintf(out, 64, "nothing"); return;
-	case TURN_NEED_KEY: snprintf(out, 64, "key"); return;
-	case TURN_NEED_RELAY: snprintf(out, 64, "relay"); return;
-	case TURN_TO_PEER: snprintf(out, 64, "peer"); return;
-	case TURN_TO_CLIENT: break;
+	case TURN_DROP:
+		snprintf(out, 64, "drop %s", drop_name(s->out.drop));
+		return;
+	case TURN_DONE:
+		snprintf(out, 64, "nothing");
+		return;
+	case TURN_NEED_KEY:
+		snprintf(out, 64, "key");
+		return;
+	case TURN_NEED_RELAY:
+		snprintf(out, 64, "relay");
+		return;
+	case TURN_TO_PEER:
+		snprintf(out, 64, "peer");
+		return;
+	case TURN_TO_CLIENT:
+		break;
 	}
 	if (!s->is_stun)
 		snprintf(out, 64, "channel");
@@ -143,7 +154,8 @@ want_stun(struct script *s, const struct words *l)
 	want_hex(s, l, "algs", STUN_A_PASSWORD_ALGORITHMS);
 	want_hex(s, l, "alternate", STUN_A_ALTERNATE_SERVER);
 	if (v != NULL) {
-		snprintf(text, sizeof text, "%u", stun_get_u32(stun_find(&s->msg, STUN_A_LIFETIME), &n) ? n : 0);
+		snprintf(
+		    text, sizeof text, "%u", stun_get_u32(stun_find(&s->msg, STUN_A_LIFETIME), &n) ? n : 0);
 		want_text(s, "lifetime", v, text);
 	}
 	v = word_value(l, 1, "phrase", NULL);
@@ -152,7 +164,10 @@ want_stun(struct script *s, const struct words *l)
 	want_software(s, word_value(l, 1, "software", NULL));
 	v = word_value(l, 1, "signed", NULL);
 	if (v != NULL)
-		want_text(s, "signed", v, s->msg.mi256_off != 0 ? "sha256" : s->msg.mi_off != 0 ? "sha1" : "none");
+		want_text(s, "signed", v,
+		    s->msg.mi256_off != 0    ? "sha256"
+			: s->msg.mi_off != 0 ? "sha1"
+					     : "none");
 	v = word_value(l, 1, "fingerprint", NULL);
 	if (v != NULL)
 		want_text(s, "fingerprint", v, s->msg.has_fingerprint ? "yes" : "no");
@@ -187,7 +202,8 @@ script_expect(struct script *s, const struct words *l)
 	const char *v;
 
 	describe(s, is);
-	snprintf(want, sizeof want, strcmp(l->w[1], "drop") == 0 ? "%s %s" : "%s", l->w[1], l->n > 2 ? l->w[2] : "");
+	snprintf(want, sizeof want, strcmp(l->w[1], "drop") == 0 ? "%s %s" : "%s", l->w[1],
+	    l->n > 2 ? l->w[2] : "");
 	want_text(s, "outcome", want, is);
 	if (s->is_stun)
 		want_stun(s, l);
@@ -213,7 +229,8 @@ script_expect(struct script *s, const struct words *l)
 		script_fail(s, "length", v);
 	if (word_has(l, 1, "df") != s->out.dont_fragment)
 		script_fail(s, "dont_fragment", NULL);
-	if (word_has(l, 1, "same") && (s->copy_len != s->before_len || memcmp(s->copy, s->before, s->copy_len) != 0))
+	if (word_has(l, 1, "same") &&
+	    (s->copy_len != s->before_len || memcmp(s->copy, s->before, s->copy_len) != 0))
 		script_fail(s, "not the same bytes", NULL);
 	if ((v = word_value(l, 1, "closed", NULL)) != NULL && (unsigned)atoi(v) != s->out.close_count)
 		script_fail(s, "closed", NULL);

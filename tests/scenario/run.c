@@ -15,7 +15,8 @@
 void
 script_fail(struct script *s, const char *what, const char *detail)
 {
-	fprintf(stderr, "%s:%u: %s%s%s\n", s->file, s->line, what, detail != NULL ? ": " : "", detail != NULL ? detail : "");
+	fprintf(stderr, "%s:%u: %s%s%s\n", s->file, s->line, what, detail != NULL ? ": " : "",
+	    detail != NULL ? detail : "");
 	s->failed = true;
 }
 
@@ -41,7 +42,8 @@ static void
 check_padding(struct script *s)
 {
 	for (unsigned i = 0; i < s->msg.count; i++)
-		for (const uint8_t *p = s->msg.attr[i].value + s->msg.attr[i].len; (p - s->msg.raw) % 4 != 0; p++)
+		for (const uint8_t *p = s->msg.attr[i].value + s->msg.attr[i].len;
+		     (p - s->msg.raw) % 4 != 0; p++)
 			if (*p != 0)
 				script_fail(s, "padding is not zero", NULL);
 }
@@ -59,7 +61,7 @@ check_answer(struct script *s, size_t request_len)
 	const struct client *c = s->who;
 	bool is_signed = s->msg.mi_off != 0 || s->msg.mi256_off != 0;
 	size_t realm = (s->w->policy.auth.realm_len + 3) & ~(size_t)3;
-	size_t headers = c->addr.family == ADDR_V4 ? 28 : 48;	/* of IP and UDP */
+	size_t headers = c->addr.family == ADDR_V4 ? 28 : 48; /* of IP and UDP */
 	size_t excused = (realm > 24 ? realm - 24 : 0) + (s->w->policy.auth.sha256_only ? 8 : 0);
 
 	if (memcmp(s->msg.txid, c->txid, STUN_TXID) != 0)
@@ -71,8 +73,8 @@ check_answer(struct script *s, size_t request_len)
 		script_fail(s, "amplification", NULL);
 	if (!is_signed)
 		return;
-	if (c->mi256 ? s->msg.mi_off != 0 || !stun_check_mi256(&s->msg, c->key, c->key_len) :
-	    s->msg.mi256_off != 0 || !stun_check_mi(&s->msg, c->key, c->key_len))
+	if (c->mi256 ? s->msg.mi_off != 0 || !stun_check_mi256(&s->msg, c->key, c->key_len)
+		     : s->msg.mi256_off != 0 || !stun_check_mi(&s->msg, c->key, c->key_len))
 		script_fail(s, "wrong signature", NULL);
 }
 
@@ -127,7 +129,7 @@ input(struct script *s, struct client *c, const uint8_t *buf, size_t len)
 		client_learn(c, &s->msg);
 }
 
-/* ---- conf ------------------------------------------------------------------------------------------------ */
+/* ---- conf ------------------------------------------------------------------------------------ */
 
 static void
 conf_relay(struct script *s, char *text)
@@ -211,17 +213,33 @@ conf_number(struct script *s, const char *key, unsigned long v)
 {
 	struct turn_policy *p = &s->w->policy;
 	uint32_t channel_max = p->channel_max;
-	const struct { const char *key; uint32_t *u32; uint64_t *u64; bool *flag; } table[] = {
-		{ "default_lifetime", &p->default_lifetime, NULL, NULL }, { "max_lifetime", &p->max_lifetime, NULL, NULL },
-		{ "channel_max", &channel_max, NULL, NULL }, { "replace_idle", &p->replace_idle, NULL, NULL }, { "permissions", &p->permissions_max, NULL, NULL },
-		{ "channels", &p->channels_max, NULL, NULL }, { "challenges", &p->challenges, NULL, NULL },
-		{ "bindings", &p->bindings, NULL, NULL }, { "per_user", NULL, &p->quota.per_user, NULL },
-		{ "per_prefix", NULL, &p->quota.per_prefix, NULL }, { "total", NULL, &p->quota.total, NULL },
-		{ "bandwidth", NULL, &p->bandwidth.per_allocation, NULL }, { "sha256_only", NULL, NULL, &p->auth.sha256_only },
-		{ "bandwidth_user", NULL, &p->bandwidth.per_user, NULL }, { "userhash", NULL, NULL, &p->auth.offer_userhash },
-		{ "strict_expiry", NULL, NULL, &p->auth.strict_expiry }, { "strict_family", NULL, NULL, &p->strict_family },
-		{ "draining", NULL, NULL, &p->draining }, { "nonce_lifetime", NULL, &p->auth.nonce_lifetime, NULL },
-		{ "authd_off", NULL, NULL, &s->w->authd_off }, { "generous", NULL, NULL, &s->w->generous },
+	const struct {
+		const char *key;
+		uint32_t *u32;
+		uint64_t *u64;
+		bool *flag;
+	} table[] = {
+		{ "default_lifetime", &p->default_lifetime, NULL, NULL },
+		{ "max_lifetime", &p->max_lifetime, NULL, NULL },
+		{ "channel_max", &channel_max, NULL, NULL },
+		{ "replace_idle", &p->replace_idle, NULL, NULL },
+		{ "permissions", &p->permissions_max, NULL, NULL },
+		{ "channels", &p->channels_max, NULL, NULL },
+		{ "challenges", &p->challenges, NULL, NULL },
+		{ "bindings", &p->bindings, NULL, NULL },
+		{ "per_user", NULL, &p->quota.per_user, NULL },
+		{ "per_prefix", NULL, &p->quota.per_prefix, NULL },
+		{ "total", NULL, &p->quota.total, NULL },
+		{ "bandwidth", NULL, &p->bandwidth.per_allocation, NULL },
+		{ "sha256_only", NULL, NULL, &p->auth.sha256_only },
+		{ "bandwidth_user", NULL, &p->bandwidth.per_user, NULL },
+		{ "userhash", NULL, NULL, &p->auth.offer_userhash },
+		{ "strict_expiry", NULL, NULL, &p->auth.strict_expiry },
+		{ "strict_family", NULL, NULL, &p->strict_family },
+		{ "draining", NULL, NULL, &p->draining },
+		{ "nonce_lifetime", NULL, &p->auth.nonce_lifetime, NULL },
+		{ "authd_off", NULL, NULL, &s->w->authd_off },
+		{ "generous", NULL, NULL, &s->w->generous },
 	};
 
 	for (unsigned i = 0; i < TP_COUNT(table); i++) {
@@ -271,8 +289,11 @@ conf(struct script *s, char *key)
 	else if (strcmp(key, "secret") == 0)
 		text_copy(s->w->secret, sizeof s->w->secret, v);
 	else if (strcmp(key, "rest") == 0)
-		s->w->rest_form = strcmp(v, "first") == 0 ? REST_FIRST : strcmp(v, "last") == 0 ? REST_LAST : REST_ANY;
-	else if (strcmp(key, "lock_total") == 0)	/* another worker holds a lock that each transaction needs */
+		s->w->rest_form = strcmp(v, "first") == 0 ? REST_FIRST
+		    : strcmp(v, "last") == 0              ? REST_LAST
+							  : REST_ANY;
+	else if (strcmp(key, "lock_total") ==
+	    0) /* another worker holds a lock that each transaction needs */
 		world_lock(s->w, atoi(v) != 0);
 	else if (strcmp(key, "software") == 0)
 		text_copy(p->software, sizeof p->software, strcmp(v, "off") == 0 ? "" : v);
@@ -291,7 +312,7 @@ conf(struct script *s, char *key)
 		script_fail(s, "no such key", key);
 }
 
-/* ---- inputs ------------------------------------------------------------------------------------------------ */
+/* ---- inputs ---------------------------------------------------------------------------------- */
 
 static void
 line_client(struct script *s, const struct words *l)
@@ -306,8 +327,11 @@ line_client(struct script *s, const struct words *l)
 	v = word_value(l, 3, "shard", NULL);
 	c->shard = v != NULL ? (unsigned)atoi(v) % WORLD_SHARDS : 0;
 	v = word_value(l, 3, "transport", NULL);
-	c->transport = v == NULL ? TRANSPORT_UDP : strcmp(v, "tcp") == 0 ? TRANSPORT_TCP :
-	    strcmp(v, "tls") == 0 ? TRANSPORT_TLS : strcmp(v, "dtls") == 0 ? TRANSPORT_DTLS : TRANSPORT_UDP;
+	c->transport = v == NULL     ? TRANSPORT_UDP
+	    : strcmp(v, "tcp") == 0  ? TRANSPORT_TCP
+	    : strcmp(v, "tls") == 0  ? TRANSPORT_TLS
+	    : strcmp(v, "dtls") == 0 ? TRANSPORT_DTLS
+				     : TRANSPORT_UDP;
 }
 
 /* A client asks without credentials first, as the RFC has it. */
@@ -396,8 +420,9 @@ line_deliver(struct script *s)
 		    !addr_ip_eq(&s->w->policy.relay[x->relay[0].row].addr, &to))
 			continue;
 		s->who = c;
-		s->act = world_peer(s->w, c->shard, (struct session_ref){ session_slot(&s->w->shard[c->shard], x), x->gen },
-		    0, &source, data, len, &s->out);
+		s->act = world_peer(s->w, c->shard,
+		    (struct session_ref){ session_slot(&s->w->shard[c->shard], x), x->gen }, 0, &source,
+		    data, len, &s->out);
 		after_input(s, 0, false);
 		return;
 	}
@@ -417,8 +442,8 @@ line_icmp(struct script *s, const struct words *l)
 	}
 	s->who = c;
 	s->act = turn_peer_icmp(&s->w->t[c->shard], &s->w->shard[c->shard],
-	    (struct session_ref){ session_slot(&s->w->shard[c->shard], x), x->gen }, &peer, (uint8_t)atoi(l->w[4]),
-	    (uint8_t)atoi(l->w[5]), (uint32_t)atoi(l->w[6]), &s->out);
+	    (struct session_ref){ session_slot(&s->w->shard[c->shard], x), x->gen }, &peer,
+	    (uint8_t)atoi(l->w[4]), (uint8_t)atoi(l->w[5]), (uint32_t)atoi(l->w[6]), &s->out);
 	after_input(s, 0, false);
 }
 
@@ -455,11 +480,12 @@ line_close(struct script *s, const struct words *l)
 		return;
 	}
 	s->act = turn_close(&s->w->t[c->shard], &s->w->shard[c->shard],
-	    (struct session_ref){ session_slot(&s->w->shard[c->shard], x), x->gen }, REASON_END_OPERATOR, &s->out);
+	    (struct session_ref){ session_slot(&s->w->shard[c->shard], x), x->gen }, REASON_END_OPERATOR,
+	    &s->out);
 	world_effects(s->w, c->shard, &s->out);
 }
 
-/* ---- lines ------------------------------------------------------------------------------------------------------ */
+/* ---- lines ----------------------------------------------------------------------------------- */
 
 static tp_ms
 milliseconds(const char *text)

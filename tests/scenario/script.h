@@ -13,14 +13,14 @@ struct script {
 	struct world *w;
 	struct client client[CLIENTS_MAX];
 	unsigned clients;
-	enum turn_act act;		/* of the last input */
+	enum turn_act act; /* of the last input */
 	struct turn_out out;
-	struct client *who;		/* that the last input was from or for */
-	uint8_t sent[WORLD_BUF];	/* what the last client sent */
+	struct client *who;      /* that the last input was from or for */
+	uint8_t sent[WORLD_BUF]; /* what the last client sent */
 	size_t sent_len;
-	struct stun_msg msg;		/* of out, when it is STUN */
+	struct stun_msg msg; /* of out, when it is STUN */
 	bool is_stun;
-	uint8_t copy[WORLD_BUF], before[WORLD_BUF];	/* what went out, and the answer before that */
+	uint8_t copy[WORLD_BUF], before[WORLD_BUF]; /* what went out, and the answer before that */
 	size_t copy_len, before_len;
 	bool failed;
 };

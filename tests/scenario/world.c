@@ -21,7 +21,8 @@ fault(struct world *w, const char *text)
 static void *
 memory(struct world *w, unsigned i, size_t len)
 {
-	void *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	void *p = mmap(
+	    NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	if (p == MAP_FAILED)
 		abort();
@@ -66,7 +67,7 @@ world_new(void)
 		if (cross_attach(&w->cross[i], cross, i, seed) != 0)
 			abort();
 		if (shard_attach(&w->shard[i], i, memory(w, 1 + 2 * i, shard_region_size(WORLD_SLOTS)),
-		    memory(w, 2 + 2 * i, shard_keys_size(WORLD_SLOTS)), WORLD_SLOTS, true, seed) != 0)
+			memory(w, 2 + 2 * i, shard_keys_size(WORLD_SLOTS)), WORLD_SLOTS, true, seed) != 0)
 			abort();
 		w->t[i].policy = &w->policy;
 		w->t[i].cache = calloc(1, sizeof *w->t[i].cache);
@@ -105,7 +106,7 @@ world_time(struct world *w, tp_ms now)
 	}
 }
 
-/* ---- turnpike-auth ---------------------------------------------------------------------------------------- */
+/* ---- turnpike-auth --------------------------------------------------------------------------- */
 
 void
 world_rest_password(const struct world *w, const char *name, char out[64])
@@ -113,12 +114,14 @@ world_rest_password(const struct world *w, const char *name, char out[64])
 	unsigned char mac[32];
 	unsigned len = 0;
 
-	HMAC(EVP_sha1(), w->secret, (int)strlen(w->secret), (const unsigned char *)name, strlen(name), mac, &len);
+	HMAC(EVP_sha1(), w->secret, (int)strlen(w->secret), (const unsigned char *)name, strlen(name), mac,
+	    &len);
 	EVP_EncodeBlock((unsigned char *)out, mac, (int)len);
 }
 
 static bool
-grant_for(struct world *w, const struct stun_msg *m, const char *name, const char *pass, struct auth_grant *g)
+grant_for(
+    struct world *w, const struct stun_msg *m, const char *name, const char *pass, struct auth_grant *g)
 {
 	const struct stun_attr *aa = stun_find(m, STUN_A_PASSWORD_ALGORITHM);
 	const char *stable = name, *realm = w->policy.auth.realm;
@@ -128,9 +131,10 @@ grant_for(struct world *w, const struct stun_msg *m, const char *name, const cha
 	stun_get_alg(aa, &alg);
 	memset(g, 0, sizeof *g);
 	g->alg = (uint8_t)alg;
-	g->key_len = (uint8_t)stun_key((enum stun_alg)alg, name, strlen(name), realm, w->policy.auth.realm_len, pass,
-	    strlen(pass), g->key);
-	if (!(m->mi256_off != 0 ? stun_check_mi256(m, g->key, g->key_len) : stun_check_mi(m, g->key, g->key_len)))
+	g->key_len = (uint8_t)stun_key((enum stun_alg)alg, name, strlen(name), realm,
+	    w->policy.auth.realm_len, pass, strlen(pass), g->key);
+	if (!(m->mi256_off != 0 ? stun_check_mi256(m, g->key, g->key_len)
+				: stun_check_mi(m, g->key, g->key_len)))
 		return false;
 	if (!rest_name(name, strlen(name), w->rest_form, &g->credential_expiry, &stable, &stable_len))
 		g->credential_expiry = 0;
@@ -172,20 +176,22 @@ ask_authd(struct world *w, const void *bytes, size_t len, struct auth_grant *g)
 	if (stun_parse(&m, bytes, len) != STUN_OK)
 		return;
 	for (unsigned i = 0; i < w->users; i++)
-		if (is_user(w, &m, w->user[i].name) && grant_for(w, &m, w->user[i].name, w->user[i].pass, g))
+		if (is_user(w, &m, w->user[i].name) &&
+		    grant_for(w, &m, w->user[i].name, w->user[i].pass, g))
 			return;
 	a = stun_find(&m, STUN_A_USERNAME);
 	if (a != NULL && a->len < sizeof name && w->secret[0] != 0) {
 		memcpy(name, a->value, a->len);
 		world_rest_password(w, name, pass);
-		if (rest_name(name, a->len, w->rest_form, &t, &stable, &n) && grant_for(w, &m, name, pass, g))
+		if (rest_name(name, a->len, w->rest_form, &t, &stable, &n) &&
+		    grant_for(w, &m, name, pass, g))
 			return;
 	}
 	memset(g, 0, sizeof *g);
 	g->verdict = GRANT_REFUSED;
 }
 
-/* ---- supervisor --------------------------------------------------------------------------------------- */
+/* ---- supervisor ------------------------------------------------------------------------------ */
 
 static bool
 make_socket(struct world *w, uint8_t row, bool even, struct relay_ref *r)
@@ -196,7 +202,9 @@ make_socket(struct world *w, uint8_t row, bool even, struct relay_ref *r)
 		w->supply--;
 	if (even && w->next_port % 2 != 0)
 		w->next_port++;
-	*r = (struct relay_ref){ .fd = w->next_fd++, .port = w->next_port++, .row = row,
+	*r = (struct relay_ref){ .fd = w->next_fd++,
+		.port = w->next_port++,
+		.row = row,
 		.family = w->policy.relay[row].addr.family };
 	w->fate[r->fd] = FD_READY;
 	return true;
@@ -245,7 +253,7 @@ world_fill_pool(struct world *w, unsigned shard, unsigned per_row)
 			p->row[i].count++;
 }
 
-/* ---- worker -------------------------------------------------------------------------------------------- */
+/* ---- worker ---------------------------------------------------------------------------------- */
 
 void
 world_effects(struct world *w, unsigned shard, const struct turn_out *out)
@@ -272,7 +280,8 @@ world_effects(struct world *w, unsigned shard, const struct turn_out *out)
 		w->unreserved++;
 	}
 	for (unsigned i = 0; i < out->close_count; i++) {
-		if (out->close[i] < 0 || (w->fate[out->close[i]] != FD_LIVE && w->fate[out->close[i]] != FD_READY))
+		if (out->close[i] < 0 ||
+		    (w->fate[out->close[i]] != FD_LIVE && w->fate[out->close[i]] != FD_READY))
 			fault(w, "a socket closed that was not open");
 		else
 			w->fate[out->close[i]] = FD_CLOSED;
@@ -280,20 +289,25 @@ world_effects(struct world *w, unsigned shard, const struct turn_out *out)
 }
 
 enum turn_act
-world_input(struct world *w, unsigned shard, const struct addr *client, uint8_t transport, const void *bytes,
-    size_t len, struct turn_out *out)
+world_input(struct world *w, unsigned shard, const struct addr *client, uint8_t transport,
+    const void *bytes, size_t len, struct turn_out *out)
 {
 	struct auth_grant grant;
 	struct turn_offer offer;
 	struct turn_in in = {
-		.shard = &w->shard[shard], .pool = &w->pool[shard], .client = *client, .listener = 0,
-		.transport = transport, .buf = w->buf + WORLD_HEAD, .len = len,
+		.shard = &w->shard[shard],
+		.pool = &w->pool[shard],
+		.client = *client,
+		.listener = 0,
+		.transport = transport,
+		.buf = w->buf + WORLD_HEAD,
+		.len = len,
 	};
 	enum turn_act act;
 
 	for (unsigned round = 0; round < 4; round++) {
 		memcpy(in.buf, bytes, len);
-		memset(out->reply, 0xaa, sizeof out->reply);	/* what is not written shows */
+		memset(out->reply, 0xaa, sizeof out->reply); /* what is not written shows */
 		act = turn_client_input(&w->t[shard], &in, out);
 		world_effects(w, shard, out);
 		if (act == TURN_NEED_KEY && !w->authd_off) {
@@ -318,7 +332,8 @@ world_peer(struct world *w, unsigned shard, struct session_ref ref, unsigned whi
 
 	memset(w->buf, 0xaa, sizeof w->buf);
 	memcpy(w->buf + WORLD_HEAD, bytes, len);
-	act = turn_peer_input(&w->t[shard], &w->shard[shard], ref, which, from, w->buf + WORLD_HEAD, len, out);
+	act = turn_peer_input(
+	    &w->t[shard], &w->shard[shard], ref, which, from, w->buf + WORLD_HEAD, len, out);
 	world_effects(w, shard, out);
 	return act;
 }
@@ -334,7 +349,10 @@ world_lock(struct world *w, bool take)
 		lock_give(word, WORLD_SHARDS);
 }
 
-struct swept { struct world *w; unsigned shard; };
+struct swept {
+	struct world *w;
+	unsigned shard;
+};
 
 static void
 swept(void *arg, struct turn_out *out)
@@ -353,7 +371,7 @@ world_sweep(struct world *w, struct turn_out *scratch)
 	for (unsigned i = 0; i < WORLD_SHARDS; i++) {
 		struct swept s = { w, i };
 
-		for (unsigned round = 0; round < 8; round++)	/* a second of ticks */
+		for (unsigned round = 0; round < 8; round++) /* a second of ticks */
 			turn_sweep(&w->t[i], &w->shard[i], 0, WORLD_SLOTS, scratch, swept, &s);
 	}
 }
@@ -365,7 +383,7 @@ world_reload(struct world *w)
 	w->policy.auth.conf_generation++;
 }
 
-/* ---- audit ------------------------------------------------------------------------------------------------ */
+/* ---- audit ----------------------------------------------------------------------------------- */
 
 static void
 breach(void *arg, const char *text)
@@ -378,7 +396,7 @@ const char *
 world_audit(struct world *w)
 {
 	unsigned live = 0, booked = 0;
-	int ready = 0;		/* in pools and reserved, less those made and not used */
+	int ready = 0; /* in pools and reserved, less those made and not used */
 
 	state_audit(&w->cross[0], w->shard, WORLD_SHARDS, true, w->now, breach, w);
 	for (unsigned i = 0; i < WORLD_SHARDS; i++)

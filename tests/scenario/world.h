@@ -9,10 +9,10 @@
 #include "tp/turn.h"
 
 #define WORLD_SHARDS 2
-#define WORLD_SLOTS 64
-#define WORLD_FDS 8192
-#define WORLD_BUF 4096
-#define WORLD_HEAD 64
+#define WORLD_SLOTS  64
+#define WORLD_FDS    8192
+#define WORLD_BUF    4096
+#define WORLD_HEAD   64
 
 enum fd_fate { FD_FREE, FD_READY /* pool, offer, reserved */, FD_LIVE, FD_CLOSED };
 
@@ -28,15 +28,17 @@ struct world {
 	tp_ms now;
 	int64_t unix_now;
 	/* turnpike-auth */
-	struct { char name[64], pass[64]; } user[8];
+	struct {
+		char name[64], pass[64];
+	} user[8];
 	unsigned users;
 	char secret[64];
 	enum rest_form rest_form;
 	bool authd_off;
 	unsigned authd_asked;
 	/* supervisor */
-	bool generous;			/* offers more than was asked for */
-	int supply;			/* sockets that can still be made, -1: no end */
+	bool generous; /* offers more than was asked for */
+	int supply;    /* sockets that can still be made, -1: no end */
 	int32_t next_fd;
 	uint16_t next_port;
 	enum fd_fate fate[WORLD_FDS];
@@ -45,7 +47,7 @@ struct world {
 	unsigned relay_asked, swept, unreserved;
 	enum turn_event swept_event;
 	uint8_t buf[WORLD_HEAD + WORLD_BUF];
-	const char *fault;		/* first broken invariant, NULL */
+	const char *fault; /* first broken invariant, NULL */
 };
 
 struct world *world_new(void);

@@ -92,7 +92,8 @@ START_TEST(heads)
 	ck_assert_int_eq(ctl_head_parse("9 1\n", 4, &code, &body, &used), -EPROTO);
 	ck_assert_int_eq(ctl_head_parse("0 x\n", 4, &code, &body, &used), -EPROTO);
 	ck_assert_int_eq(ctl_head_parse("0 1 \n", 5, &code, &body, &used), -EPROTO);
-	ck_assert_int_eq(ctl_head_parse("00000000000000000000000000000000000", 34, &code, &body, &used), -EPROTO);
+	ck_assert_int_eq(
+	    ctl_head_parse("00000000000000000000000000000000000", 34, &code, &body, &used), -EPROTO);
 }
 END_TEST
 
@@ -118,8 +119,14 @@ END_TEST
 static struct log_rec
 record(const char *text, size_t len, uint32_t suppressed)
 {
-	struct log_rec r = { .magic = LOG_REC_MAGIC, .level = LOG_L_WARN, .role = ROLE_WORKER, .index = 3, .pid = 77,
-		.suppressed = suppressed, .wall_us = INT64_C(1763719200123456), .len = (uint16_t)len };
+	struct log_rec r = { .magic = LOG_REC_MAGIC,
+		.level = LOG_L_WARN,
+		.role = ROLE_WORKER,
+		.index = 3,
+		.pid = 77,
+		.suppressed = suppressed,
+		.wall_us = INT64_C(1763719200123456),
+		.len = (uint16_t)len };
 
 	memcpy(r.text, text, len);
 	return r;
@@ -132,7 +139,8 @@ START_TEST(log_formats)
 	json_t *o;
 
 	logline_text(&r, out);
-	ck_assert_str_eq(out, "2025-11-21T10:00:00.123456Z WARN  worker[3] a \"quoted\\\" text (suppressed 5)\n");
+	ck_assert_str_eq(
+	    out, "2025-11-21T10:00:00.123456Z WARN  worker[3] a \"quoted\\\" text (suppressed 5)\n");
 	logline_json(&r, out);
 	o = json_loads(out, JSON_REJECT_DUPLICATES, NULL);
 	ck_assert_ptr_nonnull(o);
@@ -154,7 +162,10 @@ END_TEST
 START_TEST(log_hostile)
 {
 	size_t (*const formats[])(const struct log_rec *, char *) = {
-		logline_text, logline_json, logline_syslog, logline_journal,
+		logline_text,
+		logline_json,
+		logline_syslog,
+		logline_journal,
 	};
 	struct log_rec r = record("x\nPRIORITY=0\nMESSAGE=forged\x80\xff\0y", 32, 0);
 	char out[LOGLINE_MAX], big[LOG_TEXT_MAX];
@@ -180,11 +191,13 @@ START_TEST(log_hostile)
 }
 END_TEST
 
-/* Fields become members of JSON and of the journal; what is not in the list, comes twice or overruns is refused. */
+/* Fields become members of JSON and of the journal; what is not in the list, comes twice or overruns is
+ * refused. */
 START_TEST(log_fields)
 {
-	static const char good[] = "event=refused\0user=1234\0code=401\0client=192.0.2.1:5", *bad[] = {
-		"message=forged", "event=a\0event=b", "event", "Event=a", "=a", "event=a\nb" };
+	static const char good[] = "event=refused\0user=1234\0code=401\0client=192.0.2.1:5",
+			  *bad[] = { "message=forged", "event=a\0event=b", "event", "Event=a", "=a",
+				  "event=a\nb" };
 	static const size_t bad_len[] = { 15, 16, 6, 8, 3, 10 };
 	struct log_rec r = record("text", 4, 0);
 	char out[LOGLINE_MAX];

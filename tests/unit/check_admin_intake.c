@@ -19,8 +19,13 @@ static struct stats stat_page;
 static struct log_rec
 claim(unsigned role, unsigned index, int64_t wall_us)
 {
-	struct log_rec r = { .magic = LOG_REC_MAGIC, .level = LOG_L_INFO, .role = (uint8_t)role, .index = (uint8_t)index, .pid = 4,
-		.wall_us = wall_us, .len = 2 };
+	struct log_rec r = { .magic = LOG_REC_MAGIC,
+		.level = LOG_L_INFO,
+		.role = (uint8_t)role,
+		.index = (uint8_t)index,
+		.pid = 4,
+		.wall_us = wall_us,
+		.len = 2 };
 
 	memcpy(r.text, "ok", 2);
 	return r;

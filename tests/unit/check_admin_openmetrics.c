@@ -15,7 +15,12 @@
 
 #define FAMILIES 200
 
-struct reader { char family[FAMILIES][80], type[16]; unsigned families; double bucket; char series[300], seen[200000]; };
+struct reader {
+	char family[FAMILIES][80], type[16];
+	unsigned families;
+	double bucket;
+	char series[300], seen[200000];
+};
 
 /* HELP first, then TYPE. */
 static void
@@ -74,7 +79,8 @@ check_suffix(const struct reader *r, const char *name, size_t len)
 	else
 		ck_assert_str_eq(r->type, "gauge");
 	snprintf(full, sizeof full, "%s%s", family, want);
-	ck_assert_msg(strlen(full) == len && memcmp(full, name, len) == 0, "%.*s in family %s", (int)len, name, family);
+	ck_assert_msg(strlen(full) == len && memcmp(full, name, len) == 0, "%.*s in family %s", (int)len,
+	    name, family);
 }
 
 /* Buckets of one series grow and end with +Inf. */

@@ -25,12 +25,14 @@
 #include "tp/authd.h"
 #include "tp/ledger.h"
 
-/* ---- turnpike-auth --------------------------------------------------------------------------------------------- */
+/* ---- turnpike-auth --------------------------------------------------------------------------- */
 
 static union msg
 ask_key(const char *password)
 {
-	struct msg_key_ask ask = { .h = { .type = MSG_KEY_ASK, .generation = 9 }, .request = 77, .worker = 0 };
+	struct msg_key_ask ask = {
+		.h = { .type = MSG_KEY_ASK, .generation = 9 }, .request = 77, .worker = 0
+	};
 	static const uint8_t txid[STUN_TXID] = "x";
 	uint8_t key[STUN_KEY_MAX];
 	struct stun_out o;
@@ -73,17 +75,17 @@ START_TEST(authd_hostile_worker)
 	struct msg_key_ask ask = { .h = { .type = MSG_KEY_ASK }, .worker = 0, .len = MSG_STUN_MAX + 1 };
 
 	ck_assert_int_eq(send(play.worker[0], "short", 5, 0), 5);
-	play_send_ok(play.worker[0], &cred, -1);	/* only turnpike-admin may */
+	play_send_ok(play.worker[0], &cred, -1); /* only turnpike-admin may */
 	play_send_ok(play.worker[0], &ask, -1);
 	ask.len = 10;
-	ask.worker = 1;				/* in another's name */
+	ask.worker = 1; /* in another's name */
 	play_send_ok(play.worker[0], &ask, -1);
 	ck_assert_int_eq(ask_key("wonderland").msg_key_answer.verdict, GRANT_OK);
 	ck_assert_int_eq(waitpid(play.authd, NULL, WNOHANG), 0);
 }
 END_TEST
 
-/* ---- turnpike-admin --------------------------------------------------------------------------------------------- */
+/* ---- turnpike-admin -------------------------------------------------------------------------- */
 
 START_TEST(admin_shows)
 {
@@ -183,11 +185,14 @@ START_TEST(admin_credentials)
 	o = json_loads(at, 0, NULL);
 	ck_assert_ptr_nonnull(o);
 	json_decref(o);
-	ck_assert_ptr_nonnull(strstr(text, "\"turn:127.0.0.1:3478?transport=udp\", \"turn:127.0.0.1:3478?transport=tcp\", "
+	ck_assert_ptr_nonnull(strstr(text,
+	    "\"turn:127.0.0.1:3478?transport=udp\", \"turn:127.0.0.1:3478?transport=tcp\", "
 	    "\"turns:127.0.0.1:3478?transport=tcp\", \"turns:127.0.0.1:3478?transport=udp\""));
 	free(text);
 	o = play_expect_json("--json credentials dave --ice-servers turn:a.example turns:b.example", 0);
-	ck_assert_uint_eq(json_array_size(json_object_get(json_array_get(json_object_get(o, "iceServers"), 0), "urls")), 2);
+	ck_assert_uint_eq(
+	    json_array_size(json_object_get(json_array_get(json_object_get(o, "iceServers"), 0), "urls")),
+	    2);
 	json_decref(o);
 	play_expect_text("credentials", 2, "usage");
 	play_expect_text("credentials dave --lifetime never", 2, "usage");
@@ -213,7 +218,7 @@ START_TEST(admin_commands)
 	m = play_expect(play.admin_control, ROLE_ADMIN, ROLE_SUPER, MSG_COMMAND);
 	ck_assert_uint_eq(m.msg_command.command, CMD_CLOSE_USER);
 	ck_assert_uint_eq(m.msg_command.user, play.x->user);
-	r.request = m.msg_command.request + 1;		/* nobody's */
+	r.request = m.msg_command.request + 1; /* nobody's */
 	play_send_ok(play.admin_control, &r, -1);
 	r.request = m.msg_command.request;
 	play_send_ok(play.admin_control, &r, -1);
@@ -249,7 +254,7 @@ START_TEST(admin_hostile_lines)
 	play_start_admin();
 	fd = connect_control();
 	ck_assert_int_eq(write(fd, "nonsense\r\n\nlog level\n", 21), 21);
-	for (n = 0; n < 90; ) {
+	for (n = 0; n < 90;) {
 		ssize_t got = read(fd, text + n, sizeof text - 1 - (size_t)n);
 		ck_assert_int_gt(got, 0);
 		n += got;
@@ -259,7 +264,7 @@ START_TEST(admin_hostile_lines)
 	}
 	ck_assert_int_eq(strncmp(text, "2 27\nno such command; try: help\n2 ", 34), 0);
 	close(fd);
-	memset(junk, 'x', sizeof junk);		/* a line that does not end */
+	memset(junk, 'x', sizeof junk); /* a line that does not end */
 	fd = connect_control();
 	ck_assert_int_gt(write(fd, junk, sizeof junk), 0);
 	ck_assert_int_le(read(fd, text, sizeof text), 0);
@@ -278,21 +283,25 @@ END_TEST
 static char *
 http(const char *path, unsigned *status)
 {
-	struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = htons((uint16_t)play.http_port),
+	struct sockaddr_in in = { .sin_family = AF_INET,
+		.sin_port = htons((uint16_t)play.http_port),
 		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	char *text, *body;
 	FILE *f;
 
 	ck_assert_int_eq(connect(fd, (struct sockaddr *)&in, sizeof in), 0);
-	dprintf(fd, "GET %s HTTP/1.0\r\nAccept: application/openmetrics-text;version=1.0.0,text/plain;q=0.3\r\n"
-	    "Host: 127.0.0.1:9641\r\n\r\n", path);
+	dprintf(fd,
+	    "GET %s HTTP/1.0\r\nAccept: application/openmetrics-text;version=1.0.0,text/plain;q=0.3\r\n"
+	    "Host: 127.0.0.1:9641\r\n\r\n",
+	    path);
 	f = fdopen(fd, "r");
 	text = play_slurp(f);
 	fclose(f);
 	ck_assert_int_eq(sscanf(text, "HTTP/1.%*c %u", status), 1);
 	if (strcmp(path, "/metrics") == 0)
-		ck_assert_ptr_nonnull(strstr(text, "Content-Type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n"));
+		ck_assert_ptr_nonnull(strstr(
+		    text, "Content-Type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n"));
 	body = strdup(strstr(text, "\r\n\r\n") + 4);
 	free(text);
 	return body;
@@ -329,7 +338,8 @@ START_TEST(admin_metrics)
 	free(text);
 	expect_metric("\nturnpike_received_packets_total{worker=\"0\",side=\"client\"} 42\n");
 	expect_metric("\nturnpike_drops_total{worker=\"0\",reason=\"junk\"} 1\n");
-	expect_metric("\nturnpike_error_responses_total{worker=\"0\",method=\"Allocate\",code=\"401\"} 1\n");
+	expect_metric(
+	    "\nturnpike_error_responses_total{worker=\"0\",method=\"Allocate\",code=\"401\"} 1\n");
 	expect_metric("\nturnpike_sessions{transport=\"udp\",family=\"ipv4\"} 1\n");
 	expect_metric("\nturnpike_receive_batch_size_bucket{worker=\"0\",le=\"4.0\"} 5\n");
 	expect_metric("\nturnpike_send_segments_bucket{worker=\"0\",le=\"64.0\"} 0\n");
@@ -350,7 +360,9 @@ END_TEST
 /* Records reach the file, junk does not, and the file is made anew at reload. */
 START_TEST(admin_logs)
 {
-	struct log_rec r = { .magic = LOG_REC_MAGIC, .level = LOG_L_INFO, .role = ROLE_WORKER, .pid = 5, .len = 11 };
+	struct log_rec r = {
+		.magic = LOG_REC_MAGIC, .level = LOG_L_INFO, .role = ROLE_WORKER, .pid = 5, .len = 11
+	};
 	const struct msg_conf conf = { .h = { .type = MSG_CONF }, .generation = 2 };
 	char path[64], moved[64];
 
@@ -360,7 +372,7 @@ START_TEST(admin_logs)
 	memcpy(r.text, "hello there", 11);
 	ck_assert_int_gt(send(play.log[1], &r, LOG_REC_HEAD + 11, 0), 0);
 	ck_assert_int_gt(send(play.log[1], "junk", 4, 0), 0);
-	play_expect_text("status", 0, "ready");	/* it has had its turn */
+	play_expect_text("status", 0, "ready"); /* it has had its turn */
 	ck_assert_int_eq(rename(path, moved), 0);
 	play_send_ok(play.admin_control, &conf, play_conf_fd(2));
 	for (unsigned i = 0; i < 1000 && access(path, F_OK) < 0; i++)

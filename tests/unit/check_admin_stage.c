@@ -42,10 +42,17 @@ play_memfd_of(const void *bytes, size_t len)
 int
 play_users_fd(const char *password)
 {
-	struct { struct users u; struct users_secret s; struct users_user x; } all;
+	struct {
+		struct users u;
+		struct users_secret s;
+		struct users_user x;
+	} all;
 
 	memset(&all, 0, sizeof all);
-	all.u = (struct users){ .magic = USERS_MAGIC, .layout = USERS_LAYOUT, .secret_count = 1, .user_count = 1,
+	all.u = (struct users){ .magic = USERS_MAGIC,
+		.layout = USERS_LAYOUT,
+		.secret_count = 1,
+		.user_count = 1,
 		.realm = "example.org" };
 	all.s.len = (uint16_t)strlen(SECRET);
 	memcpy(all.s.value, SECRET, all.s.len);
@@ -80,7 +87,9 @@ play_conf_fd(uint64_t generation)
 	c.listeners[0].addr = address("127.0.0.1:3478");
 	c.listeners[0].transports = TRANSPORT_UDP | TRANSPORT_TCP | TRANSPORT_TLS | TRANSPORT_DTLS;
 	c.relay_count = 1;
-	c.relays[0] = (struct conf_relay){ .addr = address("127.0.0.1"), .port_min = 49152, .port_max = 65535 };
+	c.relays[0] = (struct conf_relay){
+		.addr = address("127.0.0.1"), .port_min = 49152, .port_max = 65535
+	};
 	snprintf(c.log_target, sizeof c.log_target, "%s/log", play.dir);
 	ck_assert_int_eq(conf_validate(&c, sizeof c), 0);
 	return play_memfd_of(&c, sizeof c);
@@ -115,8 +124,9 @@ make_state(void)
 	play.worker_stat->gso_batch[7] = 6;
 	play.ledger = region(&play.ledger_fd, ledger_size);
 	ck_assert_int_eq(cross_attach(&play.c, region(&play.cross, cross_region_size()), 0, seed), 0);
-	ck_assert_int_eq(shard_attach(&play.s, 0, region(&play.shard, shard_region_size(SLOTS)), region(&keys,
-	    shard_keys_size(SLOTS)), SLOTS, true, seed), 0);
+	ck_assert_int_eq(shard_attach(&play.s, 0, region(&play.shard, shard_region_size(SLOTS)),
+			     region(&keys, shard_keys_size(SLOTS)), SLOTS, true, seed),
+	    0);
 	shard_adopt(&play.s, clock_ms(), NULL, NULL);
 }
 
@@ -158,7 +168,9 @@ make_ledger(void)
 	l->child_count = 3;
 	l->child[0] = (struct ledger_child){ .role = ROLE_WORKER, .state = CHILD_READY, .shard_count = 1 };
 	l->child[1] = (struct ledger_child){ .role = ROLE_AUTHD, .state = CHILD_READY };
-	l->child[2] = (struct ledger_child){ .role = ROLE_ADMIN, .state = CHILD_READY, .deaths = 1, .words = "bad\n\"word\"" };
+	l->child[2] = (struct ledger_child){
+		.role = ROLE_ADMIN, .state = CHILD_READY, .deaths = 1, .words = "bad\n\"word\""
+	};
 	l->ready = 1;
 	l->fd_max = RELAY_FD + 1;
 	l->relay_sockets = l->pool_sockets = 1;
@@ -179,7 +191,7 @@ spawn(const char *program, int control, int log_end)
 	if (pid == 0) {
 		int a = fcntl(control, F_DUPFD, 500), b = fcntl(log_end, F_DUPFD, 500);
 
-		for (int fd = 3; fd < 500; fd++)	/* everything keeps its number */
+		for (int fd = 3; fd < 500; fd++) /* everything keeps its number */
 			fcntl(fd, F_SETFD, 0);
 		dup2(a, CHILD_FD_CONTROL);
 		dup2(b, CHILD_FD_LOG);
@@ -254,7 +266,9 @@ play_start_admin(void)
 {
 	struct msg_start m = start_message(ROLE_ADMIN, play.stat[2].rw);
 	const struct msg_go go = { .h = { .type = MSG_GO, .generation = 1 } };
-	const struct msg_shard shard = { .h = { .type = MSG_SHARD }, .region_fd = play.shard.ro, .keys_fd = -1, .epoll_fd = -1 };
+	const struct msg_shard shard = {
+		.h = { .type = MSG_SHARD }, .region_fd = play.shard.ro, .keys_fd = -1, .epoll_fd = -1
+	};
 	struct addr any = address("127.0.0.1");
 	struct sockaddr_in in;
 	socklen_t len = sizeof in;

@@ -16,16 +16,18 @@
 #include "tp/authd.h"
 #include "tp/ledger.h"
 
-#define SLOTS 64
-#define SECRET "a-secret-that-is-long-enough"
+#define SLOTS    64
+#define SECRET   "a-secret-that-is-long-enough"
 #define RELAY_FD 700
-#define CONN_FD 702
+#define CONN_FD  702
 
 struct play {
 	char dir[32];
 	pid_t authd, admin;
-	int  authd_control, admin_control, worker[2], ctl_authd[2], log[2], conf_fd;
-	struct region { int rw, ro; } stat[4], shard, cross, ledger_fd;	/* stat: worker, turnpike-auth, turnpike-admin, super */
+	int authd_control, admin_control, worker[2], ctl_authd[2], log[2], conf_fd;
+	struct region {
+		int rw, ro;
+	} stat[4], shard, cross, ledger_fd; /* stat: worker, turnpike-auth, turnpike-admin, super */
 	struct ledger *ledger;
 	struct stats *worker_stat;
 	struct shard s;

@@ -9,14 +9,37 @@
 
 /* ---- REST names --------------------------------------------------------------------------------- */
 
-static const struct { const char *name; int64_t expiry; const char *stable; } names[] = {
-	{ "1736:alice", 1736, "alice" }, { "alice:1736", 1736, "alice" }, { "1736", 1736, "" }, { "0", 0, "" },
-	{ "1736:@alice:hs.org", 1736, "@alice:hs.org" }, { "@alice:hs.org:1736", 1736, "@alice:hs.org" },
-	{ "1736:1737", -1, NULL }, { "99999999999:eve:1736", -1, NULL }, { "eve:1736:eve", -1, NULL }, { "99999999999:a", 99999999999, "a" }, { "1736::", 1736, ":" },
-	{ "", -1, NULL }, { ":bob", -1, NULL }, { ":1736", -1, NULL }, { "1736:", -1, NULL }, { "-1:bob", -1, NULL },
-	{ "+1:bob", -1, NULL }, { "999999999999:bob", -1, NULL }, { "99999999999999999999:bob", -1, NULL },
-	{ "0x7fffffff:bob", -1, NULL }, { " 1999:bob", -1, NULL }, { "1999 :bob", -1, NULL }, { "bob", -1, NULL },
-	{ "bob:", -1, NULL }, { "1.5:bob", -1, NULL }, { ":", -1, NULL },
+static const struct {
+	const char *name;
+	int64_t expiry;
+	const char *stable;
+} names[] = {
+	{ "1736:alice", 1736, "alice" },
+	{ "alice:1736", 1736, "alice" },
+	{ "1736", 1736, "" },
+	{ "0", 0, "" },
+	{ "1736:@alice:hs.org", 1736, "@alice:hs.org" },
+	{ "@alice:hs.org:1736", 1736, "@alice:hs.org" },
+	{ "1736:1737", -1, NULL },
+	{ "99999999999:eve:1736", -1, NULL },
+	{ "eve:1736:eve", -1, NULL },
+	{ "99999999999:a", 99999999999, "a" },
+	{ "1736::", 1736, ":" },
+	{ "", -1, NULL },
+	{ ":bob", -1, NULL },
+	{ ":1736", -1, NULL },
+	{ "1736:", -1, NULL },
+	{ "-1:bob", -1, NULL },
+	{ "+1:bob", -1, NULL },
+	{ "999999999999:bob", -1, NULL },
+	{ "99999999999999999999:bob", -1, NULL },
+	{ "0x7fffffff:bob", -1, NULL },
+	{ " 1999:bob", -1, NULL },
+	{ "1999 :bob", -1, NULL },
+	{ "bob", -1, NULL },
+	{ "bob:", -1, NULL },
+	{ "1.5:bob", -1, NULL },
+	{ ":", -1, NULL },
 };
 
 START_TEST(rest_names)
@@ -51,8 +74,12 @@ suite_rest(void)
 static struct auth_grant
 grant(void)
 {
-	struct auth_grant g = { .verdict = GRANT_OK, .alg = STUN_ALG_MD5, .key_len = 16, .conf_generation = 7,
-		.stable_len = 3, .name_len = 8 };
+	struct auth_grant g = { .verdict = GRANT_OK,
+		.alg = STUN_ALG_MD5,
+		.key_len = 16,
+		.conf_generation = 7,
+		.stable_len = 3,
+		.name_len = 8 };
 
 	memcpy(g.stable, "ann", 3);
 	memcpy(g.name, "1736:ann", 8);
@@ -77,7 +104,7 @@ START_TEST(found_while_fresh)
 	ck_assert_mem_eq(e->user_text, "ann\0", 4);
 	ck_assert_ptr_nonnull(key_cache_find(kc, 42, 1000 + KEY_CACHE_MS - 1, 7));
 	ck_assert_ptr_null(key_cache_find(kc, 42, 1000 + KEY_CACHE_MS, 7));
-	ck_assert_ptr_null(key_cache_find(kc, 42, 1000, 8));	/* the configuration changed */
+	ck_assert_ptr_null(key_cache_find(kc, 42, 1000, 8)); /* the configuration changed */
 	key_cache_clear(kc);
 	ck_assert_ptr_null(key_cache_find(kc, 42, 1000, 7));
 	free(kc);
@@ -89,7 +116,7 @@ START_TEST(least_recently_used_goes)
 	struct key_cache *kc = calloc(1, sizeof *kc);
 	struct auth_grant g = grant();
 
-	kc->clock = UINT32_MAX - 2;	/* also across the wrap */
+	kc->clock = UINT32_MAX - 2; /* also across the wrap */
 	for (uint64_t i = 1; i <= KEY_CACHE_WAYS; i++)
 		key_cache_put(kc, i * KEY_CACHE_SETS, &g, i, i, 1000);
 	ck_assert_ptr_nonnull(key_cache_find(kc, 1 * KEY_CACHE_SETS, 1000, 7));

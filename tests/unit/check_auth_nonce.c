@@ -5,13 +5,15 @@
 #include "check_auth.h"
 #include "tp/auth.h"
 
-#define REALM "example.org"
+#define REALM     "example.org"
 #define REALM_LEN 11
-#define LIFETIME 600000
+#define LIFETIME  600000
 
 static const struct nonce_for client = {
-	.client = { .family = ADDR_V4, .port = 5000, .ip = { 192, 0, 2, 1 } }, .transport = TRANSPORT_UDP,
-	.realm = REALM, .realm_len = REALM_LEN,
+	.client = { .family = ADDR_V4, .port = 5000, .ip = { 192, 0, 2, 1 } },
+	.transport = TRANSPORT_UDP,
+	.realm = REALM,
+	.realm_len = REALM_LEN,
 };
 static struct nonce_keys keys;
 
@@ -44,14 +46,14 @@ START_TEST(form)
 
 	fresh_keys();
 	make(n, NONCE_BIT_ALGORITHMS, 123456789);
-	ck_assert_mem_eq(n, "obMatJos2gAAA", 13);	/* RFC 8489 18.1: bit 0 is the first bit of three bytes */
+	ck_assert_mem_eq(n, "obMatJos2gAAA", 13); /* RFC 8489 18.1: bit 0 is the first bit of three bytes */
 	make(n, NONCE_BIT_USERHASH, 123456789);
 	ck_assert_mem_eq(n, "obMatJos2QAAA", 13);
 	make(n, NONCE_BIT_USERHASH | NONCE_BIT_ALGORITHMS, 123456789);
 	ck_assert_int_eq(nonce_judge(n, NONCE_LEN, &keys, &client, 123456789, LIFETIME, &bits), NONCE_GOOD);
 	ck_assert_uint_eq(bits, NONCE_BIT_USERHASH | NONCE_BIT_ALGORITHMS);
-	ck_assert_int_eq(nonce_judge(n, NONCE_LEN - 1, &keys, &client, 123456789, LIFETIME, &bits),
-	    NONCE_FOREIGN);
+	ck_assert_int_eq(
+	    nonce_judge(n, NONCE_LEN - 1, &keys, &client, 123456789, LIFETIME, &bits), NONCE_FOREIGN);
 }
 END_TEST
 
@@ -63,9 +65,9 @@ START_TEST(age)
 	fresh_keys();
 	make(n, 0, made);
 	ck_assert_int_eq(judge(n, made), NONCE_GOOD);
-	ck_assert_int_eq(judge(n, made + LIFETIME), NONCE_GOOD);	/* never early */
+	ck_assert_int_eq(judge(n, made + LIFETIME), NONCE_GOOD); /* never early */
 	ck_assert_int_eq(judge(n, made + LIFETIME + 16000), NONCE_STALE);
-	ck_assert_int_eq(judge(n, made - 8000), NONCE_GOOD);		/* another worker's clock is a batch ahead */
+	ck_assert_int_eq(judge(n, made - 8000), NONCE_GOOD); /* another worker's clock is a batch ahead */
 	/* The time's 16 bits wrap. */
 	made = (tp_ms)0x10000 * 8000 - 1;
 	make(n, 0, made);
@@ -130,11 +132,14 @@ START_TEST(claimed_features)
 	uint32_t bits = 1;
 
 	fresh_keys();
-	ck_assert_int_eq(nonce_judge("obMatJos2gAAAanything", 21, &keys, &client, 1000000, LIFETIME, &bits), NONCE_FOREIGN);
+	ck_assert_int_eq(nonce_judge("obMatJos2gAAAanything", 21, &keys, &client, 1000000, LIFETIME, &bits),
+	    NONCE_FOREIGN);
 	ck_assert_uint_eq(bits, NONCE_BIT_ALGORITHMS);
-	ck_assert_int_eq(nonce_judge("obMatJos2gAA", 12, &keys, &client, 1000000, LIFETIME, &bits), NONCE_FOREIGN);
+	ck_assert_int_eq(
+	    nonce_judge("obMatJos2gAA", 12, &keys, &client, 1000000, LIFETIME, &bits), NONCE_FOREIGN);
 	ck_assert_uint_eq(bits, 0);
-	ck_assert_int_eq(nonce_judge("another server's", 16, &keys, &client, 1000000, LIFETIME, &bits), NONCE_FOREIGN);
+	ck_assert_int_eq(
+	    nonce_judge("another server's", 16, &keys, &client, 1000000, LIFETIME, &bits), NONCE_FOREIGN);
 	ck_assert_uint_eq(bits, 0);
 }
 END_TEST

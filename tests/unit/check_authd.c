@@ -14,7 +14,7 @@
 #include "tp/authd.h"
 
 #define REALM "example.org"
-#define NOW 1700000000
+#define NOW   1700000000
 #define LATER "1800000000"
 
 static struct authd_db *db;
@@ -39,11 +39,13 @@ put_secret(struct users_secret *s, const char *value, int64_t until)
 	memcpy(s->value, value, s->len);
 }
 
-/* Secrets: old (over), fading (until in the future), new.  Users sorted: alice, bob (MD5 key), carol (SHA-256 key). */
+/* Secrets: old (over), fading (until in the future), new.  Users sorted: alice, bob (MD5 key), carol
+ * (SHA-256 key). */
 static struct users *
 make_users(unsigned secrets, unsigned users, size_t *size)
 {
-	static const char *const value[] = { "old-secret-that-is-over", "fading-secret-still-good", "new-secret" };
+	static const char *const value[] = { "old-secret-that-is-over", "fading-secret-still-good",
+		"new-secret" };
 	static const int64_t until[] = { NOW - 1, NOW + 100, 0 };
 	struct users *u;
 	struct users_secret *s;
@@ -102,8 +104,8 @@ teardown(void)
 
 struct ask {
 	const char *name, *password, *realm;
-	size_t name_len;		/* 0: strlen */
-	enum stun_alg alg;		/* STUN_ALG_NONE: no PASSWORD-ALGORITHM, MD5 */
+	size_t name_len;   /* 0: strlen */
+	enum stun_alg alg; /* STUN_ALG_NONE: no PASSWORD-ALGORITHM, MD5 */
 	bool userhash, mi, mi256, spoil_mi, spoil_mi256;
 };
 
@@ -168,8 +170,8 @@ rest(const char *secret, const char *name, bool sha256)
 	uint8_t mac[EVP_MAX_MD_SIZE];
 	size_t len = 0;
 
-	EVP_Q_mac(NULL, "HMAC", NULL, sha256 ? "SHA256" : "SHA1", NULL, secret, strlen(secret), (const void *)name,
-	    strlen(name), mac, sizeof mac, &len);
+	EVP_Q_mac(NULL, "HMAC", NULL, sha256 ? "SHA256" : "SHA1", NULL, secret, strlen(secret),
+	    (const void *)name, strlen(name), mac, sizeof mac, &len);
 	EVP_EncodeBlock((void *)out, mac, (int)len);
 	return out;
 }
@@ -217,8 +219,10 @@ END_TEST
 START_TEST(both_integrities)
 {
 	ck_assert(JUDGED(.name = "alice", .password = "wonderland", .mi = true, .mi256 = true));
-	ck_assert(JUDGED(.name = "alice", .password = "wonderland", .mi = true, .mi256 = true, .spoil_mi = true));
-	ck_assert(!JUDGED(.name = "alice", .password = "wonderland", .mi = true, .mi256 = true, .spoil_mi256 = true));
+	ck_assert(
+	    JUDGED(.name = "alice", .password = "wonderland", .mi = true, .mi256 = true, .spoil_mi = true));
+	ck_assert(!JUDGED(.name = "alice", .password = "wonderland", .mi = true, .mi256 = true,
+	    .spoil_mi256 = true));
 }
 END_TEST
 
@@ -240,18 +244,19 @@ START_TEST(userhash)
 	ck_assert_int_eq(grant.name_len, 5);
 	ck_assert_mem_eq(grant.name, "alice", 5);
 	ck_assert(JUDGED(.name = "bob", .password = "builder", .userhash = true));
-	ck_assert(JUDGED(.name = "carol", .password = "singer", .userhash = true, .alg = STUN_ALG_SHA256, .mi256 = true));
+	ck_assert(JUDGED(.name = "carol", .password = "singer", .userhash = true, .alg = STUN_ALG_SHA256,
+	    .mi256 = true));
 	ck_assert(!JUDGED(.name = "alice", .password = "builder", .userhash = true));
 	ck_assert(!JUDGED(.name = "dave", .password = "wonderland", .userhash = true));
 }
 END_TEST
 
-static const char *const rest_names[][2] = {	/* name, stable part */
-	{ LATER ":alice", "alice" },		/* also a static user's name: another identity form, same person */
-	{ "alice:" LATER, "alice" },		/* coturn's order */
-	{ LATER, "" },
-	{ LATER ":@alice:hs.org", "@alice:hs.org" },
-	{ "1:late", "late" },			/* lateness is the core's to judge */
+static const char *const rest_names[][2] = {
+	/* name, stable part */
+	{ LATER ":alice", "alice" }, /* also a static user's name: another identity form, same person */
+	{ "alice:" LATER, "alice" }, /* coturn's order */
+	{ LATER, "" }, { LATER ":@alice:hs.org", "@alice:hs.org" },
+	{ "1:late", "late" }, /* lateness is the core's to judge */
 };
 
 START_TEST(rest_forms)
@@ -261,11 +266,12 @@ START_TEST(rest_forms)
 	for (int sha256 = 0; sha256 < 2; sha256++) {
 		ck_assert(JUDGED(.name = name, .password = rest("new-secret", name, sha256)));
 		assert_stable(rest_names[_i][1]);
-		ck_assert_int_eq(grant.credential_expiry, name[0] == '1' && name[1] == ':' ? 1 : 1800000000);
+		ck_assert_int_eq(
+		    grant.credential_expiry, name[0] == '1' && name[1] == ':' ? 1 : 1800000000);
 		ck_assert_int_eq(grant.name_len, strlen(name));
 		ck_assert(JUDGED(.name = name, .password = rest("fading-secret-still-good", name, sha256)));
-		ck_assert(JUDGED(.name = name, .password = rest("new-secret", name, sha256), .alg = STUN_ALG_SHA256,
-		    .mi256 = true));
+		ck_assert(JUDGED(.name = name, .password = rest("new-secret", name, sha256),
+		    .alg = STUN_ALG_SHA256, .mi256 = true));
 		ck_assert(!JUDGED(.name = name, .password = rest("old-secret-that-is-over", name, sha256)));
 		ck_assert(!JUDGED(.name = name, .password = rest("somebody-else", name, sha256)));
 		ck_assert(!JUDGED(.name = name, .password = rest("new-secret", "1800000001", sha256)));
@@ -279,7 +285,8 @@ START_TEST(rest_not)
 	ck_assert(!JUDGED(.name = "alice", .password = rest("new-secret", "alice", false)));
 	ck_assert(!JUDGED(.name = "-5:x", .password = rest("new-secret", "-5:x", false)));
 	/* A USERHASH of a REST name says nothing about the name. */
-	ck_assert(!JUDGED(.name = LATER ":x", .password = rest("new-secret", LATER ":x", false), .userhash = true));
+	ck_assert(!JUDGED(.name = LATER ":x", .password = rest("new-secret", LATER ":x", false),
+	    .userhash = true));
 	load(0, 3);
 	ck_assert(!JUDGED(.name = LATER ":x", .password = rest("new-secret", LATER ":x", false)));
 	ck_assert(!JUDGED(.name = LATER ":x", .password = rest("", LATER ":x", false)));
@@ -314,13 +321,21 @@ END_TEST
 START_TEST(same_work)
 {
 	const struct ask asks[] = {
-		{ .name = "alice", .password = "wonderland" }, { .name = "alice", .password = "wrong" },
-		{ .name = "nobody", .password = "wrong" }, { .name = "bob", .password = "builder" },
+		{ .name = "alice", .password = "wonderland" },
+		{ .name = "alice", .password = "wrong" },
+		{ .name = "nobody", .password = "wrong" },
+		{ .name = "bob", .password = "builder" },
 		{ .name = "bob", .password = "wrong", .alg = STUN_ALG_SHA256 },
-		{ .name = LATER ":x", .password = "wrong" }, { .name = "alice", .password = "wrong", .userhash = true },
-		{ .name = "nobody", .password = "wrong", .userhash = true, .alg = STUN_ALG_SHA256, .mi256 = true },
+		{ .name = LATER ":x", .password = "wrong" },
+		{ .name = "alice", .password = "wrong", .userhash = true },
+		{ .name = "nobody",
+		    .password = "wrong",
+		    .userhash = true,
+		    .alg = STUN_ALG_SHA256,
+		    .mi256 = true },
 		{ .name = LATER ":x", .password = strdup(rest("new-secret", LATER ":x", false)) },
-		{ .name = LATER ":x", .password = strdup(rest("fading-secret-still-good", LATER ":x", true)) },
+		{ .name = LATER ":x",
+		    .password = strdup(rest("fading-secret-still-good", LATER ":x", true)) },
 	};
 
 	for (unsigned i = 0; i < TP_COUNT(asks); i++) {
@@ -360,7 +375,7 @@ START_TEST(malformed)
 	stun_put_bytes(&o, STUN_A_USERNAME, "alice", 5);
 	stun_put_bytes(&o, STUN_A_REALM, REALM, strlen(REALM));
 	n = stun_end(&o);
-	authd_judge(db, NULL, buf, n, NOW, &grant, NULL);	/* no integrity at all */
+	authd_judge(db, NULL, buf, n, NOW, &grant, NULL); /* no integrity at all */
 	ck_assert_int_eq(grant.verdict, GRANT_REFUSED);
 }
 END_TEST

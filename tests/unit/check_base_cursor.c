@@ -17,7 +17,7 @@ START_TEST(reads_and_sticks)
 	ck_assert_uint_eq(rd_u16(&r), 0);
 	ck_assert(r.bad);
 	ck_assert_uint_eq(rd_left(&r), 0);
-	ck_assert_uint_eq(rd_u8(&r), 0);	/* the byte is there, but the error sticks */
+	ck_assert_uint_eq(rd_u8(&r), 0); /* the byte is there, but the error sticks */
 	ck_assert_ptr_null(rd_bytes(&r, 0));
 }
 END_TEST

@@ -153,7 +153,7 @@ START_TEST(limited)
 	ck_assert_uint_ge(came, 2);
 	ck_assert_uint_lt(came, 200);
 	ck_assert_uint_gt(class.suppressed, 0);
-	class.second = 0;	/* as if the next second had come */
+	class.second = 0; /* as if the next second had come */
 	told = class.suppressed;
 	log_limited(&class, 2, LOG_L_WARN, "bad packet");
 	take(&rec, text);

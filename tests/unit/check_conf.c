@@ -38,7 +38,8 @@ on_report(void *arg, enum log_level level, const char *text)
 		r->errors++;
 	else
 		r->warnings++;
-	snprintf(r->reports + at, sizeof r->reports - at, "%s%s\n", level == LOG_L_ERROR ? "" : "warning: ", text);
+	snprintf(r->reports + at, sizeof r->reports - at, "%s%s\n",
+	    level == LOG_L_ERROR ? "" : "warning: ", text);
 }
 
 static struct loaded *
@@ -68,7 +69,8 @@ load_text(const char *yaml)
 struct loaded *
 load_sets(const char *yaml, const char *const *sets, unsigned count)
 {
-	return load((struct conf_request){ .text = yaml, .text_len = strlen(yaml), .sets = sets, .set_count = count });
+	return load((struct conf_request){
+	    .text = yaml, .text_len = strlen(yaml), .sets = sets, .set_count = count });
 }
 
 struct loaded *

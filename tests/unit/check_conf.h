@@ -14,7 +14,7 @@ struct loaded {
 	size_t users_len;
 	int rc;
 	unsigned errors, warnings;
-	char reports[32768];		/* a line each */
+	char reports[32768]; /* a line each */
 };
 /* A host with 127.0.0.1, ::1, 192.0.2.10, 2001:db8::10 and fe80::1; default routes over the global two. */
 extern const struct conf_host test_host;

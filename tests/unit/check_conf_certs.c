@@ -36,8 +36,9 @@ put_key(const char *name, EVP_PKEY *k, const char *password, unsigned mode)
 {
 	FILE *f = create(name, mode);
 
-	ck_assert_int_eq(PEM_write_PKCS8PrivateKey(f, k, password != NULL ? EVP_aes_128_cbc() : NULL, password,
-	    password != NULL ? (int)strlen(password) : 0, NULL, NULL), 1);
+	ck_assert_int_eq(PEM_write_PKCS8PrivateKey(f, k, password != NULL ? EVP_aes_128_cbc() : NULL,
+			     password, password != NULL ? (int)strlen(password) : 0, NULL, NULL),
+	    1);
 	fclose(f);
 }
 
@@ -91,7 +92,8 @@ setup(void)
 	put_cert("soon.pem", key[0], -60, 13 * 86400 - 600, "");
 	put_cert("over.pem", key[0], -60, -1, "");
 	put_cert("early.pem", key[0], 3600, 90 * 86400, "");
-	put_cert("damaged.pem", key[0], -60, 90 * 86400, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+	put_cert("damaged.pem", key[0], -60, 90 * 86400,
+	    "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
 	f = create("password", 0600);
 	fputs("s3same\n", f);
 	fclose(f);
@@ -135,11 +137,15 @@ load(const char *list, struct conf *c)
 
 	addr_parse(&host.addr[0], "127.0.0.1");
 	host.route[0] = host.addr[0];
-	fprintf(f, "tls: { certificates: %s }\nlisteners: { address: 127.0.0.1, transport: [ udp, tls ] }\n", list);
+	fprintf(f,
+	    "tls: { certificates: %s }\nlisteners: { address: 127.0.0.1, transport: [ udp, tls ] }\n",
+	    list);
 	fclose(f);
 	snprintf(path, sizeof path, "%s/t.yaml", dir);
 	reports[0] = '\0';
-	struct conf_request rq = { .file = path, .host = &host, .report = on_report, .certs = &certs, .certs_len = &certs_len };
+	struct conf_request rq = {
+		.file = path, .host = &host, .report = on_report, .certs = &certs, .certs_len = &certs_len
+	};
 	int rc = conf_load(&rq, c, &users, &users_len);
 	free(users);
 	return rc;
@@ -150,8 +156,11 @@ START_TEST(good)
 	struct conf *c = calloc(1, sizeof *c);
 	char text[1024];
 
-	ck_assert_msg(load("[ { certificate: ec.pem, key: ec.key }, { certificate: rsa.pem, key: rsa.key, password_file: password } ]",
-	    c) == 0, "%s", reports);
+	ck_assert_msg(
+	    load(
+		"[ { certificate: ec.pem, key: ec.key }, { certificate: rsa.pem, key: rsa.key, password_file: password } ]",
+		c) == 0,
+	    "%s", reports);
 	ck_assert_str_eq(reports, "");
 	ck_assert_uint_eq(c->certificate_count, 2);
 	ck_assert_int_gt(c->certificates[0].not_after, time(NULL) + 89 * 86400);
@@ -173,12 +182,17 @@ START_TEST(good)
 }
 END_TEST
 
-static const struct { const char *list, *says; bool ok; } rows[] = {
+static const struct {
+	const char *list, *says;
+	bool ok;
+} rows[] = {
 	{ "[ { certificate: soon.pem, key: ec.key } ]", "expires in 12 days", true },
 	{ "[ { certificate: over.pem, key: ec.key } ]", "has expired", true },
-	{ "[ { certificate: ec.pem, key: ec.key }, { certificate: soon.pem, key: ec.key } ]", "ec.pem is never shown", true },
+	{ "[ { certificate: ec.pem, key: ec.key }, { certificate: soon.pem, key: ec.key } ]",
+	    "ec.pem is never shown", true },
 	{ "[ { certificate: early.pem, key: ec.key } ]", "not valid yet", true },
-	{ "[ { certificate: ec.pem, key: rsa.key, password_file: password } ]", "is not the key of", false },
+	{ "[ { certificate: ec.pem, key: rsa.key, password_file: password } ]", "is not the key of",
+	    false },
 	{ "[ { certificate: rsa.pem, key: rsa.key } ]", "without password_file", false },
 	{ "[ { certificate: rsa.pem, key: rsa.key, password_file: wrong } ]", "another password", false },
 	{ "[ { certificate: ec.pem, key: open.key } ]", "everybody may read", false },

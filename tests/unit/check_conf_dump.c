@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Unit tests of conf/dump.c, diff.c, validate.c: what is printed is read as the same; what differs is named. */
+/* Unit tests of conf/dump.c, diff.c, validate.c: what is printed is read as the same; what differs is
+ * named. */
 #include "config.h"
 
 #include <stdio.h>
@@ -36,7 +37,7 @@ forget_places(struct conf *c)
 {
 	for (unsigned i = 0; i < c->listener_count; i++)
 		memset(c->listeners[i].where, 0, sizeof c->listeners[i].where);
-	c->follows_host = false;	/* a dump names the addresses */
+	c->follows_host = false; /* a dump names the addresses */
 }
 
 static char *
@@ -87,7 +88,8 @@ END_TEST
 
 START_TEST(dump_hides_credentials)
 {
-	struct loaded *r = load_text("auth: { users: { eleonore: kept-between-us }, secrets: [ also-kept-between-us ] }\n");
+	struct loaded *r = load_text(
+	    "auth: { users: { eleonore: kept-between-us }, secrets: [ also-kept-between-us ] }\n");
 	char *text = dump(&r->conf);
 
 	ck_assert_int_eq(r->rc, 0);
@@ -128,7 +130,8 @@ static const struct {
 	{ "relay: { ports: 50000-60000 }\nlisteners: { address: 127.0.0.1 }\n", OPT_WORKERS, NULL },
 	{ "process: { workers: 3 }\n", OPT_WORKERS, "process.workers: auto -> 3" },
 	{ "process: { shards: 3 }\n", OPT_RESTART, "process.shards: auto -> 3" },
-	{ "peers: { deny: [ 10.0.0.0/8, 11.0.0.0/8 ] }\n", OPT_NOW, "peers.deny: [] -> [ 10.0.0.0/8, 11.0.0.0/8 ]" },
+	{ "peers: { deny: [ 10.0.0.0/8, 11.0.0.0/8 ] }\n", OPT_NOW,
+	    "peers.deny: [] -> [ 10.0.0.0/8, 11.0.0.0/8 ]" },
 	{ "relay: { addresses: 127.0.0.1 }\n", OPT_WORKERS,
 	    "relay.addresses: [ { address: 192.0.2.10 }, { address: \"2001:db8::10\" } ] -> [ { address: 127.0.0.1 } ]" },
 	{ "auth: { users: { a: long-enough } }\n", OPT_NOW, "auth.users: 0 users -> 1 users" },
@@ -179,9 +182,10 @@ START_TEST(sample_loads)
 		if (*hash == '#' && hash[1] != '\0' && (hash[1] != ' ' || hash[2] == ' '))
 			memmove(hash, hash + 1, strlen(hash));
 		/* Files are for check_conf_files.c. */
-		if (strstr(line, "_file:") != NULL || strstr(line, "- { file:") != NULL || strstr(line, "users:") != NULL
-		    || strstr(line, "key_file") != NULL || strstr(line, "secrets:") != NULL || strstr(line, "include:") != NULL
-		    || strstr(line, "certificates:") != NULL || strstr(line, "certificate:") != NULL)
+		if (strstr(line, "_file:") != NULL || strstr(line, "- { file:") != NULL ||
+		    strstr(line, "users:") != NULL || strstr(line, "key_file") != NULL ||
+		    strstr(line, "secrets:") != NULL || strstr(line, "include:") != NULL ||
+		    strstr(line, "certificates:") != NULL || strstr(line, "certificate:") != NULL)
 			continue;
 		strcat(strcat(out, line), "\n");
 	}
@@ -219,11 +223,12 @@ END_TEST
 
 /* ---- validate --------------------------------------------------------------------------------- */
 
-#define SPOILED(field, value) do { \
-	c = r->conf; \
-	c.field = (value); \
-	ck_assert_msg(conf_validate(&c, sizeof c) < 0, #field); \
-} while (0)
+#define SPOILED(field, value)                                                                              \
+	do {                                                                                               \
+		c = r->conf;                                                                               \
+		c.field = (value);                                                                         \
+		ck_assert_msg(conf_validate(&c, sizeof c) < 0, #field);                                    \
+	} while (0)
 
 START_TEST(validate)
 {
@@ -274,7 +279,8 @@ END_TEST
 
 START_TEST(validate_users)
 {
-	struct loaded *r = load_text("auth: { users: { a: long-enough }, secrets: [ 0123456789012345678901234567890123 ] }\n");
+	struct loaded *r = load_text(
+	    "auth: { users: { a: long-enough }, secrets: [ 0123456789012345678901234567890123 ] }\n");
 	struct users *u = r->users;
 
 	ck_assert_int_eq(users_validate(u, r->users_len), 0);
@@ -290,7 +296,8 @@ START_TEST(validate_users)
 	ck_assert_int_lt(users_validate(u, r->users_len), 0);
 	((struct users_secret *)(u + 1))->len = 32;
 	ck_assert_int_eq(users_validate(u, r->users_len), 0);
-	((struct users_user *)((struct users_secret *)(u + 1) + 1))->kind = USERS_KEY_MD5;	/* needs 16 bytes */
+	((struct users_user *)((struct users_secret *)(u + 1) + 1))->kind =
+	    USERS_KEY_MD5; /* needs 16 bytes */
 	ck_assert_int_lt(users_validate(u, r->users_len), 0);
 	unload(r);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Unit tests of conf/files.c, creds.c, firstrun.c: includes, paths, secrets, users, the documented example. */
+/* Unit tests of conf/files.c, creds.c, firstrun.c: includes, paths, secrets, users, the documented
+ * example. */
 #include "config.h"
 
 #include <stdio.h>
@@ -10,7 +11,7 @@
 #include "check_conf.h"
 
 #define LOOPBACK "listeners: { address: 127.0.0.1 }\n"
-#define GOOD "uC4mZ0yJx0kQm7mB9fJtq3Yw2s8VdLhRkP"
+#define GOOD     "uC4mZ0yJx0kQm7mB9fJtq3Yw2s8VdLhRkP"
 static const char md5_hex[] = "d41d8cd98f00b204e9800998ecf8427e";
 
 /* ---- the example, exactly as documented --------------------------------------------------------- */
@@ -53,7 +54,7 @@ START_TEST(example)
 	char *real;
 
 	ck_assert_msg(r->rc == 0, "%s", r->reports);
-	ck_assert_uint_eq(r->warnings, 3);	/* the documented password and secret; 10.0.0.5 is not ours */
+	ck_assert_uint_eq(r->warnings, 3); /* the documented password and secret; 10.0.0.5 is not ours */
 	ck_assert_str_eq(r->conf.realm, "example.org");
 	ck_assert_uint_eq(r->conf.listener_count, 2);
 	ck_assert_str_eq(r->conf.listeners[1].where, "example.yaml:8");
@@ -62,14 +63,14 @@ START_TEST(example)
 	ck_assert_uint_eq(r->conf.max_lifetime, 3600000);
 	ck_assert_uint_eq(r->conf.bandwidth_per_user, 2500000);
 	ck_assert_uint_eq(r->conf.workers, 2);
-	ck_assert_uint_eq(r->conf.channels_per_allocation, 64);	/* conf.d/more.yaml */
+	ck_assert_uint_eq(r->conf.channels_per_allocation, 64); /* conf.d/more.yaml */
 	ck_assert_str_eq(r->conf.log_target, "stderr");
 	ck_assert_str_eq(r->conf.metrics_address, "127.0.0.1");
 	ck_assert(!r->conf.has_names);
 	real = realpath(temp_dir, NULL);
 	ck_assert_msg(strncmp(r->conf.file, real, strlen(real)) == 0, "%s", r->conf.file);
 	free(real);
-	ck_assert_uint_eq(r->users->user_count, 3);	/* sorted: alice, bob, carol */
+	ck_assert_uint_eq(r->users->user_count, 3); /* sorted: alice, bob, carol */
 	u = users_users(r->users);
 	ck_assert_mem_eq(u[0].name, "alice", 6);
 	ck_assert_mem_eq(u[0].pass, "wonderland", 10);
@@ -82,7 +83,7 @@ START_TEST(example)
 	ck_assert_mem_eq(u[2].name, "carol", 6);
 	ck_assert_uint_eq(r->users->secret_count, 2);
 	s = users_secrets(r->users);
-	ck_assert_uint_eq(s[0].len, 32);	/* the newline is gone */
+	ck_assert_uint_eq(s[0].len, 32); /* the newline is gone */
 	ck_assert_int_eq(s[0].until, 0);
 	ck_assert_uint_eq(s[1].len, 33);
 	ck_assert_int_eq(s[1].until, 1893456000);
@@ -111,11 +112,14 @@ START_TEST(includes_append_and_nest)
 	struct loaded *r;
 
 	temp_file("d/a.yaml", "peers: { deny: 10.0.0.0/8 }\ninclude: ../e/c.yaml\n", 0600);
-	temp_file("d/b.yaml", "peers: { deny: [ 11.0.0.0/8 ] }\nauth: { secrets: { file: b.secret } }\n", 0600);
+	temp_file(
+	    "d/b.yaml", "peers: { deny: [ 11.0.0.0/8 ] }\nauth: { secrets: { file: b.secret } }\n", 0600);
 	temp_file("d/b.secret", GOOD "\n", 0600);
-	temp_file("e/c.yaml", "log: { target: ./c.log }\nauth: { users: { c: { password_file: c.pass } } }\n", 0600);
+	temp_file("e/c.yaml",
+	    "log: { target: ./c.log }\nauth: { users: { c: { password_file: c.pass } } }\n", 0600);
 	temp_file("e/c.pass", "good-enough-password", 0600);
-	r = load_main("include: [ \"d/*.yaml\", \"none/*.yaml\", missing*.yaml ]\npeers: { deny: 12.0.0.0/8 }\n");
+	r = load_main(
+	    "include: [ \"d/*.yaml\", \"none/*.yaml\", missing*.yaml ]\npeers: { deny: 12.0.0.0/8 }\n");
 	ck_assert_msg(r->rc == 0, "%s", r->reports);
 	ck_assert_uint_eq(r->conf.peer_deny.count, 3);
 	ck_assert_uint_eq(r->users->secret_count, 1);
@@ -131,7 +135,8 @@ START_TEST(scalar_twice_names_both)
 	char says[256];
 
 	temp_file("x.yaml", "auth: { realm: b }\n", 0600);
-	snprintf(says, sizeof says, "%s/main.yaml:2:16: auth.realm: set twice: the first is at %s/x.yaml:1:16", temp_dir, temp_dir);
+	snprintf(says, sizeof says,
+	    "%s/main.yaml:2:16: auth.realm: set twice: the first is at %s/x.yaml:1:16", temp_dir, temp_dir);
 	expect_one(load_main("include: x.yaml\nauth: { realm: a }\n"), says);
 }
 END_TEST
@@ -223,12 +228,13 @@ START_TEST(secret_files)
 	expect_one(load_main("auth: { secrets: { file: s } }\n"), "everybody may write this file");
 	temp_file("s", GOOD "\n\n", 0640);
 	expect_one(load_main("auth: { secrets: { file: s } }\n"), "one line of text");
-	static const char *const strays[] = { " " GOOD, GOOD " ", GOOD "\t\n", "\xef\xbb\xbf" GOOD, GOOD "\xc2\xa0\n",
-		GOOD "\xe2\x80\x8b", "\xe2\x80\x8d" GOOD "\n" };
+	static const char *const strays[] = { " " GOOD, GOOD " ", GOOD "\t\n", "\xef\xbb\xbf" GOOD,
+		GOOD "\xc2\xa0\n", GOOD "\xe2\x80\x8b", "\xe2\x80\x8d" GOOD "\n" };
 	for (unsigned i = 0; i < TP_COUNT(strays); i++) {
 		temp_file("s", strays[i], 0640);
 		expect_one(load_main("auth: { secrets: { file: s } }\n"), "zero-width character stands");
-		expect_one(load_main("auth: { users: { ann: { password_file: s } } }\n"), "zero-width character stands");
+		expect_one(load_main("auth: { users: { ann: { password_file: s } } }\n"),
+		    "zero-width character stands");
 	}
 	temp_file("s", "\n", 0640);
 	expect_one(load_main("auth: { secrets: { file: s } }\n"), "1 to 256 bytes");
@@ -267,7 +273,8 @@ START_TEST(credentials_directory)
 	struct loaded *r;
 
 	unsetenv("CREDENTIALS_DIRECTORY");
-	expect_one(load_main("auth: { secrets: { file: credential:turn } }\n"), "$CREDENTIALS_DIRECTORY is not set");
+	expect_one(load_main("auth: { secrets: { file: credential:turn } }\n"),
+	    "$CREDENTIALS_DIRECTORY is not set");
 	setenv("CREDENTIALS_DIRECTORY", temp_dir, 1);
 	temp_file("turn", GOOD "\n", 0400);
 	r = load_main("auth: { secrets: { file: \"credential:turn\" } }\n");
@@ -294,7 +301,8 @@ static const struct {
 	{ "auth: { users: { a: { key_file: short.key } } }\n", "32 hexadecimal digits" },
 	{ "auth: { secrets: [ { until: \"2030-01-01T00:00:00Z\" } ] }\n", "auth.secrets: allowed" },
 	{ "auth: { secrets: [ { value: " GOOD ", file: x } ] }\n", "auth.secrets: allowed" },
-	{ "auth: { secrets: [ { value: " GOOD ", until: tomorrow } ] }\n", "auth.secrets: until: \"tomorrow\": allowed" },
+	{ "auth: { secrets: [ { value: " GOOD ", until: tomorrow } ] }\n",
+	    "auth.secrets: until: \"tomorrow\": allowed" },
 	{ "auth: { secrets: [ { value: " GOOD ", until: 2030-01-01 } ] }\n", "auth.secrets: until" },
 	{ "auth: { secrets: [ [ a ] ] }\n", "auth.secrets: allowed" },
 	{ "auth: { secrets: \"\" }\n", "1 to 256 bytes" },
@@ -311,7 +319,8 @@ START_TEST(refuses_credentials)
 	temp_file("short.key", "d41d8cd98f00b204e9800998ecf8427\n", 0600);
 	r = load_main(bad_credentials[_i].yaml);
 	ck_assert_msg(r->errors >= 1, "%s", bad_credentials[_i].yaml);
-	ck_assert_msg(strstr(r->reports, bad_credentials[_i].says) != NULL, "%s says:\n%s", bad_credentials[_i].yaml, r->reports);
+	ck_assert_msg(strstr(r->reports, bad_credentials[_i].says) != NULL, "%s says:\n%s",
+	    bad_credentials[_i].yaml, r->reports);
 	/* Whatever is wrong, no value of a credential gets into a message. */
 	ck_assert_ptr_null(strstr(r->reports, GOOD));
 	ck_assert_ptr_null(strstr(r->reports, "wonderland"));
@@ -326,7 +335,8 @@ START_TEST(credentials)
 
 	temp_file("md5", md5_hex, 0600);
 	temp_file("sha", "E3B0C44298FC1C149AFBF4C8996FB92427AE41E4649B934CA495991B7852B855\n", 0600);
-	r = load_main("auth:\n  users:\n    no: 010\n    a: { key_file: md5 }\n    b: { key_file: sha }\n    c: { password: yes-it-is }\n");
+	r = load_main(
+	    "auth:\n  users:\n    no: 010\n    a: { key_file: md5 }\n    b: { key_file: sha }\n    c: { password: yes-it-is }\n");
 	ck_assert_msg(r->rc == 0 && r->warnings == 0, "%s", r->reports);
 	ck_assert(r->conf.has_names);
 	ck_assert_uint_eq(r->conf.user_count, 4);
@@ -335,8 +345,9 @@ START_TEST(credentials)
 	ck_assert_mem_eq(users_users(r->users)[3].name, "no", 3);
 	ck_assert_mem_eq(users_users(r->users)[3].pass, "010", 4);
 	unload(r);
-	r = load_main("auth: { secrets: [ 0123e4, { value: " GOOD ", until: \"2001-01-01T00:00:00+01:00\" } ] }\n");
-	ck_assert_msg(r->rc == 0 && r->warnings == 2, "%s", r->reports);	/* short; ended */
+	r = load_main(
+	    "auth: { secrets: [ 0123e4, { value: " GOOD ", until: \"2001-01-01T00:00:00+01:00\" } ] }\n");
+	ck_assert_msg(r->rc == 0 && r->warnings == 2, "%s", r->reports); /* short; ended */
 	ck_assert_mem_eq(users_secrets(r->users)[0].value, "0123e4", 7);
 	unload(r);
 }
@@ -344,7 +355,8 @@ END_TEST
 
 START_TEST(inline_in_open_file)
 {
-	struct loaded *r = load_path_of(temp_file("open.yaml", "auth: { secrets: [ " GOOD ", " GOOD "2 ] }\n", 0644));
+	struct loaded *r = load_path_of(
+	    temp_file("open.yaml", "auth: { secrets: [ " GOOD ", " GOOD "2 ] }\n", 0644));
 
 	ck_assert_int_eq(r->rc, 0);
 	ck_assert_uint_eq(r->warnings, 1);
@@ -371,12 +383,15 @@ START_TEST(first_secret)
 	struct stat st;
 
 	snprintf(path, sizeof path, "%s/secret", temp_dir);
-	ck_assert_int_eq(conf_first_secret(temp_dir, true, &r->conf, &r->users, &r->users_len, on_report, said), 0);
+	ck_assert_int_eq(
+	    conf_first_secret(temp_dir, true, &r->conf, &r->users, &r->users_len, on_report, said), 0);
 	ck_assert_msg(strstr(said, path) != NULL, "%s", said);
 	ck_assert_int_ne(access(path, F_OK), 0);
 	ck_assert_uint_eq(r->users->secret_count, 0);
-	ck_assert_int_eq(conf_first_secret(temp_dir, false, &r->conf, &r->users, &r->users_len, on_report, said), 0);
-	ck_assert_msg(strstr(said, "a random secret was made") != NULL && strstr(said, path) != NULL, "%s", said);
+	ck_assert_int_eq(
+	    conf_first_secret(temp_dir, false, &r->conf, &r->users, &r->users_len, on_report, said), 0);
+	ck_assert_msg(
+	    strstr(said, "a random secret was made") != NULL && strstr(said, path) != NULL, "%s", said);
 	ck_assert_int_eq(said[0], '0' + LOG_L_WARN);
 	ck_assert_int_eq(stat(path, &st), 0);
 	ck_assert_uint_eq(st.st_mode & 07777, 0600);
@@ -384,15 +399,21 @@ START_TEST(first_secret)
 	ck_assert_uint_eq(r->conf.secret_count, 1);
 	ck_assert_uint_eq(users_secrets(r->users)[0].len, 43);
 	/* The second start finds it. */
-	ck_assert_int_eq(conf_first_secret(temp_dir, false, &again->conf, &again->users, &again->users_len, on_report, said), 0);
+	ck_assert_int_eq(conf_first_secret(temp_dir, false, &again->conf, &again->users, &again->users_len,
+			     on_report, said),
+	    0);
 	ck_assert_uint_eq(r->users_len, again->users_len);
 	ck_assert_mem_eq(r->users, again->users, r->users_len);
 	ck_assert_ptr_null(strstr(said, (const char *)users_secrets(r->users)[0].value));
 	ck_assert_int_eq(chmod(path, 0644), 0);
-	ck_assert_int_lt(conf_first_secret(temp_dir, false, &again->conf, &again->users, &again->users_len, on_report, said), 0);
+	ck_assert_int_lt(conf_first_secret(temp_dir, false, &again->conf, &again->users, &again->users_len,
+			     on_report, said),
+	    0);
 	/* Directories that are missing are made; a file in their place is an error. */
 	snprintf(dir, sizeof dir, "%s/not/yet", temp_dir);
-	ck_assert_int_eq(conf_first_secret(dir, false, &again->conf, &again->users, &again->users_len, on_report, said), 0);
+	ck_assert_int_eq(
+	    conf_first_secret(dir, false, &again->conf, &again->users, &again->users_len, on_report, said),
+	    0);
 	ck_assert_int_eq(stat(dir, &st), 0);
 	ck_assert_uint_eq(st.st_mode & 07777, 0700);
 	snprintf(dir, sizeof dir, "%s/not/yet/secret", temp_dir);
@@ -402,7 +423,9 @@ START_TEST(first_secret)
 	snprintf(dir, sizeof dir, "%s/not", temp_dir);
 	ck_assert_int_eq(rmdir(dir), 0);
 	snprintf(dir, sizeof dir, "%s/below", path);
-	ck_assert_int_lt(conf_first_secret(dir, false, &again->conf, &again->users, &again->users_len, on_report, said), 0);
+	ck_assert_int_lt(
+	    conf_first_secret(dir, false, &again->conf, &again->users, &again->users_len, on_report, said),
+	    0);
 	unload(r);
 	unload(again);
 }

@@ -13,8 +13,10 @@ static const struct {
 	{ "listeners: []\n", "listeners: an empty list" },
 	{ "listeners:\n", "listeners: no value" },
 	{ "listeners: 127.0.0.1\n", "listeners: \"127.0.0.1\": allowed: list of" },
-	{ "listeners: [ { address: 127.0.0.1, prot: 1 } ]\n", "unknown key \"prot\" in listeners; did you mean port?" },
-	{ "listeners: [ { address: localhost } ]\n", "listeners: address: \"localhost\": allowed: an IPv4 or IPv6" },
+	{ "listeners: [ { address: 127.0.0.1, prot: 1 } ]\n",
+	    "unknown key \"prot\" in listeners; did you mean port?" },
+	{ "listeners: [ { address: localhost } ]\n",
+	    "listeners: address: \"localhost\": allowed: an IPv4 or IPv6" },
 	{ "listeners: [ { address: \"127.0.0.1:3478\" } ]\n", "without a port" },
 	{ "listeners: [ { address: \"127.0.0.1:0\" } ]\n", "without a port" },
 	{ "listeners: [ { address: \"[::1]\" } ]\n", "without a port" },
@@ -25,7 +27,8 @@ static const struct {
 	{ "listeners: [ { address: \"ff02::1\" } ]\n", "multicast" },
 	{ "listeners: [ { address: \"fe80::1\" } ]\n", "link-local" },
 	{ "listeners: [ { address: \"::ffff:127.0.0.1\" } ]\n", "IPv4-mapped" },
-	{ "listeners: [ { port: 0 } ]\n", "text:1:22: listeners: port: \"0\": allowed: a decimal number from 1" },
+	{ "listeners: [ { port: 0 } ]\n",
+	    "text:1:22: listeners: port: \"0\": allowed: a decimal number from 1" },
 	{ "listeners: [ { port: -1 } ]\n", "listeners: port" },
 	{ "listeners: [ { port: 65536 } ]\n", "listeners: port" },
 	{ "listeners: [ { port: 3478.0 } ]\n", "listeners: port" },
@@ -33,16 +36,21 @@ static const struct {
 	{ "listeners: [ { port: 010 } ]\n", "listeners: port" },
 	{ "listeners: [ { port: 3_478 } ]\n", "listeners: port" },
 	{ "listeners: [ { port: [ 3478 ] } ]\n", "listeners: port: a list" },
-	{ "listeners: [ { port: \"3478\" } ]\n", "listeners: port: \"3478\": allowed: a decimal number from 1 to 65535, digits only, without quotes" },
-	{ "listeners: [ { address: 127.0.0.1, zzzzzzzz: 1 } ]\n", "in listeners: allowed: address, port, transport, proxy_protocol" },
+	{ "listeners: [ { port: \"3478\" } ]\n",
+	    "listeners: port: \"3478\": allowed: a decimal number from 1 to 65535, digits only, without quotes" },
+	{ "listeners: [ { address: 127.0.0.1, zzzzzzzz: 1 } ]\n",
+	    "in listeners: allowed: address, port, transport, proxy_protocol" },
 	{ "listeners: [ { port: 99999999999999999999 } ]\n", "listeners: port" },
-	{ "listeners: [ { transport: udp, proxy_protocol: 10.0.0.0/8 } ]\n", "only for transports tcp and tls" },
+	{ "listeners: [ { transport: udp, proxy_protocol: 10.0.0.0/8 } ]\n",
+	    "only for transports tcp and tls" },
 	{ "listeners: [ { transport: tcp, proxy_protocol: 10.0.0.1/8 } ]\n", "proxy_protocol: " },
-	{ "listeners: [ { transport: dtls, proxy_protocol: 10.0.0.0/8 } ]\n", "only for transports tcp and tls" },
+	{ "listeners: [ { transport: dtls, proxy_protocol: 10.0.0.0/8 } ]\n",
+	    "only for transports tcp and tls" },
 	{ "listeners: [ { transport: UDP } ]\n", "allowed: udp, tcp, tls, dtls" },
 	{ "listeners: [ { transport: [] } ]\n", "transport: an empty list" },
 	{ "listeners: [ { transport: [ udp, udp ] } ]\n", "listed twice" },
-	{ "listeners: [ { address: 127.0.0.1 }, { address: 127.0.0.1, port: 3478 } ]\n", "the same address, port and transport is at text:1" },
+	{ "listeners: [ { address: 127.0.0.1 }, { address: 127.0.0.1, port: 3478 } ]\n",
+	    "the same address, port and transport is at text:1" },
 	{ "relay: { addresses: [] }\n", "relay.addresses: an empty list" },
 	{ "relay: { addresses: x.example }\n", "relay.addresses: \"x.example\"" },
 	{ "relay: { addresses: 0.0.0.0 }\n", "not all of them" },
@@ -87,7 +95,8 @@ START_TEST(refuses)
 	struct loaded *r = load_text(refused[_i].yaml);
 
 	ck_assert_msg(r->errors == 1, "%s: %u errors:\n%s", refused[_i].yaml, r->errors, r->reports);
-	ck_assert_msg(strstr(r->reports, refused[_i].says) != NULL, "%s: says %s", refused[_i].yaml, r->reports);
+	ck_assert_msg(
+	    strstr(r->reports, refused[_i].says) != NULL, "%s: says %s", refused[_i].yaml, r->reports);
 	unload(r);
 }
 END_TEST
@@ -104,7 +113,8 @@ expect_listener(const struct loaded *r, unsigned i, const char *text)
 }
 
 static void
-expect_relay(const struct loaded *r, unsigned i, const char *addr, const char *external, unsigned min, unsigned max)
+expect_relay(
+    const struct loaded *r, unsigned i, const char *addr, const char *external, unsigned min, unsigned max)
 {
 	char buf[ADDR_STRLEN];
 	const struct conf_relay *o = &r->conf.relays[i];
@@ -118,20 +128,28 @@ expect_relay(const struct loaded *r, unsigned i, const char *addr, const char *e
 }
 
 /* What is accepted and changes nothing is said. */
-static const struct { const char *yaml, *says; } idle[] = {
+static const struct {
+	const char *yaml, *says;
+} idle[] = {
 	{ "peers: { deny: 10.0.0.0/8, allow: 10.2.0.0/16 }\n",
 	    "peers.allow: 10.2.0.0/16 has no effect: peers.deny has 10.0.0.0/8, and deny wins" },
-	{ "peers: { deny: \"::/0\", allow_private: \"fd00::/8\" }\n", "peers.allow_private: fd00::/8 has no effect: peers.deny" },
-	{ "peers: { deny: 192.0.2.0/24, allow_own: \"192.0.2.10:1-2/udp\" }\n", "peers.allow_own: 192.0.2.10 has no effect" },
-	{ "peers: { deny: [ 9.0.0.0/8, 9.1.0.0/16 ] }\n", "9.1.0.0/16 has no effect: 9.0.0.0/8 is in the list" },
-	{ "peers: { allow: [ 9.1.2.3, 9.1.2.3 ] }\n", "9.1.2.3/32 has no effect: 9.1.2.3/32 is in the list" },
+	{ "peers: { deny: \"::/0\", allow_private: \"fd00::/8\" }\n",
+	    "peers.allow_private: fd00::/8 has no effect: peers.deny" },
+	{ "peers: { deny: 192.0.2.0/24, allow_own: \"192.0.2.10:1-2/udp\" }\n",
+	    "peers.allow_own: 192.0.2.10 has no effect" },
+	{ "peers: { deny: [ 9.0.0.0/8, 9.1.0.0/16 ] }\n",
+	    "9.1.0.0/16 has no effect: 9.0.0.0/8 is in the list" },
+	{ "peers: { allow: [ 9.1.2.3, 9.1.2.3 ] }\n",
+	    "9.1.2.3/32 has no effect: 9.1.2.3/32 is in the list" },
 	{ "limits: { stream_queue: 64KiB }\n", "no listener has transport tcp or tls" },
 	{ "limits: { half_open_total: 9 }\n", "no listener has transport tls or dtls" },
 	{ "metrics: { port: 99 }\n", "metrics.port: has no effect: metrics.address is empty" },
-	{ "auth: { strict_expiry: true, users: { joe: 9f8e7d6c5b4a3 } }\n", "auth.strict_expiry: has no effect" },
+	{ "auth: { strict_expiry: true, users: { joe: 9f8e7d6c5b4a3 } }\n",
+	    "auth.strict_expiry: has no effect" },
 	{ "relay: { external_stun: stun.example.org }\n", "no relay address has `external: auto`" },
 	{ "relay: { external_interval: 9s }\n", "no relay address has a name or auto" },
-	{ "relay: { ports: 2000-3000, addresses: { address: 192.0.2.10, ports: 4000-5000 } }\n", "relay.ports: has no effect" },
+	{ "relay: { ports: 2000-3000, addresses: { address: 192.0.2.10, ports: 4000-5000 } }\n",
+	    "relay.ports: has no effect" },
 };
 
 START_TEST(warns_of_no_effect)
@@ -146,7 +164,8 @@ END_TEST
 
 START_TEST(is_silent_where_it_has_an_effect)
 {
-	struct loaded *r = load_text("peers: { deny: [ 10.0.0.0/9, 9.0.0.0/8 ], allow: [ 10.0.0.0/8, 11.0.0.0/8 ], allow_private: 10.128.0.0/9 }\n"
+	struct loaded *r = load_text(
+	    "peers: { deny: [ 10.0.0.0/9, 9.0.0.0/8 ], allow: [ 10.0.0.0/8, 11.0.0.0/8 ], allow_private: 10.128.0.0/9 }\n"
 	    "listeners: { address: 192.0.2.10, transport: [ udp, tcp ] }\nlimits: { stream_queue: 64KiB, connections_total: 9 }\n");
 
 	ck_assert_msg(r->rc == 0, "%s", r->reports);
@@ -158,13 +177,14 @@ END_TEST
 /* A name, or auto; here nothing is looked up, so the inside address stays. */
 START_TEST(external_names)
 {
-	struct loaded *r = load_text("relay: { addresses: [ { external: turn.example.org }, { address: \"2001:db8::10\", external: auto } ] }\n");
+	struct loaded *r = load_text(
+	    "relay: { addresses: [ { external: turn.example.org }, { address: \"2001:db8::10\", external: auto } ] }\n");
 
 	expect_relay(r, 0, "192.0.2.10", "none", 49152, 65535);
 	ck_assert_str_eq(r->conf.relays[0].external_name, "turn.example.org");
 	ck_assert_uint_eq(r->conf.relays[0].unknown, 1);
 	expect_relay(r, 1, "2001:db8::10", "none", 49152, 65535);
-	ck_assert_uint_eq(r->conf.relays[1].unknown, 0);	/* auto: the address is public */
+	ck_assert_uint_eq(r->conf.relays[1].unknown, 0); /* auto: the address is public */
 	unload(r);
 }
 END_TEST
@@ -173,7 +193,7 @@ START_TEST(host_defaults)
 {
 	struct loaded *r = load_text("");
 
-	ck_assert_uint_eq(r->conf.listener_count, 4);	/* all but the link-local one */
+	ck_assert_uint_eq(r->conf.listener_count, 4); /* all but the link-local one */
 	expect_listener(r, 0, "127.0.0.1:3478");
 	expect_listener(r, 1, "[::1]:3478");
 	expect_listener(r, 2, "192.0.2.10:3478");
@@ -193,7 +213,8 @@ END_TEST
 
 START_TEST(star_is_what_remains)
 {
-	struct loaded *r = load_text("listeners:\n  - { port: 3478 }\n  - { address: \"::1\" }\n  - { address: 0.0.0.0, port: 80 }\n"
+	struct loaded *r = load_text(
+	    "listeners:\n  - { port: 3478 }\n  - { address: \"::1\" }\n  - { address: 0.0.0.0, port: 80 }\n"
 	    "  - { address: \"::\", port: 81 }\n");
 
 	ck_assert_uint_eq(r->conf.listener_count, 8);
@@ -232,7 +253,8 @@ END_TEST
 
 START_TEST(relays)
 {
-	struct loaded *r = load_text("relay:\n  ports: 40000-40100\n  addresses:\n    - 127.0.0.1\n"
+	struct loaded *r = load_text(
+	    "relay:\n  ports: 40000-40100\n  addresses:\n    - 127.0.0.1\n"
 	    "    - { address: 192.0.2.10, external: 203.0.113.7, ports: 50000-50001 }\n    - { address: \"::1\" }\n");
 
 	ck_assert_uint_eq(r->conf.relay_count, 3);
@@ -249,7 +271,8 @@ START_TEST(relays)
 	expect_relay(r, 0, "::1", "none", 49152, 65535);
 	unload(r);
 	/* Two internal addresses behind one external one, told apart by port. */
-	r = load_text("relay: { addresses: [ { address: 127.0.0.1, external: 203.0.113.7, ports: 2000-2999 },"
+	r = load_text(
+	    "relay: { addresses: [ { address: 127.0.0.1, external: 203.0.113.7, ports: 2000-2999 },"
 	    " { address: 192.0.2.10, external: 203.0.113.7, ports: 3000-3999 } ] }\nlisteners: { port: 80 }\n");
 	expect_relay(r, 1, "192.0.2.10", "203.0.113.7", 3000, 3999);
 	unload(r);
@@ -265,8 +288,10 @@ START_TEST(relay_warnings)
 	ck_assert_ptr_nonnull(strstr(r->reports, "10.0.0.5 is a private address"));
 	ck_assert_ptr_nonnull(strstr(r->reports, "not an address of this host"));
 	unload(r);
-	/* Without the inside address it is that of the default route; an external one that is the own one is no NAT. */
-	r = load_text("relay: { addresses: [ { external: 203.0.113.7 }, { external: \"2001:db8::10\" } ] }\n");
+	/* Without the inside address it is that of the default route; an external one that is the own
+	 * one is no NAT. */
+	r = load_text(
+	    "relay: { addresses: [ { external: 203.0.113.7 }, { external: \"2001:db8::10\" } ] }\n");
 	expect_relay(r, 0, "192.0.2.10", "203.0.113.7", 49152, 65535);
 	expect_relay(r, 1, "2001:db8::10", "none", 49152, 65535);
 	unload(r);
@@ -303,7 +328,8 @@ END_TEST
 
 START_TEST(peers)
 {
-	struct loaded *r = load_text("peers:\n  deny: 198.51.100.0/24\n  allow: [ \"2001:db8::/32\", 0.0.0.0/0 ]\n"
+	struct loaded *r = load_text(
+	    "peers:\n  deny: 198.51.100.0/24\n  allow: [ \"2001:db8::/32\", 0.0.0.0/0 ]\n"
 	    "  allow_private: [ 127.0.0.1 ]\n  allow_own: [ \"203.0.113.7:10000-20000/udp\", \"[2001:db8::7]:1-65535/udp\" ]\n");
 	char buf[ADDR_STRLEN];
 

@@ -8,43 +8,96 @@
 #include "check_conf.h"
 
 static const struct {
-	const char *path, *text, *printed;	/* printed NULL: refused */
+	const char *path, *text, *printed; /* printed NULL: refused */
 } scalars[] = {
-	{ "auth.strict_expiry", "true", "true" }, { "auth.strict_expiry", "false", "false" },
-	{ "auth.strict_expiry", "yes", NULL }, { "auth.strict_expiry", "True", NULL }, { "auth.strict_expiry", "1", NULL },
+	{ "auth.strict_expiry", "true", "true" },
+	{ "auth.strict_expiry", "false", "false" },
+	{ "auth.strict_expiry", "yes", NULL },
+	{ "auth.strict_expiry", "True", NULL },
+	{ "auth.strict_expiry", "1", NULL },
 	{ "auth.strict_expiry", "on", NULL },
-	{ "metrics.port", "1", "1" }, { "metrics.port", "65535", "65535" }, { "metrics.port", "0", NULL },
-	{ "metrics.port", "65536", NULL }, { "metrics.port", "-1", NULL }, { "metrics.port", "+1", NULL },
-	{ "metrics.port", "010", NULL }, { "metrics.port", "3_478", NULL }, { "metrics.port", "0x10", NULL },
-	{ "metrics.port", "1e3", NULL }, { "metrics.port", "3478.0", NULL }, { "metrics.port", "3478x", NULL },
-	{ "metrics.port", "12:30:45", NULL }, { "metrics.port", "~", NULL }, { "metrics.port", " 1", NULL },
-	{ "metrics.port", "18446744073709551617", NULL }, { "metrics.port", "", NULL },
-	{ "auth.nonce_lifetime", "60s", "1m" }, { "auth.nonce_lifetime", "60000ms", "1m" },
-	{ "auth.nonce_lifetime", "59999ms", NULL }, { "auth.nonce_lifetime", "1h", "1h" },
-	{ "auth.nonce_lifetime", "61m", NULL }, { "auth.nonce_lifetime", "600", NULL }, { "auth.nonce_lifetime", "10 m", NULL },
-	{ "auth.nonce_lifetime", "0", NULL }, { "auth.nonce_lifetime", "1h30m", NULL },
-	{ "relay.replace_idle", "0", "0s" }, { "relay.replace_idle", "0s", "0s" }, { "relay.replace_idle", "1d", "1d" },
-	{ "relay.replace_idle", "1500ms", "1500ms" }, { "relay.replace_idle", "25h", NULL },
-	{ "relay.replace_idle", "99999999999999999999d", NULL }, { "relay.replace_idle", "18446744073709551615d", NULL },
-	{ "io.engine", "gso", "gso" }, { "io.engine", "GSO", NULL }, { "io.engine", "fast", NULL }, { "io.engine", "plain", "plain" },
-	{ "io.receive_buffer", "64KiB", "64KiB" }, { "io.receive_buffer", "65535B", NULL }, { "io.receive_buffer", "1GiB", "1GiB" },
-	{ "io.receive_buffer", "2GiB", NULL }, { "io.receive_buffer", "100kB", "100kB" }, { "io.receive_buffer", "1MB", "1MB" },
-	{ "io.receive_buffer", "8388608", NULL }, { "io.receive_buffer", "8M", NULL }, { "io.receive_buffer", "8mib", NULL },
-	{ "limits.bandwidth_total", "0", "0" }, { "limits.bandwidth_total", "20Mbit", "20Mbit" },
-	{ "limits.bandwidth_total", "8bit", "8bit" }, { "limits.bandwidth_total", "7bit", NULL },
-	{ "limits.bandwidth_total", "20", NULL }, { "limits.bandwidth_total", "20MB", NULL },
-	{ "limits.bandwidth_total", "1000Gbit", "1000Gbit" }, { "limits.bandwidth_total", "1001Gbit", NULL },
+	{ "metrics.port", "1", "1" },
+	{ "metrics.port", "65535", "65535" },
+	{ "metrics.port", "0", NULL },
+	{ "metrics.port", "65536", NULL },
+	{ "metrics.port", "-1", NULL },
+	{ "metrics.port", "+1", NULL },
+	{ "metrics.port", "010", NULL },
+	{ "metrics.port", "3_478", NULL },
+	{ "metrics.port", "0x10", NULL },
+	{ "metrics.port", "1e3", NULL },
+	{ "metrics.port", "3478.0", NULL },
+	{ "metrics.port", "3478x", NULL },
+	{ "metrics.port", "12:30:45", NULL },
+	{ "metrics.port", "~", NULL },
+	{ "metrics.port", " 1", NULL },
+	{ "metrics.port", "18446744073709551617", NULL },
+	{ "metrics.port", "", NULL },
+	{ "auth.nonce_lifetime", "60s", "1m" },
+	{ "auth.nonce_lifetime", "60000ms", "1m" },
+	{ "auth.nonce_lifetime", "59999ms", NULL },
+	{ "auth.nonce_lifetime", "1h", "1h" },
+	{ "auth.nonce_lifetime", "61m", NULL },
+	{ "auth.nonce_lifetime", "600", NULL },
+	{ "auth.nonce_lifetime", "10 m", NULL },
+	{ "auth.nonce_lifetime", "0", NULL },
+	{ "auth.nonce_lifetime", "1h30m", NULL },
+	{ "relay.replace_idle", "0", "0s" },
+	{ "relay.replace_idle", "0s", "0s" },
+	{ "relay.replace_idle", "1d", "1d" },
+	{ "relay.replace_idle", "1500ms", "1500ms" },
+	{ "relay.replace_idle", "25h", NULL },
+	{ "relay.replace_idle", "99999999999999999999d", NULL },
+	{ "relay.replace_idle", "18446744073709551615d", NULL },
+	{ "io.engine", "gso", "gso" },
+	{ "io.engine", "GSO", NULL },
+	{ "io.engine", "fast", NULL },
+	{ "io.engine", "plain", "plain" },
+	{ "io.receive_buffer", "64KiB", "64KiB" },
+	{ "io.receive_buffer", "65535B", NULL },
+	{ "io.receive_buffer", "1GiB", "1GiB" },
+	{ "io.receive_buffer", "2GiB", NULL },
+	{ "io.receive_buffer", "100kB", "100kB" },
+	{ "io.receive_buffer", "1MB", "1MB" },
+	{ "io.receive_buffer", "8388608", NULL },
+	{ "io.receive_buffer", "8M", NULL },
+	{ "io.receive_buffer", "8mib", NULL },
+	{ "limits.bandwidth_total", "0", "0" },
+	{ "limits.bandwidth_total", "20Mbit", "20Mbit" },
+	{ "limits.bandwidth_total", "8bit", "8bit" },
+	{ "limits.bandwidth_total", "7bit", NULL },
+	{ "limits.bandwidth_total", "20", NULL },
+	{ "limits.bandwidth_total", "20MB", NULL },
+	{ "limits.bandwidth_total", "1000Gbit", "1000Gbit" },
+	{ "limits.bandwidth_total", "1001Gbit", NULL },
 	{ "limits.bandwidth_total", "100kbit", "100kbit" },
-	{ "relay.ports", "1024-65535", "1024-65535" }, { "relay.ports", "50000-50000", "50000-50000" },
-	{ "relay.ports", "1023-65535", NULL }, { "relay.ports", "1024-65536", NULL }, { "relay.ports", "50001-50000", NULL },
-	{ "relay.ports", "50000", NULL }, { "relay.ports", "50000 - 50001", NULL }, { "relay.ports", "050000-60000", NULL },
-	{ "process.workers", "auto", "auto" }, { "process.workers", "1", "1" }, { "process.workers", "128", "128" },
-	{ "process.workers", "129", NULL }, { "process.workers", "0", NULL }, { "process.workers", "Auto", NULL },
-	{ "relay.default_family", "client", "client" }, { "relay.default_family", "ipv5", NULL },
-	{ "auth.password_algorithms", "sha256", "sha256" }, { "auth.password_algorithms", "", NULL },
-	{ "log.level", "debug", "debug" }, { "log.level", "DEBUG", NULL }, { "log.format", "json", "json" },
-	{ "auth.realm", "no", "no" }, { "auth.realm", "", NULL }, { "auth.realm", "a\nb", NULL }, { "auth.realm", "a b", "\"a b\"" },
-	{ "auth.realm", "12:30:45", "\"12:30:45\"" }, { "metrics.address", "", "\"\"" },
+	{ "relay.ports", "1024-65535", "1024-65535" },
+	{ "relay.ports", "50000-50000", "50000-50000" },
+	{ "relay.ports", "1023-65535", NULL },
+	{ "relay.ports", "1024-65536", NULL },
+	{ "relay.ports", "50001-50000", NULL },
+	{ "relay.ports", "50000", NULL },
+	{ "relay.ports", "50000 - 50001", NULL },
+	{ "relay.ports", "050000-60000", NULL },
+	{ "process.workers", "auto", "auto" },
+	{ "process.workers", "1", "1" },
+	{ "process.workers", "128", "128" },
+	{ "process.workers", "129", NULL },
+	{ "process.workers", "0", NULL },
+	{ "process.workers", "Auto", NULL },
+	{ "relay.default_family", "client", "client" },
+	{ "relay.default_family", "ipv5", NULL },
+	{ "auth.password_algorithms", "sha256", "sha256" },
+	{ "auth.password_algorithms", "", NULL },
+	{ "log.level", "debug", "debug" },
+	{ "log.level", "DEBUG", NULL },
+	{ "log.format", "json", "json" },
+	{ "auth.realm", "no", "no" },
+	{ "auth.realm", "", NULL },
+	{ "auth.realm", "a\nb", NULL },
+	{ "auth.realm", "a b", "\"a b\"" },
+	{ "auth.realm", "12:30:45", "\"12:30:45\"" },
+	{ "metrics.address", "", "\"\"" },
 };
 
 START_TEST(scalar)
@@ -57,7 +110,8 @@ START_TEST(scalar)
 	conf_defaults(&c);
 	ck_assert_ptr_nonnull(o);
 	rc = option_set(&c, o, scalars[_i].text, why, sizeof why);
-	ck_assert_msg((rc == 0) == (scalars[_i].printed != NULL), "%s: %s gave %d", o->path, scalars[_i].text, rc);
+	ck_assert_msg(
+	    (rc == 0) == (scalars[_i].printed != NULL), "%s: %s gave %d", o->path, scalars[_i].text, rc);
 	if (rc == 0) {
 		option_print(&c, o, out, sizeof out);
 		ck_assert_str_eq(out, scalars[_i].printed);
@@ -115,7 +169,8 @@ END_TEST
 
 START_TEST(cpu_lists)
 {
-	static const char *const wrong[] = { "", ",", "1,", "-3", "3-", "5-2", "1,,2", "a", "1 ", " 1", "1024", "99999999999", "auto", "0-1023,0" };
+	static const char *const wrong[] = { "", ",", "1,", "-3", "3-", "5-2", "1,,2", "a", "1 ", " 1",
+		"1024", "99999999999", "auto", "0-1023,0" };
 	uint16_t list[CONF_CPUS_MAX];
 	unsigned n;
 
@@ -168,17 +223,20 @@ START_TEST(places)
 
 	ck_assert_uint_eq(conf_nodes("/nonexistent", none), 0);
 	ck_assert_uint_eq(nodes, 2);
-	ck_assert(node[0].id == 0 && node[1].id == 2 && CPU_COUNT(&node[1].cpus) == 4 && CPU_ISSET(8, &node[1].cpus));
+	ck_assert(node[0].id == 0 && node[1].id == 2 && CPU_COUNT(&node[1].cpus) == 4 &&
+	    CPU_ISSET(8, &node[1].cpus));
 	CPU_OR(&all, &node[0].cpus, &node[1].cpus);
 	/* As many workers as processors: one each. */
 	conf_place(&p, "auto", 0, 5, &all, node, nodes);
-	ck_assert(p.pinned && p.cpu == 9 && p.node == 2 && CPU_COUNT(&p.cpus) == 1 && CPU_ISSET(9, &p.cpus));
+	ck_assert(
+	    p.pinned && p.cpu == 9 && p.node == 2 && CPU_COUNT(&p.cpus) == 1 && CPU_ISSET(9, &p.cpus));
 	conf_place(&p, "auto", 9, 8, &all, node, nodes);
 	ck_assert(p.pinned && p.cpu == 0 && p.node == 0);
 	/* Fewer: a node each, by turns. */
 	for (unsigned i = 0; i < 3; i++) {
 		conf_place(&p, "auto", 3, i, &all, node, nodes);
-		ck_assert(p.pinned && p.cpu == -1 && p.node == (i == 1 ? 2 : 0) && CPU_EQUAL(&p.cpus, &node[i & 1].cpus));
+		ck_assert(p.pinned && p.cpu == -1 && p.node == (i == 1 ? 2 : 0) &&
+		    CPU_EQUAL(&p.cpus, &node[i & 1].cpus));
 	}
 	/* Only one processor of the first node is allowed: it gets one worker. */
 	for (int cpu = 1; cpu < 4; cpu++)

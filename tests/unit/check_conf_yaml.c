@@ -14,17 +14,22 @@ static const struct {
 	{ "auth:\n  relm: x\n", "text:2:3: unknown key \"relm\" in auth; did you mean realm?" },
 	{ "auht: { realm: x }\n", "text:1:1: unknown key \"auht\"; did you mean auth?" },
 	{ "limits: { max_lifetime: 1h }\n", "did you mean relay.max_lifetime?" },
-	{ "zzzzzzzzzz: 1\n", "text:1:1: unknown key \"zzzzzzzzzz\": allowed: include, auth, listeners, tls, relay, peers, limits, " },
-	{ "metrics: { zzzzzzzz: 1 }\n", "text:1:12: unknown key \"zzzzzzzz\" in metrics: allowed: address, port, coturn_names\n" },
+	{ "zzzzzzzzzz: 1\n",
+	    "text:1:1: unknown key \"zzzzzzzzzz\": allowed: include, auth, listeners, tls, relay, peers, limits, " },
+	{ "metrics: { zzzzzzzz: 1 }\n",
+	    "text:1:12: unknown key \"zzzzzzzz\" in metrics: allowed: address, port, coturn_names\n" },
 	{ "limits: []\n", "text:1:9: limits: a list: allowed: a map of name: value" },
 	{ "limits: 5\n", "text:1:9: limits: \"5\": allowed: a map of name: value" },
-	{ "limits: { allocations_total: \"5\" }\n", "text:1:30: limits.allocations_total: \"5\" is text because of its quotes: allowed" },
+	{ "limits: { allocations_total: \"5\" }\n",
+	    "text:1:30: limits.allocations_total: \"5\" is text because of its quotes: allowed" },
 	{ "auth: { strict_expiry: 'true' }\n", "is text because of its quotes: allowed: true or false" },
 	{ "process: { workers: \"2\" }\n", "process.workers: \"2\" is text" },
 	{ "auth.realm: x\n", "two levels" },
 	{ "listener: []\n", "did you mean listeners?" },
-	{ "auth: { realm: a, realm: b }\n", "text:1:19: duplicate key \"realm\": the first is at text:1:9" },
-	{ "auth: { realm: a }\nlog: {}\nauth: { strict_expiry: true }\n", "text:3:1: duplicate key \"auth\"" },
+	{ "auth: { realm: a, realm: b }\n",
+	    "text:1:19: duplicate key \"realm\": the first is at text:1:9" },
+	{ "auth: { realm: a }\nlog: {}\nauth: { strict_expiry: true }\n",
+	    "text:3:1: duplicate key \"auth\"" },
 	{ "auth: { users: { a: long-password, a: other-password } }\n", "duplicate key \"a\"" },
 	{ "auth: [ realm ]\n", "a map of name: value" },
 	{ "auth: { realm: [ a ] }\n", "text:1:16: auth.realm: a list: allowed: text of 1 to 127 bytes" },
@@ -61,7 +66,8 @@ static const struct {
 	{ "auth: { realm: \"a\\nb\" }\n", "without control characters" },
 	{ "auth: { realm: 'a\"b' }\n", "auth.realm: \" and \\ are not allowed" },
 	{ "auth: { realm: \"\xff\" }\n", "not YAML" },
-	{ "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[", "at most 16 levels" },
+	{ "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[",
+	    "at most 16 levels" },
 	{ "include: [ a.yaml ]\n", "only a file may include" },
 	{ "auth: { secrets: { file: x } }\n", "not a file itself" },
 	{ "log: { target: sdterr }\n", "did you mean stderr?" },
@@ -70,17 +76,24 @@ static const struct {
 	{ "process: { workers: 4, shards: 2 }\n", "text:1:32: process.workers: more than process.shards" },
 	{ "relay: { default_lifetime: 2h }\n", "text:1:28: relay.default_lifetime: longer" },
 #ifndef HAVE_MHD
-	{ "metrics: { address: 127.0.0.1 }\n", "text:1:21: metrics.address: 127.0.0.1: this build has no metrics" },
+	{ "metrics: { address: 127.0.0.1 }\n",
+	    "text:1:21: metrics.address: 127.0.0.1: this build has no metrics" },
 #endif
 	{ "metrics: { address: localhost }\n", "metrics.address: allowed" },
-	{ "auth: { databases: [ { name: A, type: sqlite, connection: /x } ] }\n", "auth.databases: name: \"A\": allowed" },
-	{ "auth: { databases: [ { name: a, type: oracle, connection: /x } ] }\n", "auth.databases: type: \"oracle\"" },
+	{ "auth: { databases: [ { name: A, type: sqlite, connection: /x } ] }\n",
+	    "auth.databases: name: \"A\": allowed" },
+	{ "auth: { databases: [ { name: a, type: oracle, connection: /x } ] }\n",
+	    "auth.databases: type: \"oracle\"" },
 	{ "auth: { databases: [ { name: a, type: sqlite, connection: x } ] }\n", "an absolute path" },
-	{ "auth: { databases: [ { name: a, type: http, connection: 'ftp://x' } ] }\n", "a URL with https://" },
+	{ "auth: { databases: [ { name: a, type: http, connection: 'ftp://x' } ] }\n",
+	    "a URL with https://" },
 	{ "auth: { databases: [ { name: a, type: sqlite } ] }\n", "one of connection and connection_file" },
-	{ "auth: { databases: [ { name: a, type: redis, connection: port=1, timeout: 5s } ] }\n", "from 100ms to 1900ms" },
-	{ "auth: { databases: [ { name: a, type: redis, connection: port=1, connections: 0 } ] }\n", "from 1 to 32" },
-	{ "auth: { databases: [ { name: a, type: redis, connection: port=1, ca: /x } ] }\n", "ca: allowed for type http" },
+	{ "auth: { databases: [ { name: a, type: redis, connection: port=1, timeout: 5s } ] }\n",
+	    "from 100ms to 1900ms" },
+	{ "auth: { databases: [ { name: a, type: redis, connection: port=1, connections: 0 } ] }\n",
+	    "from 1 to 32" },
+	{ "auth: { databases: [ { name: a, type: redis, connection: port=1, ca: /x } ] }\n",
+	    "ca: allowed for type http" },
 	{ "metrics: { address: \"127.0.0.1:9641\" }\n", "metrics.address: allowed" },
 };
 
@@ -89,15 +102,31 @@ START_TEST(refuses)
 	struct loaded *r = load_text(refused[_i].yaml);
 
 	ck_assert_msg(r->errors == 1, "%s: %u errors:\n%s", refused[_i].yaml, r->errors, r->reports);
-	ck_assert_msg(strstr(r->reports, refused[_i].says) != NULL, "%s: says %s", refused[_i].yaml, r->reports);
+	ck_assert_msg(
+	    strstr(r->reports, refused[_i].says) != NULL, "%s: says %s", refused[_i].yaml, r->reports);
 	unload(r);
 }
 END_TEST
 
 /* Text is text, whatever YAML 1.1 would make of it. */
 static const char *const realms[] = {
-	"no", "yes", "on", "off", "true", "null", "~", "010", "0x10", "3_478", "12:30:45", "1e3", ".inf", "2030-01-01", "=",
-	"0123e4", "1.5",
+	"no",
+	"yes",
+	"on",
+	"off",
+	"true",
+	"null",
+	"~",
+	"010",
+	"0x10",
+	"3_478",
+	"12:30:45",
+	"1e3",
+	".inf",
+	"2030-01-01",
+	"=",
+	"0123e4",
+	"1.5",
 };
 
 START_TEST(text_stays_text)
@@ -115,10 +144,20 @@ START_TEST(text_stays_text)
 END_TEST
 
 static const char *const accepted[] = {
-	"", "# nothing\n", "---\n", "---\n{}\n...\n", "auth:\n  # all commented out\nlog:\n", ("\xef\xbb\xbf" "auth: { realm: x }\n"),
-	"? auth\n: { realm: x }\n", "peers: { deny: 10.0.0.0/8 }\n", "peers: { deny: [] }\n",
-	"relay: { default_lifetime: 30m, max_lifetime: 30m }\n", "process: { workers: 2, shards: 2 }\n",
-	"metrics: { address: \"::1\" }\n", "auth: { users: {} }\n",
+	"",
+	"# nothing\n",
+	"---\n",
+	"---\n{}\n...\n",
+	"auth:\n  # all commented out\nlog:\n",
+	("\xef\xbb\xbf"
+	 "auth: { realm: x }\n"),
+	"? auth\n: { realm: x }\n",
+	"peers: { deny: 10.0.0.0/8 }\n",
+	"peers: { deny: [] }\n",
+	"relay: { default_lifetime: 30m, max_lifetime: 30m }\n",
+	"process: { workers: 2, shards: 2 }\n",
+	"metrics: { address: \"::1\" }\n",
+	"auth: { users: {} }\n",
 };
 
 START_TEST(accepts)
@@ -132,7 +171,8 @@ END_TEST
 
 START_TEST(reports_all)
 {
-	struct loaded *r = load_text("auth: { relm: x, nonce_lifetime: 5 }\nmetrics: { port: 0 }\nlisteners: [ { port: 0 } ]\n"
+	struct loaded *r = load_text(
+	    "auth: { relm: x, nonce_lifetime: 5 }\nmetrics: { port: 0 }\nlisteners: [ { port: 0 } ]\n"
 	    "peers: { deny: [ 10.0.0.0/33, 10.0.0.1/8 ] }\n");
 
 	ck_assert_uint_eq(r->errors, 6);
@@ -186,11 +226,16 @@ set1(const char *yaml, const char *a)
 START_TEST(set_overrides)
 {
 	static const char *const sets[] = {
-		"auth.realm=a b: c", "limits.bandwidth_total=8kbit", "listeners=[{address: 127.0.0.1, port: 3479, transport: udp}]",
-		"relay.addresses=127.0.0.1", "peers.deny=[10.0.0.0/8, 11.0.0.0/8]",
+		"auth.realm=a b: c",
+		"limits.bandwidth_total=8kbit",
+		"listeners=[{address: 127.0.0.1, port: 3479, transport: udp}]",
+		"relay.addresses=127.0.0.1",
+		"peers.deny=[10.0.0.0/8, 11.0.0.0/8]",
 	};
-	struct loaded *r = load_sets("auth: { realm: file }\nlisteners: [ { address: '::1' } ]\nrelay: { addresses: [ \"::1\" ] }\n"
-	    "peers: { deny: 12.0.0.0/8 }\nlog: { level: debug }\n", sets, TP_COUNT(sets));
+	struct loaded *r = load_sets(
+	    "auth: { realm: file }\nlisteners: [ { address: '::1' } ]\nrelay: { addresses: [ \"::1\" ] }\n"
+	    "peers: { deny: 12.0.0.0/8 }\nlog: { level: debug }\n",
+	    sets, TP_COUNT(sets));
 
 	ck_assert_msg(r->rc == 0, "%s", r->reports);
 	ck_assert_str_eq(r->conf.realm, "a b: c");

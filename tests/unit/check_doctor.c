@@ -17,25 +17,36 @@ static struct doctor_daemon daemon_state;
 static struct doctor_report *report;
 static struct doctor_case world;
 
-static const struct { const char *path, *text; } files[] = {
-	{ "/proc/sys/net/core/rmem_max", "212992\n" }, { "/proc/sys/net/core/wmem_max", "16777216\n" },
-	{ "/proc/sys/net/core/netdev_max_backlog", "1000\n" }, { "/proc/sys/net/core/netdev_budget", "300\n" },
-	{ "/proc/sys/net/core/wmem_default", "212992\n" }, { "/proc/sys/net/ipv4/udp_mem", "100000\t200000\t16383\n" },
-	{ "/sys/devices/system/node/node0/cpulist", "0-1\n" }, { "/sys/devices/system/node/node1/cpulist", "2-3\n" },
+static const struct {
+	const char *path, *text;
+} files[] = {
+	{ "/proc/sys/net/core/rmem_max", "212992\n" },
+	{ "/proc/sys/net/core/wmem_max", "16777216\n" },
+	{ "/proc/sys/net/core/netdev_max_backlog", "1000\n" },
+	{ "/proc/sys/net/core/netdev_budget", "300\n" },
+	{ "/proc/sys/net/core/wmem_default", "212992\n" },
+	{ "/proc/sys/net/ipv4/udp_mem", "100000\t200000\t16383\n" },
+	{ "/sys/devices/system/node/node0/cpulist", "0-1\n" },
+	{ "/sys/devices/system/node/node1/cpulist", "2-3\n" },
 	{ "/proc/sys/net/core/somaxconn", "4096\n" },
-	{ "/proc/sys/fs/nr_open", "1048576\n" }, { "/proc/sys/fs/file-max", "9223372036854775807\n" },
-	{ "/proc/sys/net/netfilter/nf_conntrack_max", "65536\n" }, { "/proc/sys/net/netfilter/nf_conntrack_count", "60000\n" },
+	{ "/proc/sys/fs/nr_open", "1048576\n" },
+	{ "/proc/sys/fs/file-max", "9223372036854775807\n" },
+	{ "/proc/sys/net/netfilter/nf_conntrack_max", "65536\n" },
+	{ "/proc/sys/net/netfilter/nf_conntrack_count", "60000\n" },
 	{ "/proc/sys/net/netfilter/nf_conntrack_udp_timeout", "10\n" },
 	{ "/proc/sys/net/netfilter/nf_conntrack_udp_timeout_stream", "120\n" },
 	{ "/proc/sys/net/ipv4/ip_local_port_range", "32768\t60999\n" },
 	{ "/proc/sys/net/ipv4/ip_local_reserved_ports", "8080,50000-60999\n" },
-	{ "/proc/net/snmp", "Ip: Forwarding\nIp: 1\nUdp: InDatagrams NoPorts InErrors OutDatagrams RcvbufErrors SndbufErrors\n"
+	{ "/proc/net/snmp",
+	    "Ip: Forwarding\nIp: 1\nUdp: InDatagrams NoPorts InErrors OutDatagrams RcvbufErrors SndbufErrors\n"
 	    "Udp: 1000000 5 7 900 300 0\nUdpLite: InDatagrams RcvbufErrors\nUdpLite: 9 9\n" },
-	{ "/proc/net/snmp6", "Ip6InReceives                   \t5\nUdp6InDatagrams                 \t500\nUdp6RcvbufErrors   \t11\n" },
+	{ "/proc/net/snmp6",
+	    "Ip6InReceives                   \t5\nUdp6InDatagrams                 \t500\nUdp6RcvbufErrors   \t11\n" },
 	{ "/proc/net/softnet_stat", "000000ff 00000010 00000000\n000000ff 00000002 00000000\n" },
 	{ "/proc/77/status", "Name:\tturnpiked\nCapEff:\t00000000000010c0\n" },
 	{ "/proc/77/uid_map", "         0          0 4294967295\n" },
-	{ "/proc/77/limits", "Limit  Soft Limit  Hard Limit  Units\nMax open files            1024                 524288               files\n" },
+	{ "/proc/77/limits",
+	    "Limit  Soft Limit  Hard Limit  Units\nMax open files            1024                 524288               files\n" },
 	{ "/sys/devices/system/clocksource/clocksource0/current_clocksource", "tsc\n" },
 };
 
@@ -108,7 +119,7 @@ judged(const char *name)
 }
 
 #define LEVEL(name, what) ck_assert_int_eq(judged(name)->level, DOCTOR_##what)
-#define HAS(text, part) ck_assert_msg(strstr(text, part) != NULL, "%s", text)
+#define HAS(text, part)   ck_assert_msg(strstr(text, part) != NULL, "%s", text)
 
 START_TEST(facts)
 {
@@ -129,7 +140,8 @@ START_TEST(facts)
 	/* Nothing there: nothing known, and no guess. */
 	doctor_host_read(&none, "/nonexistent", 77);
 	ck_assert(none.rmem_max == UNKNOWN && none.conntrack_max == UNKNOWN && none.received == UNKNOWN &&
-	    none.port_low == UNKNOWN && none.udp_mem == UNKNOWN && none.nodes == 0 && none.files == UNKNOWN && !none.force && none.clocksource[0] == '\0');
+	    none.port_low == UNKNOWN && none.udp_mem == UNKNOWN && none.nodes == 0 &&
+	    none.files == UNKNOWN && !none.force && none.clocksource[0] == '\0');
 	host = none;
 	host.processors = 4;
 	LEVEL("net.core.rmem_max", NOTE);
@@ -154,10 +166,11 @@ START_TEST(buffers)
 	LEVEL("io.receive_buffer", OK);
 	world.load.stall_ms = 100;
 	LEVEL("io.receive_buffer", WARNING);
-	HAS(judged("io.receive_buffer")->should, "200000/s x 100 ms x 1024 bytes (truesize 2048, doubled by the kernel) = 20480000");
+	HAS(judged("io.receive_buffer")->should,
+	    "200000/s x 100 ms x 1024 bytes (truesize 2048, doubled by the kernel) = 20480000");
 	HAS(judged("io.receive_buffer")->is, "8192 datagrams: 40 ms at 200000 a second");
 	HAS(judged("io.receive_buffer")->set, "receive_buffer: 20MiB");
-	LEVEL("net.core.rmem_max", OK);			/* by CAP_NET_ADMIN */
+	LEVEL("net.core.rmem_max", OK); /* by CAP_NET_ADMIN */
 	host.force = false;
 	LEVEL("net.core.rmem_max", WARNING);
 	ck_assert_str_eq(judged("net.core.rmem_max")->set, "sysctl -w net.core.rmem_max=8388608");
@@ -165,7 +178,8 @@ START_TEST(buffers)
 	conf->relay_receive_buffer = 16 << 20;
 	HAS(judged("net.core.rmem_max")->should, "16777216 (io.relay_receive_buffer)");
 	LEVEL("net.core.netdev_max_backlog", WARNING);
-	ck_assert_str_eq(judged("net.core.netdev_max_backlog")->set, "sysctl -w net.core.netdev_max_backlog=4000");
+	ck_assert_str_eq(
+	    judged("net.core.netdev_max_backlog")->set, "sysctl -w net.core.netdev_max_backlog=4000");
 	host.netdev_max_backlog = 4000;
 	LEVEL("net.core.netdev_max_backlog", OK);
 	LEVEL("net.core.netdev_budget", WARNING);
@@ -175,7 +189,8 @@ START_TEST(buffers)
 	LEVEL("net.core.wmem_default", WARNING);
 	/* Four shards, 16 MiB each in 4 KiB pages. */
 	LEVEL("net.ipv4.udp_mem", WARNING);
-	ck_assert_str_eq(judged("net.ipv4.udp_mem")->set, "sysctl -w net.ipv4.udp_mem=\"8192 12288 16384\"");
+	ck_assert_str_eq(
+	    judged("net.ipv4.udp_mem")->set, "sysctl -w net.ipv4.udp_mem=\"8192 12288 16384\"");
 	host.udp_mem = 16384;
 	LEVEL("net.ipv4.udp_mem", OK);
 	conf->listeners[0].transports = TRANSPORT_TCP;
@@ -240,7 +255,7 @@ END_TEST
 
 START_TEST(network)
 {
-	LEVEL("net.netfilter.nf_conntrack_max", BAD);		/* nearly full */
+	LEVEL("net.netfilter.nf_conntrack_max", BAD); /* nearly full */
 	host.conntrack_count = 5;
 	LEVEL("net.netfilter.nf_conntrack_max", OK);
 	host.conntrack_max = 32767;
@@ -315,13 +330,14 @@ START_TEST(sample)
 			*p = '/';
 		put(path, value);
 	}
-	put("/proc/77/status", "CapEff:\t0\n");		/* what counts is the limit */
+	put("/proc/77/status", "CapEff:\t0\n"); /* what counts is the limit */
 	put("/proc/sys/net/ipv4/ip_local_reserved_ports", "\n");
 	doctor_host_read(&host, root, 77);
 	rewind(f);
 	while (fgets(line, sizeof line, f) != NULL)
 		if (setting(line, false, name, value)) {
-			ck_assert_msg(judged(name)->level == DOCTOR_OK, "%s: %s", name, judged(name)->should);
+			ck_assert_msg(
+			    judged(name)->level == DOCTOR_OK, "%s: %s", name, judged(name)->should);
 			known++;
 		}
 	ck_assert_uint_ge(known, 9);
@@ -335,16 +351,28 @@ START_TEST(sample)
 	(void)judged("clock");
 	for (unsigned i = 0; i < report->count; i++)
 		if (strncmp(report->f[i].name, "net.", 4) == 0 || strncmp(report->f[i].name, "fs.", 3) == 0)
-			ck_assert_msg(in_sample(report->f[i].name), "%s is not in the sample", report->f[i].name);
+			ck_assert_msg(
+			    in_sample(report->f[i].name), "%s is not in the sample", report->f[i].name);
 }
 END_TEST
 
 START_TEST(arguments)
 {
-	static const struct { const char *word[4]; int n; bool ok; } rows[] = {
-		{ { 0 }, 0, true }, { { "--config", "x" }, 2, true }, { { "--config" }, 1, false }, { { "--rate", "0" }, 2, false },
-		{ { "--rate", "5", "--stall", "2s" }, 4, true }, { { "--stall", "40" }, 2, false }, { { "--stall", "61s" }, 2, false },
-		{ { "--rate", "5x" }, 2, false }, { { "--rate", "99999999999999999999999" }, 2, false }, { { "x", "y" }, 2, false },
+	static const struct {
+		const char *word[4];
+		int n;
+		bool ok;
+	} rows[] = {
+		{ { 0 }, 0, true },
+		{ { "--config", "x" }, 2, true },
+		{ { "--config" }, 1, false },
+		{ { "--rate", "0" }, 2, false },
+		{ { "--rate", "5", "--stall", "2s" }, 4, true },
+		{ { "--stall", "40" }, 2, false },
+		{ { "--stall", "61s" }, 2, false },
+		{ { "--rate", "5x" }, 2, false },
+		{ { "--rate", "99999999999999999999999" }, 2, false },
+		{ { "x", "y" }, 2, false },
 	};
 	struct doctor_request q;
 

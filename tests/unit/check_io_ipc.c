@@ -43,7 +43,10 @@ open_fds(void)
 static void
 send_raw(const void *bytes, size_t len, const int *fds, unsigned n)
 {
-	union { struct cmsghdr align; char space[CMSG_SPACE(sizeof(int) * 16)]; } control = { 0 };
+	union {
+		struct cmsghdr align;
+		char space[CMSG_SPACE(sizeof(int) * 16)];
+	} control = { 0 };
 	struct iovec iov = { .iov_base = (void *)(uintptr_t)bytes, .iov_len = len };
 	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
 
@@ -104,8 +107,13 @@ END_TEST
 START_TEST(test_wrong_sender)
 {
 	struct msg_want w = { .h = { MSG_WANT, 0 } };
-	static const struct { unsigned from, to; } bad[] = {
-		{ ROLE_AUTHD, ROLE_SUPER }, { ROLE_WORKER, ROLE_AUTHD }, { ROLE_SUPER, ROLE_WORKER }, { ROLES, ROLE_SUPER },
+	static const struct {
+		unsigned from, to;
+	} bad[] = {
+		{ ROLE_AUTHD, ROLE_SUPER },
+		{ ROLE_WORKER, ROLE_AUTHD },
+		{ ROLE_SUPER, ROLE_WORKER },
+		{ ROLES, ROLE_SUPER },
 		{ ROLE_WORKER, ROLES },
 	};
 
@@ -118,7 +126,10 @@ END_TEST
 
 START_TEST(test_wrong_length)
 {
-	struct { struct msg_want w; uint8_t more; } m = { .w = { .h = { MSG_WANT, 0 } } };
+	struct {
+		struct msg_want w;
+		uint8_t more;
+	} m = { .w = { .h = { MSG_WANT, 0 } } };
 	static uint8_t huge[sizeof(union msg) + 1];
 
 	send_raw(&m, sizeof m.w - 1, NULL, 0);

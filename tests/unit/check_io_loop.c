@@ -126,7 +126,9 @@ END_TEST
 static unsigned fired;
 static tp_ms latest;
 /* When a timer is due lies between these: this process may not have run for a while as it was made. */
-static struct due { tp_ms from, to; } dues[200];
+static struct due {
+	tp_ms from, to;
+} dues[200];
 
 static void
 timer_in_order(void *arg)

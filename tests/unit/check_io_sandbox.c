@@ -52,8 +52,8 @@ static const unsigned roles[] = { ROLE_WORKER, ROLE_TLSD, ROLE_AUTHD, ROLE_ADMIN
 static void
 all_ids(void)
 {
-	if (getpid() <= 0 || getppid() <= 0 || geteuid() == (uid_t)-1 || getegid() == (gid_t)-1 || getuid() == (uid_t)-1 ||
-	    getgid() == (gid_t)-1)
+	if (getpid() <= 0 || getppid() <= 0 || geteuid() == (uid_t)-1 || getegid() == (gid_t)-1 ||
+	    getuid() == (uid_t)-1 || getgid() == (gid_t)-1)
 		_exit(1);
 }
 
@@ -67,13 +67,16 @@ all_memory(void)
 	size_t len;
 	FILE *f = open_memstream(&text, &len);
 
-	if (p == MAP_FAILED || madvise(p, 4096, MADV_DONTNEED) < 0 || mprotect(p, 4096, PROT_READ) < 0 || munmap(p, 4096) < 0)
+	if (p == MAP_FAILED || madvise(p, 4096, MADV_DONTNEED) < 0 || mprotect(p, 4096, PROT_READ) < 0 ||
+	    munmap(p, 4096) < 0)
 		_exit(1);
-	if (big == NULL || (big = realloc(big, 16u << 20)) == NULL || f == NULL || fprintf(f, "%d", 1) != 1 || fclose(f) != 0)
+	if (big == NULL || (big = realloc(big, 16u << 20)) == NULL || f == NULL ||
+	    fprintf(f, "%d", 1) != 1 || fclose(f) != 0)
 		_exit(2);
 	free(big);
 	free(text);
-	/* What lock_take() does when another process holds the word: 9 is FUTEX_WAIT_BITSET, not private. */
+	/* What lock_take() does when another process holds the word: 9 is FUTEX_WAIT_BITSET, not
+	 * private. */
 	if (syscall(SYS_futex, &word, 9, 1, &past, NULL, ~0u) == 0 || errno != ETIMEDOUT)
 		_exit(3);
 }
@@ -85,8 +88,8 @@ all_time(void)
 	uint8_t chance[16];
 	time_t now;
 
-	if (clock_gettime(CLOCK_MONOTONIC, &t) < 0 || clock_gettime(CLOCK_REALTIME, &t) < 0 || nanosleep(&nap, NULL) < 0 ||
-	    time(&now) == -1 || getentropy(chance, sizeof chance) < 0)
+	if (clock_gettime(CLOCK_MONOTONIC, &t) < 0 || clock_gettime(CLOCK_REALTIME, &t) < 0 ||
+	    nanosleep(&nap, NULL) < 0 || time(&now) == -1 || getentropy(chance, sizeof chance) < 0)
 		_exit(1);
 }
 
@@ -101,12 +104,13 @@ all_messages(void)
 	struct stat st;
 
 	if (poll(&p, 1, 0) != 0 || (sendmsg(pair[0], &h, MSG_NOSIGNAL) < 0 && errno != EBADF) ||
-	    (recvmsg(pair[0], &h, 0) < 0 && errno != EBADF) || (send(-1, "x", 1, MSG_DONTWAIT) < 0 && errno != EBADF) ||
+	    (recvmsg(pair[0], &h, 0) < 0 && errno != EBADF) ||
+	    (send(-1, "x", 1, MSG_DONTWAIT) < 0 && errno != EBADF) ||
 	    (recv(-1, &st, 1, 0) < 0 && errno != EBADF) || (read(-1, &st, 1) < 0 && errno != EBADF) ||
 	    (write(-1, "x", 1) < 0 && errno != EBADF) || (writev(-1, &io, 1) < 0 && errno != EBADF) ||
-	    (epoll_ctl(-1, EPOLL_CTL_ADD, 0, &e) < 0 && errno != EBADF) || (epoll_wait(-1, &e, 1, 0) < 0 && errno != EBADF) ||
-	    (fstat(-1, &st) < 0 && errno != EBADF) || (fcntl(-1, F_GETFL) < 0 && errno != EBADF) ||
-	    (close(-1) < 0 && errno != EBADF))
+	    (epoll_ctl(-1, EPOLL_CTL_ADD, 0, &e) < 0 && errno != EBADF) ||
+	    (epoll_wait(-1, &e, 1, 0) < 0 && errno != EBADF) || (fstat(-1, &st) < 0 && errno != EBADF) ||
+	    (fcntl(-1, F_GETFL) < 0 && errno != EBADF) || (close(-1) < 0 && errno != EBADF))
 		_exit(1);
 }
 
@@ -129,15 +133,22 @@ worker_sockets(void)
 	socklen_t len = sizeof ss;
 	int n;
 
-	if ((accept4(-1, NULL, NULL, SOCK_CLOEXEC) < 0 && errno != EBADF) || (getpeername(-1, (void *)&ss, &len) < 0 && errno != EBADF) ||
-	    (getsockname(-1, (void *)&ss, &len) < 0 && errno != EBADF) || (recvmmsg(-1, NULL, 1, 0, NULL) < 0 && errno != EBADF) ||
-	    (sendmmsg(-1, NULL, 1, MSG_DONTWAIT) < 0 && errno != EBADF) || (dup3(-1, 200, O_CLOEXEC) < 0 && errno != EBADF) ||
-	    (fcntl(-1, F_DUPFD_CLOEXEC, 3) < 0 && errno != EBADF) || (fcntl(-1, F_GET_SEALS) < 0 && errno != EBADF) ||
-	    (ioctl(-1, SIOCINQ, &n) < 0 && errno != EBADF) || (ioctl(-1, SIOCOUTQ, &n) < 0 && errno != EBADF))
+	if ((accept4(-1, NULL, NULL, SOCK_CLOEXEC) < 0 && errno != EBADF) ||
+	    (getpeername(-1, (void *)&ss, &len) < 0 && errno != EBADF) ||
+	    (getsockname(-1, (void *)&ss, &len) < 0 && errno != EBADF) ||
+	    (recvmmsg(-1, NULL, 1, 0, NULL) < 0 && errno != EBADF) ||
+	    (sendmmsg(-1, NULL, 1, MSG_DONTWAIT) < 0 && errno != EBADF) ||
+	    (dup3(-1, 200, O_CLOEXEC) < 0 && errno != EBADF) ||
+	    (fcntl(-1, F_DUPFD_CLOEXEC, 3) < 0 && errno != EBADF) ||
+	    (fcntl(-1, F_GET_SEALS) < 0 && errno != EBADF) ||
+	    (ioctl(-1, SIOCINQ, &n) < 0 && errno != EBADF) ||
+	    (ioctl(-1, SIOCOUTQ, &n) < 0 && errno != EBADF))
 		_exit(1);
-	if (sock_filter_detach(-1) != -EBADF || sock_filter_share(-1, -1) != -EBADF || sock_filter_has(-1) == 0 || sock_empty(-1))
+	if (sock_filter_detach(-1) != -EBADF || sock_filter_share(-1, -1) != -EBADF ||
+	    sock_filter_has(-1) == 0 || sock_empty(-1))
 		_exit(2);
-	if (setsockopt(-1, IPPROTO_IP, IP_MTU_DISCOVER, NULL, 0) == 0 || setsockopt(-1, IPPROTO_IPV6, IPV6_MTU_DISCOVER, NULL, 0) == 0 ||
+	if (setsockopt(-1, IPPROTO_IP, IP_MTU_DISCOVER, NULL, 0) == 0 ||
+	    setsockopt(-1, IPPROTO_IPV6, IPV6_MTU_DISCOVER, NULL, 0) == 0 ||
 	    setsockopt(-1, IPPROTO_UDP, UDP_GRO, NULL, 0) == 0)
 		_exit(3);
 }
@@ -168,7 +179,8 @@ authd_guard(void)
 {
 	char page[4096] = "";
 
-	if ((mlock(page, sizeof page) < 0 && errno != ENOMEM && errno != EPERM) || munlock(page, sizeof page) < 0)
+	if ((mlock(page, sizeof page) < 0 && errno != ENOMEM && errno != EPERM) ||
+	    munlock(page, sizeof page) < 0)
 		_exit(1);
 }
 
@@ -177,11 +189,13 @@ admin_clients(void)
 {
 	int one = 1;
 
-	if ((accept4(-1, NULL, NULL, SOCK_NONBLOCK) < 0 && errno != EBADF) || (shutdown(-1, SHUT_WR) < 0 && errno != EBADF) ||
+	if ((accept4(-1, NULL, NULL, SOCK_NONBLOCK) < 0 && errno != EBADF) ||
+	    (shutdown(-1, SHUT_WR) < 0 && errno != EBADF) ||
 	    (setsockopt(-1, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) < 0 && errno != EBADF) ||
 	    (setsockopt(-1, IPPROTO_TCP, TCP_CORK, &one, sizeof one) < 0 && errno != EBADF) ||
 	    (getsockopt(-1, SOL_SOCKET, SO_PEERCRED, NULL, NULL) < 0 && errno != EBADF) ||
-	    (fcntl(-1, F_SETFL, O_NONBLOCK) < 0 && errno != EBADF) || (fcntl(-1, F_SETFD, FD_CLOEXEC) < 0 && errno != EBADF) ||
+	    (fcntl(-1, F_SETFL, O_NONBLOCK) < 0 && errno != EBADF) ||
+	    (fcntl(-1, F_SETFD, FD_CLOEXEC) < 0 && errno != EBADF) ||
 	    (pread(-1, &one, 1, 0) < 0 && errno != EBADF) || (dup2(-1, 200) < 0 && errno != EBADF))
 		_exit(1);
 }
@@ -198,7 +212,7 @@ admin_log(void)
 		_exit(1);
 	if ((fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)) < 0 || close(fd) < 0)
 		_exit(2);
-	if (localtime_r(&t, &tm) == NULL || tm.tm_hour != 9)		/* TZ of this test is nine hours ahead */
+	if (localtime_r(&t, &tm) == NULL || tm.tm_hour != 9) /* TZ of this test is nine hours ahead */
 		_exit(3);
 }
 
@@ -209,7 +223,8 @@ START_TEST(test_permitted)
 	setenv("TZ", "Test-9", 1);
 	for (unsigned r = 0; r < TP_COUNT(roles); r++)
 		for (unsigned i = 0; i < TP_COUNT(all); i++)
-			ck_assert_msg(run(roles[r], all[i]) == 0, "%s: part %u", proc_role_name(roles[r]), i);
+			ck_assert_msg(
+			    run(roles[r], all[i]) == 0, "%s: part %u", proc_role_name(roles[r]), i);
 	ck_assert_int_eq(run(ROLE_WORKER, worker_sockets), 0);
 	ck_assert_int_eq(run(ROLE_AUTHD, authd_guard), 0);
 	ck_assert_int_eq(run(ROLE_ADMIN, sorting), 0);
@@ -221,30 +236,124 @@ END_TEST
 
 /* ---- what kills ----- */
 
-static void do_open(void) { (void)open("/dev/null", O_RDONLY); }
-static void do_socket(void) { (void)socket(AF_INET, SOCK_DGRAM, 0); }
-static void do_connect(void) { (void)connect(-1, NULL, 0); }
-static void do_bind(void) { (void)bind(-1, NULL, 0); }
-static void do_listen(void) { (void)listen(-1, 1); }
-static void do_kill(void) { (void)kill(getppid(), 0); }
-static void do_exec(void) { (void)execl("/bin/true", "true", (char *)NULL); }
-static void do_map_exec(void) { (void)mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0); }
-static void do_protect(void) { (void)mprotect(NULL, 4096, PROT_READ | PROT_EXEC); }
-static void do_option(void) { (void)setsockopt(-1, SOL_SOCKET, SO_REUSEADDR, NULL, 0); }
-static void do_fastopen_option(void) { (void)setsockopt(-1, IPPROTO_TCP, TCP_FASTOPEN_CONNECT, NULL, 0); }
-static void do_futex(void) { (void)syscall(SYS_futex, NULL, 3, 0, 0, 0, 0); }
-static void do_tgkill(void) { (void)syscall(SYS_tgkill, getppid(), getppid(), 0); }
-static void do_fork(void) { if (fork() == 0) _exit(0); }
-static void do_ptrace(void) { (void)syscall(SYS_process_vm_readv, getppid(), NULL, 0, NULL, 0, 0); }
-static void do_prctl(void) { (void)prctl(PR_SET_DUMPABLE, 1); }
-static void do_limit(void) { struct rlimit r = { 1, 1 }; (void)setrlimit(RLIMIT_NOFILE, &r); }
+static void
+do_open(void)
+{
+	(void)open("/dev/null", O_RDONLY);
+}
+static void
+do_socket(void)
+{
+	(void)socket(AF_INET, SOCK_DGRAM, 0);
+}
+static void
+do_connect(void)
+{
+	(void)connect(-1, NULL, 0);
+}
+static void
+do_bind(void)
+{
+	(void)bind(-1, NULL, 0);
+}
+static void
+do_listen(void)
+{
+	(void)listen(-1, 1);
+}
+static void
+do_kill(void)
+{
+	(void)kill(getppid(), 0);
+}
+static void
+do_exec(void)
+{
+	(void)execl("/bin/true", "true", (char *)NULL);
+}
+static void
+do_map_exec(void)
+{
+	(void)mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+}
+static void
+do_protect(void)
+{
+	(void)mprotect(NULL, 4096, PROT_READ | PROT_EXEC);
+}
+static void
+do_option(void)
+{
+	(void)setsockopt(-1, SOL_SOCKET, SO_REUSEADDR, NULL, 0);
+}
+static void
+do_fastopen_option(void)
+{
+	(void)setsockopt(-1, IPPROTO_TCP, TCP_FASTOPEN_CONNECT, NULL, 0);
+}
+static void
+do_futex(void)
+{
+	(void)syscall(SYS_futex, NULL, 3, 0, 0, 0, 0);
+}
+static void
+do_tgkill(void)
+{
+	(void)syscall(SYS_tgkill, getppid(), getppid(), 0);
+}
+static void
+do_fork(void)
+{
+	if (fork() == 0)
+		_exit(0);
+}
+static void
+do_ptrace(void)
+{
+	(void)syscall(SYS_process_vm_readv, getppid(), NULL, 0, NULL, 0, 0);
+}
+static void
+do_prctl(void)
+{
+	(void)prctl(PR_SET_DUMPABLE, 1);
+}
+static void
+do_limit(void)
+{
+	struct rlimit r = { 1, 1 };
+	(void)setrlimit(RLIMIT_NOFILE, &r);
+}
 /* What flags can do: a send that connects, and the end of a listener. */
-static void do_sendto_connect(void) { (void)sendto(-1, "x", 1, MSG_FASTOPEN | MSG_NOSIGNAL, NULL, 0); }
-static void do_sendmsg_connect(void) { (void)sendmsg(-1, NULL, MSG_FASTOPEN); }
-static void do_sendmmsg_connect(void) { (void)sendmmsg(-1, NULL, 1, MSG_FASTOPEN); }
-static void do_shutdown_read(void) { (void)shutdown(-1, SHUT_RD); }
-static void do_shutdown_both(void) { (void)shutdown(-1, SHUT_RDWR); }
-static void do_shutdown_write(void) { (void)shutdown(-1, SHUT_WR); }
+static void
+do_sendto_connect(void)
+{
+	(void)sendto(-1, "x", 1, MSG_FASTOPEN | MSG_NOSIGNAL, NULL, 0);
+}
+static void
+do_sendmsg_connect(void)
+{
+	(void)sendmsg(-1, NULL, MSG_FASTOPEN);
+}
+static void
+do_sendmmsg_connect(void)
+{
+	(void)sendmmsg(-1, NULL, 1, MSG_FASTOPEN);
+}
+static void
+do_shutdown_read(void)
+{
+	(void)shutdown(-1, SHUT_RD);
+}
+static void
+do_shutdown_both(void)
+{
+	(void)shutdown(-1, SHUT_RDWR);
+}
+static void
+do_shutdown_write(void)
+{
+	(void)shutdown(-1, SHUT_WR);
+}
 
 static void
 must_die(unsigned role, void (*const *what)(void), unsigned n)
@@ -252,8 +361,8 @@ must_die(unsigned role, void (*const *what)(void), unsigned n)
 	for (unsigned i = 0; i < n; i++) {
 		int status = run(role, what[i]);
 
-		ck_assert_msg(WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS, "%s, call %u: status %x", proc_role_name(role), i,
-		    (unsigned)status);
+		ck_assert_msg(WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS, "%s, call %u: status %x",
+		    proc_role_name(role), i, (unsigned)status);
 	}
 }
 
@@ -261,9 +370,27 @@ START_TEST(test_forbidden)
 {
 #ifndef TP_SANITIZER
 	static void (*const all[])(void) = {
-		do_connect, do_bind, do_listen, do_kill, do_exec, do_map_exec, do_protect, do_futex, do_tgkill, do_fork, do_ptrace,
-		do_prctl, do_limit, do_socket, do_option, do_fastopen_option, do_sendto_connect, do_sendmsg_connect, do_sendmmsg_connect,
-		do_shutdown_read, do_shutdown_both,
+		do_connect,
+		do_bind,
+		do_listen,
+		do_kill,
+		do_exec,
+		do_map_exec,
+		do_protect,
+		do_futex,
+		do_tgkill,
+		do_fork,
+		do_ptrace,
+		do_prctl,
+		do_limit,
+		do_socket,
+		do_option,
+		do_fastopen_option,
+		do_sendto_connect,
+		do_sendmsg_connect,
+		do_sendmmsg_connect,
+		do_shutdown_read,
+		do_shutdown_both,
 	};
 	static void (*const but_admin[])(void) = { do_open, do_shutdown_write };
 
@@ -287,7 +414,7 @@ START_TEST(test_landlock)
 			_exit(99);
 		int rc = sandbox_landlock(-1);
 		if (rc == -ENOSYS || rc == -EOPNOTSUPP)
-			_exit(0);		/* a kernel without it */
+			_exit(0); /* a kernel without it */
 		_exit(rc == 0 && open("/etc/passwd", O_RDONLY) < 0 && errno == EACCES ? 0 : 1);
 	}
 	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
@@ -295,7 +422,8 @@ START_TEST(test_landlock)
 }
 END_TEST
 
-/* What turnpike-admin keeps: its log file may be made anew beside the old one, and no other file anywhere. */
+/* What turnpike-admin keeps: its log file may be made anew beside the old one, and no other file
+ * anywhere. */
 START_TEST(test_landlock_log)
 {
 	char dir[] = "/tmp/check-io-XXXXXX", file[64];
@@ -313,10 +441,14 @@ START_TEST(test_landlock_log)
 		int rc = sandbox_landlock(fd);
 		if (rc == -ENOSYS || rc == -EOPNOTSUPP)
 			_exit(0);
-		if (rc < 0 || open(file, O_WRONLY | O_CREAT | O_EXCL, 0600) < 0 || open(file, O_WRONLY | O_APPEND) < 0)
+		if (rc < 0 || open(file, O_WRONLY | O_CREAT | O_EXCL, 0600) < 0 ||
+		    open(file, O_WRONLY | O_APPEND) < 0)
 			_exit(1);
-		_exit(open(file, O_RDONLY) < 0 && unlink(file) < 0 && open("/tmp/x", O_WRONLY | O_CREAT, 0600) < 0 &&
-		    open("/etc/passwd", O_RDONLY) < 0 ? 0 : 2);
+		_exit(open(file, O_RDONLY) < 0 && unlink(file) < 0 &&
+			    open("/tmp/x", O_WRONLY | O_CREAT, 0600) < 0 &&
+			    open("/etc/passwd", O_RDONLY) < 0
+			? 0
+			: 2);
 	}
 	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
 	ck_assert_int_eq(status, 0);
@@ -335,7 +467,10 @@ START_TEST(test_become)
 		return;
 	pid = fork();
 	if (pid == 0)
-		_exit(sandbox_become(65534, 65534) == 0 && getuid() == 65534 && getgid() == 65534 && setuid(0) < 0 ? 0 : 1);
+		_exit(sandbox_become(65534, 65534) == 0 && getuid() == 65534 && getgid() == 65534 &&
+			    setuid(0) < 0
+			? 0
+			: 1);
 	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
 	ck_assert_int_eq(status, 0);
 	ck_assert_int_eq(sandbox_harden(1000000), -ESRCH);

@@ -59,7 +59,7 @@ START_TEST(test_relay_filter)
 		struct addr a = io_addr(where[i]);
 		int fd = sock_relay_udp(&a, 65536);
 		if (i == 1 && fd == -EADDRNOTAVAIL)
-			return;		/* no IPv6 here */
+			return; /* no IPv6 here */
 		ck_assert_int_ge(fd, 0);
 		a = io_bound(fd);
 		ck_assert_int_eq(sock_relay_udp(&a, 0), -EADDRINUSE);
@@ -90,13 +90,13 @@ START_TEST(test_shared_filter)
 	int program = sock_filter_program();
 
 	if (program < 0)
-		return;			/* not permitted here */
+		return; /* not permitted here */
 	int fd = sock_relay_udp(&a, 65536), from = socket(AF_INET, SOCK_DGRAM, 0);
 	ck_assert_int_ge(fd, 0);
 	a = io_bound(fd);
 	socklen_t len = addr_to_sockaddr(&a, &ss);
 	ck_assert_int_eq(sock_filter_has(fd), SOCK_FILTER_OWN);
-	for (int i = 0; i < 3; i++) {		/* again and again */
+	for (int i = 0; i < 3; i++) { /* again and again */
 		ck_assert_int_eq(sock_filter_detach(fd), 0);
 		ck_assert_int_eq(sock_filter_has(fd), SOCK_FILTER_NONE);
 		ck_assert_int_eq(sendto(from, "x", 1, 0, (struct sockaddr *)&ss, len), 1);
@@ -115,7 +115,7 @@ START_TEST(test_shared_filter)
 	ck_assert_int_eq(sock_filter_share(fd, program), 0);
 	ck_assert(sock_empty(fd));
 	ck_assert(!arrives(fd, 50));
-	ck_assert_int_eq(sock_filter_share(fd, from), -EINVAL);	/* no program */
+	ck_assert_int_eq(sock_filter_share(fd, from), -EINVAL); /* no program */
 	close(program);
 	close(from);
 	close(fd);

@@ -39,7 +39,11 @@ take(int fd, void *buf, size_t len)
 	return recv(fd, buf, len, MSG_DONTWAIT);
 }
 
-struct told { unsigned n; int fd, err; struct addr to; };
+struct told {
+	unsigned n;
+	int fd, err;
+	struct addr to;
+};
 static void
 unsent(void *arg, int fd, const struct addr *to, size_t len, int err)
 {
@@ -129,7 +133,7 @@ START_TEST(test_dead_peer)
 	ck_assert_uint_eq(got, 200);
 	ck_assert_int_lt(recv(sink, buf, sizeof buf, MSG_DONTWAIT), 0);
 	ck_assert_uint_eq(told.n, 0);
-	wait_for(fd, POLLIN);		/* POLLERR */
+	wait_for(fd, POLLIN); /* POLLERR */
 	while (udp_error_next(fd, &icmp) == 1) {
 		ck_assert(addr_eq(&icmp.peer, &dead));
 		ck_assert_uint_eq(icmp.family, ADDR_V4);
@@ -160,7 +164,7 @@ START_TEST(test_bad_message)
 	udp_ring_put(r, fd, &live, &n[0], 1);
 	udp_ring_put(r, fd, &live, big, sizeof big);
 	udp_ring_put(r, fd, &live, &n[1], 1);
-	udp_ring_put(r, fd, &nowhere, &n[0], 1);	/* EACCES: broadcast is not permitted */
+	udp_ring_put(r, fd, &nowhere, &n[0], 1); /* EACCES: broadcast is not permitted */
 	udp_ring_put(r, fd, &live, &n[2], 1);
 	e->flush(r, unsent, &told, &counts);
 	ck_assert_uint_eq(told.n, 2);
@@ -210,7 +214,8 @@ START_TEST(test_arena)
 	uint8_t *before = udp_arena_take(arena, 100);
 	ck_assert_ptr_nonnull(before);
 	memset(before, 1, 100);
-	ck_assert_int_eq(sendto(from, big, sizeof big, 0, (struct sockaddr *)&ss, len), (ssize_t)sizeof big);
+	ck_assert_int_eq(
+	    sendto(from, big, sizeof big, 0, (struct sockaddr *)&ss, len), (ssize_t)sizeof big);
 	ck_assert_int_eq(udp_recv_one(fd, arena, &one), 1);
 	ck_assert_uint_eq(one.len, sizeof big);
 	ck_assert(addr_eq(&one.from, &self));
@@ -233,7 +238,7 @@ START_TEST(test_arena)
 	ck_assert_ptr_eq(udp_arena_take(arena, 1000), kept);
 	memset(kept, 0x5A, 1000);
 	udp_arena_reset(arena);
-	udp_arena_rest(arena);		/* little was in it: nothing to give back */
+	udp_arena_rest(arena); /* little was in it: nothing to give back */
 	ck_assert_uint_eq(kept[999], 0x5A);
 	ck_assert_int_eq(sendto(from, big, 100, 0, (struct sockaddr *)&ss, len), 100);
 	ck_assert_int_eq(e->rx(fd, arena, a, 40, &counts), 1);
@@ -248,7 +253,8 @@ END_TEST
  * gets its own in order and whole, also by an engine's own merged receive. */
 START_TEST(test_runs)
 {
-	static const uint16_t lengths[] = { 100, 100, 100, 40, 40, 0, 0, 7, 900, 900, 900, 900, 100, 1, 1400, 1400, 20 };
+	static const uint16_t lengths[] = { 100, 100, 100, 40, 40, 0, 0, 7, 900, 900, 900, 900, 100, 1,
+		1400, 1400, 20 };
 	const struct udp_engine *e = engines[_i];
 	struct addr self, to[2];
 	int fd = open_socket(&self), sink[2] = { open_socket(&to[0]), open_socket(&to[1]) };
@@ -283,9 +289,12 @@ START_TEST(test_runs)
 			for (int i = 0; i < n; i++) {
 				uint32_t at = 0;
 				do {
-					uint16_t want = seen >= 500 && seen < 800 ? 60 : lengths[seen / 2 % TP_COUNT(lengths)];
-					uint32_t len = pkt[i].seg > 0 && pkt[i].len - at > pkt[i].seg ? pkt[i].seg :
-					    pkt[i].len - at;
+					uint16_t want = seen >= 500 && seen < 800
+					    ? 60
+					    : lengths[seen / 2 % TP_COUNT(lengths)];
+					uint32_t len = pkt[i].seg > 0 && pkt[i].len - at > pkt[i].seg
+					    ? pkt[i].seg
+					    : pkt[i].len - at;
 					ck_assert_uint_eq(len, want);
 					ck_assert(!pkt[i].truncated);
 					ck_assert(addr_eq(&pkt[i].from, &self));
@@ -298,7 +307,7 @@ START_TEST(test_runs)
 		}
 		ck_assert_int_eq(e->rx(sink[k], arena, pkt, UDP_BATCH, &counts), 0);
 	}
-	if (e == &udp_engine_gso)	/* loopback carries a merged send unsplit */
+	if (e == &udp_engine_gso) /* loopback carries a merged send unsplit */
 		ck_assert_uint_gt(counts.gro_segments, 600);
 	else
 		ck_assert_uint_eq(counts.gro_segments, 0);
@@ -332,7 +341,7 @@ START_TEST(test_no_gso)
 	e->flush(r, unsent, &told, &counts);
 	ck_assert_uint_eq(told.n, 0);
 	ck_assert_uint_eq(counts.tx_packets, 200);
-	ck_assert_uint_eq(counts.gso_refused, e == &udp_engine_gso ? 2 : 0);	/* runs of 64 and 36 */
+	ck_assert_uint_eq(counts.gso_refused, e == &udp_engine_gso ? 2 : 0); /* runs of 64 and 36 */
 	for (unsigned i = 0; i < 200; i++) {
 		ck_assert_int_eq(take(sink, buf, sizeof buf), 1);
 		ck_assert_uint_eq(buf[0], i);
@@ -378,7 +387,8 @@ START_TEST(test_merged_relay)
 }
 END_TEST
 
-/* Another engine takes over a listener that merges, with something merged in its queue: nothing is read as one. */
+/* Another engine takes over a listener that merges, with something merged in its queue: nothing is read
+ * as one. */
 START_TEST(test_change_of_engine)
 {
 	const struct udp_engine *e = engines[_i];
@@ -467,8 +477,9 @@ START_TEST(test_df)
 	uint8_t big[2000] = { 0 }, got;
 	unsigned last[2] = { 0, 0 };
 
-	for (unsigned i = 0; i < 12; i++)	/* runs of three, two sockets in turn */
-		ck_assert((i / 3 % 2 != 0 ? udp_ring_put_df : udp_ring_put)(r, fd[i % 2], &to, &number[i], 1));
+	for (unsigned i = 0; i < 12; i++) /* runs of three, two sockets in turn */
+		ck_assert(
+		    (i / 3 % 2 != 0 ? udp_ring_put_df : udp_ring_put)(r, fd[i % 2], &to, &number[i], 1));
 	engine->flush(r, NULL, NULL, &c);
 	for (unsigned i = 0; i < 12; i++) {
 		ck_assert_int_eq(take(sink, &got, 1), 1);

@@ -38,7 +38,8 @@ START_TEST(payload_every_bit)
 	for (size_t bit = 0; bit < sizeof p * 8; bit++) {
 		p[bit / 8] ^= (uint8_t)(1u << bit % 8);
 		ck_assert_msg(payload_read(p, sizeof p, sizeof p, SESSION, &got) == PAYLOAD_DAMAGED ||
-		    (bit >= 32 && bit < 64), "bit %zu", bit);
+			(bit >= 32 && bit < 64),
+		    "bit %zu", bit);
 		p[bit / 8] ^= (uint8_t)(1u << bit % 8);
 	}
 	for (size_t n = 0; n < sizeof p; n++)
@@ -108,7 +109,8 @@ START_TEST(hist_edges)
 	for (unsigned i = 1; i < 1000; i++) {
 		double share = i / 1000.0, want = share * 1e8, got = (double)hist_at(h, share);
 
-		ck_assert_msg(got >= want * 0.999 && got <= want * 1.035, "%g: %g for %g", share, got, want);
+		ck_assert_msg(
+		    got >= want * 0.999 && got <= want * 1.035, "%g: %g for %g", share, got, want);
 	}
 	ck_assert_uint_eq(hist_at(h, 1), 100000000);
 	hist_add(h, UINT64_MAX);

@@ -39,9 +39,11 @@ pair(enum seal_proto proto, unsigned suite)
 	memset(&theirs, 0, sizeof theirs);
 	struct seal *k[2] = { &us, &them };
 	for (unsigned i = 0; i < 2; i++)
-		ck_assert_int_eq(proto == SEAL_TLS13 ?
-		    seal_start13(k[i], &secrets, (enum seal_role)i, suite, a, b, seal_secret_len(suite)) :
-		    seal_start12(k[i], proto, (enum seal_role)i, suite, a, b, b, 1234), 0);
+		ck_assert_int_eq(proto == SEAL_TLS13
+			? seal_start13(
+			      k[i], &secrets, (enum seal_role)i, suite, a, b, seal_secret_len(suite))
+			: seal_start12(k[i], proto, (enum seal_role)i, suite, a, b, b, 1234),
+		    0);
 	seal_start13(&us, &secrets, SEAL_SERVER, suite, a, b, seal_secret_len(suite));
 	if (proto != SEAL_TLS13)
 		seal_start12(&us, proto, SEAL_SERVER, suite, a, b, b, 1234);
@@ -58,7 +60,10 @@ hear(uint8_t type, const void *text, size_t n, struct seal_in *in)
 
 START_TEST(inner_content13)
 {
-	static const struct { uint8_t type, n, text[8]; int fault; } rows[] = {
+	static const struct {
+		uint8_t type, n, text[8];
+		int fault;
+	} rows[] = {
 		{ 22, 5, { 24, 0, 0, 1, 0 }, 0 },
 		{ 22, 5, { 24, 0, 0, 1, 1 }, 0 },
 		{ 22, 5, { 24, 0, 0, 1, 2 }, SEAL_F_VALUE },
@@ -66,11 +71,11 @@ START_TEST(inner_content13)
 		{ 22, 6, { 24, 0, 0, 1, 0, 24 }, SEAL_F_DECODE },
 		{ 22, 4, { 24, 0, 0, 1 }, SEAL_F_DECODE },
 		{ 22, 0, { 0 }, SEAL_F_TYPE },
-		{ 22, 8, { 4, 0, 0, 4 }, SEAL_F_TYPE },		/* NewSessionTicket */
-		{ 22, 8, { 13, 0, 0, 4 }, SEAL_F_TYPE },	/* CertificateRequest */
-		{ 22, 8, { 1, 0, 0, 4 }, SEAL_F_TYPE },		/* ClientHello */
+		{ 22, 8, { 4, 0, 0, 4 }, SEAL_F_TYPE },  /* NewSessionTicket */
+		{ 22, 8, { 13, 0, 0, 4 }, SEAL_F_TYPE }, /* CertificateRequest */
+		{ 22, 8, { 1, 0, 0, 4 }, SEAL_F_TYPE },  /* ClientHello */
 		{ 20, 1, { 1 }, SEAL_F_TYPE },
-		{ 0, 8, { 0 }, SEAL_F_TYPE },			/* padding only */
+		{ 0, 8, { 0 }, SEAL_F_TYPE }, /* padding only */
 		{ 0, 0, { 0 }, SEAL_F_TYPE },
 		{ 24, 3, { 1 }, SEAL_F_TYPE },
 		{ 99, 3, { 1 }, SEAL_F_TYPE },
@@ -88,7 +93,7 @@ START_TEST(inner_content13)
 			ck_assert_uint_eq(ours.seq[SEAL_RX], rows[i].fault == 0);
 		}
 	pair(SEAL_TLS13, SEAL_AES256_SHA384);
-	ck_assert_int_eq(hear(21, "\001\050", 2, &in), 0);	/* a "warning" that is none in 1.3 */
+	ck_assert_int_eq(hear(21, "\001\050", 2, &in), 0); /* a "warning" that is none in 1.3 */
 	ck_assert_int_eq(in.kind, SEAL_FATAL);
 	ck_assert_int_eq(in.alert, 40);
 	ck_assert_int_eq(hear(21, "\001\132", 2, &in), 0);
@@ -98,9 +103,13 @@ END_TEST
 
 START_TEST(inner_content12)
 {
-	static const struct { uint8_t type, n, text[8]; int fault; uint8_t kind; } rows[] = {
+	static const struct {
+		uint8_t type, n, text[8];
+		int fault;
+		uint8_t kind;
+	} rows[] = {
 		{ 22, 4, { 1, 0, 0, 0 }, 0, SEAL_RENEGOTIATE },
-		{ 22, 4, { 0, 0, 0, 0 }, SEAL_F_TYPE, 0 },	/* HelloRequest to a server */
+		{ 22, 4, { 0, 0, 0, 0 }, SEAL_F_TYPE, 0 }, /* HelloRequest to a server */
 		{ 22, 4, { 20, 0, 0, 0 }, SEAL_F_TYPE, 0 },
 		{ 22, 0, { 0 }, SEAL_F_DECODE, 0 },
 		{ 21, 2, { 1, 100 }, 0, SEAL_NOTHING },
@@ -137,7 +146,8 @@ START_TEST(empty_flood)
 }
 END_TEST
 
-/* More than 2^14 bytes inside a record that is not too long: 1.3 may carry 256 more only as tag and type. */
+/* More than 2^14 bytes inside a record that is not too long: 1.3 may carry 256 more only as tag and
+ * type. */
 START_TEST(plain_too_long)
 {
 	struct seal_in in;
@@ -147,13 +157,15 @@ START_TEST(plain_too_long)
 		pair((enum seal_proto)proto, SEAL_CHACHA_SHA256);
 		ck_assert_int_eq(hear(23, data, SEAL_PLAIN_MAX, &in), 0);
 		ck_assert_uint_eq(in.len, SEAL_PLAIN_MAX);
-		ck_assert_int_eq(seal_seal(&them, &theirs, &ctx, 23, data, SEAL_PLAIN_MAX + 1, raw, sizeof raw, &next),
+		ck_assert_int_eq(
+		    seal_seal(&them, &theirs, &ctx, 23, data, SEAL_PLAIN_MAX + 1, raw, sizeof raw, &next),
 		    SEAL_F_LENGTH);
 		size_t body = SEAL_PLAIN_MAX + 2 + 16;
 		memset(raw, 0, sizeof raw);
 		memcpy(raw, "\027\003\003", 3);
 		put_u16(raw + 3, (uint16_t)body);
-		ck_assert_int_eq(seal_open(&us, &ours, &ctx, raw, SEAL_HEAD + body, out, sizeof out, &in, &next),
+		ck_assert_int_eq(
+		    seal_open(&us, &ours, &ctx, raw, SEAL_HEAD + body, out, sizeof out, &in, &next),
 		    SEAL_F_LENGTH);
 	}
 }
@@ -185,7 +197,8 @@ START_TEST(limits)
 	ck_assert_int_gt(seal_seal(&us, &next, &ctx, 23, text, 1, out, sizeof out, &next), 0);
 	pos.seq[SEAL_TX] = SEAL_GCM13_MAX + SEAL_IDLE_MAX;
 	pos.gen[SEAL_TX] = next.gen[SEAL_TX];
-	ck_assert_int_eq(seal_alert(&us, &pos, &ctx, SEAL_A_CLOSE_NOTIFY, out, sizeof out, &next), SEAL_F_LIMIT);
+	ck_assert_int_eq(
+	    seal_alert(&us, &pos, &ctx, SEAL_A_CLOSE_NOTIFY, out, sizeof out, &next), SEAL_F_LIMIT);
 	pair(SEAL_TLS12, SEAL_AES128_SHA256);
 	pos = (struct seal_pos){ .seq = { SEAL_SEQ_MAX, 0 } };
 	ck_assert_int_eq(seal_seal(&us, &pos, &ctx, 23, text, 1, out, sizeof out, &next), SEAL_F_LIMIT);

@@ -70,8 +70,8 @@ START_TEST(same_finished)
 	if (!open_case(_i))
 		return;
 	if (l.k.role == SEAL_SERVER) {
-		int n = seal_dtls_seal(&l.s.keys, &ctx, 0, SEAL_T_HANDSHAKE, l.s.final.finished, SEAL_FINISHED_LEN,
-		    out, sizeof out);
+		int n = seal_dtls_seal(&l.s.keys, &ctx, 0, SEAL_T_HANDSHAKE, l.s.final.finished,
+		    SEAL_FINISHED_LEN, out, sizeof out);
 		ck_assert_int_le(n, (int)sizeof l.tail);
 		ck_assert_mem_eq(out, l.tail + sizeof l.tail - n, (size_t)n);
 	}
@@ -169,7 +169,7 @@ soon(SSL *s, unsigned us)
 {
 	(void)s;
 	(void)us;
-	return 60000;	/* libssl takes less than 15 ms as none */
+	return 60000; /* libssl takes less than 15 ms as none */
 }
 
 /* The client repeats its flight; what of it is ours to answer? */
@@ -198,7 +198,7 @@ answer_repeat(bool deliver)
 		at += (size_t)len;
 	}
 	ck_assert_uint_eq(classes[SEAL_D_SESSION], 1);
-	ck_assert_uint_eq(classes[SEAL_D_HANDSHAKE], 2);	/* ClientKeyExchange, ChangeCipherSpec */
+	ck_assert_uint_eq(classes[SEAL_D_HANDSHAKE], 2); /* ClientKeyExchange, ChangeCipherSpec */
 	if (deliver)
 		link_to_peer(&l, out, (size_t)fin);
 }
@@ -220,9 +220,11 @@ START_TEST(final_flight_lost)
 	link_echo(&l, data, 120);
 	ck_assert_uint_eq(l.s.final.resent, 2);
 	while (l.s.final.resent < SEAL_RESEND_MAX)
-		ck_assert_int_gt(seal_final_flight(&l.s.keys, &ctx, &l.s.dtls, &l.s.final, out, sizeof out), 0);
+		ck_assert_int_gt(
+		    seal_final_flight(&l.s.keys, &ctx, &l.s.dtls, &l.s.final, out, sizeof out), 0);
 	uint64_t tx = l.s.dtls.tx;
-	ck_assert_int_eq(seal_final_flight(&l.s.keys, &ctx, &l.s.dtls, &l.s.final, out, sizeof out), SEAL_F_LIMIT);
+	ck_assert_int_eq(
+	    seal_final_flight(&l.s.keys, &ctx, &l.s.dtls, &l.s.final, out, sizeof out), SEAL_F_LIMIT);
 	ck_assert_uint_eq(l.s.dtls.tx, tx);
 	link_echo(&l, data, 120);
 	link_fini(&l);
@@ -242,7 +244,7 @@ START_TEST(wrong_bytes)
 		raw[at] ^= (uint8_t)(1u << (at % 8));
 		int fault = seal_dtls_open(&l.s.keys, &ctx, raw, n, out, sizeof out, &in);
 		ck_assert_int_lt(fault, 0);
-		if (at >= SEAL_DTLS_HEAD || (at >= 5 && at < 11))	/* the number is protected too */
+		if (at >= SEAL_DTLS_HEAD || (at >= 5 && at < 11)) /* the number is protected too */
 			ck_assert_int_eq(fault, SEAL_F_MAC);
 		raw[at] ^= (uint8_t)(1u << (at % 8));
 	}
@@ -269,17 +271,22 @@ plain(uint8_t *p, uint8_t type, uint16_t version, uint16_t epoch, uint64_t seq, 
 
 START_TEST(classes)
 {
-	static const struct { uint8_t type; uint16_t version, epoch, len; uint8_t first; int dclass; } rows[] = {
+	static const struct {
+		uint8_t type;
+		uint16_t version, epoch, len;
+		uint8_t first;
+		int dclass;
+	} rows[] = {
 		{ 22, 0xfefd, 0, 40, 1, SEAL_D_HELLO },
 		{ 22, 0xfeff, 0, 40, 1, SEAL_D_HELLO },
 		{ 22, 0xfefd, 0, 40, 16, SEAL_D_HANDSHAKE },
 		{ 22, 0xfefd, 0, 0, 0, SEAL_D_HANDSHAKE },
 		{ 20, 0xfefd, 0, 1, 1, SEAL_D_HANDSHAKE },
-		{ 21, 0xfefd, 0, 2, 2, SEAL_D_IGNORE },		/* a forged alert closes nothing */
+		{ 21, 0xfefd, 0, 2, 2, SEAL_D_IGNORE }, /* a forged alert closes nothing */
 		{ 23, 0xfefd, 0, 2, 2, SEAL_D_IGNORE },
 		{ 23, 0xfefd, 1, 2, 2, SEAL_D_SESSION },
 		{ 22, 0xfefd, 1, 2, 1, SEAL_D_SESSION },
-		{ 24, 0xfefd, 1, 2, 1, SEAL_D_IGNORE },		/* heartbeat */
+		{ 24, 0xfefd, 1, 2, 1, SEAL_D_IGNORE }, /* heartbeat */
 		{ 19, 0xfefd, 1, 2, 1, SEAL_D_IGNORE },
 		{ 23, 0xfefd, 2, 2, 1, SEAL_D_IGNORE },
 		{ 22, 0xfefd, 0xffff, 2, 1, SEAL_D_IGNORE },
@@ -290,8 +297,8 @@ START_TEST(classes)
 	struct seal_dhead h;
 
 	for (size_t i = 0; i < TP_COUNT(rows); i++) {
-		size_t n = plain(raw, rows[i].type, rows[i].version, rows[i].epoch, 0x123456789abc, rows[i].len,
-		    rows[i].first);
+		size_t n = plain(raw, rows[i].type, rows[i].version, rows[i].epoch, 0x123456789abc,
+		    rows[i].len, rows[i].first);
 		int len = seal_dtls_head(&h, raw, n);
 		if (rows[i].dclass < 0) {
 			ck_assert_int_eq(len, rows[i].dclass);
@@ -342,22 +349,34 @@ END_TEST
 /* Authenticated handshake messages and alerts that mean nothing any more. */
 START_TEST(content)
 {
-	static const struct { uint8_t type, n, text[4]; int fault; uint8_t kind; } rows[] = {
-		{ 22, 4, { 1 }, 0, SEAL_RENEGOTIATE }, { 22, 4, { 20 }, 0, SEAL_FINISHED },
-		{ 22, 4, { 11 }, 0, SEAL_NOTHING }, { 22, 0, { 0 }, SEAL_F_DECODE, 0 },
-		{ 20, 1, { 1 }, 0, SEAL_NOTHING }, { 23, 0, { 0 }, 0, SEAL_NOTHING },
-		{ 21, 2, { 2, 20 }, 0, SEAL_FATAL }, { 21, 2, { 1, 90 }, 0, SEAL_NOTHING },
-		{ 21, 2, { 1, 0 }, 0, SEAL_CLOSE }, { 21, 1, { 1 }, SEAL_F_DECODE, 0 },
+	static const struct {
+		uint8_t type, n, text[4];
+		int fault;
+		uint8_t kind;
+	} rows[] = {
+		{ 22, 4, { 1 }, 0, SEAL_RENEGOTIATE },
+		{ 22, 4, { 20 }, 0, SEAL_FINISHED },
+		{ 22, 4, { 11 }, 0, SEAL_NOTHING },
+		{ 22, 0, { 0 }, SEAL_F_DECODE, 0 },
+		{ 20, 1, { 1 }, 0, SEAL_NOTHING },
+		{ 23, 0, { 0 }, 0, SEAL_NOTHING },
+		{ 21, 2, { 2, 20 }, 0, SEAL_FATAL },
+		{ 21, 2, { 1, 90 }, 0, SEAL_NOTHING },
+		{ 21, 2, { 1, 0 }, 0, SEAL_CLOSE },
+		{ 21, 1, { 1 }, SEAL_F_DECODE, 0 },
 	};
 	uint8_t secret[48] = { 1 };
 	struct seal us, them;
 	struct seal_in in;
 
 	seal_start12(&us, SEAL_DTLS12, SEAL_SERVER, SEAL_AES128_SHA256, secret, secret, secret, 0);
-	seal_start12(&them, SEAL_DTLS12, SEAL_CLIENT, SEAL_AES128_SHA256, secret, secret, secret, UINT64_MAX - 3);
+	seal_start12(
+	    &them, SEAL_DTLS12, SEAL_CLIENT, SEAL_AES128_SHA256, secret, secret, secret, UINT64_MAX - 3);
 	for (size_t i = 0; i < TP_COUNT(rows); i++) {
-		int n = seal_dtls_seal(&them, &ctx, i, rows[i].type, rows[i].text, rows[i].n, raw, sizeof raw);
-		ck_assert_int_eq(seal_dtls_open(&us, &ctx, raw, (size_t)n, out, sizeof out, &in), rows[i].fault);
+		int n = seal_dtls_seal(
+		    &them, &ctx, i, rows[i].type, rows[i].text, rows[i].n, raw, sizeof raw);
+		ck_assert_int_eq(
+		    seal_dtls_open(&us, &ctx, raw, (size_t)n, out, sizeof out, &in), rows[i].fault);
 		if (rows[i].fault == 0)
 			ck_assert_int_eq(in.kind, rows[i].kind);
 	}
@@ -425,7 +444,7 @@ START_TEST(window_torn)
 		struct seal_dtls after = d;
 		seal_window_mark(&after, n);
 		if (test_random(&rnd) % 4 == 0) {
-			d.top = after.top;	/* and died: n was not acted on */
+			d.top = after.top; /* and died: n was not acted on */
 		} else {
 			d = after;
 			seen[n] = true;

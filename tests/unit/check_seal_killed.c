@@ -18,22 +18,22 @@
 #include "seal_link.h"
 #include "seal_suites.h"
 
-#define WIRE (4u << 20)		/* each way, whole test */
+#define WIRE  (4u << 20) /* each way, whole test */
 #define KILLS 120
-#define BATCH 24		/* records at once, so that a kill falls among them */
+#define BATCH 24 /* records at once, so that a kill falls among them */
 
 struct commit {
-	uint64_t parsed, head;		/* bytes of in[] and out[] */
+	uint64_t parsed, head; /* bytes of in[] and out[] */
 	struct seal_pos pos;
 };
 struct shared {
 	struct seal_session s;
 	struct commit copy[2];
 	_Atomic uint32_t which;
-	_Atomic uint64_t arrived;	/* in[]: written by the client */
-	_Atomic uint64_t taken;		/* DTLS: what the "kernel" handed to a worker */
-	_Atomic uint64_t idle_at;	/* DTLS: a worker found no more than this, with nothing in its hands */
-	_Atomic uint64_t sent;		/* out[]: given to the "kernel" */
+	_Atomic uint64_t arrived; /* in[]: written by the client */
+	_Atomic uint64_t taken;   /* DTLS: what the "kernel" handed to a worker */
+	_Atomic uint64_t idle_at; /* DTLS: a worker found no more than this, with nothing in its hands */
+	_Atomic uint64_t sent;    /* out[]: given to the "kernel" */
 	uint8_t in[WIRE], out[WIRE];
 };
 static struct shared *sh;
@@ -46,7 +46,7 @@ static void
 must(bool ok)
 {
 	if (!ok)
-		_exit(3);	/* the parent sees it */
+		_exit(3); /* the parent sees it */
 }
 
 /* ---- the worker ---------------------------------------------------------------------------- */
@@ -58,7 +58,7 @@ publish(struct commit *c)
 
 	sh->copy[other] = *c;
 	atomic_store_explicit(&sh->which, other, memory_order_release);
-	atomic_store(&sh->sent, c->head);	/* only now */
+	atomic_store(&sh->sent, c->head); /* only now */
 }
 
 static void
@@ -71,7 +71,8 @@ rekey(const struct commit *committed, struct commit *next, enum seal_way way)
 static void
 put_update(const struct commit *committed, struct commit *next, bool ask)
 {
-	int n = seal_update(&sh->s.keys, &next->pos, &ctx, ask, sh->out + next->head, WIRE - next->head, &next->pos);
+	int n = seal_update(
+	    &sh->s.keys, &next->pos, &ctx, ask, sh->out + next->head, WIRE - next->head, &next->pos);
 
 	must(n > 0);
 	next->head += (uint64_t)n;
@@ -92,15 +93,16 @@ stream_step(struct commit *c)
 	must(len >= 0);
 	if (len == 0 || (uint64_t)len > have)
 		return false;
-	must(seal_open(&sh->s.keys, &c->pos, &ctx, rec, (size_t)len, text, sizeof text, &in, &next.pos) == 0);
+	must(seal_open(&sh->s.keys, &c->pos, &ctx, rec, (size_t)len, text, sizeof text, &in, &next.pos) ==
+	    0);
 	next.parsed += (uint64_t)len;
 	if (in.kind == SEAL_KEY_UPDATE) {
 		rekey(c, &next, SEAL_RX);
 		if (in.answer)
 			put_update(c, &next, false);
 	} else {
-		int n = seal_seal(&sh->s.keys, &next.pos, &ctx, SEAL_T_DATA, in.data, in.len, sh->out + next.head,
-		    WIRE - next.head, &next.pos);
+		int n = seal_seal(&sh->s.keys, &next.pos, &ctx, SEAL_T_DATA, in.data, in.len,
+		    sh->out + next.head, WIRE - next.head, &next.pos);
 		must(in.kind == SEAL_DATA && n > 0);
 		next.head += (uint64_t)n;
 		if (sh->s.keys.proto == SEAL_TLS13 && next.pos.seq[SEAL_RX] % 5 == 0)
@@ -135,7 +137,8 @@ dtls_step(struct commit *c)
 	seal_window_mark(&sh->s.dtls, h.seq);
 	must(seal_dtls_take(&sh->s.dtls, &seq) == 0);
 	c->head = atomic_load(&sh->sent);
-	int len = seal_dtls_seal(&sh->s.keys, &ctx, seq, SEAL_T_DATA, in.data, in.len, sh->out + c->head + 2, 2048);
+	int len = seal_dtls_seal(
+	    &sh->s.keys, &ctx, seq, SEAL_T_DATA, in.data, in.len, sh->out + c->head + 2, 2048);
 	must(len > 0);
 	put_u16(sh->out + c->head, (uint16_t)len);
 	atomic_store(&sh->sent, c->head + 2 + (uint64_t)len);
@@ -151,7 +154,7 @@ worker(void)
 	must(seal_valid(&sh->s.keys));
 	if (!dtls) {
 		must(seal_sync(&sh->s.keys, &sh->s.secrets, &c.pos) == 0);
-		atomic_store(&sh->sent, c.head);	/* what was committed and perhaps not sent */
+		atomic_store(&sh->sent, c.head); /* what was committed and perhaps not sent */
 	}
 	for (;;)
 		if (!(dtls ? dtls_step(&c) : stream_step(&c)))
@@ -263,7 +266,7 @@ dtls_echoes(uint64_t *fed, uint64_t *last, unsigned want, pid_t pid)
 	bool idle = false;
 
 	while (found < want && !idle) {
-		idle = atomic_load(&sh->idle_at) == atomic_load(&sh->arrived);	/* before the last look */
+		idle = atomic_load(&sh->idle_at) == atomic_load(&sh->arrived); /* before the last look */
 		while (*fed < atomic_load(&sh->sent)) {
 			size_t len = get_u16(sh->out + *fed);
 			uint64_t number = get_u64(sh->out + *fed + 2 + 3);
@@ -301,7 +304,7 @@ START_TEST(datagrams)
 			size_t n = 1 + test_random(&rnd) % sizeof data;
 			memset(data, (int)i, n);
 			size_t len = link_peer_writes(&l, data, n, wire, sizeof wire);
-			for (unsigned twice = 0; twice < 2; twice++, at += 2 + len) {	/* and its replay */
+			for (unsigned twice = 0; twice < 2; twice++, at += 2 + len) { /* and its replay */
 				ck_assert_uint_lt(at + 2 + len, WIRE);
 				put_u16(sh->in + at, (uint16_t)len);
 				memcpy(sh->in + at + 2, wire, len);

@@ -49,7 +49,7 @@ try_damaged(const uint8_t *rec, size_t n)
 	memcpy(copy, rec, n);
 	if (test_random(&rnd) % 4 == 0) {
 		len = test_random(&rnd) % n;
-		if (l.k.proto != SEAL_DTLS12 && len > SEAL_HEAD)	/* cut, with a header that says so */
+		if (l.k.proto != SEAL_DTLS12 && len > SEAL_HEAD) /* cut, with a header that says so */
 			put_u16(copy + 3, (uint16_t)(len - SEAL_HEAD));
 	} else {
 		copy[test_random(&rnd) % n] ^= (uint8_t)(1 + test_random(&rnd) % 255);
@@ -57,7 +57,8 @@ try_damaged(const uint8_t *rec, size_t n)
 	if (l.k.proto == SEAL_DTLS12)
 		ck_assert_int_lt(seal_dtls_open(&l.s.keys, &ctx, copy, len, text, sizeof text, &in), 0);
 	else
-		ck_assert_int_lt(seal_open(&l.s.keys, &l.s.pos, &ctx, copy, len, text, sizeof text, &in, &next), 0);
+		ck_assert_int_lt(
+		    seal_open(&l.s.keys, &l.s.pos, &ctx, copy, len, text, sizeof text, &in, &next), 0);
 	ck_assert_mem_eq(&before, &l.s, sizeof before);
 }
 
@@ -119,8 +120,9 @@ step(void)
 	switch (test_random(&rnd) % 8) {
 	case 0:
 		if (l.k.proto == SEAL_TLS13)
-			SSL_key_update(l.peer, test_random(&rnd) & 1 ? SSL_KEY_UPDATE_REQUESTED :
-			    SSL_KEY_UPDATE_NOT_REQUESTED);
+			SSL_key_update(l.peer,
+			    test_random(&rnd) & 1 ? SSL_KEY_UPDATE_REQUESTED
+						  : SSL_KEY_UPDATE_NOT_REQUESTED);
 		break;
 	case 1:
 		if (l.k.proto == SEAL_TLS13) {
@@ -130,7 +132,7 @@ step(void)
 		}
 		break;
 	case 2:
-		if (l.k.proto == SEAL_DTLS12)	/* lost under way */
+		if (l.k.proto == SEAL_DTLS12) /* lost under way */
 			link_peer_writes(&l, data, n, raw, sizeof raw);
 		else if (l.k.proto == SEAL_TLS13)
 			SSL_set_block_padding(l.peer, 1 + test_random(&rnd) % 700);
@@ -138,7 +140,8 @@ step(void)
 	case 3:
 		ctx.sodium_aes = !ctx.sodium_aes && crypto_aead_aes256gcm_is_available();
 		break;
-	case 4: case 5:
+	case 4:
+	case 5:
 		ck_assert_uint_eq(hear(link_peer_writes(&l, data, n, raw, sizeof raw)), n);
 		break;
 	default:

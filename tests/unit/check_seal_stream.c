@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* TLS 1.2 and 1.3 streams, record for record against libssl in both roles; bad input; the order of commits. */
+/* TLS 1.2 and 1.3 streams, record for record against libssl in both roles; bad input; the order of
+ * commits. */
 #include "config.h"
 
 #include <check.h>
@@ -185,7 +186,9 @@ START_TEST(key_update)
 	for (unsigned round = 0; round < 5; round++) {
 		/* Theirs, with and without a request. */
 		bool ask = round & 1;
-		ck_assert_int_eq(SSL_key_update(l.peer, ask ? SSL_KEY_UPDATE_REQUESTED : SSL_KEY_UPDATE_NOT_REQUESTED), 1);
+		ck_assert_int_eq(
+		    SSL_key_update(l.peer, ask ? SSL_KEY_UPDATE_REQUESTED : SSL_KEY_UPDATE_NOT_REQUESTED),
+		    1);
 		size_t n = link_peer_writes(&l, data, 50, raw, sizeof raw);
 		size_t at = take_update(raw, n, ask);
 		link_recv(&l, raw + at, n - at, &in, out, sizeof out);
@@ -336,7 +339,7 @@ START_TEST(tap_refuses)
 
 	ck_assert_int_eq(tlsd_tap_out(&tap, http, sizeof http - 1), -EPROTO);
 	tap = (struct tlsd_tap){ .dtls = true };
-	ck_assert_int_eq(tlsd_tap_out(&tap, future, sizeof future - 1), -EPROTO);	/* epoch 2 */
+	ck_assert_int_eq(tlsd_tap_out(&tap, future, sizeof future - 1), -EPROTO); /* epoch 2 */
 }
 END_TEST
 
@@ -352,7 +355,8 @@ START_TEST(small_fragments)
 	link_take_over(&l);
 	ck_assert_uint_eq(seal_plain_max(&l.s.keys), 1024);
 	link_echo(&l, data, 1024);
-	ck_assert_int_eq(seal_seal(&l.s.keys, &l.s.pos, &ctx, 23, data, 1025, raw, sizeof raw, &next), SEAL_F_LENGTH);
+	ck_assert_int_eq(
+	    seal_seal(&l.s.keys, &l.s.pos, &ctx, 23, data, 1025, raw, sizeof raw, &next), SEAL_F_LENGTH);
 	link_fini(&l);
 }
 END_TEST
@@ -382,14 +386,16 @@ START_TEST(wrong_bytes)
 		ck_assert_mem_eq(&next, &untouched, sizeof next);
 	}
 	for (size_t len = 0; len < n; len++)
-		ck_assert_int_lt(seal_open(&l.s.keys, &l.s.pos, &ctx, raw, len, text, sizeof text, &in, &next), 0);
+		ck_assert_int_lt(
+		    seal_open(&l.s.keys, &l.s.pos, &ctx, raw, len, text, sizeof text, &in, &next), 0);
 	/* The ciphertext is still whole: the real record opens after all that. */
 	ck_assert_mem_eq(&l.s.pos, &before, sizeof before);
 	ck_assert_int_eq(seal_open(&l.s.keys, &l.s.pos, &ctx, raw, n, text, 119, &in, &next), SEAL_F_ROOM);
 	link_recv(&l, raw, n, &in, text, sizeof text);
 	ck_assert_mem_eq(in.data, data, 120);
 	/* Again, with the next number. */
-	ck_assert_int_eq(seal_open(&l.s.keys, &l.s.pos, &ctx, raw, n, text, sizeof text, &in, &next), SEAL_F_MAC);
+	ck_assert_int_eq(
+	    seal_open(&l.s.keys, &l.s.pos, &ctx, raw, n, text, sizeof text, &in, &next), SEAL_F_MAC);
 	for (size_t i = 0; i < 120; i++)
 		ck_assert_uint_eq(text[i], 0);
 	link_fini(&l);
@@ -405,7 +411,8 @@ START_TEST(wrong_order)
 		return;
 	size_t a = link_peer_writes(&l, data, 10, raw, sizeof raw);
 	size_t b = link_peer_writes(&l, data, 20, raw + a, sizeof raw - a);
-	ck_assert_int_eq(seal_open(&l.s.keys, &l.s.pos, &ctx, raw + a, b, out, sizeof out, &in, &next), SEAL_F_MAC);
+	ck_assert_int_eq(
+	    seal_open(&l.s.keys, &l.s.pos, &ctx, raw + a, b, out, sizeof out, &in, &next), SEAL_F_MAC);
 	link_recv(&l, raw, a, &in, out, sizeof out);
 	link_recv(&l, raw + a, b, &in, out, sizeof out);
 	link_fini(&l);
@@ -460,9 +467,10 @@ START_TEST(torn_keys)
 	for (unsigned way = 0; way < 2; way++) {
 		l.s.keys.gen[way] = SEAL_GEN_NONE;
 		memset(l.s.keys.key[way], 0x55, 20);
-		ck_assert_int_eq(way == SEAL_TX ?
-		    seal_seal(&l.s.keys, &l.s.pos, &ctx, 23, data, 1, out, sizeof out, &next) :
-		    seal_open(&l.s.keys, &l.s.pos, &ctx, data, 100, out, sizeof out, &in, &next), SEAL_F_STATE);
+		ck_assert_int_eq(way == SEAL_TX
+			? seal_seal(&l.s.keys, &l.s.pos, &ctx, 23, data, 1, out, sizeof out, &next)
+			: seal_open(&l.s.keys, &l.s.pos, &ctx, data, 100, out, sizeof out, &in, &next),
+		    SEAL_F_STATE);
 		ck_assert_int_eq(seal_sync(&l.s.keys, &l.s.secrets, &l.s.pos), 0);
 		ck_assert_mem_eq(&l.s.keys, &good, sizeof good);
 	}
@@ -471,7 +479,8 @@ START_TEST(torn_keys)
 }
 END_TEST
 
-/* A crash before the commit seals again: the same bytes when the content is the same, and the peer takes them. */
+/* A crash before the commit seals again: the same bytes when the content is the same, and the peer
+ * takes them. */
 START_TEST(seal_again)
 {
 	struct seal_pos next;
@@ -501,9 +510,11 @@ START_TEST(headroom)
 	size_t before = seal_before(&l.s.keys);
 	int n = seal_seal(&l.s.keys, &l.s.pos, &ctx, 23, data, 100, far, sizeof far, &next);
 	memcpy(near + before, data, 100);
-	ck_assert_int_eq(seal_seal(&l.s.keys, &l.s.pos, &ctx, 23, near + before, 100, near, sizeof near, &next), n);
+	ck_assert_int_eq(
+	    seal_seal(&l.s.keys, &l.s.pos, &ctx, 23, near + before, 100, near, sizeof near, &next), n);
 	ck_assert_mem_eq(far, near, (size_t)n);
-	ck_assert_int_eq(seal_seal(&l.s.keys, &l.s.pos, &ctx, 23, data, 100, far, (size_t)n - 1, &next), SEAL_F_ROOM);
+	ck_assert_int_eq(
+	    seal_seal(&l.s.keys, &l.s.pos, &ctx, 23, data, 100, far, (size_t)n - 1, &next), SEAL_F_ROOM);
 	link_fini(&l);
 }
 END_TEST

@@ -45,9 +45,11 @@ assert_hex(const void *got, const char *want)
 /* RFC 8448 section 3, "Simple 1-RTT Handshake" */
 static const char c_ap[] = "9e40646ce79a7f9dc05af8889bce6552875afa0b06df0087f792ebb7c17504a5";
 static const char s_ap[] = "a11af9f05531f856ad47116b45a950328204b4f44bfb6b3a4b4f1f3fcb631643";
-static const char client_data[] = "1703030043a23f7054b62c94d0affafe8228ba55cbefacea42f914aa66bcab3f2b9819a8a5b46b395bd54a9a"
+static const char client_data[] =
+    "1703030043a23f7054b62c94d0affafe8228ba55cbefacea42f914aa66bcab3f2b9819a8a5b46b395bd54a9a"
     "20441e2b62974e1f5a6292a2977014bd1e3deae63aeebb21694915e4";
-static const char server_data[] = "17030300432e937e11ef4ac740e538ad36005fc4a46932fc3225d05f82aa1b36e30efaf97d90e6dffc602dcb"
+static const char server_data[] =
+    "17030300432e937e11ef4ac740e538ad36005fc4a46932fc3225d05f82aa1b36e30efaf97d90e6dffc602dcb"
     "501a59a8fcc49c4bf2e5f0a21c0047c2abf332540dd032e167c2955d";
 static const char client_close[] = "1703030013c9872760655666b74d7ff1153efd6db6d0b0e3";
 static const char server_close[] = "1703030013b58fd67166ebf599d24720cfbe7efa7a8864a9";
@@ -98,7 +100,8 @@ START_TEST(rfc8448_records)
 	ck_assert_mem_eq(in.data, plain, sizeof plain);
 	ck_assert_uint_eq(next.seq[SEAL_RX], 1);
 	pos = next;
-	ck_assert_int_eq(seal_seal(&k, &pos, &ctx, SEAL_T_DATA, plain, sizeof plain, out, sizeof out, &next), 72);
+	ck_assert_int_eq(
+	    seal_seal(&k, &pos, &ctx, SEAL_T_DATA, plain, sizeof plain, out, sizeof out, &next), 72);
 	assert_hex(out, server_data);
 	pos = next;
 	n = unhex(rec, sizeof rec, client_close);
@@ -123,7 +126,7 @@ key_block(unsigned suite, const char *master, const char *client, const char *se
 	unhex(s, 32, server);
 	unhex(want, sizeof want, block);
 	for (unsigned role = 0; role < 2; role++) {
-		unsigned ours = role == SEAL_CLIENT ? SEAL_TX : SEAL_RX;	/* where the client's key goes */
+		unsigned ours = role == SEAL_CLIENT ? SEAL_TX : SEAL_RX; /* where the client's key goes */
 		ck_assert_int_eq(seal_start12(&k, SEAL_TLS12, (enum seal_role)role, suite, m, c, s, 7), 0);
 		ck_assert_mem_eq(k.key[ours], want, kl);
 		ck_assert_mem_eq(k.key[!ours], want + kl, kl);
@@ -158,8 +161,8 @@ START_TEST(suites)
 	ck_assert_uint_eq(seal_suite_of(SEAL_DTLS12, 0xCCA8), SEAL_CHACHA_SHA256);
 	ck_assert_uint_eq(seal_suite_of(SEAL_TLS13, 0xC02B), 0);
 	ck_assert_uint_eq(seal_suite_of(SEAL_NONE, 0xC02B), 0);
-	ck_assert_uint_eq(seal_suite_of(SEAL_TLS12, 0xC027), 0);	/* CBC */
-	ck_assert_uint_eq(seal_suite_of(SEAL_TLS12, 0x009C), 0);	/* RSA key exchange */
+	ck_assert_uint_eq(seal_suite_of(SEAL_TLS12, 0xC027), 0); /* CBC */
+	ck_assert_uint_eq(seal_suite_of(SEAL_TLS12, 0x009C), 0); /* RSA key exchange */
 }
 END_TEST
 
@@ -170,11 +173,14 @@ START_TEST(bad_start)
 	struct seal k = { 0 };
 	struct seal_secrets s;
 
-	ck_assert_int_eq(seal_start13(&k, &s, SEAL_SERVER, SEAL_AES256_SHA384, secret, secret, 32), SEAL_F_STATE);
+	ck_assert_int_eq(
+	    seal_start13(&k, &s, SEAL_SERVER, SEAL_AES256_SHA384, secret, secret, 32), SEAL_F_STATE);
 	ck_assert_int_eq(seal_start13(&k, &s, SEAL_SERVER, 9, secret, secret, 32), SEAL_F_STATE);
-	ck_assert_int_eq(seal_start12(&k, SEAL_TLS13, SEAL_SERVER, SEAL_AES128_SHA256, secret, secret, secret, 0),
+	ck_assert_int_eq(
+	    seal_start12(&k, SEAL_TLS13, SEAL_SERVER, SEAL_AES128_SHA256, secret, secret, secret, 0),
 	    SEAL_F_STATE);
-	ck_assert_int_eq(seal_start12(&k, SEAL_NONE, SEAL_SERVER, SEAL_AES128_SHA256, secret, secret, secret, 0),
+	ck_assert_int_eq(
+	    seal_start12(&k, SEAL_NONE, SEAL_SERVER, SEAL_AES128_SHA256, secret, secret, secret, 0),
 	    SEAL_F_STATE);
 	ck_assert_int_eq(k.proto, SEAL_NONE);
 	ck_assert(!seal_valid(&k));

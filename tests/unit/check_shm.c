@@ -117,8 +117,8 @@ START_TEST(map_refuses)
 	int plain = memfd_create("plain", MFD_CLOEXEC), pipes[2];
 
 	ck_assert_int_eq(ftruncate(plain, SIZE), 0);
-	ck_assert_ptr_null(region_map(plain, SIZE, true, false));	/* could be shrunk under us */
-	ck_assert_ptr_null(region_map(rw, SIZE * 2, true, false));	/* smaller than promised */
+	ck_assert_ptr_null(region_map(plain, SIZE, true, false));  /* could be shrunk under us */
+	ck_assert_ptr_null(region_map(rw, SIZE * 2, true, false)); /* smaller than promised */
 	ck_assert_ptr_null(region_map(rw, SIZE - 1, true, false));
 	ck_assert_ptr_null(region_map(rw, 0, true, false));
 	ck_assert_int_eq(pipe(pipes), 0);
@@ -157,7 +157,7 @@ START_TEST(lock_alone)
 	ck_assert(!lock_held_by(&w, 1));
 	ck_assert_int_eq(lock_take(&w, 0, 0), -ETIMEDOUT);
 	ck_assert_int_eq(lock_take(&w, 1, LOCK_WAIT_MS), -ETIMEDOUT);
-	lock_give(&w, 1);			/* not its own */
+	lock_give(&w, 1); /* not its own */
 	ck_assert(lock_held_by(&w, 0));
 	lock_give(&w, 0);
 	ck_assert(!lock_held_by(&w, 0));
@@ -171,7 +171,7 @@ START_TEST(lock_garbage_ends)
 	lock_word w = 0x12345678;
 
 	ck_assert_int_eq(lock_take(&w, 3, LOCK_WAIT_MS), -ETIMEDOUT);
-	w = LOCK_WAITERS;			/* nobody holds it */
+	w = LOCK_WAITERS; /* nobody holds it */
 	ck_assert_int_eq(lock_take(&w, 3, LOCK_WAIT_MS), 0);
 }
 END_TEST
@@ -222,7 +222,7 @@ START_TEST(lock_recovers)
 	ck_assert_int_eq(waitpid(waiter, &status, 0), waiter);
 	ck_assert_int_eq(status, 0);
 	ck_assert(lock_held_by(&s->lock, 1));
-	ck_assert(lock_held_by(&s->other, 6));	/* another's stays */
+	ck_assert(lock_held_by(&s->other, 6)); /* another's stays */
 	munmap(s, 4096);
 }
 END_TEST
@@ -237,8 +237,9 @@ START_TEST(stat_tables)
 	for (unsigned i = 0; i < STAT_COUNTERS; i++) {
 		/* Those of distributions have their names in spread_rows. */
 		ck_assert_str_ne(stat_rows[i].name, "");
-		ck_assert(i >= STAT_H_SETUP ? stat_rows[i].kind == 'H' : stat_rows[i].help[0] != '\0' &&
-		    (stat_rows[i].kind == 'C' || stat_rows[i].kind == 'G'));
+		ck_assert(i >= STAT_H_SETUP ? stat_rows[i].kind == 'H'
+					    : stat_rows[i].help[0] != '\0' &&
+			    (stat_rows[i].kind == 'C' || stat_rows[i].kind == 'G'));
 	}
 	for (unsigned i = 0; i < DROPS; i++)
 		ck_assert_str_ne(drop_rows[i].label, "");
@@ -246,13 +247,14 @@ START_TEST(stat_tables)
 	stat_drop(&s, DROP_JUNK);
 	stat_error(&s, STAT_M_ALLOCATE, 401);
 	ck_assert_uint_eq(s.counter[STAT_ERROR_401 + STAT_M_ALLOCATE], 1);
-	ck_assert_str_eq(stat_rows[STAT_ERROR_401 + STAT_M_ALLOCATE].labels, "method=\"Allocate\",code=\"401\"");
-	stat_error(&s, STAT_M_ALLOCATE, 999);			/* no such row */
+	ck_assert_str_eq(
+	    stat_rows[STAT_ERROR_401 + STAT_M_ALLOCATE].labels, "method=\"Allocate\",code=\"401\"");
+	stat_error(&s, STAT_M_ALLOCATE, 999); /* no such row */
 	ck_assert_int_eq(stat_error_row(300), 0);
 	ck_assert_int_eq(stat_error_row(999), -1);
 	ck_assert_uint_eq(s.error[stat_error_row(401)], 1);
 	stat_init(&s, 2, 1, 9, 1234);
-	ck_assert_uint_eq(s.counter[STAT_ALLOC_MADE], 3);	/* kept over a restart */
+	ck_assert_uint_eq(s.counter[STAT_ALLOC_MADE], 3); /* kept over a restart */
 	ck_assert_uint_eq(s.drop[DROP_JUNK], 1);
 	ck_assert_uint_eq(s.generation, 9);
 	ck_assert_uint_eq(s.heartbeat_ms, 1234);

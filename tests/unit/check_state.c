@@ -97,8 +97,10 @@ fill(unsigned n, uint64_t user)
 	x->transport = TRANSPORT_UDP;
 	x->user = user;
 	x->expiry = NOW / 1000 + 600;
-	x->relay[0] = (struct relay_ref){ .fd = (int32_t)slot + 100, .port = (uint16_t)(1 + slot % 65535),
-	    .row = (uint8_t)(slot / 65535), .family = ADDR_V4 };
+	x->relay[0] = (struct relay_ref){ .fd = (int32_t)slot + 100,
+		.port = (uint16_t)(1 + slot % 65535),
+		.row = (uint8_t)(slot / 65535),
+		.family = ADDR_V4 };
 	k = session_key(&shard, x);
 	ck_assert_uint_eq(k->gen, x->gen);
 	k->len = 16;

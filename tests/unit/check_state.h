@@ -9,14 +9,14 @@
 
 #include "state_int.h"
 
-#define NOW 1000000u		/* ms */
+#define NOW 1000000u /* ms */
 
 extern struct shard shard, reader;
 extern struct cross cross;
 
-void setup_shard(uint32_t slot_max);	/* sparse: large ones cost nothing */
+void setup_shard(uint32_t slot_max); /* sparse: large ones cost nothing */
 void teardown_shard(void);
-void setup_small(void);			/* 64 slots */
+void setup_small(void); /* 64 slots */
 struct addr addr4(uint32_t ip, uint16_t port);
 struct addr addr6(uint32_t n, uint16_t port);
 /* A slot filled for the n-th client, with sockets of its own. */

@@ -54,7 +54,7 @@ START_TEST(slots)
 	ck_assert_ptr_null(conn_new(&shard, TRANSPORT_TCP));
 	audit_clean();
 	uint32_t gen = c[7]->gen, slot = conn_slot(&shard, c[7]);
-	c[7]->transport = TRANSPORT_TLS;		/* it became TLS */
+	c[7]->transport = TRANSPORT_TLS; /* it became TLS */
 	conn_key(&shard, c[7])->bytes[3] = conn_secrets(&shard, c[7])[191] = 9;
 	conn_free(&shard, c[7]);
 	ck_assert_ptr_null(conn_at(&shard, slot));
@@ -85,7 +85,8 @@ resident(const void *from, const void *to)
 	return n;
 }
 
-/* An association is its head and what it needs of KEYS: whatever is done to it, the pages of streams stay untouched. */
+/* An association is its head and what it needs of KEYS: whatever is done to it, the pages of streams
+ * stay untouched. */
 START_TEST(datagrams_need_no_records)
 {
 	struct conn *c[64];
@@ -114,7 +115,8 @@ START_TEST(datagrams_need_no_records)
 		ck_assert_uint_eq(resident(c[i], c[i] + CONN_GROUP), 1);
 		ck_assert_uint_eq(resident(conn_recs(c[i]), conn_recs(c[i]) + 2 * CONN_GROUP), 0);
 	}
-	ck_assert_uint_eq(resident(conn_secrets(&shard, c[0]), conn_secrets(&shard, c[63]) + CONN_SECRETS_LEN), 0);
+	ck_assert_uint_eq(
+	    resident(conn_secrets(&shard, c[0]), conn_secrets(&shard, c[63]) + CONN_SECRETS_LEN), 0);
 	/* A stream in a slot that had none finds its records, all zero. */
 	struct conn *s = open_conn(1);
 	ck_assert_uint_eq(conn_now(s)->out_head, 0);
@@ -130,7 +132,7 @@ START_TEST(record)
 
 	append(c, "one");
 	struct conn_rec *next = conn_next(c);
-	next->out_head = 99;		/* and dies */
+	next->out_head = 99; /* and dies */
 	adopt();
 	ck_assert_uint_eq(conn_now(c)->out_head, 3);
 	append(c, "two");
@@ -150,9 +152,10 @@ START_TEST(ring_changes)
 	append(c, big);
 	first = conn_now(c)->out.ring;
 	c->out_sent = conn_now(c)->out_head - 3;
-	append(c, "0123456789abcdef");	/* does not fit behind: three bytes move */
+	append(c, "0123456789abcdef"); /* does not fit behind: three bytes move */
 	ck_assert_uint_ne(conn_now(c)->out.ring, first);
-	ck_assert_int_eq(memcmp(ring_at(&shard, &conn_now(c)->out, c->out_sent), "xxx0123456789abcdef", 19), 0);
+	ck_assert_int_eq(
+	    memcmp(ring_at(&shard, &conn_now(c)->out, c->out_sent), "xxx0123456789abcdef", 19), 0);
 	audit_clean();
 	/* What must be kept and what comes are more than a ring. */
 	struct conn_rec *next = conn_next(c);
@@ -175,7 +178,7 @@ START_TEST(rings_run_out)
 	while (ring_take(&shard, &r, 0))
 		n++;
 	ck_assert_uint_eq(n, shard.ring_max);
-	ck_assert_uint_gt(audit_count(), 0);	/* nobody has them */
+	ck_assert_uint_gt(audit_count(), 0); /* nobody has them */
 	adopt();
 	ck_assert(ring_take(&shard, &r, 0));
 }
@@ -203,9 +206,9 @@ START_TEST(rings_rest)
 		}
 		for (unsigned i = 1; i < 48; i++)
 			ring_give(&shard, r[i].ring);
-		ck_assert_uint_eq(ring_rest(&shard), 31);	/* sixteen stay warm */
+		ck_assert_uint_eq(ring_rest(&shard), 31); /* sixteen stay warm */
 		ck_assert_uint_eq(ring_rest(&shard), 0);
-		ck_assert_uint_gt(ring_pages(&r[0]), 0);	/* it is somebody's */
+		ck_assert_uint_gt(ring_pages(&r[0]), 0); /* it is somebody's */
 		for (size_t i = 0; i < RING_BYTES; i++)
 			ck_assert_uint_eq(ring_at(&shard, &r[0], 0)[i], 1);
 		cold = 0;
@@ -234,8 +237,8 @@ START_TEST(adoption)
 	for (unsigned i = 0; i < 5; i++)
 		bad[i] = open_conn(10 + i);
 	bad[0]->fd = -1;
-	bad[1]->in_recv = 5;			/* and no ring */
-	bad[2]->out_sent = 1;			/* more than there was */
+	bad[1]->in_recv = 5;  /* and no ring */
+	bad[2]->out_sent = 1; /* more than there was */
 	conn_recs(bad[3])->flags = CONN_FLAGS;
 	bad[4]->transport = TRANSPORT_UDP;
 	(void)half;
@@ -246,7 +249,7 @@ START_TEST(adoption)
 	ck_assert_int_eq(cross_open(&cross, &shard, x, &none, NULL), 0);
 	ck_assert_int_eq(shard_attach(&shard, 0, shard.region, shard.keys, shard.slot_max, true, NULL), 0);
 	struct shard_adopted n = shard_adopt(&shard, NOW, NULL, NULL);
-	ck_assert_uint_eq(n.dropped, 1);	/* the session whose connection is none */
+	ck_assert_uint_eq(n.dropped, 1); /* the session whose connection is none */
 	ck_assert_ptr_eq(conn_at(&shard, conn_slot(&shard, good)), good);
 	ck_assert_uint_eq(good->wait, 0);
 	ck_assert_uint_eq(good->touched, 0);
@@ -286,7 +289,7 @@ START_TEST(counts)
 	cross_conn_add(&cross, 1, 77, 1);
 	ck_assert(!cross_conn_fits(&cross, 2, 77, &l));
 	ck_assert(cross_conn_fits(&cross, 2, 78, &l));
-	ck_assert(cross_conn_fits(&cross, 2, 0, &l));	/* not counted by prefix */
+	ck_assert(cross_conn_fits(&cross, 2, 0, &l)); /* not counted by prefix */
 	cross_conn_add(&cross, 1, 78, 1);
 	cross_conn_add(&cross, 1, 79, 1);
 	ck_assert(!cross_conn_fits(&cross, 2, 80, &l));

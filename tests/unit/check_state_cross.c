@@ -46,7 +46,7 @@ START_TEST(per_user)
 	ck_assert_int_eq(try_open(4, 5, l, 0), 0);
 	ck_assert_int_eq(try_open(5, 5, l, 0), -EDQUOT);
 	for (unsigned i = 10; i < 20; i++)
-		ck_assert_int_eq(try_open(i, 0, l, 0), 0);	/* nobody is not counted */
+		ck_assert_int_eq(try_open(i, 0, l, 0), 0); /* nobody is not counted */
 	ck_assert_uint_eq(cross_user_count(&cross, 0), 0);
 	audit_clean();
 }
@@ -97,7 +97,7 @@ START_TEST(locks_time_out)
 	ck_assert_int_eq(cross_close(&cross, &shard, x), -ETIMEDOUT);
 	lock_give(w, 9);
 	ck_assert_uint_eq(cross_total(&cross), 1);
-	audit_clean();					/* ending, and still counted */
+	audit_clean(); /* ending, and still counted */
 	ck_assert_int_eq(cross_close(&cross, &shard, x), 0);
 	ck_assert_uint_eq(cross_total(&cross), 0);
 	ck_assert_uint_eq(closed, 0);
@@ -150,7 +150,9 @@ END_TEST
 static int
 try_reserve(unsigned n, uint64_t user, struct cross_limits l, uint64_t token)
 {
-	struct reservation want = { .token = token, .user = user, .id = 11, .expiry = NOW / 1000 + TOKEN_LIFETIME };
+	struct reservation want = {
+		.token = token, .user = user, .id = 11, .expiry = NOW / 1000 + TOKEN_LIFETIME
+	};
 	struct session *x = fill(n, user);
 	int r = cross_open(&cross, &shard, x, &l, &(struct cross_with){ .reserve = &want });
 
@@ -173,14 +175,15 @@ START_TEST(tokens)
 	ck_assert_int_eq(token_look(&cross, 42, 5, NOW + 29999, &got), 0);
 	ck_assert_uint_eq(got.id, 11);
 	ck_assert_int_eq(token_look(&cross, 42, 5, NOW + 30000, &got), -ENOENT);
-	ck_assert_int_eq(try_open(1, 6, l, 42), -ENOENT);	/* another's */
+	ck_assert_int_eq(try_open(1, 6, l, 42), -ENOENT); /* another's */
 	ck_assert_int_eq(try_open(1, 5, (struct cross_limits){ .total = 2 }, 42), 0);
-	ck_assert_int_eq(try_open(2, 5, l, 42), -ENOENT);	/* single use */
+	ck_assert_int_eq(try_open(2, 5, l, 42), -ENOENT); /* single use */
 	audit_clean();
 }
 END_TEST
 
-/* It counts like a session, for user, prefix and in total; redeeming moves the count, its end gives it back. */
+/* It counts like a session, for user, prefix and in total; redeeming moves the count, its end gives it
+ * back. */
 START_TEST(reservations_count)
 {
 	struct cross_limits two = { .per_user = 2 };
@@ -198,7 +201,7 @@ START_TEST(reservations_count)
 	ck_assert_int_eq(cross_fits(&cross, 5, 0, &two, 1), -EDQUOT);
 	ck_assert_int_eq(cross_fits(&cross, 5, 0, &two, 0), 0);
 	ck_assert_int_eq(try_open(1, 5, two, 0), -EDQUOT);
-	ck_assert_int_eq(try_open(1, 5, two, 42), 0);		/* from another address */
+	ck_assert_int_eq(try_open(1, 5, two, 42), 0); /* from another address */
 	ck_assert_uint_eq(cross_user_count(&cross, 5), 2);
 	audit_clean();
 	ck_assert_int_eq(try_reserve(2, 6, two, 43), 0);
@@ -220,7 +223,8 @@ START_TEST(reservations_count)
 }
 END_TEST
 
-/* The new session has the count of the old one; no limit can part them, and a refusal leaves the old one. */
+/* The new session has the count of the old one; no limit can part them, and a refusal leaves the old
+ * one. */
 START_TEST(replacing)
 {
 	struct session *old = open_session(0, 5), *x = fill(0, 5);
@@ -250,7 +254,8 @@ START_TEST(tokens_run_out)
 		struct session *x = fill((unsigned)i, 1);
 		struct reservation r = { .token = i, .user = 1, .expiry = NOW / 1000 + 30 };
 
-		ck_assert_int_eq(cross_open(&cross, &shard, x, &l, &(struct cross_with){ .reserve = &r }), 0);
+		ck_assert_int_eq(
+		    cross_open(&cross, &shard, x, &l, &(struct cross_with){ .reserve = &r }), 0);
 		kept++;
 		ck_assert_int_eq(cross_close(&cross, &shard, x), 0);
 	}
@@ -283,17 +288,17 @@ recover(struct redo r, bool locks)
 START_TEST(recover_believes_little)
 {
 	struct session *x = open_session(0, 5);
-	struct redo honest = {.op = REDO_OPEN,
-			.shard = 0,
-			.slot = session_slot(&shard, x),
-			.gen = x->gen,
-			.user = { .key = 5, .change = 1 },
-			.prefix = { .key = cross_prefix(&cross, &x->client), .change = 1 },
-			.total_change = 1},
+	struct redo honest = { .op = REDO_OPEN,
+		.shard = 0,
+		.slot = session_slot(&shard, x),
+		.gen = x->gen,
+		.user = { .key = 5, .change = 1 },
+		.prefix = { .key = cross_prefix(&cross, &x->client), .change = 1 },
+		.total_change = 1 },
 		    r;
 
 	ck_assert_uint_eq(recover(honest, true), 0);
-	ck_assert_uint_eq(recover(honest, false), 1);		/* it held nothing */
+	ck_assert_uint_eq(recover(honest, false), 1); /* it held nothing */
 	r = honest, r.op = 7;
 	ck_assert_uint_eq(recover(r, true), 1);
 	r = honest, r.shard = 3;
@@ -314,7 +319,7 @@ START_TEST(recover_believes_little)
 	ck_assert_uint_eq(recover(r, true), 1);
 	r = honest, r.token_at = UINT32_MAX;
 	ck_assert_uint_eq(recover(r, true), 1);
-	r = honest, r.op = REDO_CLOSE;				/* but it is live */
+	r = honest, r.op = REDO_CLOSE; /* but it is live */
 	ck_assert_uint_eq(recover(r, true), 1);
 	ck_assert_int_eq(cross_recover(&cross, SHARDS_MAX, &reader, 1, NULL), -EINVAL);
 }
@@ -325,8 +330,8 @@ START_TEST(recover_frees_garbage_words)
 	const bool runs[SHARDS_MAX] = { [6] = true };
 
 	cross_stripe(&cross, 3)->lock = 0x7fffffff;
-	cross_stripe(&cross, 4)->lock = 7;			/* worker 6 lives */
-	cross_stripe(&cross, 5)->lock = 101;			/* there is no worker 100 */
+	cross_stripe(&cross, 4)->lock = 7;   /* worker 6 lives */
+	cross_stripe(&cross, 5)->lock = 101; /* there is no worker 100 */
 	ck_assert_uint_eq(cross_free_words(&cross, runs), 2);
 	ck_assert_uint_eq(cross_stripe(&cross, 3)->lock, 0);
 	ck_assert_uint_eq(cross_stripe(&cross, 5)->lock, 0);

@@ -55,10 +55,10 @@ START_TEST(perm_expiry)
 		struct addr a = peer(i);
 
 		ck_assert_int_eq(perm_set(&shard, x, &a, NOW + 1, 10), 0);
-		ck_assert(perm_has(&shard, x, &a, NOW + 300999));	/* rounded up to the second */
+		ck_assert(perm_has(&shard, x, &a, NOW + 300999)); /* rounded up to the second */
 		ck_assert(!perm_has(&shard, x, &a, NOW + 301000));
 		ck_assert_int_eq(perm_set(&shard, x, &a, NOW + 100000, 10), 0);
-		ck_assert_int_eq(perm_set(&shard, x, &a, NOW + 50000, 10), 0);	/* never shortens */
+		ck_assert_int_eq(perm_set(&shard, x, &a, NOW + 50000, 10), 0); /* never shortens */
 		ck_assert(perm_has(&shard, x, &a, NOW + 399999));
 		ck_assert(!perm_has(&shard, x, &a, NOW + 400000));
 		ck_assert_int_eq(perm_set(&shard, x, &a, NOW + 500000, 10), 0);
@@ -124,7 +124,7 @@ START_TEST(expired_are_reused)
 		ck_assert_int_eq(chan_bind(&shard, x, (uint16_t)(0x4000 + i), &b, NOW, 40), -ENOSPC);
 		ck_assert_int_eq(chan_bind(&shard, x, (uint16_t)(0x4000 + i), &b, NOW + 600000, 40), 0);
 	}
-	ck_assert_uint_le(x->perm_count, 44);			/* a few that are over wait for the sweep */
+	ck_assert_uint_le(x->perm_count, 44); /* a few that are over wait for the sweep */
 	audit_clean();
 	x->expiry = UINT32_MAX;
 	session_sweep(&shard, 0, 1, NOW + 600000, not_over, NULL);
@@ -138,7 +138,7 @@ START_TEST(fits_all_or_nothing)
 {
 	struct addr p[6] = { peer(0), peer(1), peer(2), peer(2), peer(0), peer(4) };
 
-	ck_assert(perm_fits(&shard, x, p, 6, NOW, 4));		/* four distinct */
+	ck_assert(perm_fits(&shard, x, p, 6, NOW, 4)); /* four distinct */
 	ck_assert(!perm_fits(&shard, x, p, 6, NOW, 3));
 	ck_assert_int_eq(perm_set(&shard, x, &p[0], NOW, 4), 0);
 	ck_assert(perm_fits(&shard, x, p, 6, NOW, 4));
@@ -169,7 +169,8 @@ START_TEST(blocks_run_out)
 	ck_assert_uint_eq(n, 2 * shard_block_chain_max(64));
 	audit_clean();
 	ck_assert_int_eq(cross_close(&cross, &shard, x), 0);
-	ck_assert_int_eq(perm_set(&shard, y, &(struct addr){.family = ADDR_V6, .ip = {9}}, NOW, 512), 0);
+	ck_assert_int_eq(
+	    perm_set(&shard, y, &(struct addr){ .family = ADDR_V6, .ip = { 9 } }, NOW, 512), 0);
 	audit_clean();
 }
 END_TEST
@@ -266,8 +267,8 @@ START_TEST(drop_and_list)
 	}
 	for (unsigned i = 0; i < 20; i += 4)
 		perm_drop(&shard, x,
-		    &(struct addr){peer(i).family, 0, 0,
-			{peer(i).ip[0], peer(i).ip[1], peer(i).ip[2], peer(i).ip[3]}});
+		    &(struct addr){ peer(i).family, 0, 0,
+			{ peer(i).ip[0], peer(i).ip[1], peer(i).ip[2], peer(i).ip[3] } });
 	{
 		struct addr a = peer(1), b = peer_port(1);
 
@@ -298,13 +299,13 @@ START_TEST(audit_sees_chains)
 		chan_bind(&shard, x, (uint16_t)(0x4000 + i), &b, NOW, 40);
 	}
 	audit_clean();
-	x->chan[0].number++;				/* two channels with one number */
+	x->chan[0].number++; /* two channels with one number */
 	ck_assert_uint_gt(audit_count(), 0);
 	x->chan[0].number--;
 	x->perm_count++;
 	ck_assert_uint_gt(audit_count(), 0);
 	x->perm_count--;
-	shard.blocks[x->more - 1].next = x->more;	/* a ring */
+	shard.blocks[x->more - 1].next = x->more; /* a ring */
 	ck_assert_uint_gt(audit_count(), 0);
 }
 END_TEST

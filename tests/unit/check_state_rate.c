@@ -19,12 +19,12 @@ take_rate(uint64_t prefix, uint32_t rate, uint32_t burst, tp_ms from, tp_ms to, 
 
 START_TEST(rates)
 {
-	ck_assert_uint_eq(take_rate(1, 10, 20, NOW, NOW + 1, 100), 20);		/* the burst */
+	ck_assert_uint_eq(take_rate(1, 10, 20, NOW, NOW + 1, 100), 20); /* the burst */
 	ck_assert_uint_eq(take_rate(1, 10, 20, NOW + 1, NOW + 99, 5), 0);
 	ck_assert_uint_eq(take_rate(1, 10, 20, NOW + 100, NOW + 101, 5), 1);
-	ck_assert_uint_eq(take_rate(2, 10, 20, NOW, NOW + 1, 100), 20);		/* another prefix */
-	ck_assert(rate_take(&cross, RATE_BINDING, 1, 10, 20, NOW + 1));		/* another kind */
-	ck_assert_uint_eq(take_rate(3, 0, 0, NOW, NOW + 1, 100), 100);		/* none */
+	ck_assert_uint_eq(take_rate(2, 10, 20, NOW, NOW + 1, 100), 20); /* another prefix */
+	ck_assert(rate_take(&cross, RATE_BINDING, 1, 10, 20, NOW + 1)); /* another kind */
+	ck_assert_uint_eq(take_rate(3, 0, 0, NOW, NOW + 1, 100), 100);  /* none */
 	for (unsigned i = 0; i < 4; i++) {
 		static const uint32_t rate[] = { 1, 7, 100, 5000 };
 		unsigned got = take_rate(100 + i, rate[i], rate[i], NOW, NOW + 10000, 8);
@@ -38,7 +38,8 @@ END_TEST
 
 START_TEST(rates_of_workers_with_different_clocks)
 {
-	/* The time of a batch that began earlier must not look like a clock that wrapped, and fill the bucket. */
+	/* The time of a batch that began earlier must not look like a clock that wrapped, and fill the
+	 * bucket. */
 	ck_assert_uint_eq(take_rate(4, 10, 20, NOW, NOW + 1, 100), 20);
 	for (tp_ms back = 1; back < 500; back++)
 		ck_assert(!rate_take(&cross, RATE_CHALLENGE, 4, 10, 20, NOW - back));
@@ -90,8 +91,8 @@ START_TEST(per_allocation)
 	ck_assert(bandwidth_take(&cross, &shard, x, &(struct bandwidth){ 0 }, true, 1000, NOW));
 	ck_assert_uint_eq(x->bucket, 0);
 	near(carry(x, &b, true, 1000, NOW, NOW + 10000, 2), 100000 * 11, 2000);
-	near(carry(x, &b, false, 1000, NOW, NOW + 10000, 2), 100000 * 11, 2000);	/* each direction */
-	near(carry(y, &b, true, 100, NOW, NOW + 10000, 10), 100000 * 11, 2000); /* each allocation */
+	near(carry(x, &b, false, 1000, NOW, NOW + 10000, 2), 100000 * 11, 2000); /* each direction */
+	near(carry(y, &b, true, 100, NOW, NOW + 10000, 10), 100000 * 11, 2000);  /* each allocation */
 	ck_assert_uint_ne(x->bucket, 0);
 	audit_clean();
 	ck_assert_int_eq(cross_close(&cross, &shard, x), 0);
@@ -117,14 +118,14 @@ START_TEST(per_user_and_total)
 	struct bandwidth b = { .per_user = 200000, .total = 500000 };
 
 	for (unsigned i = 0; i < 6; i++)
-		x[i] = open_session(i, 1 + i / 2);		/* three users of two */
-	for (tp_ms t = NOW; t < NOW + 10000; t++)		/* one user alone: his share for two */
+		x[i] = open_session(i, 1 + i / 2); /* three users of two */
+	for (tp_ms t = NOW; t < NOW + 10000; t++)  /* one user alone: his share for two */
 		for (unsigned i = 0; i < 2; i++)
 			if (bandwidth_take(&cross, &shard, x[i], &b, true, 500, t))
 				bytes[i] += 500;
 	near(bytes[0] + bytes[1], 200000 * 11, 40000);
 	memset(bytes, 0, sizeof bytes);
-	for (tp_ms t = NOW + 20000; t < NOW + 30000; t++)	/* all: the server's */
+	for (tp_ms t = NOW + 20000; t < NOW + 30000; t++) /* all: the server's */
 		for (unsigned i = 0; i < 6; i++)
 			if (bandwidth_take(&cross, &shard, x[i], &b, true, 500, t))
 				bytes[i] += 500;

@@ -44,7 +44,7 @@ START_TEST(open_find_close)
 	ck_assert_ptr_null(session_get(&shard, ref));
 	ck_assert(!session_read(&reader, ref.slot, &copy));
 	for (size_t i = 0; i < sizeof *k; i++)
-		ck_assert_uint_eq(((uint8_t *)k)[i], 0);	/* the key is wiped */
+		ck_assert_uint_eq(((uint8_t *)k)[i], 0); /* the key is wiped */
 	ck_assert_uint_eq(shard_live(&shard), 0);
 	audit_clean();
 }
@@ -61,7 +61,7 @@ START_TEST(slots_are_reused_with_a_new_generation)
 	ck_assert_uint_eq(y->gen, ref.gen + 1);
 	ck_assert_ptr_null(session_get(&shard, ref));
 	ck_assert_uint_eq(y->up_bytes, 0);
-	x->gen = UINT32_MAX;				/* never 0 */
+	x->gen = UINT32_MAX; /* never 0 */
 	session_key(&shard, x)->gen = UINT32_MAX;
 	ck_assert_int_eq(cross_close(&cross, &shard, y), 0);
 	ck_assert_uint_eq(open_session(3, 8)->gen, 1);
@@ -164,16 +164,16 @@ START_TEST(adopt_damage)
 
 	for (unsigned i = 0; i < 20; i++)
 		x[i] = open_session(i, 1);
-	fill(30, 1);					/* left half filled */
+	fill(30, 1); /* left half filled */
 	x[1]->client.port = 0;
 	x[2]->relay[0].fd = -1;
 	x[3]->transport = 3;
 	session_key(&shard, x[4])->gen++;
-	atomic_store(&x[5]->seq, 3);			/* in the middle of a change: kept */
-	x[6]->more = 999999;				/* chain to nowhere: kept */
+	atomic_store(&x[5]->seq, 3); /* in the middle of a change: kept */
+	x[6]->more = 999999;         /* chain to nowhere: kept */
 	x[7]->flags = 0xff;
 	atomic_store(&x[8]->state, SESSION_ENDING);
-	shard.area[1][7] = 0x123400000005u;		/* an index entry to the wrong place */
+	shard.area[1][7] = 0x123400000005u; /* an index entry to the wrong place */
 	shard.head->free = 3;
 	shard.head->block_free = 77;
 	ck_assert_uint_gt(audit_count(), 0);
@@ -221,7 +221,7 @@ START_TEST(expiry_to_the_second)
 	struct session *x = open_session(1, 1);
 	unsigned closed = 0;
 
-	x->expiry = TP_SEC_UP(NOW + 1);			/* rounded up: 1001 s */
+	x->expiry = TP_SEC_UP(NOW + 1); /* rounded up: 1001 s */
 	session_sweep(&shard, 0, 64, 1000999, close_it, &closed);
 	ck_assert_uint_eq(closed, 0);
 	session_sweep(&shard, 0, 64, 1001000, close_it, &closed);

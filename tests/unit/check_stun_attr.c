@@ -63,9 +63,9 @@ START_TEST(values)
 
 	ck_assert(stun_get_u32(&a, &v));
 	ck_assert_uint_eq(v, 0x40011234);
-	ck_assert(stun_get_channel(&a, &n));	/* the reserved half is ignored */
+	ck_assert(stun_get_channel(&a, &n)); /* the reserved half is ignored */
 	ck_assert_uint_eq(n, 0x4001);
-	ck_assert(!stun_get_alg(&a, &n));	/* parameters announced */
+	ck_assert(!stun_get_alg(&a, &n)); /* parameters announced */
 	a = attr_of("\x00\x02\x00\x00", 4);
 	ck_assert(stun_get_alg(&a, &n));
 	ck_assert_uint_eq(n, STUN_ALG_SHA256);
@@ -95,7 +95,7 @@ START_TEST(addresses)
 
 	memset(&out, 0xff, sizeof out);
 	ck_assert_int_eq(addr_parse(&want, "192.0.2.1:32853"), 0);
-	ck_assert(stun_get_xaddr(&m, &a, &out));	/* the first byte is to be ignored */
+	ck_assert(stun_get_xaddr(&m, &a, &out)); /* the first byte is to be ignored */
 	ck_assert(addr_eq(&out, &want));
 	for (unsigned f = 0; f < 256; f++) {
 		memcpy(wrong, v4, 8);

@@ -91,7 +91,8 @@ START_TEST(wire_forms)
 	ck_assert(addr_eq(&a, &v4));
 	ck_assert(stun_get_xaddr(&m, stun_find(&m, STUN_A_XOR_RELAYED_ADDRESS), &a));
 	ck_assert(addr_eq(&a, &v6));
-	ck_assert_mem_eq(stun_find(&m, STUN_A_XOR_MAPPED_ADDRESS)->value, "\0\1\xa1\x47\xe1\x12\xa6\x43", 8);
+	ck_assert_mem_eq(
+	    stun_find(&m, STUN_A_XOR_MAPPED_ADDRESS)->value, "\0\1\xa1\x47\xe1\x12\xa6\x43", 8);
 	ck_assert_mem_eq(stun_find(&m, STUN_A_ALTERNATE_SERVER)->value, "\0\1\x80\x55\xc0\0\2\1", 8);
 	ck_assert_mem_eq(stun_find(&m, STUN_A_ADDRESS_ERROR_CODE)->value, "\2\0\4\x28", 4);
 	/* type 3 in 7 bits, code 4 in 9 bits */
@@ -135,7 +136,7 @@ START_TEST(misuse_is_an_error)
 	ck_assert_uint_eq(stun_end(&o), 0);
 	stun_begin(&o, big, sizeof big, STUN_SUCCESS, STUN_BINDING, txid);
 	stun_put_bytes(&o, STUN_A_DATA, vectors[0].bytes, 100);
-	stun_put_bytes(&o, STUN_A_DATA, big + 200, 65420);	/* each fits, together they do not */
+	stun_put_bytes(&o, STUN_A_DATA, big + 200, 65420); /* each fits, together they do not */
 	ck_assert_uint_eq(stun_end(&o), 0);
 }
 END_TEST
@@ -223,7 +224,7 @@ static uint64_t rng;
 static uint32_t
 rnd(uint32_t below)
 {
-	rng ^= rng << 13;	/* xorshift64 */
+	rng ^= rng << 13; /* xorshift64 */
 	rng ^= rng >> 7;
 	rng ^= rng << 17;
 	return (uint32_t)(rng >> 32) % below;
@@ -236,7 +237,13 @@ rnd_bytes(uint8_t *p, size_t n)
 		*p++ = (uint8_t)rnd(256);
 }
 
-struct put { uint16_t type; uint8_t kind, len; uint8_t bytes[64]; struct addr a; uint32_t v; };
+struct put {
+	uint16_t type;
+	uint8_t kind, len;
+	uint8_t bytes[64];
+	struct addr a;
+	uint32_t v;
+};
 enum { PUT_BYTES, PUT_U32, PUT_XADDR, PUT_KINDS };
 
 static void
@@ -250,7 +257,7 @@ rnd_put(struct put *p)
 	p->a.family = rnd(2) ? ADDR_V4 : ADDR_V6;
 	p->a.port = (uint16_t)rnd(65536);
 	rnd_bytes(p->a.ip, addr_iplen(&p->a));
-	do	/* those three have rules of their own */
+	do /* those three have rules of their own */
 		p->type = (uint16_t)rnd(65536);
 	while (p->type == STUN_A_MESSAGE_INTEGRITY || p->type == STUN_A_MESSAGE_INTEGRITY_SHA256 ||
 	    p->type == STUN_A_FINGERPRINT);
@@ -324,11 +331,12 @@ one_round(void)
 START_TEST(built_parses_back)
 {
 	const char *given = getenv("TP_SEED");
-	uint64_t seed = given != NULL ? strtoull(given, NULL, 0) : (uint64_t)time(NULL) << 16 ^ (uint64_t)getpid();
+	uint64_t seed = given != NULL ? strtoull(given, NULL, 0)
+				      : (uint64_t)time(NULL) << 16 ^ (uint64_t)getpid();
 
 	printf("built_parses_back: TP_SEED=%llu\n", (unsigned long long)seed);
 	fflush(stdout);
-	rng = seed * 0x9e3779b97f4a7c15u | 1;	/* never zero, and near seeds differ */
+	rng = seed * 0x9e3779b97f4a7c15u | 1; /* never zero, and near seeds differ */
 	for (unsigned i = 0; i < 3000; i++)
 		one_round();
 }

@@ -7,23 +7,34 @@
 START_TEST(kinds)
 {
 	for (unsigned i = 0; i < 256; i++) {
-		enum frame_kind want = i <= 3 ? FRAME_STUN : i >= 20 && i <= 63 ? FRAME_DTLS :
-		    i >= 64 && i <= 127 ? FRAME_CHANNEL : FRAME_JUNK;
+		enum frame_kind want = i <= 3 ? FRAME_STUN
+		    : i >= 20 && i <= 63      ? FRAME_DTLS
+		    : i >= 64 && i <= 127     ? FRAME_CHANNEL
+					      : FRAME_JUNK;
 
 		ck_assert_int_eq(frame_kind((uint8_t)i), want);
 	}
 }
 END_TEST
 
-static const struct { uint8_t head[4]; int len; } streams[] = {
-	{ { 0x00, 0x01, 0x00, 0x00 }, 20 }, { { 0x00, 0x03, 0x00, 0x58 }, 108 },
+static const struct {
+	uint8_t head[4];
+	int len;
+} streams[] = {
+	{ { 0x00, 0x01, 0x00, 0x00 }, 20 },
+	{ { 0x00, 0x03, 0x00, 0x58 }, 108 },
 	{ { 0x01, 0x01, 0x07, 0xec }, 2048 },
 	{ { 0x00, 0x01, 0x07, 0xf0 }, 2052 },
-	{ { 0x00, 0x01, 0xff, 0xfc }, FRAME_STREAM_MAX }, { { 0x00, 0x01, 0xff, 0xfd }, STUN_F_LENGTH },
+	{ { 0x00, 0x01, 0xff, 0xfc }, FRAME_STREAM_MAX },
+	{ { 0x00, 0x01, 0xff, 0xfd }, STUN_F_LENGTH },
 	{ { 0x00, 0x01, 0xff, 0xff }, STUN_F_LENGTH },
-	{ { 0x00, 0x01, 0x00, 0x01 }, STUN_F_LENGTH }, { { 0x00, 0x01, 0x00, 0x06 }, STUN_F_LENGTH },
-	{ { 0x40, 0x00, 0x00, 0x00 }, 4 }, { { 0x40, 0x00, 0x00, 0x01 }, 8 }, { { 0x40, 0x00, 0x00, 0x04 }, 8 },
-	{ { 0x4f, 0xff, 0x00, 0x05 }, 12 }, { { 0x40, 0x00, 0xff, 0xff }, 65540 },
+	{ { 0x00, 0x01, 0x00, 0x01 }, STUN_F_LENGTH },
+	{ { 0x00, 0x01, 0x00, 0x06 }, STUN_F_LENGTH },
+	{ { 0x40, 0x00, 0x00, 0x00 }, 4 },
+	{ { 0x40, 0x00, 0x00, 0x01 }, 8 },
+	{ { 0x40, 0x00, 0x00, 0x04 }, 8 },
+	{ { 0x4f, 0xff, 0x00, 0x05 }, 12 },
+	{ { 0x40, 0x00, 0xff, 0xff }, 65540 },
 };
 
 START_TEST(stream_lengths)
@@ -62,7 +73,9 @@ START_TEST(channel_lengths)
 
 	for (uint16_t len = 0; len < 40; len++)
 		for (size_t follows = 0; follows < 60; follows++) {
-			int want = follows < len ? STUN_F_SHORT : follows - len > 3 ? STUN_F_LENGTH : STUN_OK;
+			int want = follows < len ? STUN_F_SHORT
+			    : follows - len > 3  ? STUN_F_LENGTH
+						 : STUN_OK;
 
 			ck_assert_int_eq(channel(&c, CHANNEL_MIN, len, follows), want);
 			if (want == STUN_OK) {
@@ -81,8 +94,8 @@ START_TEST(channel_numbers)
 	struct channel_data c;
 
 	for (unsigned n = 0; n < 65536; n++)
-		ck_assert_int_eq(channel(&c, (uint16_t)n, 0, 0),
-		    n >= 0x4000 && n <= 0x7fff ? STUN_OK : STUN_F_TYPE);
+		ck_assert_int_eq(
+		    channel(&c, (uint16_t)n, 0, 0), n >= 0x4000 && n <= 0x7fff ? STUN_OK : STUN_F_TYPE);
 }
 END_TEST
 

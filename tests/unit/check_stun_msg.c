@@ -123,10 +123,10 @@ START_TEST(header_faults)
 	raw_begin(&r, 0x0001);
 	memcpy(r.bytes + r.len, more, 4);
 	r.len += 4;
-	ck_assert_int_eq(raw_parse(&m, &r), STUN_F_LENGTH);	/* more bytes than it says */
+	ck_assert_int_eq(raw_parse(&m, &r), STUN_F_LENGTH); /* more bytes than it says */
 	put_u16(r.bytes + 2, 2);
 	r.len = STUN_HEADER + 2;
-	ck_assert_int_eq(raw_parse(&m, &r), STUN_F_LENGTH);	/* not a multiple of 4 */
+	ck_assert_int_eq(raw_parse(&m, &r), STUN_F_LENGTH); /* not a multiple of 4 */
 }
 END_TEST
 
@@ -147,25 +147,35 @@ START_TEST(too_long)
 	put_u16(big + 22, 65512);
 	ck_assert_int_eq(stun_parse(&m, at_the_edge(big, 65536), 65536), STUN_OK);
 	put_u16(big + 2, 65532);
-	put_u16(big + 22, 65504);	/* and MESSAGE-INTEGRITY at its end, beyond 16 bits of offset */
+	put_u16(big + 22, 65504); /* and MESSAGE-INTEGRITY at its end, beyond 16 bits of offset */
 	put_u16(big + 24 + 65504, STUN_A_MESSAGE_INTEGRITY);
 	put_u16(big + 26 + 65504, 20);
 	ck_assert_int_eq(stun_parse(&m, at_the_edge(big, FRAME_STREAM_MAX), FRAME_STREAM_MAX), STUN_OK);
 	ck_assert_uint_eq(m.mi_off, 24 + 65504);
 	ck_assert(!stun_check_mi(&m, (const uint8_t *)"key", 3));
 	put_u16(big + 2, 65535);
-	ck_assert_int_eq(stun_parse(&m, at_the_edge(big, FRAME_STREAM_MAX), FRAME_STREAM_MAX), STUN_F_SHORT);
+	ck_assert_int_eq(
+	    stun_parse(&m, at_the_edge(big, FRAME_STREAM_MAX), FRAME_STREAM_MAX), STUN_F_SHORT);
 }
 END_TEST
 
 START_TEST(class_and_method)
 {
-	static const struct { uint16_t type, method; uint8_t cls; } t[] = {
-		{ 0x0001, STUN_BINDING, STUN_REQUEST }, { 0x0011, STUN_BINDING, STUN_INDICATION },
-		{ 0x0101, STUN_BINDING, STUN_SUCCESS }, { 0x0111, STUN_BINDING, STUN_ERROR },
-		{ 0x0003, STUN_ALLOCATE, STUN_REQUEST }, { 0x0113, STUN_ALLOCATE, STUN_ERROR },
-		{ 0x0016, STUN_SEND, STUN_INDICATION }, { 0x0017, STUN_DATA, STUN_INDICATION },
-		{ 0x3fff, 0xfff, STUN_ERROR }, { 0x3eef, 0xfff, STUN_REQUEST }, { 0x0020, 0x010, STUN_REQUEST },
+	static const struct {
+		uint16_t type, method;
+		uint8_t cls;
+	} t[] = {
+		{ 0x0001, STUN_BINDING, STUN_REQUEST },
+		{ 0x0011, STUN_BINDING, STUN_INDICATION },
+		{ 0x0101, STUN_BINDING, STUN_SUCCESS },
+		{ 0x0111, STUN_BINDING, STUN_ERROR },
+		{ 0x0003, STUN_ALLOCATE, STUN_REQUEST },
+		{ 0x0113, STUN_ALLOCATE, STUN_ERROR },
+		{ 0x0016, STUN_SEND, STUN_INDICATION },
+		{ 0x0017, STUN_DATA, STUN_INDICATION },
+		{ 0x3fff, 0xfff, STUN_ERROR },
+		{ 0x3eef, 0xfff, STUN_REQUEST },
+		{ 0x0020, 0x010, STUN_REQUEST },
 		{ 0x0200, 0x080, STUN_REQUEST },
 	};
 	struct stun_msg m;
@@ -305,7 +315,7 @@ START_TEST(fingerprint_faults)
 	ck_assert_int_eq(raw_parse(&m, &r), STUN_OK);
 	raw_attr(&r, STUN_A_SOFTWARE, "x", 1);
 	put_u32(r.bytes + 24, stun_crc32(r.bytes, 20) ^ 0x5354554e);
-	ck_assert_int_eq(raw_parse(&m, &r), STUN_F_FINGERPRINT);	/* right, but not last */
+	ck_assert_int_eq(raw_parse(&m, &r), STUN_F_FINGERPRINT); /* right, but not last */
 	raw_begin(&r, 0x0001);
 	raw_attr(&r, STUN_A_FINGERPRINT, "123", 3);
 	ck_assert_int_eq(raw_parse(&m, &r), STUN_F_FINGERPRINT);

@@ -91,7 +91,7 @@ START_TEST(test_round)
 	ck_assert_uint_eq(b->deadline, 99999);
 	ck_assert_int_eq(b->conf_fd, 7);
 	ck_assert_int_eq(b->filter_fd, 9);
-	ck_assert_int_eq(b->http_fd, -1);		/* absent stays absent */
+	ck_assert_int_eq(b->http_fd, -1); /* absent stays absent */
 	ck_assert_int_eq(b->regions.epoll[1], 33);
 	ck_assert_uint_eq(b->upgrade.who.request, 5);
 	ck_assert(!b->upgrade.foreign && !b->upgrade.other_stats);
@@ -197,14 +197,18 @@ START_TEST(test_descriptors)
 		ck_assert(seen[200 + k] == 1 && seen[220 + k] == 1);
 	for (unsigned fd = 80; fd < 88; fd++)
 		ck_assert_uint_eq(seen[fd], 1);
-	ck_assert(seen[8] == 1 && seen[110] == 0 && seen[160] == 0 && seen[161] == 0 && seen[170] == 0);	/* windows: spawn.c */
+	ck_assert(seen[8] == 1 && seen[110] == 0 && seen[160] == 0 && seen[161] == 0 &&
+	    seen[170] == 0); /* windows: spawn.c */
 	drop(s);
 }
 END_TEST
 
 /* ---- bytes of another build ------------------------------------------------------------------------ */
 
-struct bytes { uint8_t *p; size_t len; };
+struct bytes {
+	uint8_t *p;
+	size_t len;
+};
 
 static struct bytes
 saved(void)
@@ -283,7 +287,7 @@ START_TEST(test_unknown)
 	struct bytes b = saved();
 	char why[WHY_MAX];
 
-	insert(&b, 999, 0);			/* may be left out */
+	insert(&b, 999, 0); /* may be left out */
 	ck_assert_int_eq(load(&b, why, sizeof why, NULL), 0);
 	b = saved();
 	insert(&b, 999, CARRY_MUST);
@@ -294,8 +298,9 @@ END_TEST
 
 START_TEST(test_layouts)
 {
-	static const size_t at[] = { offsetof(struct carry_head, layout_shard), offsetof(struct carry_head, layout_keys),
-		offsetof(struct carry_head, layout_cross), offsetof(struct carry_head, version) };
+	static const size_t at[] = { offsetof(struct carry_head, layout_shard),
+		offsetof(struct carry_head, layout_keys), offsetof(struct carry_head, layout_cross),
+		offsetof(struct carry_head, version) };
 	char why[WHY_MAX];
 	bool foreign;
 
@@ -323,7 +328,7 @@ START_TEST(test_damage)
 	b.p[b.len / 2] ^= 1;
 	ck_assert_int_eq(load(&b, why, sizeof why, NULL), -EPROTO);
 	b = saved();
-	b.p[0] = CARRY_SHARD;			/* HEAD comes first */
+	b.p[0] = CARRY_SHARD; /* HEAD comes first */
 	ck_assert_int_eq(load(&b, why, sizeof why, NULL), -EPROTO);
 	/* Lengths that lead out of the bytes, at every record's head. */
 	for (size_t cut = 0; cut < 400; cut += 8) {

@@ -177,7 +177,7 @@ START_TEST(test_deadlines)
 	ck_assert_int_eq(kills, 0);
 	children_tick(table, CHILD_READY_MS + 1);
 	ck_assert_int_eq(kills, 1);
-	children_tick(table, CHILD_READY_MS + 50);	/* once is enough */
+	children_tick(table, CHILD_READY_MS + 50); /* once is enough */
 	ck_assert_int_eq(kills, 1);
 	ck_assert(children_ended(table, i, false, CHILD_READY_MS + 60));
 	children_tick(table, CHILD_READY_MS + 60);
@@ -197,7 +197,7 @@ START_TEST(test_spawn_fails)
 	fail_spawn = 1;
 	children_start(table, i, 500);
 	ck_assert_uint_eq(ledger->child[i].state, CHILD_BACKOFF);
-	children_stopping(table, i, 501, 100, false);	/* nothing runs: nothing is awaited */
+	children_stopping(table, i, 501, 100, false); /* nothing runs: nothing is awaited */
 	ck_assert_uint_eq(ledger->child[i].state, CHILD_NONE);
 	children_tick(table, 99999);
 	ck_assert_int_eq(spawns, 1);
@@ -207,11 +207,24 @@ END_TEST
 START_TEST(expiry_stages)
 {
 	static const int64_t day = 86400;
-	static const struct { int64_t left, first; unsigned stage; } rows[] = {
-		{ 31 * 86400, 30 * 86400, 0 }, { 30 * 86400 - 1, 30 * 86400, 1 }, { 14 * 86400, 30 * 86400, 1 },
-		{ 14 * 86400 - 1, 30 * 86400, 2 }, { 7 * 86400 - 1, 30 * 86400, 3 }, { 3 * 86400 - 1, 30 * 86400, 4 },
-		{ 86399, 30 * 86400, 5 }, { 1, 30 * 86400, 5 }, { 0, 30 * 86400, 6 }, { -86399, 30 * 86400, 6 },
-		{ -86400, 30 * 86400, 7 }, { 10 * 86400, 2 * 86400, 0 }, { 86400 + 1, 2 * 86400, 4 }, { INT64_MIN + 1, 1, 6 + UINT32_MAX / 2 },
+	static const struct {
+		int64_t left, first;
+		unsigned stage;
+	} rows[] = {
+		{ 31 * 86400, 30 * 86400, 0 },
+		{ 30 * 86400 - 1, 30 * 86400, 1 },
+		{ 14 * 86400, 30 * 86400, 1 },
+		{ 14 * 86400 - 1, 30 * 86400, 2 },
+		{ 7 * 86400 - 1, 30 * 86400, 3 },
+		{ 3 * 86400 - 1, 30 * 86400, 4 },
+		{ 86399, 30 * 86400, 5 },
+		{ 1, 30 * 86400, 5 },
+		{ 0, 30 * 86400, 6 },
+		{ -86399, 30 * 86400, 6 },
+		{ -86400, 30 * 86400, 7 },
+		{ 10 * 86400, 2 * 86400, 0 },
+		{ 86400 + 1, 2 * 86400, 4 },
+		{ INT64_MIN + 1, 1, 6 + UINT32_MAX / 2 },
 	};
 	unsigned last = 0;
 
@@ -261,9 +274,11 @@ END_TEST
 /* What a supervisor that died leaves: only what was being told something is replaced. */
 START_TEST(test_adopted)
 {
-	unsigned ready = (unsigned)children_row(table, ROLE_WORKER, 0), half = (unsigned)children_row(table, ROLE_WORKER, 1),
-	    told = (unsigned)children_row(table, ROLE_AUTHD, 0), queued = (unsigned)children_row(table, ROLE_ADMIN, 0),
-	    born = (unsigned)children_row(table, ROLE_TLSD, 0);
+	unsigned ready = (unsigned)children_row(table, ROLE_WORKER, 0),
+		 half = (unsigned)children_row(table, ROLE_WORKER, 1),
+		 told = (unsigned)children_row(table, ROLE_AUTHD, 0),
+		 queued = (unsigned)children_row(table, ROLE_ADMIN, 0),
+		 born = (unsigned)children_row(table, ROLE_TLSD, 0);
 
 	children_start(table, ready, 100);
 	children_ready(table, ready, 120);
@@ -289,7 +304,7 @@ suite_children(void)
 	Suite *s = suite_create("children");
 	TCase *t = tcase_create("table");
 
-	tcase_set_timeout(t, 60);	/* hundreds of thousands of assertions, and the machine may be busy */
+	tcase_set_timeout(t, 60); /* hundreds of thousands of assertions, and the machine may be busy */
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, test_split);
 	tcase_add_test(t, test_life);

@@ -9,14 +9,17 @@
 #include "../../src/super/super_int.h"
 #include "check_super.h"
 
-#define LOW 22000		/* the kernel gives these to nobody by itself */
-#define PORTS 20
+#define LOW    22000 /* the kernel gives these to nobody by itself */
+#define PORTS  20
 #define SHARDS 4
 
 static struct ledger *ledger;
 static struct pool *pool;
 static struct windows win;
-static struct { union msg m; unsigned shard; } said[4096];
+static struct {
+	union msg m;
+	unsigned shard;
+} said[4096];
 static unsigned said_count;
 
 static int
@@ -59,7 +62,8 @@ setup(void)
 	memset(&conf, 0, sizeof conf);
 	conf.relay_count = 1;
 	conf.relay_receive_buffer = 65536;
-	conf.relays[0].addr = (struct addr){ .family = ADDR_V4, .ip = { 127, 77, (uint8_t)(getpid() >> 8), (uint8_t)getpid() } };
+	conf.relays[0].addr = (struct addr){ .family = ADDR_V4,
+		.ip = { 127, 77, (uint8_t)(getpid() >> 8), (uint8_t)getpid() } };
 	conf.relays[0].port_min = LOW;
 	conf.relays[0].port_max = LOW + PORTS - 1;
 	pool_rows(pool, &conf);
@@ -126,12 +130,12 @@ START_TEST(test_whole_range)
 	ck_assert_uint_eq(ledger->relay_sockets, PORTS);
 	struct msg_relay r = ask(1, 99);
 	pool_relay(pool, &r, 2000);
-	ck_assert_uint_eq(heard(MSG_RELAY_NONE, NULL), 0);	/* others are asked first */
+	ck_assert_uint_eq(heard(MSG_RELAY_NONE, NULL), 0); /* others are asked first */
 	pool_tick(pool, 2000 + POOL_WAIT_MS);
 	ck_assert_uint_eq(heard(MSG_RELAY_NONE, &m), 1);
 	ck_assert_uint_eq(m.msg_relay_none.request, 99);
 	r.request = 100;
-	pool_relay(pool, &r, 2001 + POOL_WAIT_MS);		/* known to be dry: at once */
+	pool_relay(pool, &r, 2001 + POOL_WAIT_MS); /* known to be dry: at once */
 	ck_assert_uint_eq(heard(MSG_RELAY_NONE, NULL), 2);
 }
 END_TEST
@@ -167,7 +171,7 @@ START_TEST(test_recall)
 	ck_assert_uint_eq(m.msg_socket.request, 500);
 	ck_assert_uint_eq(m.msg_socket.port, n);
 	ck_assert(window_has(&win, 0, m.msg_socket.fd));
-	ck_assert_int_lt(pool_release(pool, &back, 40), 0);	/* twice, or another's: refused */
+	ck_assert_int_lt(pool_release(pool, &back, 40), 0); /* twice, or another's: refused */
 	back.fd = m.msg_socket.fd;
 	ck_assert_int_lt(pool_release(pool, &back, 40), 0);
 	back.fd = 1 << 30;
@@ -197,7 +201,9 @@ START_TEST(test_even_and_reserved)
 	ck_assert_uint_eq(ledger->reserved_sockets, 1);
 
 	/* From another shard, once. */
-	struct msg_relay redeem = { .h.type = MSG_RELAY, .shard = 3, .request = 8, .reservation = m.msg_socket.reservation };
+	struct msg_relay redeem = {
+		.h.type = MSG_RELAY, .shard = 3, .request = 8, .reservation = m.msg_socket.reservation
+	};
 	pool_relay(pool, &redeem, 20000);
 	heard(MSG_SOCKET, &m);
 	ck_assert_uint_eq(m.msg_socket.request, 8);
@@ -224,12 +230,12 @@ START_TEST(test_unreserve)
 	held = pool->row[0].held;
 	back.reservation = m.msg_socket.reservation;
 	back.shard = 2;
-	ck_assert_int_lt(pool_release(pool, &back, 20), 0);	/* another shard's */
+	ck_assert_int_lt(pool_release(pool, &back, 20), 0); /* another shard's */
 	back.shard = 1;
 	ck_assert_int_eq(pool_release(pool, &back, 20), 0);
 	ck_assert_uint_eq(ledger->reserved_sockets, 0);
 	ck_assert_uint_eq(pool->row[0].held, held - 1);
-	ck_assert_int_eq(pool_release(pool, &back, 20), 0);	/* over meanwhile */
+	ck_assert_int_eq(pool_release(pool, &back, 20), 0); /* over meanwhile */
 }
 END_TEST
 
@@ -246,7 +252,9 @@ START_TEST(test_reservation_ends)
 	pool_tick(pool, 1000 + (TOKEN_LIFETIME + 1) * 1000);
 	ck_assert_uint_eq(ledger->reserved_sockets, 0);
 	ck_assert_uint_eq(ledger->relay_sockets, 1);
-	struct msg_relay redeem = { .h.type = MSG_RELAY, .shard = 3, .request = 8, .reservation = m.msg_socket.reservation };
+	struct msg_relay redeem = {
+		.h.type = MSG_RELAY, .shard = 3, .request = 8, .reservation = m.msg_socket.reservation
+	};
 	pool_relay(pool, &redeem, 40000);
 	ck_assert_uint_eq(heard(MSG_RELAY_NONE, NULL), 1);
 }

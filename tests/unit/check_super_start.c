@@ -16,7 +16,8 @@
 static struct conf_listener
 listener(uint16_t port)
 {
-	struct conf_listener l = { .addr = { .family = ADDR_V4, .ip = { 127, 0, 0, 1 } }, .transports = TRANSPORT_UDP };
+	struct conf_listener l = { .addr = { .family = ADDR_V4, .ip = { 127, 0, 0, 1 } },
+		.transports = TRANSPORT_UDP };
 
 	l.addr.port = port;
 	return l;
@@ -30,7 +31,7 @@ START_TEST(test_rows)
 	was.listeners[0] = listener(1);
 	was.listeners[1] = listener(2);
 	is.listener_count = 2;
-	is.listeners[0] = listener(3);		/* 2 moves up in the file, 1 is gone, 3 is new */
+	is.listeners[0] = listener(3); /* 2 moves up in the file, 1 is gone, 3 is new */
 	is.listeners[1] = listener(2);
 	ck_assert_int_eq(conf_keep_rows(&was, &is), 0);
 	ck_assert_uint_eq(is.listener_count, 3);
@@ -40,7 +41,7 @@ START_TEST(test_rows)
 	ck_assert_uint_eq(is.listeners[1].retired, 0);
 	ck_assert_uint_eq(is.listeners[2].addr.port, 3);
 
-	again.listener_count = 1;		/* 1 comes back: under its old number */
+	again.listener_count = 1; /* 1 comes back: under its old number */
 	again.listeners[0] = listener(1);
 	ck_assert_int_eq(conf_keep_rows(&is, &again), 0);
 	ck_assert_uint_eq(again.listener_count, 3);
@@ -60,7 +61,7 @@ START_TEST(test_pidfile)
 
 	ck_assert_ptr_nonnull(mkdtemp(dir));
 	snprintf(run, sizeof run, "%s/run", dir);
-	fd = pidfile_lock(run, &holder);	/* the directory is made */
+	fd = pidfile_lock(run, &holder); /* the directory is made */
 	ck_assert_int_ge(fd, 0);
 	ck_assert_int_eq(pidfile_write(fd, getpid()), 0);
 	child = fork();
@@ -70,7 +71,7 @@ START_TEST(test_pidfile)
 	}
 	ck_assert_int_eq(waitpid(child, &status, 0), child);
 	ck_assert_int_eq(status, 0);
-	close(fd);				/* killed: the file stays, the lock does not */
+	close(fd); /* killed: the file stays, the lock does not */
 	fd = pidfile_lock(run, &holder);
 	ck_assert_int_ge(fd, 0);
 	pidfile_remove(run);
@@ -83,9 +84,10 @@ END_TEST
 /* A small shell script as child: its descriptors, its environment, its arguments. */
 START_TEST(test_spawn)
 {
-	char *argv[] = { (char *)(uintptr_t)"sh", (char *)(uintptr_t)"-c",
-		(char *)(uintptr_t)"for f in /proc/self/fd/*; do n=${f##*/}; [ -e /proc/$$/fd/$n ] && printf '%s ' $n; done >&3; "
-		"tr '\\0' '\\n' </proc/$$/environ >&3", NULL };
+	char *argv[] = { (char *)(uintptr_t) "sh", (char *)(uintptr_t) "-c",
+		(char *)(uintptr_t) "for f in /proc/self/fd/*; do n=${f##*/}; [ -e /proc/$$/fd/$n ] && printf '%s ' $n; done >&3; "
+				    "tr '\\0' '\\n' </proc/$$/environ >&3",
+		NULL };
 	int out[2], keep = open("/dev/null", O_RDONLY | O_CLOEXEC), status;
 	static struct ledger l;
 	struct windows w = { .first = 300, .span = 8, .shards = 2 };
@@ -101,8 +103,18 @@ START_TEST(test_spawn)
 	int other = ledger_move(&l, &w, 1, open("/dev/null", O_RDONLY | O_CLOEXEC), entry);
 	ck_assert_int_eq(mine, 300);
 	ck_assert_int_eq(other, 308);
-	struct spawn s = { .path = "/bin/sh", .binary = -1, .argv = argv, .control = high, .log = -1, .keep = &kept, .authd_count = 1,
-		.ledger = &l, .win = &w, .first_shard = 0, .shard_count = 1, .keep_stderr = true };
+	struct spawn s = { .path = "/bin/sh",
+		.binary = -1,
+		.argv = argv,
+		.control = high,
+		.log = -1,
+		.keep = &kept,
+		.authd_count = 1,
+		.ledger = &l,
+		.win = &w,
+		.first_shard = 0,
+		.shard_count = 1,
+		.keep_stderr = true };
 	setenv("LEAK", "secret", 1);
 	pid_t pid = spawn_child(&s);
 	ck_assert_int_gt(pid, 0);

@@ -16,7 +16,7 @@
 
 #include "tests/lib/tlsd_rig.h"
 
-#define WAIT_MS 60000		/* for what must come: a slow machine is no failure */
+#define WAIT_MS 60000 /* for what must come: a slow machine is no failure */
 static struct rig rig;
 
 static void
@@ -36,18 +36,27 @@ teardown(void)
 
 /* ---- handshakes that succeed ---------------------------------------------------------------------- */
 
-struct way { int version; const char *suites, *sni; uint16_t cipher; int key; const char *name; };
-#define TWELVE(v) \
-	{ v, "ECDHE-ECDSA-AES256-GCM-SHA384", "ecdsa.test", 0xc02c, EVP_PKEY_EC, "ecdsa.test" }, \
-	{ v, "ECDHE-RSA-AES256-GCM-SHA384", "rsa.test", 0xc030, EVP_PKEY_RSA, "rsa.test" }, \
-	{ v, "ECDHE-ECDSA-CHACHA20-POLY1305", "both.test", 0xcca9, EVP_PKEY_EC, "Both.test" }, \
-	{ v, "ECDHE-RSA-CHACHA20-POLY1305", "BOTH.test", 0xcca8, EVP_PKEY_RSA, "both.test" }, \
-	{ v, "ECDHE-ECDSA-AES128-GCM-SHA256", "a.wild.test", 0xc02b, EVP_PKEY_EC, "*.wild.test" }, \
-	{ v, "ECDHE-RSA-AES128-GCM-SHA256", "rsa.test", 0xc02f, EVP_PKEY_RSA, "rsa.test" }, \
-	{ v, NULL, NULL, 0xc02c, EVP_PKEY_EC, "ecdsa.test" }, \
-	{ v, NULL, "a.b.wild.test", 0xc02c, EVP_PKEY_EC, "ecdsa.test" }
+struct way {
+	int version;
+	const char *suites, *sni;
+	uint16_t cipher;
+	int key;
+	const char *name;
+};
+#define TWELVE(v)                                                                                          \
+	{ v, "ECDHE-ECDSA-AES256-GCM-SHA384", "ecdsa.test", 0xc02c, EVP_PKEY_EC, "ecdsa.test" },           \
+	    { v, "ECDHE-RSA-AES256-GCM-SHA384", "rsa.test", 0xc030, EVP_PKEY_RSA, "rsa.test" },            \
+	    { v, "ECDHE-ECDSA-CHACHA20-POLY1305", "both.test", 0xcca9, EVP_PKEY_EC, "Both.test" },         \
+	    { v, "ECDHE-RSA-CHACHA20-POLY1305", "BOTH.test", 0xcca8, EVP_PKEY_RSA, "both.test" },          \
+	    { v, "ECDHE-ECDSA-AES128-GCM-SHA256", "a.wild.test", 0xc02b, EVP_PKEY_EC, "*.wild.test" },     \
+	    { v, "ECDHE-RSA-AES128-GCM-SHA256", "rsa.test", 0xc02f, EVP_PKEY_RSA, "rsa.test" },            \
+	    { v, NULL, NULL, 0xc02c, EVP_PKEY_EC, "ecdsa.test" },                                          \
+	{                                                                                                  \
+		v, NULL, "a.b.wild.test", 0xc02c, EVP_PKEY_EC, "ecdsa.test"                                \
+	}
 static const struct way ways[] = {
-	TWELVE(TLS1_2_VERSION), TWELVE(DTLS1_2_VERSION),
+	TWELVE(TLS1_2_VERSION),
+	TWELVE(DTLS1_2_VERSION),
 	{ TLS1_3_VERSION, NULL, NULL, 0x1302, EVP_PKEY_EC, "ecdsa.test" },
 	{ TLS1_3_VERSION, "TLS_CHACHA20_POLY1305_SHA256", "rsa.test", 0x1303, EVP_PKEY_RSA, "rsa.test" },
 	{ TLS1_3_VERSION, "TLS_AES_128_GCM_SHA256", "both.test", 0x1301, EVP_PKEY_EC, "Both.test" },
@@ -82,7 +91,8 @@ START_TEST(takeover)
 	party_echo(&p, "through room seal");
 	ck_assert(rig_until(&rig, STAT_HS_UNTAKEN, 0));
 	ck_assert_uint_eq(rig_count(&rig, STAT_HS_OK_TLS12) + rig_count(&rig, STAT_HS_OK_TLS13) +
-	    rig_count(&rig, STAT_HS_OK_DTLS12), 1);
+		rig_count(&rig, STAT_HS_OK_DTLS12),
+	    1);
 	ck_assert_uint_eq(rig_count(&rig, STAT_HS_HALF_OPEN), 0);
 	party_fini(&p);
 }
@@ -90,7 +100,10 @@ END_TEST
 
 START_TEST(alpn)
 {
-	static const struct { const char *offer; int alpn; } row[] = { { "\x09stun.turn", HS_ALPN_TURN },
+	static const struct {
+		const char *offer;
+		int alpn;
+	} row[] = { { "\x09stun.turn", HS_ALPN_TURN },
 		{ "\x02h2\x12stun.nat-discovery", HS_ALPN_DISCOVERY }, { "\x02h2\x08http/1.1", -1 } };
 
 	for (unsigned i = 0; i < TP_COUNT(row) * 3; i++) {
@@ -107,7 +120,7 @@ START_TEST(alpn)
 			ck_assert_uint_eq(p.last.msg_hs_done.alpn, (unsigned)row[i % 3].alpn);
 		else
 			ck_assert_uint_eq(p.reason, HS_R_ALPN);
-		if (p.failed) {		/* the alert came before the message */
+		if (p.failed) { /* the alert came before the message */
 			if (p.client_error == 0 && SSL_do_handshake(p.client) != 1)
 				p.client_error = ERR_GET_REASON(ERR_peek_error());
 			ck_assert_int_eq(p.client_error, SSL_R_TLSV1_ALERT_NO_APPLICATION_PROTOCOL);
@@ -153,15 +166,18 @@ START_TEST(dtls_record_numbers)
 	ck_assert_uint_gt(p.hello_len, 0);
 	p.who.client.port = 10;
 	put_u64(p.hello + 3, 5);
-	struct msg_hs_datagram d = { .h = { .type = MSG_HS_DATAGRAM }, .who = p.who, .hello = 1, .len = (uint16_t)p.hello_len };
+	struct msg_hs_datagram d = {
+		.h = { .type = MSG_HS_DATAGRAM }, .who = p.who, .hello = 1, .len = (uint16_t)p.hello_len
+	};
 	memcpy(d.datagram, p.hello, p.hello_len);
 	rig_send(&rig, &d, -1);
-	do		/* the rest of the first one's flight may come before */
+	do /* the rest of the first one's flight may come before */
 		ck_assert(rig_recv_type(&rig, &m, MSG_HS_REPLY, WAIT_MS));
 	while (m.msg_hs_reply.who.client.port != p.who.client.port);
 	ck_assert_int_gt(seal_dtls_head(&head, m.msg_hs_reply.datagram, m.msg_hs_reply.len), 0);
 	ck_assert_uint_eq(head.seq, 5);
-	ck_assert_uint_eq(get_u16(m.msg_hs_reply.datagram + SEAL_DTLS_HEAD + 4), 1);	/* message_seq of ServerHello */
+	ck_assert_uint_eq(
+	    get_u16(m.msg_hs_reply.datagram + SEAL_DTLS_HEAD + 4), 1); /* message_seq of ServerHello */
 	party_fini(&p);
 }
 END_TEST
@@ -172,7 +188,8 @@ START_TEST(byte_at_a_time)
 	uint8_t hello[4096];
 	ssize_t n;
 
-	/* What the client wrote lies in fd[1], which turnpike-tls reads: taken before it is told, and dripped. */
+	/* What the client wrote lies in fd[1], which turnpike-tls reads: taken before it is told, and
+	 * dripped. */
 	party_init(&p, &rig, TLS1_3_VERSION, NULL, NULL, 12);
 	SSL_do_handshake(p.client);
 	n = recv(p.fd[1], hello, sizeof hello, 0);
@@ -193,7 +210,10 @@ END_TEST
 
 START_TEST(silence)
 {
-	static const struct { const char *bytes; size_t len; } row[] = { { "", 0 }, { "\x16\x03\x01\x02\x00\x01", 6 } };
+	static const struct {
+		const char *bytes;
+		size_t len;
+	} row[] = { { "", 0 }, { "\x16\x03\x01\x02\x00\x01", 6 } };
 	struct party p;
 
 	rig_kill(&rig);
@@ -217,12 +237,18 @@ END_TEST
 
 START_TEST(nonsense)
 {
-	static const struct { const char *bytes; size_t len; uint8_t reason; } row[] = {
+	static const struct {
+		const char *bytes;
+		size_t len;
+		uint8_t reason;
+	} row[] = {
 		{ "GET / HTTP/1.1\r\nHost: x\r\n\r\n", 27, HS_R_PROTOCOL },
 		{ "\x00\x01\x00\x00\x21\x12\xa4\x42............", 20, HS_R_NO_MATCH },
 		{ "\x16\x03\x01\x00\x05hello", 10, HS_R_PROTOCOL },
 		{ "\x15\x03\x01\x00\x02\x02\x28", 7, HS_R_ALERT },
-		{ "\x16\x03\x01\xff\xff" "0123456789", 15, HS_R_PROTOCOL },
+		{ "\x16\x03\x01\xff\xff"
+		  "0123456789",
+		    15, HS_R_PROTOCOL },
 	};
 
 	for (unsigned i = 0; i < TP_COUNT(row); i++) {
@@ -235,7 +261,8 @@ START_TEST(nonsense)
 		ck_assert(rig_recv(&rig, &m, WAIT_MS));
 		party_handle(&p, &m);
 		ck_assert(p.failed);
-		ck_assert_msg(p.reason == row[i].reason || p.reason == HS_R_PROTOCOL, "row %u: %u", i, p.reason);
+		ck_assert_msg(
+		    p.reason == row[i].reason || p.reason == HS_R_PROTOCOL, "row %u: %u", i, p.reason);
 		party_fini(&p);
 	}
 	ck_assert_uint_eq(rig_count(&rig, STAT_HS_FAILED_TLS), TP_COUNT(row));
@@ -244,9 +271,14 @@ END_TEST
 
 START_TEST(old_and_weak)
 {
-	static const struct { int version; const char *suites; } row[] = {
-		{ TLS1_2_VERSION, "AES128-GCM-SHA256" }, { TLS1_2_VERSION, "ECDHE-ECDSA-AES128-SHA" },
-		{ DTLS1_2_VERSION, "ECDHE-ECDSA-AES128-SHA" }, { TLS1_1_VERSION, "ALL:@SECLEVEL=0" },
+	static const struct {
+		int version;
+		const char *suites;
+	} row[] = {
+		{ TLS1_2_VERSION, "AES128-GCM-SHA256" },
+		{ TLS1_2_VERSION, "ECDHE-ECDSA-AES128-SHA" },
+		{ DTLS1_2_VERSION, "ECDHE-ECDSA-AES128-SHA" },
+		{ TLS1_1_VERSION, "ALL:@SECLEVEL=0" },
 	};
 
 	for (unsigned i = 0; i < TP_COUNT(row); i++) {
@@ -256,7 +288,8 @@ START_TEST(old_and_weak)
 		party_start(&p);
 		party_run(&p, WAIT_MS);
 		ck_assert(p.failed && !p.done);
-		ck_assert_uint_eq(p.reason, row[i].version == TLS1_1_VERSION ? HS_R_VERSION : HS_R_NO_MATCH);
+		ck_assert_uint_eq(
+		    p.reason, row[i].version == TLS1_1_VERSION ? HS_R_VERSION : HS_R_NO_MATCH);
 		party_fini(&p);
 	}
 }
@@ -286,7 +319,7 @@ START_TEST(closed_and_canceled)
 }
 END_TEST
 
-/* ---- DTLS before the handshake ------------------------------------------------------------------------ */
+/* ---- DTLS before the handshake --------------------------------------------------------------- */
 
 /* A hello that passed, from a client that never goes on. */
 static struct party
@@ -316,20 +349,26 @@ START_TEST(cookies)
 	ck_assert_int_eq(seal_hello_judge(&rig.cookies, &other, p.hello, p.hello_len, reply), SEAL_V_DROP);
 	/* Another hello with the same cookie. */
 	*random ^= 1;
-	ck_assert_int_eq(seal_hello_judge(&rig.cookies, &p.who.client, p.hello, p.hello_len, reply), SEAL_V_DROP);
+	ck_assert_int_eq(
+	    seal_hello_judge(&rig.cookies, &p.who.client, p.hello, p.hello_len, reply), SEAL_V_DROP);
 	*random ^= 1;
 	/* Keys move on: previous, then forgotten. */
 	rig.cookies.number[1] = rig.cookies.number[0]++;
 	memcpy(rig.cookies.key[1], rig.cookies.key[0], 32);
 	rig.cookies.key[0][0] ^= 1;
-	ck_assert_int_eq(seal_hello_judge(&rig.cookies, &p.who.client, p.hello, p.hello_len, reply), SEAL_V_PASS);
+	ck_assert_int_eq(
+	    seal_hello_judge(&rig.cookies, &p.who.client, p.hello, p.hello_len, reply), SEAL_V_PASS);
 	rig.cookies.key[1][0] ^= 1;
-	ck_assert_int_eq(seal_hello_judge(&rig.cookies, &p.who.client, p.hello, p.hello_len, reply), SEAL_V_DROP);
-	/* What the client sent first asks for a cookie, whole or cut: nothing that is cut as a datagram is looked at. */
-	ck_assert_int_eq(seal_hello_judge(&rig.cookies, &p.who.client, p.first, p.first_len, reply), SEAL_V_VERIFY);
+	ck_assert_int_eq(
+	    seal_hello_judge(&rig.cookies, &p.who.client, p.hello, p.hello_len, reply), SEAL_V_DROP);
+	/* What the client sent first asks for a cookie, whole or cut: nothing that is cut as a datagram
+	 * is looked at. */
+	ck_assert_int_eq(
+	    seal_hello_judge(&rig.cookies, &p.who.client, p.first, p.first_len, reply), SEAL_V_VERIFY);
 	ck_assert_uint_lt(sizeof reply, p.first_len);
 	for (size_t cut = 1; cut < p.first_len; cut++)
-		ck_assert_int_eq(seal_hello_judge(&rig.cookies, &p.who.client, p.first, cut, reply), SEAL_V_DROP);
+		ck_assert_int_eq(
+		    seal_hello_judge(&rig.cookies, &p.who.client, p.first, cut, reply), SEAL_V_DROP);
 	party_fini(&p);
 }
 END_TEST
@@ -337,7 +376,8 @@ END_TEST
 START_TEST(large_fragment)
 {
 	/* 35 bytes that declare a ClientHello of 650,000. */
-	uint8_t d[35] = { 22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 1, 0, 22, 1, 0x09, 0xeb, 0x10, 0, 1, 0, 0, 0, 0, 0, 10 };
+	uint8_t d[35] = { 22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 1, 0, 22, 1, 0x09, 0xeb, 0x10, 0, 1, 0, 0, 0,
+		0, 0, 10 };
 	uint8_t reply[SEAL_VERIFY_LEN];
 	struct msg_hs_datagram m = { .h = { .type = MSG_HS_DATAGRAM }, .hello = 1, .len = sizeof d };
 
@@ -358,7 +398,9 @@ static void
 crowd(unsigned n, bool one_prefix)
 {
 	struct party p = lone_hello();
-	struct msg_hs_datagram d = { .h = { .type = MSG_HS_DATAGRAM }, .who = p.who, .hello = 1, .len = (uint16_t)p.hello_len };
+	struct msg_hs_datagram d = {
+		.h = { .type = MSG_HS_DATAGRAM }, .who = p.who, .hello = 1, .len = (uint16_t)p.hello_len
+	};
 
 	memcpy(d.datagram, p.hello, p.hello_len);
 	for (unsigned i = 0; i < n; i++) {
@@ -398,7 +440,7 @@ START_TEST(crowds)
 }
 END_TEST
 
-/* ---- deaths and changes ---------------------------------------------------------------------------------- */
+/* ---- deaths and changes ---------------------------------------------------------------------- */
 
 START_TEST(tlsd_killed)
 {
@@ -409,7 +451,7 @@ START_TEST(tlsd_killed)
 	party_run(&taken, WAIT_MS);
 	ck_assert(taken.done);
 	party_init(&before, &rig, TLS1_3_VERSION, NULL, NULL, 71);
-	SSL_do_handshake(before.client);	/* a hello, and nobody yet to answer it */
+	SSL_do_handshake(before.client); /* a hello, and nobody yet to answer it */
 	party_start(&before);
 	ck_assert(rig_until(&rig, STAT_HS_HALF_OPEN, 1));
 	rig_kill(&rig);
@@ -482,8 +524,8 @@ START_TEST(certificates_swapped)
 		party_run(&after, WAIT_MS);
 		ck_assert(after.done);
 		char org[64];
-		X509_NAME_get_text_by_NID(X509_get_subject_name(SSL_get0_peer_certificate(after.client)), NID_organizationName,
-		    org, sizeof org);
+		X509_NAME_get_text_by_NID(X509_get_subject_name(SSL_get0_peer_certificate(after.client)),
+		    NID_organizationName, org, sizeof org);
 		if (strcmp(org, "second") == 0)
 			break;
 		party_fini(&after);
@@ -521,7 +563,7 @@ START_TEST(hostile_worker)
 	rig_send(&rig, &r, -1);
 	ck_assert(rig_until(&rig, STAT_MSG_BAD, 3));
 	s.who.shard = 0;
-	rig_send(&rig, &s, rig.conf_fd);	/* not a socket */
+	rig_send(&rig, &s, rig.conf_fd); /* not a socket */
 	ck_assert(rig_until(&rig, STAT_HS_FAILED_TLS, 1));
 	party_init(&p, &rig, TLS1_3_VERSION, NULL, NULL, 95);
 	party_start(&p);
@@ -534,9 +576,12 @@ START_TEST(hostile_worker)
 }
 END_TEST
 
-/* ---- openssl s_client --------------------------------------------------------------------------------- */
+/* ---- openssl s_client ------------------------------------------------------------------------ */
 
-struct outsider { pid_t pid; int in, out; };
+struct outsider {
+	pid_t pid;
+	int in, out;
+};
 
 static struct outsider
 run_client(const char *version, unsigned port)

@@ -53,29 +53,68 @@ relay(const char *inside, const char *outside, uint16_t min, uint16_t max)
 
 /* ---- vectors ----------------------------------------------------------------------------------- */
 
-static const struct { const char *addr; enum peer_verdict v; } denied[] = {
-	{ "127.0.0.1", PEER_PRIVATE }, { "127.255.255.254", PEER_PRIVATE }, { "0.0.0.0", PEER_NEVER },
-	{ "0.1.2.3", PEER_NEVER }, { "10.0.0.1", PEER_PRIVATE }, { "172.16.0.1", PEER_PRIVATE },
-	{ "172.31.255.255", PEER_PRIVATE }, { "192.168.1.1", PEER_PRIVATE }, { "100.64.0.1", PEER_PRIVATE },
-	{ "100.127.255.255", PEER_PRIVATE }, { "169.254.169.254", PEER_PRIVATE }, { "100.100.100.200", PEER_PRIVATE },
-	{ "192.0.0.192", PEER_PRIVATE }, { "168.63.129.16", PEER_PRIVATE }, { "192.0.2.1", PEER_PRIVATE },
-	{ "198.18.0.1", PEER_PRIVATE }, { "198.19.255.255", PEER_PRIVATE }, { "198.51.100.1", PEER_PRIVATE },
-	{ "203.0.113.1", PEER_PRIVATE }, { "192.88.99.1", PEER_PRIVATE }, { "224.0.0.1", PEER_NEVER },
-	{ "239.255.255.250", PEER_NEVER }, { "240.0.0.1", PEER_NEVER }, { "255.255.255.255", PEER_NEVER },
-	{ "::", PEER_NEVER }, { "::1", PEER_PRIVATE }, { "::7f00:1", PEER_TRANSITION },
-	{ "::ffff:127.0.0.1", PEER_TRANSITION }, { "::ffff:0.0.0.0", PEER_NEVER },
-	{ "::ffff:169.254.169.254", PEER_TRANSITION }, { "::ffff:8.8.8.8", PEER_TRANSITION },
-	{ "::ffff:0:7f00:1", PEER_TRANSITION }, { "64:ff9b::7f00:1", PEER_TRANSITION },
-	{ "64:ff9b::a9fe:a9fe", PEER_TRANSITION }, { "64:ff9b:1::a00:1", PEER_TRANSITION },
-	{ "64:ff9b::808:808", PEER_TRANSITION }, { "2002:7f00:1::1", PEER_TRANSITION },
-	{ "2002:a9fe:a9fe::", PEER_TRANSITION }, { "2002:808:808::1", PEER_TRANSITION },
-	{ "2001:0:7f00:1::80ff:fffe", PEER_TRANSITION }, { "2001:db8::5efe:a00:1", PEER_TRANSITION },
-	{ "2a00:1450::5efe:a00:1", PEER_TRANSITION }, { "2a00:1450::200:5efe:808:808", PEER_TRANSITION },
-	{ "fe80::1", PEER_PRIVATE }, { "fec0::1", PEER_PRIVATE }, { "fc00::1", PEER_PRIVATE },
-	{ "fd00:ec2::254", PEER_PRIVATE }, { "fd20:ce::254", PEER_PRIVATE }, { "ff02::1", PEER_NEVER },
-	{ "100::1", PEER_PRIVATE }, { "2001:db8::1", PEER_PRIVATE }, { "3fff::1", PEER_PRIVATE },
-	{ "5f00::1", PEER_TRANSITION }, { "1fff::1", PEER_TRANSITION }, { "4000::1", PEER_TRANSITION },
-	{ "fe7f::1", PEER_TRANSITION }, { "2001:1ff::1", PEER_TRANSITION }, { "2001:20::1", PEER_TRANSITION },
+static const struct {
+	const char *addr;
+	enum peer_verdict v;
+} denied[] = {
+	{ "127.0.0.1", PEER_PRIVATE },
+	{ "127.255.255.254", PEER_PRIVATE },
+	{ "0.0.0.0", PEER_NEVER },
+	{ "0.1.2.3", PEER_NEVER },
+	{ "10.0.0.1", PEER_PRIVATE },
+	{ "172.16.0.1", PEER_PRIVATE },
+	{ "172.31.255.255", PEER_PRIVATE },
+	{ "192.168.1.1", PEER_PRIVATE },
+	{ "100.64.0.1", PEER_PRIVATE },
+	{ "100.127.255.255", PEER_PRIVATE },
+	{ "169.254.169.254", PEER_PRIVATE },
+	{ "100.100.100.200", PEER_PRIVATE },
+	{ "192.0.0.192", PEER_PRIVATE },
+	{ "168.63.129.16", PEER_PRIVATE },
+	{ "192.0.2.1", PEER_PRIVATE },
+	{ "198.18.0.1", PEER_PRIVATE },
+	{ "198.19.255.255", PEER_PRIVATE },
+	{ "198.51.100.1", PEER_PRIVATE },
+	{ "203.0.113.1", PEER_PRIVATE },
+	{ "192.88.99.1", PEER_PRIVATE },
+	{ "224.0.0.1", PEER_NEVER },
+	{ "239.255.255.250", PEER_NEVER },
+	{ "240.0.0.1", PEER_NEVER },
+	{ "255.255.255.255", PEER_NEVER },
+	{ "::", PEER_NEVER },
+	{ "::1", PEER_PRIVATE },
+	{ "::7f00:1", PEER_TRANSITION },
+	{ "::ffff:127.0.0.1", PEER_TRANSITION },
+	{ "::ffff:0.0.0.0", PEER_NEVER },
+	{ "::ffff:169.254.169.254", PEER_TRANSITION },
+	{ "::ffff:8.8.8.8", PEER_TRANSITION },
+	{ "::ffff:0:7f00:1", PEER_TRANSITION },
+	{ "64:ff9b::7f00:1", PEER_TRANSITION },
+	{ "64:ff9b::a9fe:a9fe", PEER_TRANSITION },
+	{ "64:ff9b:1::a00:1", PEER_TRANSITION },
+	{ "64:ff9b::808:808", PEER_TRANSITION },
+	{ "2002:7f00:1::1", PEER_TRANSITION },
+	{ "2002:a9fe:a9fe::", PEER_TRANSITION },
+	{ "2002:808:808::1", PEER_TRANSITION },
+	{ "2001:0:7f00:1::80ff:fffe", PEER_TRANSITION },
+	{ "2001:db8::5efe:a00:1", PEER_TRANSITION },
+	{ "2a00:1450::5efe:a00:1", PEER_TRANSITION },
+	{ "2a00:1450::200:5efe:808:808", PEER_TRANSITION },
+	{ "fe80::1", PEER_PRIVATE },
+	{ "fec0::1", PEER_PRIVATE },
+	{ "fc00::1", PEER_PRIVATE },
+	{ "fd00:ec2::254", PEER_PRIVATE },
+	{ "fd20:ce::254", PEER_PRIVATE },
+	{ "ff02::1", PEER_NEVER },
+	{ "100::1", PEER_PRIVATE },
+	{ "2001:db8::1", PEER_PRIVATE },
+	{ "3fff::1", PEER_PRIVATE },
+	{ "5f00::1", PEER_TRANSITION },
+	{ "1fff::1", PEER_TRANSITION },
+	{ "4000::1", PEER_TRANSITION },
+	{ "fe7f::1", PEER_TRANSITION },
+	{ "2001:1ff::1", PEER_TRANSITION },
+	{ "2001:20::1", PEER_TRANSITION },
 };
 
 START_TEST(denied_by_default)
@@ -90,10 +129,32 @@ START_TEST(denied_by_default)
 END_TEST
 
 static const char *const open_by_default[] = {
-	"9.255.255.255", "11.0.0.0", "172.15.255.255", "172.32.0.0", "100.63.255.255", "100.128.0.0", "126.255.255.255",
-	"128.0.0.0", "169.253.255.255", "169.255.0.0", "223.255.255.255", "168.63.129.15", "168.63.129.17", "192.0.1.0",
-	"192.0.3.0", "198.17.255.255", "198.20.0.0", "2000::1", "2001:200::1", "2001:db7:ffff::1", "2001:db9::1", "2003::1",
-	"2400::1", "3fff:1000::1", "8.8.8.8", "2a00:1450:4001::68",
+	"9.255.255.255",
+	"11.0.0.0",
+	"172.15.255.255",
+	"172.32.0.0",
+	"100.63.255.255",
+	"100.128.0.0",
+	"126.255.255.255",
+	"128.0.0.0",
+	"169.253.255.255",
+	"169.255.0.0",
+	"223.255.255.255",
+	"168.63.129.15",
+	"168.63.129.17",
+	"192.0.1.0",
+	"192.0.3.0",
+	"198.17.255.255",
+	"198.20.0.0",
+	"2000::1",
+	"2001:200::1",
+	"2001:db7:ffff::1",
+	"2001:db9::1",
+	"2003::1",
+	"2400::1",
+	"3fff:1000::1",
+	"8.8.8.8",
+	"2a00:1450:4001::68",
 };
 
 START_TEST(not_over_blocked)
@@ -112,22 +173,43 @@ disguise(char out[64], unsigned form, uint32_t ip)
 	unsigned hi = ip >> 16, lo = ip & 0xffff;
 
 	switch (form) {
-	case 0: snprintf(out, 64, "::ffff:%x:%x", hi, lo); break;
-	case 1: snprintf(out, 64, "::%x:%x", hi, lo); break;
-	case 2: snprintf(out, 64, "::ffff:0:%x:%x", hi, lo); break;
-	case 3: snprintf(out, 64, "64:ff9b::%x:%x", hi, lo); break;
-	case 4: snprintf(out, 64, "64:ff9b:1::%x:%x", hi, lo); break;
-	case 5: snprintf(out, 64, "2002:%x:%x::1", hi, lo); break;
-	case 6: snprintf(out, 64, "2001:0:%x:%x::f7f7:f7f7", hi, lo); break;
-	case 7: snprintf(out, 64, "2001:0:808:808::%x:%x", hi ^ 0xffff, lo ^ 0xffff); break;
-	case 8: snprintf(out, 64, "2a00:1450::5efe:%x:%x", hi, lo); break;
-	default: snprintf(out, 64, "2a00:1450::200:5efe:%x:%x", hi, lo); break;
+	case 0:
+		snprintf(out, 64, "::ffff:%x:%x", hi, lo);
+		break;
+	case 1:
+		snprintf(out, 64, "::%x:%x", hi, lo);
+		break;
+	case 2:
+		snprintf(out, 64, "::ffff:0:%x:%x", hi, lo);
+		break;
+	case 3:
+		snprintf(out, 64, "64:ff9b::%x:%x", hi, lo);
+		break;
+	case 4:
+		snprintf(out, 64, "64:ff9b:1::%x:%x", hi, lo);
+		break;
+	case 5:
+		snprintf(out, 64, "2002:%x:%x::1", hi, lo);
+		break;
+	case 6:
+		snprintf(out, 64, "2001:0:%x:%x::f7f7:f7f7", hi, lo);
+		break;
+	case 7:
+		snprintf(out, 64, "2001:0:808:808::%x:%x", hi ^ 0xffff, lo ^ 0xffff);
+		break;
+	case 8:
+		snprintf(out, 64, "2a00:1450::5efe:%x:%x", hi, lo);
+		break;
+	default:
+		snprintf(out, 64, "2a00:1450::200:5efe:%x:%x", hi, lo);
+		break;
 	}
 }
 
 START_TEST(every_disguise_is_denied)
 {
-	static const char *const bases[] = { "127.0.0.0/8", "10.0.0.0/8", "169.254.0.0/16", "192.168.0.0/16", "224.0.0.0/4" };
+	static const char *const bases[] = { "127.0.0.0/8", "10.0.0.0/8", "169.254.0.0/16",
+		"192.168.0.0/16", "224.0.0.0/4" };
 	unsigned seed = 20261121;
 
 	clear();
@@ -183,7 +265,7 @@ START_TEST(allow_is_a_list)
 	ck_assert_int_eq(judge("9.9.9.9"), PEER_OK);
 	ck_assert_int_eq(judge("9.9.9.8"), PEER_NOT_ALLOWED);
 	ck_assert_int_eq(judge("2400::1"), PEER_NOT_ALLOWED);
-	ck_assert_int_eq(judge("10.0.0.1"), PEER_PRIVATE);	/* allow opens nothing that is internal */
+	ck_assert_int_eq(judge("10.0.0.1"), PEER_PRIVATE); /* allow opens nothing that is internal */
 	ck_assert_int_eq(judge("192.168.1.7"), PEER_OK);
 }
 END_TEST
@@ -201,13 +283,13 @@ START_TEST(own_host)
 	ck_assert_int_eq(judge("5.6.7.8:10000"), PEER_OK);
 	ck_assert_int_eq(judge("5.6.7.8:20000"), PEER_OK);
 	ck_assert_int_eq(judge("5.6.7.8:20001"), PEER_OWN);
-	ck_assert_int_eq(judge("5.6.7.8"), PEER_OK);		/* a permission: some port of it is */
+	ck_assert_int_eq(judge("5.6.7.8"), PEER_OK); /* a permission: some port of it is */
 	ck_assert_int_eq(judge("127.0.0.1:80"), PEER_OWN);
 	rule(&p.peers.allow_private, "127.0.0.0/8");
 	rule(&p.peers.allow_private, "5.6.7.8");
 	ck_assert_int_eq(judge("127.0.0.1:80"), PEER_OK);
 	ck_assert_int_eq(judge("5.6.7.8:22"), PEER_OK);
-	ck_assert_int_eq(judge("5.6.7.8:3478"), PEER_NEVER);	/* no rule opens a listener */
+	ck_assert_int_eq(judge("5.6.7.8:3478"), PEER_NEVER); /* no rule opens a listener */
 	p.peers.listener[p.peers.listener_count++] = addr_of("0.0.0.0:9641");
 	ck_assert_int_eq(judge("5.6.7.8:9641"), PEER_NEVER);
 	ck_assert_int_eq(judge("127.0.0.1:9641"), PEER_NEVER);
@@ -227,7 +309,7 @@ START_TEST(own_relay_ports)
 	ck_assert_int_eq(judge("5.6.7.8:50000"), PEER_OK);
 	ck_assert_int_eq(judge("5.6.7.8:59999"), PEER_OK);
 	ck_assert_int_eq(judge("5.6.7.8:60000"), PEER_OWN);
-	ck_assert_int_eq(judge("5.6.7.8:3478"), PEER_NEVER);	/* the listener, seen from outside */
+	ck_assert_int_eq(judge("5.6.7.8:3478"), PEER_NEVER); /* the listener, seen from outside */
 	ck_assert_int_eq(judge("10.0.0.5:50001"), PEER_OK);
 	ck_assert_int_eq(judge("10.0.0.6:50001"), PEER_PRIVATE);
 	rule(&p.peers.allow, "9.9.9.9");
@@ -279,14 +361,15 @@ suite_policy(void)
 	return s;
 }
 
-/* ---- client sources ----------------------------------------------------------------------------------- */
+/* ---- client sources -------------------------------------------------------------------------- */
 
 START_TEST(sources)
 {
-	static const char *const bad[] = { "8.8.8.8:0", "8.8.8.8:7", "8.8.8.8:19", "8.8.8.8:53", "8.8.8.8:123",
-		"8.8.8.8:389", "8.8.8.8:1900", "8.8.8.8:11211", "0.0.0.0:5000", "224.0.0.1:5000", "[ff02::1]:5000",
-		"[::]:5000", "5.6.7.8:3478" };
-	static const char *const good[] = { "8.8.8.8:5000", "127.0.0.1:5000", "10.0.0.1:1024", "[fe80::1]:5000" };
+	static const char *const bad[] = { "8.8.8.8:0", "8.8.8.8:7", "8.8.8.8:19", "8.8.8.8:53",
+		"8.8.8.8:123", "8.8.8.8:389", "8.8.8.8:1900", "8.8.8.8:11211", "0.0.0.0:5000",
+		"224.0.0.1:5000", "[ff02::1]:5000", "[::]:5000", "5.6.7.8:3478" };
+	static const char *const good[] = { "8.8.8.8:5000", "127.0.0.1:5000", "10.0.0.1:1024",
+		"[fe80::1]:5000" };
 	struct addr a;
 
 	clear();

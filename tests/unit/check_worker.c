@@ -172,7 +172,7 @@ START_TEST(test_orphan_socket)
 	start();
 	for (unsigned n = 0; n < 3000 && pool_kept() == 0; n++)
 		world_pump(10);
-	world_pump(400);		/* and what came is told of no more */
+	world_pump(400); /* and what came is told of no more */
 	unsigned i = 1;
 	while (i < SPAN && !world.kept[i])
 		i++;
@@ -190,7 +190,8 @@ START_TEST(test_orphan_socket)
 }
 END_TEST
 
-/* It died after the socket went into the epoll and before its filter was off, or before the session said so. */
+/* It died after the socket went into the epoll and before its filter was off, or before the session
+ * said so. */
 START_TEST(test_half_open)
 {
 	start();
@@ -282,7 +283,8 @@ relay_fd(void)
 	ck_abort_msg("no socket has port %u", client.relayed.port);
 }
 
-/* With SPAN numbers 50 sockets rest: the newest 25 are nobody's, and when there are more than 38 one of the others serves. */
+/* With SPAN numbers 50 sockets rest: the newest 25 are nobody's, and when there are more than 38 one of
+ * the others serves. */
 #define REST_MAX  (SPAN / 8)
 #define REST_KEEP (REST_MAX / 2)
 
@@ -296,7 +298,8 @@ rest_rounds(unsigned rounds, unsigned keep, unsigned last[65536])
 		session();
 		unsigned *at = &last[client.relayed.port];
 		round++;
-		ck_assert_msg(*at == 0 || round - *at > keep, "port %u again after %u", client.relayed.port, round - *at);
+		ck_assert_msg(*at == 0 || round - *at > keep, "port %u again after %u", client.relayed.port,
+		    round - *at);
 		*at = round;
 		relay_once(i);
 		int fd = relay_fd();
@@ -306,7 +309,8 @@ rest_rounds(unsigned rounds, unsigned keep, unsigned last[65536])
 	}
 }
 
-/* Sockets serve one session after the other, not soon, and nothing of one comes to the next; also past a death. */
+/* Sockets serve one session after the other, not soon, and nothing of one comes to the next; also past
+ * a death. */
 START_TEST(test_rest)
 {
 	static unsigned last[65536];
@@ -316,7 +320,7 @@ START_TEST(test_rest)
 	world_make();
 	world.filter = sock_filter_program();
 	if (world.filter < 0)
-		return;			/* not permitted here */
+		return; /* not permitted here */
 	world_spawn();
 	client_open(&client);
 	peer_fd = peer_open(&peer);
@@ -325,8 +329,9 @@ START_TEST(test_rest)
 	ck_assert_uint_eq(world.releases, 0);
 	made = kept_now();
 	rest_rounds(2 * REST_MAX, REST_KEEP, last);
-	ck_assert_uint_eq(kept_now(), made);	/* none was made anew */
-	/* A datagram that slipped into a resting socket's queue: read by the worker, and gone before the next session. */
+	ck_assert_uint_eq(kept_now(), made); /* none was made anew */
+	/* A datagram that slipped into a resting socket's queue: read by the worker, and gone before
+	 * the next session. */
 	for (int fd = BASE + 1; fd < BASE + (int)SPAN; fd++) {
 		struct addr to;
 		if (!world.kept[fd - BASE] || sock_filter_has(fd) != SOCK_FILTER_SHARED)
@@ -364,7 +369,9 @@ START_TEST(test_messages)
 {
 	struct msg_close c = { .h = { MSG_CLOSE, 0 }, .request = 77 };
 	struct msg_recall r = { .h = { MSG_RECALL, 0 }, .row = 0, .keep = 0 };
-	struct msg_socket s = { .h = { MSG_SOCKET, 0 }, .fd = BASE, .port = world.server.port, .family = ADDR_V4 };
+	struct msg_socket s = {
+		.h = { MSG_SOCKET, 0 }, .fd = BASE, .port = world.server.port, .family = ADDR_V4
+	};
 	struct msg_drain d = { .h = { MSG_DRAIN, 0 }, .on = 1 };
 	struct client late;
 	uint8_t out[CHANNEL_HEADER + 4] = { 0 };
@@ -468,7 +475,7 @@ START_TEST(test_poison)
 	session();
 	p.source = client.addr;
 	world_tell(&p, -1);
-	relay_once(1);			/* its session is served */
+	relay_once(1); /* its session is served */
 	client_open(&late);
 	uint8_t binding[STUN_HEADER] = { 0, 1, 0, 0, 0x21, 0x12, 0xA4, 0x42 };
 	client_send(&late, binding, sizeof binding);

@@ -9,7 +9,7 @@
 
 #include "check_worker.h"
 
-#define MANY 200		/* more than the first table of the index takes */
+#define MANY 200 /* more than the first table of the index takes */
 
 static struct seal_ctx ctx;
 
@@ -19,7 +19,9 @@ secrets_of(unsigned key, enum seal_role role, struct seal *k)
 {
 	uint8_t master[48] = { (uint8_t)key, (uint8_t)(key >> 8), 7 }, random[32] = { 1 };
 
-	ck_assert_int_eq(seal_start12(k, SEAL_DTLS12, role, SEAL_AES128_SHA256, master, random, random, 1000 + key), SEAL_OK);
+	ck_assert_int_eq(
+	    seal_start12(k, SEAL_DTLS12, role, SEAL_AES128_SHA256, master, random, random, 1000 + key),
+	    SEAL_OK);
 }
 
 static void
@@ -36,8 +38,11 @@ static size_t
 hello(uint8_t *out, unsigned key, const uint8_t *cookie)
 {
 	uint8_t body[100] = { 0xfe, 0xfd, (uint8_t)key, (uint8_t)(key >> 8) };
-	struct seal_frag f = { .record_seq = cookie != NULL, .message_seq = cookie != NULL, .total = sizeof body,
-		.len = sizeof body, .bytes = body };
+	struct seal_frag f = { .record_seq = cookie != NULL,
+		.message_seq = cookie != NULL,
+		.total = sizeof body,
+		.len = sizeof body,
+		.bytes = body };
 
 	if (cookie != NULL) {
 		body[35] = SEAL_COOKIE_LEN;
@@ -68,8 +73,10 @@ static struct msg_hs_done
 done_of(struct client *client, unsigned key, size_t flight)
 {
 	struct seal_session s = { .dtls = { .tx = 1 }, .final = { .len = SEAL_FINISHED_LEN, .tx0 = 5 } };
-	struct msg_hs_done m = { .h = { MSG_HS_DONE, 0 }, .who = { .request = prove(client, key), .number = key, .client = client->addr, .dtls = 1 },
-		.pieces = flight > 0, .piece = { (uint16_t)flight } };
+	struct msg_hs_done m = { .h = { MSG_HS_DONE, 0 },
+		.who = { .request = prove(client, key), .number = key, .client = client->addr, .dtls = 1 },
+		.pieces = flight > 0,
+		.piece = { (uint16_t)flight } };
 
 	secrets_of(key, SEAL_SERVER, &s.keys);
 	memset(m.flight, 0x16, flight);
@@ -129,7 +136,8 @@ counter(enum stat_counter row)
 	return *(volatile uint64_t *)&world.stats->counter[row];
 }
 
-/* Once published it is only acknowledged, its flight again (with fresh numbers) until the client was heard. */
+/* Once published it is only acknowledged, its flight again (with fresh numbers) until the client was
+ * heard. */
 START_TEST(published_once)
 {
 	struct client c;
@@ -199,7 +207,7 @@ START_TEST(nonsense)
 	publish(&m);
 	ck_assert_uint_eq(counter(STAT_MSG_BAD), 1);
 	m = good;
-	m.who.row = 7;			/* no such listener */
+	m.who.row = 7; /* no such listener */
 	publish(&m);
 	m.who.row = UINT32_MAX;
 	publish(&m);
@@ -217,7 +225,7 @@ START_TEST(nonsense)
 }
 END_TEST
 
-/* ---- many ------------------------------------------------------------------------------------------------- */
+/* ---- many ------------------------------------------------------------------------------------ */
 
 static struct client crowd[MANY];
 
@@ -373,7 +381,7 @@ START_TEST(many)
 }
 END_TEST
 
-/* ---- numbers ------------------------------------------------------------------------------------------------- */
+/* ---- numbers --------------------------------------------------------------------------------- */
 
 static void
 set_next_number(uint64_t n)

@@ -27,10 +27,40 @@ rnd(uint32_t below)
 
 /* Interesting starts; the rest is random. */
 static const char *const bases[] = {
-	"0.0.0.0", "10.0.0.0", "100.64.0.0", "127.0.0.0", "168.63.129.16", "169.254.169.254", "172.16.0.0", "192.0.0.0",
-	"192.168.0.0", "198.18.0.0", "203.0.113.0", "224.0.0.0", "240.0.0.0", "8.8.8.0", "5.6.7.0", "::", "::ffff:0.0.0.0",
-	"::ffff:0:0:0", "64:ff9b::", "64:ff9b:1::", "2002::", "2001::", "2001:db8::", "fe80::", "fc00::", "ff00::",
-	"2a00::5efe:0:0", "2a00::200:5efe:0:0", "3fff::", "2000::", "2400::", "4000::", "100::", "2001:200::",
+	"0.0.0.0",
+	"10.0.0.0",
+	"100.64.0.0",
+	"127.0.0.0",
+	"168.63.129.16",
+	"169.254.169.254",
+	"172.16.0.0",
+	"192.0.0.0",
+	"192.168.0.0",
+	"198.18.0.0",
+	"203.0.113.0",
+	"224.0.0.0",
+	"240.0.0.0",
+	"8.8.8.0",
+	"5.6.7.0",
+	"::",
+	"::ffff:0.0.0.0",
+	"::ffff:0:0:0",
+	"64:ff9b::",
+	"64:ff9b:1::",
+	"2002::",
+	"2001::",
+	"2001:db8::",
+	"fe80::",
+	"fc00::",
+	"ff00::",
+	"2a00::5efe:0:0",
+	"2a00::200:5efe:0:0",
+	"3fff::",
+	"2000::",
+	"2400::",
+	"4000::",
+	"100::",
+	"2001:200::",
 };
 
 static void
@@ -94,7 +124,7 @@ random_rules(const char *name, struct turn_rules *r, unsigned most)
 	}
 }
 
-static struct addr known[16];		/* addresses of this set that are worth asking about */
+static struct addr known[16]; /* addresses of this set that are worth asking about */
 static unsigned known_n;
 
 static struct addr
@@ -124,7 +154,8 @@ random_set(void)
 	}
 	pp->own_count = rnd(2);
 	for (unsigned i = 0; i < pp->own_count; i++) {
-		pp->own[i] = (struct turn_ports){ pp->host_count ? pp->host[0] : note(random_addr()), 10, 20 };
+		pp->own[i] = (struct turn_ports){ pp->host_count ? pp->host[0] : note(random_addr()), 10,
+			20 };
 		printf(" own=%s,10,20", addr_print_ip(&pp->own[i].addr, text));
 	}
 	p.relay_count = rnd(3);
@@ -146,8 +177,9 @@ random_set(void)
 	}
 	pp->listener_count = rnd(3);
 	for (unsigned i = 0; i < pp->listener_count; i++) {
-		pp->listener[i] = p.relay_count && rnd(2) ? p.relay[0].addr : rnd(4) ? note(random_addr()) :
-		    (struct addr){ .family = rnd(2) ? ADDR_V4 : ADDR_V6 };
+		pp->listener[i] = p.relay_count && rnd(2) ? p.relay[0].addr
+		    : rnd(4)                              ? note(random_addr())
+			     : (struct addr){ .family = rnd(2) ? ADDR_V4 : ADDR_V6 };
 		pp->listener[i].port = (uint16_t)(rnd(2) ? 34 : 55);
 		printf(" listener=%s,%u", addr_print_ip(&pp->listener[i], text), pp->listener[i].port);
 	}
@@ -169,7 +201,8 @@ main(int argc, char **argv)
 			random_set();
 		a = known_n > 0 && rnd(4) == 0 ? known[rnd(known_n)] : random_addr();
 		a.port = ports[rnd(TP_COUNT(ports))];
-		printf("A %s %u %s\n", addr_print_ip(&a, text), a.port, peer_judge(&p, &a, NULL) == PEER_OK ? "ok" : "no");
+		printf("A %s %u %s\n", addr_print_ip(&a, text), a.port,
+		    peer_judge(&p, &a, NULL) == PEER_OK ? "ok" : "no");
 	}
 	return 0;
 }

@@ -12,10 +12,14 @@
 
 #include "seal_link.h"
 
-#define ROLES(proto, suite, rsa) { proto, suite, rsa, SEAL_SERVER }, { proto, suite, rsa, SEAL_CLIENT }
+#define ROLES(proto, suite, rsa)                                                                           \
+	{ proto, suite, rsa, SEAL_SERVER },                                                                \
+	{                                                                                                  \
+		proto, suite, rsa, SEAL_CLIENT                                                             \
+	}
 #define CERTS(proto, suite) ROLES(proto, suite, false), ROLES(proto, suite, true)
-#define SUITES(proto) CERTS(proto, SEAL_AES256_SHA384), CERTS(proto, SEAL_CHACHA_SHA256), \
-	CERTS(proto, SEAL_AES128_SHA256)
+#define SUITES(proto)                                                                                      \
+	CERTS(proto, SEAL_AES256_SHA384), CERTS(proto, SEAL_CHACHA_SHA256), CERTS(proto, SEAL_AES128_SHA256)
 const struct link_case link_cases[] = { SUITES(SEAL_TLS13), SUITES(SEAL_TLS12), SUITES(SEAL_DTLS12) };
 const unsigned link_case_count = TP_COUNT(link_cases);
 
@@ -26,7 +30,7 @@ static const char *const names12[] = { "", "AES128-GCM-SHA256", "AES256-GCM-SHA3
 uint64_t
 test_random(uint64_t *s)
 {
-	uint64_t z = (*s += UINT64_C(0x9e3779b97f4a7c15));	/* splitmix64 */
+	uint64_t z = (*s += UINT64_C(0x9e3779b97f4a7c15)); /* splitmix64 */
 
 	z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
 	z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
@@ -71,7 +75,8 @@ add_certificate(SSL_CTX *ctx, EVP_PKEY *key)
 	ASN1_INTEGER_set(X509_get_serialNumber(x), 1);
 	X509_gmtime_adj(X509_getm_notBefore(x), 0);
 	X509_gmtime_adj(X509_getm_notAfter(x), 3600);
-	X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *)"turn.example", -1, -1, 0);
+	X509_NAME_add_entry_by_txt(
+	    name, "CN", MBSTRING_ASC, (const unsigned char *)"turn.example", -1, -1, 0);
 	X509_set_issuer_name(x, name);
 	X509_set_pubkey(x, key);
 	ck_assert_int_gt(X509_sign(x, key, EVP_sha256()), 0);
@@ -151,14 +156,15 @@ link_handshake(struct link *l, bool hold_last)
 	struct seal_session none;
 
 	ck_assert_int_eq(tlsd_export(&none, l->ssl[l->k.role], &l->tap[l->k.role]), -EAGAIN);
-	for (unsigned round = 0; round < 100; round++) {	/* DTLS sends again on a slow machine */
+	for (unsigned round = 0; round < 100; round++) { /* DTLS sends again on a slow machine */
 		SSL_do_handshake(c);
 		move(l, SEAL_CLIENT, true);
 		SSL_do_handshake(s);
 		move(l, SEAL_SERVER, !(hold_last && SSL_is_init_finished(s)));
 		if (SSL_is_init_finished(s) && hold_last)
 			return;
-		if (SSL_do_handshake(c) == 1 && SSL_is_init_finished(s) && BIO_pending(SSL_get_wbio(c)) == 0)
+		if (SSL_do_handshake(c) == 1 && SSL_is_init_finished(s) &&
+		    BIO_pending(SSL_get_wbio(c)) == 0)
 			return;
 	}
 	ERR_print_errors_fp(stderr);

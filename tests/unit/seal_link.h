@@ -11,29 +11,30 @@
 /* One row of what is tried. */
 struct link_case {
 	enum seal_proto proto;
-	unsigned suite;			/* enum seal_suite */
-	bool rsa;			/* certificate: RSA, otherwise ECDSA P-256 */
-	enum seal_role role;		/* ours; the peer is libssl */
+	unsigned suite;      /* enum seal_suite */
+	bool rsa;            /* certificate: RSA, otherwise ECDSA P-256 */
+	enum seal_role role; /* ours; the peer is libssl */
 };
 extern const struct link_case link_cases[];
 extern const unsigned link_case_count;
 
 struct link {
 	struct link_case k;
-	SSL_CTX *ctx[2];		/* by enum seal_role */
-	SSL *ssl[2];			/* ours is NULL once it was taken over */
+	SSL_CTX *ctx[2]; /* by enum seal_role */
+	SSL *ssl[2];     /* ours is NULL once it was taken over */
 	SSL *peer;
 	struct tlsd_tap tap[2];
-	struct seal_session s;		/* ours, as turnpike-tls would send it; s.pos is the committed one */
+	struct seal_session s; /* ours, as turnpike-tls would send it; s.pos is the committed one */
 	struct seal_ctx *c;
-	uint8_t tail[61];		/* the last bytes of our handshake: a whole DTLS Finished with GCM */
+	uint8_t tail[61]; /* the last bytes of our handshake: a whole DTLS Finished with GCM */
 };
 
 /* Before check forks: keys are made once, RSA is slow. */
 void link_keys(void);
 /* Contexts and SSL objects, nothing sent yet.  Fails the test on any error. */
 void link_init(struct link *l, const struct link_case *k, struct seal_ctx *c);
-/* Moves bytes both ways until the handshake is done; hold_last: the server's last flight is kept from the client. */
+/* Moves bytes both ways until the handshake is done; hold_last: the server's last flight is kept from
+ * the client. */
 void link_handshake(struct link *l, bool hold_last);
 /* What this side wrote goes to the other, past its tap. */
 void link_move(struct link *l, enum seal_role from);

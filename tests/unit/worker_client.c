@@ -51,8 +51,8 @@ client_open(struct client *c)
 {
 	memset(c, 0, sizeof *c);
 	c->fd = peer_open(&c->addr);
-	c->key_len = stun_key(STUN_ALG_MD5, USER, sizeof USER - 1, REALM, sizeof REALM - 1, PASSWORD, sizeof PASSWORD - 1,
-	    c->key);
+	c->key_len = stun_key(STUN_ALG_MD5, USER, sizeof USER - 1, REALM, sizeof REALM - 1, PASSWORD,
+	    sizeof PASSWORD - 1, c->key);
 }
 
 void
@@ -96,8 +96,9 @@ client_recv(struct client *c)
 	if (c->seal != NULL) {
 		struct seal_in in;
 		uint8_t *out = c->in + seal_before(&c->keys);
-		ck_assert_int_eq(seal_dtls_open(&c->keys, c->seal, c->in, (size_t)n, out, sizeof c->in - seal_before(&c->keys),
-		    &in), 0);
+		ck_assert_int_eq(seal_dtls_open(&c->keys, c->seal, c->in, (size_t)n, out,
+				     sizeof c->in - seal_before(&c->keys), &in),
+		    0);
 		ck_assert_int_eq(in.kind, SEAL_DATA);
 		memmove(c->in, in.data, in.len);
 		c->in_len = in.len;
@@ -113,7 +114,8 @@ client_recv(struct client *c)
 }
 
 static size_t
-build(struct client *c, uint8_t *buf, size_t cap, uint16_t method, const struct addr *peer, uint16_t channel, int lifetime)
+build(struct client *c, uint8_t *buf, size_t cap, uint16_t method, const struct addr *peer,
+    uint16_t channel, int lifetime)
 {
 	uint8_t txid[STUN_TXID];
 	struct stun_out o;

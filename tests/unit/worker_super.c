@@ -82,7 +82,8 @@ make_conf(void)
 	ck_assert_int_eq(cidr_parse(&c.peer_private.rule[0], "127.0.0.0/8"), 0);
 	ck_assert_int_eq(conf_validate(&c, sizeof c), 0);
 	ck_assert_int_eq(write(fd, &c, sizeof c), (ssize_t)sizeof c);
-	ck_assert_int_eq(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL), 0);
+	ck_assert_int_eq(
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL), 0);
 	return fd;
 }
 
@@ -168,9 +169,16 @@ static void
 tell_start(void)
 {
 	struct msg_start s;
-	struct msg_shard h = { .h = { MSG_SHARD, 0 }, .region_fd = world.region[0], .keys_fd = world.keys[0],
-		.epoll_fd = world.epoll, .fd_base = BASE, .fd_span = SPAN, .tlsd_fd = { world.tlsd_child } };
-	struct msg_listener l = { .h = { MSG_LISTENER, 0 }, .fd = world.listener, .transport = TRANSPORT_UDP };
+	struct msg_shard h = { .h = { MSG_SHARD, 0 },
+		.region_fd = world.region[0],
+		.keys_fd = world.keys[0],
+		.epoll_fd = world.epoll,
+		.fd_base = BASE,
+		.fd_span = SPAN,
+		.tlsd_fd = { world.tlsd_child } };
+	struct msg_listener l = {
+		.h = { MSG_LISTENER, 0 }, .fd = world.listener, .transport = TRANSPORT_UDP
+	};
 	struct msg_pool p = { .h = { MSG_POOL, 0 } };
 	struct msg_go g = { .h = { MSG_GO, 0 } };
 
@@ -194,7 +202,8 @@ tell_start(void)
 	world_tell(&l, -1);
 	for (unsigned i = 0; i < SPAN; i++) {
 		if (world.kept[i])
-			p.sock[p.count++] = (struct msg_pool_sock){ BASE + (int)i, world.port[i], 0, ADDR_V4 };
+			p.sock[p.count++] = (struct msg_pool_sock){ BASE + (int)i, world.port[i], 0,
+				ADDR_V4 };
 		if (p.count == MSG_POOL_MAX || (i == SPAN - 1 && p.count > 0)) {
 			world_tell(&p, -1);
 			p.count = 0;
@@ -220,7 +229,8 @@ world_spawn(void)
 	tell_start();
 	for (unsigned i = 0; i < 3000 && !world.is_ready && !world.wrong_role; i++)
 		world_pump(20);
-	ck_assert_msg(world.is_ready || world.wrong_role, "not ready: %s; %s", world.stats->words, world.lines);
+	ck_assert_msg(
+	    world.is_ready || world.wrong_role, "not ready: %s; %s", world.stats->words, world.lines);
 }
 
 int
@@ -289,11 +299,16 @@ give_relay(uint32_t request)
 static void
 answer_key(const struct msg_key_ask *q)
 {
-	struct msg_key_answer a = { .h = { MSG_KEY_ANSWER, q->h.generation }, .request = q->request, .verdict = GRANT_OK,
-		.alg = STUN_ALG_MD5, .conf_generation = 1, .stable_len = sizeof USER - 1, .name_len = sizeof USER - 1 };
+	struct msg_key_answer a = { .h = { MSG_KEY_ANSWER, q->h.generation },
+		.request = q->request,
+		.verdict = GRANT_OK,
+		.alg = STUN_ALG_MD5,
+		.conf_generation = 1,
+		.stable_len = sizeof USER - 1,
+		.name_len = sizeof USER - 1 };
 
-	a.key_len = (uint8_t)stun_key(STUN_ALG_MD5, USER, sizeof USER - 1, REALM, sizeof REALM - 1, PASSWORD,
-	    sizeof PASSWORD - 1, a.key);
+	a.key_len = (uint8_t)stun_key(STUN_ALG_MD5, USER, sizeof USER - 1, REALM, sizeof REALM - 1,
+	    PASSWORD, sizeof PASSWORD - 1, a.key);
 	memcpy(a.stable, USER, sizeof USER - 1);
 	memcpy(a.name, USER, sizeof USER - 1);
 	ck_assert_int_eq(ipc_send(world.authd, &a, -1), 0);
@@ -315,7 +330,8 @@ from_worker(const union msg *m)
 	case MSG_RELAY:
 		world.relays++;
 		if (world.no_relays) {
-			struct msg_relay_none n = { .h = { MSG_RELAY_NONE, 0 }, .request = m->msg_relay.request };
+			struct msg_relay_none n = { .h = { MSG_RELAY_NONE, 0 },
+				.request = m->msg_relay.request };
 			world_tell(&n, -1);
 		} else {
 			give_relay(m->msg_relay.request);
@@ -325,7 +341,8 @@ from_worker(const union msg *m)
 		ck_assert(m->msg_release.fd > BASE && m->msg_release.fd < BASE + SPAN);
 		ck_assert(world.kept[m->msg_release.fd - BASE]);
 		/* It is out of the epoll: our copy of the socket would keep the registration alive. */
-		ck_assert(epoll_ctl(world.epoll, EPOLL_CTL_DEL, m->msg_release.fd, NULL) < 0 && errno == ENOENT);
+		ck_assert(
+		    epoll_ctl(world.epoll, EPOLL_CTL_DEL, m->msg_release.fd, NULL) < 0 && errno == ENOENT);
 		world.kept[m->msg_release.fd - BASE] = false;
 		world.releases++;
 		world.unused += m->msg_release.unused;
@@ -348,7 +365,8 @@ read_log(void)
 
 	while (recv(world.log, &r, sizeof r, MSG_DONTWAIT) >= (ssize_t)LOG_REC_HEAD)
 		if (n + r.len + 2u < sizeof world.lines)
-			n += (size_t)snprintf(world.lines + n, sizeof world.lines - n, "%.*s\n", r.len, r.text);
+			n += (size_t)snprintf(
+			    world.lines + n, sizeof world.lines - n, "%.*s\n", r.len, r.text);
 }
 
 static void
@@ -383,9 +401,9 @@ world_pump_until(int fd, int ms)
 	tp_ms end = clock_ms() + (tp_ms)ms;
 
 	for (;;) {
-		struct pollfd p[] = { { .fd = fd, .events = POLLIN }, { .fd = world.control, .events = POLLIN },
-			{ .fd = world.authd, .events = POLLIN }, { .fd = world.log, .events = POLLIN },
-			{ .fd = world.tlsd, .events = POLLIN } };
+		struct pollfd p[] = { { .fd = fd, .events = POLLIN },
+			{ .fd = world.control, .events = POLLIN }, { .fd = world.authd, .events = POLLIN },
+			{ .fd = world.log, .events = POLLIN }, { .fd = world.tlsd, .events = POLLIN } };
 		tp_ms now = clock_ms();
 		if (now >= end)
 			return false;
