@@ -125,6 +125,7 @@ struct load {
 	bool listeners_full; /* said once */
 	struct owned *owned; /* files of users other than root and the one that reads */
 	unsigned errors;
+	bool is_broken; /* a file is not YAML: what it would say is not known, and only this is reported */
 };
 /* Memory that lives until the end of the load and is wiped then.  Never NULL (ends the process). */
 void *load_alloc(struct load *l, size_t size);
@@ -149,6 +150,7 @@ void include_each(
 
 /* ---- lists.c, creds.c: one list or map with a shape of its own ---------------------------------- */
 
+bool is_unspecified(const struct addr *a); /* 0.0.0.0 or :: */
 /* Keys of a map with a fixed shape: fills out[i] for names[i]; reports unknown keys; false on error. */
 bool shape_read(struct load *l, const struct node *map, const char *what, const char *const *names,
     unsigned count, const struct node **out);

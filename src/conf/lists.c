@@ -62,7 +62,7 @@ read_host(struct load *l, const struct node *n, const char *what, struct addr *o
 	return true;
 }
 
-static bool
+bool
 is_unspecified(const struct addr *a)
 {
 	static const uint8_t zero[16];

@@ -236,11 +236,14 @@ read_file(struct load *l, const struct node *from, const char *path)
 		    "%sthis is a configuration of coturn (turnserver.conf): turnpike-convert (contrib/coturn2turnpike) makes "
 		    "a turnpike.yaml of it",
 		    from != NULL ? load_printf(l, "%s: ", path) : "");
+		l->is_broken = true;
 		return;
 	}
 	root = yaml_read(l, s, text, len);
-	if (root == NULL)
+	if (root == NULL) {
+		l->is_broken = true;
 		return;
+	}
 	note_user(l, root);
 	read_map(l, root, "");
 }
@@ -257,6 +260,7 @@ read_text(struct load *l)
 		return;
 	}
 	root = yaml_read(l, s, l->rq->text, l->rq->text_len);
+	l->is_broken = root == NULL;
 	if (root != NULL)
 		read_map(l, root, "");
 }
@@ -329,6 +333,20 @@ read_all(struct load *l)
 	name_file(l);
 }
 
+/* Checks that need the whole configuration. */
+static void
+check_all(struct load *l)
+{
+	resolve(l);
+	if (l->rq->host == NULL)
+		system_check(l);
+	readable_check(l);
+	creds_check(l);
+	certs_check(l);
+	if (l->errors == 0)
+		no_effect_check(l);
+}
+
 int
 conf_load(const struct conf_request *rq, struct conf *conf, struct users **users, size_t *users_len)
 {
@@ -349,14 +367,8 @@ conf_load(const struct conf_request *rq, struct conf *conf, struct users **users
 		l->host = host;
 	}
 	read_all(l);
-	resolve(l);
-	if (rq->host == NULL)
-		system_check(l);
-	readable_check(l);
-	creds_check(l);
-	certs_check(l);
-	if (l->errors == 0)
-		no_effect_check(l);
+	if (!l->is_broken)
+		check_all(l);
 	if (l->errors == 0) {
 		if (rq->certs != NULL)
 			*rq->certs = certs_block(l, rq->certs_len);

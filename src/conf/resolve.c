@@ -344,6 +344,23 @@ check_realm(struct load *l)
 		load_error(l, l->seen[OPTION_realm], "auth.realm: \" and \\ are not allowed");
 }
 
+/* The metrics port accepts TCP connections, as listeners of tcp and tls do. */
+static void
+check_metrics_port(struct load *l, const struct addr *metrics)
+{
+	const struct conf *c = l->conf;
+
+	for (uint32_t i = 0; i < c->listener_count; i++) {
+		const struct conf_listener *o = &c->listeners[i];
+
+		if ((o->transports & TRANSPORT_STREAMS) != 0 && o->addr.port == c->metrics_port &&
+		    (addr_ip_eq(&o->addr, metrics) || is_unspecified(metrics)))
+			load_error(l, place_of(l, OPTION_metrics_port, OPTION_metrics_address),
+			    "metrics.port: %u is the port of the listener at %s: choose another",
+			    (unsigned)c->metrics_port, o->where);
+	}
+}
+
 static void
 check_metrics(struct load *l)
 {
@@ -357,6 +374,8 @@ check_metrics(struct load *l)
 		load_error(l, l->seen[OPTION_metrics_address],
 		    "metrics.address: allowed: an IPv4 or IPv6 address without a port, "
 		    "or \"\" for none");
+	else
+		check_metrics_port(l, &a);
 #ifndef HAVE_MHD
 	load_error(l, l->seen[OPTION_metrics_address],
 	    "metrics.address: %s: this build has no metrics, it was made without "
