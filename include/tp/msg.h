@@ -71,6 +71,7 @@ struct msg_start {
 	int32_t certs_fd;                    /* turnpike-tls: struct certs of tp/conf.h */
 	int32_t tlsd_stat_fd[MSG_TLSDS_MAX]; /* turnpike-admin: read-only */
 	int32_t filter_fd;                   /* worker: program for sock_filter_share(), -1 none */
+	int32_t ports_fd;                    /* worker: struct port_map of tp/shm.h, read-only */
 };
 /* A shard the child owns (worker) or may look at (turnpike-admin: keys_fd and epoll_fd are -1). */
 struct msg_shard {

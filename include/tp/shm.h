@@ -246,7 +246,40 @@ void stat_words(struct stats *s, const char *fmt, ...) TP_PRINTF(2, 3);
 
 /* ---- secret.c -------------------------------------------------------------------------------- */
 
-#define SECRET_BYTES 32
+#define SECRET_BYTES  32
+/* ---- port_map.c --------------------------------------------------------------------------- */
+
+/*
+ * The PORTS region: which ports of which relay row are relay sockets of this server right now, of all
+ * shards, in sessions and in pools.  The supervisor writes; workers read on the data path.  A bit is set after
+ * bind(2) and cleared before close(2), so another program that takes the port next is never reached.
+ */
+#define PORT_MAP_ROWS 32
+struct port_map {
+	_Atomic uint32_t open[PORT_MAP_ROWS]; /* bits that are set, by row */
+	_Alignas(64) _Atomic uint64_t bit[PORT_MAP_ROWS][65536 / 64];
+};
+#define PORT_MAP_SIZE sizeof(struct port_map)
+static inline bool
+port_map_has(const struct port_map *m, unsigned row, unsigned port)
+{
+	uint64_t word = atomic_load_explicit(
+	    (_Atomic uint64_t *)(uintptr_t)&m->bit[row][port / 64], memory_order_acquire);
+
+	return word >> (port % 64) & 1;
+}
+static inline uint32_t
+port_map_open(const struct port_map *m, unsigned row)
+{
+	return atomic_load_explicit((_Atomic uint32_t *)(uintptr_t)&m->open[row], memory_order_relaxed);
+}
+/* Writer. */
+void port_map_set(struct port_map *m, unsigned row, unsigned port, bool open);
+/* Writer: makes it what `is` says, without a moment in which an open port looks closed. */
+void port_map_become(struct port_map *m, const struct port_map *is);
+
+/* ---- secret.c ----------------------------------------------------------------------------- */
+
 /* The SECRET region: 32 random bytes for the life of the daemon.  Keys are derived, never used raw.
  * (out, 32 bytes) = BLAKE2b(master, context8, number); context is 8 characters, e.g. "tpnonce0". */
 void secret_derive(

@@ -212,10 +212,22 @@ uint32_t session_sweep(
 
 #define PERMISSION_LIFETIME 300 /* seconds, RFC 8656 9 */
 #define CHANNEL_LIFETIME    600 /* seconds, RFC 8656 12 */
-/* By IP address only.  perm_set installs or refreshes until now + PERMISSION_LIFETIME (never shortens);
- * -ENOSPC when `max` is reached or the region's blocks are. */
-bool perm_has(const struct shard *s, const struct session *x, const struct addr *peer, tp_ms now);
-int perm_set(struct shard *s, struct session *x, const struct addr *peer, tp_ms now, unsigned max);
+/*
+ * By IP address only; a permission says whether the port must be judged with each packet, too.  That is the
+ * lowest bit of its expiry, which is a second later where need be.  perm_set installs or refreshes until now +
+ * PERMISSION_LIFETIME (never shortens); -ENOSPC when `max` is reached or the region's blocks are.  perm_mark
+ * changes what the permission says of the port.
+ */
+enum perm_kind { PERM_NONE, PERM_ADDRESS, PERM_PORT };
+enum perm_kind perm_has(const struct shard *s, const struct session *x, const struct addr *peer, tp_ms now);
+int perm_set(struct shard *s, struct session *x, const struct addr *peer, bool port_matters, tp_ms now,
+    unsigned max);
+void perm_mark(struct shard *s, struct session *x, const struct addr *peer, bool port_matters);
+static inline bool
+perm_has_port(uint32_t expiry)
+{
+	return (expiry & 1) != 0;
+}
 /* Would `n` more distinct addresses fit?  (All or nothing of CreatePermission.) */
 bool perm_fits(const struct shard *s, const struct session *x, const struct addr *peers, unsigned n,
     tp_ms now, unsigned max);
@@ -230,7 +242,7 @@ uint16_t chan_number(const struct shard *s, const struct session *x, const struc
 /* Binds or refreshes.  -EEXIST: the number has another peer, or the peer another number; -ENOSPC. */
 int chan_bind(
     struct shard *s, struct session *x, uint16_t number, const struct addr *peer, tp_ms now, unsigned max);
-/* Every permission or channel that is in force (turnpikectl sessions ID, audit). channel 0: a
+/* Every permission or channel that is in force, with its expiry (turnpikectl sessions ID, audit). channel 0: a
  * permission. */
 typedef void peer_each_h(void *arg, const struct addr *peer, uint16_t channel, uint32_t expiry);
 void session_each_peer(

@@ -23,7 +23,8 @@
 struct turn_relay_row {
 	struct addr addr, external;
 	uint16_t port_min, port_max;
-}; /* addr.port 0; external may be ADDR_NONE */
+	bool retired; /* not configured any more: it counts as long as a socket of it is open */
+};                    /* addr.port 0; external may be ADDR_NONE */
 struct turn_ports {
 	struct addr addr;
 	uint16_t min, max;
@@ -64,7 +65,8 @@ enum peer_verdict {
 struct turn_policy {
 	struct auth_policy auth;
 	struct peer_policy peers;
-	uint64_t generation; /* of the configuration */
+	uint64_t generation;          /* of the configuration */
+	const struct port_map *ports; /* by row: the ports that are relay sockets right now */
 	uint32_t relay_count;
 	struct turn_relay_row relay[TURN_RELAYS_MAX];
 	uint8_t default_family; /* ADDR_V4, ADDR_V6, 0: the client's */
@@ -85,14 +87,19 @@ struct turn_policy {
 
 /*
  * The one decision, on every path and in both directions.  `peer` as the client names it.  The order:
- * never; peers.deny (it wins over every allow); own relay ports (two clients of this server meet); own host; allow list;
- * built-in internal ranges unless allow_private.  Port 0 means "any port" (permissions are by address): then own
- * addresses are allowed when some port of theirs is.  `rule` (may be NULL): the CIDR that decided.
+ * never; peers.deny (it wins over every allow); relay sockets of this server (two clients of it meet); own host; allow
+ * list; built-in internal ranges unless allow_private.  Port 0 means "any port" (permissions are by address): then own
+ * addresses are allowed when some port of theirs may be.  `rule` (may be NULL): the CIDR that decided.
  */
 enum peer_verdict peer_judge(const struct turn_policy *p, const struct addr *peer, struct cidr *rule);
 const char *peer_verdict_text(enum peer_verdict v);
-/* Behind a 1:1 NAT: external address of one of our relay ports -> the internal one, before sending; and back for
- * received sources, before permission and channel lookup.  Others unchanged. */
+/* Is the port judged with each packet?  For addresses of this host and of databases, in any form. */
+bool peer_port_matters(const struct turn_policy *p, const struct addr *peer);
+/* Is it a relay socket of this server, right now? */
+bool peer_is_relay(const struct turn_policy *p, const struct addr *peer);
+/* Behind a 1:1 NAT: external address of one of our relay sockets -> the internal one, before sending; and back for
+ * received sources, before permission and channel lookup.  Each row has its own mapping, also when it is not configured
+ * any more, so a session keeps the one that it was told.  Others unchanged. */
 void peer_to_inside(const struct turn_policy *p, struct addr *peer);
 void peer_to_outside(const struct turn_policy *p, struct addr *peer);
 /* A client source that gets no answer at all: port 0, reflector ports (7 13 17 19 53 123 389 1900 11211), unspecified,

@@ -3,7 +3,8 @@
  * perm.c: permissions of one session (RFC 8656 9).
  *
  * Six IPv4 addresses are in the slot, more and IPv6 in chained blocks.  An entry whose expiry is 0 is free;
- * an IPv4 entry is stored as one word, an IPv6 one with its expiry last: it is there or not.
+ * an IPv4 entry is stored as one word, an IPv6 one with its expiry last: it is there or not.  An odd expiry says that the
+ * port matters; builds that do not know this see seconds.
  */
 #include "config.h"
 
@@ -21,25 +22,37 @@ perm4_store(struct perm4 *p, uint32_t ip, uint32_t expiry)
 	atomic_store_explicit((_Atomic uint64_t *)(void *)p, word, memory_order_release);
 }
 
-static bool
+static enum perm_kind
+kind_of(uint32_t expiry)
+{
+	return perm_has_port(expiry) ? PERM_PORT : PERM_ADDRESS;
+}
+
+static uint32_t
+with_port(uint32_t expiry, bool port_matters)
+{
+	return perm_has_port(expiry) == port_matters ? expiry : expiry + 1;
+}
+
+static enum perm_kind
 has4(const struct shard *s, const struct session *x, uint32_t ip, tp_ms now)
 {
 	const struct block *b;
 
 	for (unsigned i = 0; i < 2; i++)
 		if (x->perm_a[i].ip == ip && in_force(x->perm_a[i].expiry, now))
-			return true;
+			return kind_of(x->perm_a[i].expiry);
 	for (unsigned i = 0; i < SESSION_PERM4 - 2; i++)
 		if (x->perm_b[i].ip == ip && in_force(x->perm_b[i].expiry, now))
-			return true;
+			return kind_of(x->perm_b[i].expiry);
 	CHAIN_EACH(b, s, x)
 	for (unsigned i = 0; b->kind == BLOCK_PERM4 && i < BLOCK_PERM4S; i++)
 		if (b->perm4[i].ip == ip && in_force(b->perm4[i].expiry, now))
-			return true;
-	return false;
+			return kind_of(b->perm4[i].expiry);
+	return PERM_NONE;
 }
 
-bool
+enum perm_kind
 perm_has(const struct shard *s, const struct session *x, const struct addr *peer, tp_ms now)
 {
 	const struct block *b;
@@ -47,12 +60,12 @@ perm_has(const struct shard *s, const struct session *x, const struct addr *peer
 	if (peer->family == ADDR_V4)
 		return has4(s, x, addr_ip4(peer), now);
 	if (peer->family != ADDR_V6)
-		return false;
+		return PERM_NONE;
 	CHAIN_EACH(b, s, x)
 	for (unsigned i = 0; b->kind == BLOCK_PERM6 && i < BLOCK_PERM6S; i++)
 		if (memcmp(b->perm6[i].ip, peer->ip, 16) == 0 && in_force(b->perm6[i].expiry, now))
-			return true;
-	return false;
+			return kind_of(b->perm6[i].expiry);
+	return PERM_NONE;
 }
 
 /* What one walk over all permissions of a session finds for an address. */
@@ -152,10 +165,17 @@ install(struct shard *s, struct session *x, const struct addr *peer, const struc
 	return 0;
 }
 
-int
-perm_set(struct shard *s, struct session *x, const struct addr *peer, tp_ms now, unsigned max)
+static uint32_t *
+expiry_of(const struct found *f)
 {
-	uint32_t expiry = TP_SEC_UP(now + PERMISSION_LIFETIME * 1000u), *at;
+	return f->same4 != NULL ? &f->same4->expiry : f->same6 != NULL ? &f->same6->expiry : NULL;
+}
+
+int
+perm_set(
+    struct shard *s, struct session *x, const struct addr *peer, bool port_matters, tp_ms now, unsigned max)
+{
+	uint32_t expiry = with_port(TP_SEC_UP(now + PERMISSION_LIFETIME * 1000u), port_matters), *at;
 	struct found f;
 	bool mine;
 	int r = 0;
@@ -163,16 +183,28 @@ perm_set(struct shard *s, struct session *x, const struct addr *peer, tp_ms now,
 	if (peer->family != ADDR_V4 && peer->family != ADDR_V6)
 		return -EAFNOSUPPORT;
 	f = find(s, x, peer, now);
-	at = f.same4 != NULL ? &f.same4->expiry : f.same6 != NULL ? &f.same6->expiry : NULL;
+	at = expiry_of(&f);
 	if ((at == NULL || !in_force(*at, now)) && f.in_force >= max)
 		return -ENOSPC;
 	mine = change_begin(x);
 	if (at == NULL)
 		r = install(s, x, peer, &f, expiry);
-	else if (*at < expiry)
-		store32(at, expiry);
+	else
+		store32(at, *at < expiry ? expiry : with_port(*at, port_matters));
 	change_end(x, mine);
 	return r;
+}
+
+void
+perm_mark(struct shard *s, struct session *x, const struct addr *peer, bool port_matters)
+{
+	struct found f = find(s, x, peer, 0);
+	uint32_t *at = expiry_of(&f);
+	bool mine = change_begin(x);
+
+	if (at != NULL)
+		store32(at, with_port(*at, port_matters));
+	change_end(x, mine);
 }
 
 bool
@@ -184,7 +216,7 @@ perm_fits(const struct shard *s, const struct session *x, const struct addr *pee
 	uint32_t new4 = 0, new6 = 0, blocks = 0;
 
 	for (unsigned i = 0; i < n; i++) {
-		bool seen = perm_has(s, x, &peers[i], now);
+		bool seen = perm_has(s, x, &peers[i], now) != PERM_NONE;
 
 		for (unsigned j = 0; j < i && !seen; j++)
 			seen = addr_ip_eq(&peers[i], &peers[j]);

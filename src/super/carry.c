@@ -158,6 +158,8 @@ put_head(struct out *o, const struct super *s)
 	h.admin_pair = fd_out(s->authd_pair[SHARDS_MAX][0]);
 	h.certs_fd = fd_out(s->certs_fd);
 	h.filter_fd = fd_out(s->filter_fd);
+	h.ports_rw = fd_out(r->ports.rw);
+	h.ports_ro = fd_out(r->ports.ro);
 	h.certs_size = s->certs_size;
 	h.tlsd_count = s->tlsd_count;
 	h.authd_pair = fd_out(s->authd_pair[SHARDS_MAX][1]);
@@ -280,7 +282,9 @@ put_rows(struct out *o, const struct super *s)
 			.retired = r->retired,
 			.addr = r->addr,
 			.port_min = r->port_min,
-			.port_max = r->port_max };
+			.port_max = r->port_max,
+			.external = r->external,
+			.has_external = 1 };
 		put(o, CARRY_RELAY, true, &c, sizeof c);
 	}
 	for (unsigned i = 0; i < SUSPECTS; i++) {

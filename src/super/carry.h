@@ -57,6 +57,7 @@ struct carry_head {
 	uint32_t tlsd_count;
 	uint64_t certs_size;
 	int32_t filter_fd;
+	int32_t ports_rw, ports_ro;
 	uint32_t zero;
 };
 struct carry_shard {
@@ -95,6 +96,8 @@ struct carry_row {
 	struct addr addr;
 	uint16_t port_min, port_max;
 	uint32_t transports;
+	struct addr external; /* of a relay row, when has_external */
+	uint32_t has_external;
 };
 struct carry_tlsd {
 	uint32_t index;

@@ -133,6 +133,7 @@ head(struct loading *l, const struct carry_head *h)
 			s->tlsd_pair[i][k][0] = s->tlsd_pair[i][k][1] = -1;
 	s->upgrade.back_exe = fd_in(h->exe_fd);
 	r->secret = (struct region){ fd_in(h->secret_rw), fd_in(h->secret_ro) };
+	r->ports = (struct region){ fd_in(h->ports_rw), fd_in(h->ports_ro) };
 	r->cross = (struct region){ fd_in(h->cross_rw), fd_in(h->cross_ro) };
 	r->stat_authd = (struct region){ fd_in(h->authd_stat_rw), fd_in(h->authd_stat_ro) };
 	r->stat_admin = (struct region){ fd_in(h->admin_stat_rw), fd_in(h->admin_stat_ro) };
@@ -263,6 +264,8 @@ row_of(struct super *s, unsigned type, const struct carry_row *c)
 		s->conf.relays[c->row] = (struct conf_relay){ .addr = c->addr,
 			.port_min = c->port_min,
 			.port_max = c->port_max,
+			.external = c->external,
+			.unknown = c->has_external != 0 ? 0 : ROW_EXTERNAL_NOT_CARRIED,
 			.retired = c->retired != 0 };
 		if (s->conf.relay_count <= c->row)
 			s->conf.relay_count = c->row + 1;

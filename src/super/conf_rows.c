@@ -2,6 +2,9 @@
 /*
  * conf_rows.c: numbers of listener and relay rows across reloads.  Sessions name their listener and relay address by row,
  * so a row keeps its number as long as the daemon lives; one that is gone stays as retired.
+ *
+ * What clients are told of a relay address belongs to its row: another external address makes another row, and the
+ * sessions of the former one keep theirs.
  */
 #include "config.h"
 
@@ -20,7 +23,9 @@ same_listener(const struct conf_listener *a, const struct conf_listener *b, unsi
 static bool
 same_relay(const struct conf_relay *a, const struct conf_relay *b)
 {
-	return addr_eq(&a->addr, &b->addr) && a->port_min == b->port_min && a->port_max == b->port_max;
+	return addr_eq(&a->addr, &b->addr) && a->port_min == b->port_min && a->port_max == b->port_max &&
+	    (a->unknown == ROW_EXTERNAL_NOT_CARRIED ||
+		(a->external.family == b->external.family && addr_ip_eq(&a->external, &b->external)));
 }
 
 /* Gives row k of `out` to a listener that has no row yet. */
@@ -70,37 +75,59 @@ keep_listeners(const struct conf *was, struct conf *is)
 	return 0;
 }
 
+/* A number for a new relay row: behind the others, or that of a former row without sockets.  -ENOSPC. */
 static int
-keep_relays(const struct conf *was, struct conf *is)
+free_relay(const struct conf_relay *out, uint32_t *n, const struct port_map *ports)
+{
+	if (*n < CONF_RELAYS_MAX)
+		return (int)(*n)++;
+	for (unsigned k = 0; k < CONF_RELAYS_MAX; k++)
+		if (out[k].retired && port_map_open(ports, k) == 0)
+			return (int)k;
+	return -ENOSPC;
+}
+
+static int
+keep_relays(const struct conf *was, struct conf *is, const struct port_map *ports)
 {
 	struct conf_relay out[CONF_RELAYS_MAX];
+	bool placed[CONF_RELAYS_MAX] = { false };
 	uint32_t n = was->relay_count;
 
 	memcpy(out, was->relays, sizeof out);
-	for (uint32_t i = 0; i < n; i++)
-		out[i].retired = 1;
+	for (uint32_t k = 0; k < n; k++)
+		out[k].retired = 1;
+	for (uint32_t i = 0; i < is->relay_count; i++)
+		for (uint32_t k = 0; k < n && !placed[i]; k++)
+			if (out[k].retired && same_relay(&out[k], &is->relays[i])) {
+				out[k] = is->relays[i];
+				out[k].retired = 0;
+				placed[i] = true;
+			}
 	for (uint32_t i = 0; i < is->relay_count; i++) {
-		uint32_t k = 0;
-		while (k < n && !(out[k].retired && same_relay(&out[k], &is->relays[i])))
-			k++;
-		if (k == CONF_RELAYS_MAX)
-			return -ENOSPC;
-		if (k == n)
-			n++;
+		int k = placed[i] ? 0 : free_relay(out, &n, ports);
+
+		if (k < 0)
+			return k;
+		if (placed[i])
+			continue;
 		out[k] = is->relays[i];
 		out[k].retired = 0;
 	}
+	for (uint32_t k = 0; k < n; k++)
+		if (out[k].unknown == ROW_EXTERNAL_NOT_CARRIED)
+			out[k].unknown = 0;
 	memcpy(is->relays, out, sizeof out);
 	is->relay_count = n;
 	return 0;
 }
 
 int
-conf_keep_rows(const struct conf *was, struct conf *is)
+conf_keep_rows(const struct conf *was, struct conf *is, const struct port_map *ports)
 {
 	int e = keep_listeners(was, is);
 
-	return e < 0 ? e : keep_relays(was, is);
+	return e < 0 ? e : keep_relays(was, is, ports);
 }
 
 /* Without the retired rows, as the file has it: for the difference that is reported. */

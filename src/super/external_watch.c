@@ -8,6 +8,7 @@
 #include "config.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "super_int.h"
 
@@ -68,26 +69,46 @@ take_row(struct conf_relay *r, const struct conf_relay *found)
 	return true;
 }
 
-void
-external_take(struct super *s, const struct conf *found)
+/* True: `is` is `was` with another external address in some row, which makes it another row. */
+static bool
+others(const struct super *s, const struct conf *found, struct conf *is)
 {
 	bool changed = false;
 
-	for (uint32_t i = 0; i < s->conf.relay_count; i++) {
-		struct conf_relay *r = &s->conf.relays[i];
-		const struct conf_relay *o = r->external_name[0] != '\0' && !r->retired ? same_row(found, r)
-											: NULL;
+	*is = s->conf;
+	conf_strip_rows(is);
+	for (uint32_t i = 0; i < is->relay_count; i++) {
+		struct conf_relay *r = &is->relays[i];
+		const struct conf_relay *o = r->external_name[0] != '\0' ? same_row(found, r) : NULL;
 
 		if (o != NULL)
 			changed |= take_row(r, o);
 	}
 	if (!changed)
-		return;
-	s->conf.generation++;
-	if (super_conf_publish(s, &s->conf) < 0)
-		log_errx("relay: no memory for the configuration: the external address stays as it was");
-	else
-		super_tell_conf(s);
+		return false;
+	if (conf_keep_rows(&s->conf, is, s->regions.ports_map) == 0)
+		return true;
+	log_errx("relay: sessions use all former external addresses: the present one stays until some end");
+	return false;
+}
+
+void
+external_take(struct super *s, const struct conf *found)
+{
+	struct conf *is = malloc(sizeof *is);
+
+	if (is == NULL || others(s, found, is)) {
+		if (is != NULL)
+			is->generation++;
+		if (is == NULL || super_conf_publish(s, is) < 0) {
+			log_errx(
+			    "relay: no memory for the configuration: the external address stays as it was");
+		} else {
+			pool_rows(&s->pool, &s->conf);
+			super_tell_conf(s);
+		}
+	}
+	free(is);
 }
 
 void

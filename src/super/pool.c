@@ -9,6 +9,7 @@
 #include "config.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <sodium.h>
 #include <unistd.h>
 
@@ -20,19 +21,10 @@
 
 enum parity { PORT_ANY, PORT_EVEN, PORT_PAIR }; /* PAIR: even, and the odd one above it is free, too */
 
-static bool
-have(const struct pool_row *r, unsigned port)
+static unsigned
+row_of(const struct pool *p, const struct pool_row *r)
 {
-	return r->map[port / 64] >> (port % 64) & 1;
-}
-
-static void
-mark(struct pool_row *r, unsigned port, bool held)
-{
-	if (have(r, port) == held)
-		return;
-	r->map[port / 64] ^= (uint64_t)1 << (port % 64);
-	r->held += held ? 1 : UINT32_MAX;
+	return (unsigned)(r - p->row);
 }
 
 void
@@ -54,10 +46,6 @@ pool_adopt(struct pool *p, struct ledger *l, pool_send_h *send, void *arg)
 	p->ledger = l;
 	p->send = send;
 	p->arg = arg;
-	for (unsigned i = 0; i < CONF_RELAYS_MAX; i++) {
-		memset(p->row[i].map, 0, sizeof p->row[i].map);
-		p->row[i].held = 0;
-	}
 	/* What was being made or moved is reserved only if the ledger says so. */
 	for (unsigned i = 0; i < POOL_RESERVED; i++)
 		if (p->reserved[i].fd >= 0 &&
@@ -81,17 +69,25 @@ pool_rows(struct pool *p, const struct conf *c)
 	}
 }
 
-void
-pool_resume(struct pool *p)
+int
+pool_ports(struct pool *p, struct port_map *ports)
 {
 	const struct ledger *l = p->ledger;
+	struct port_map *is = calloc(1, sizeof *is);
 
+	_Static_assert(PORT_MAP_ROWS == CONF_RELAYS_MAX, "rows of both");
+	p->ports = ports;
+	if (is == NULL)
+		return -ENOMEM;
 	for (uint32_t fd = p->win.first; fd < l->fd_max; fd++) {
 		const struct ledger_fd *e = &l->fd[fd];
 		if ((e->kind == LEDGER_POOL || e->kind == LEDGER_OFFERED || e->kind == LEDGER_RESERVED) &&
-		    e->row < p->rows)
-			mark(&p->row[e->row], e->port, true);
+		    e->row < PORT_MAP_ROWS)
+			port_map_set(is, e->row, e->port, true);
 	}
+	port_map_become(ports, is);
+	free(is);
+	return 0;
 }
 
 static int
@@ -99,7 +95,7 @@ try_port(struct pool *p, struct pool_row *r, unsigned port)
 {
 	struct addr a = r->addr;
 
-	if (have(r, port))
+	if (port_map_has(p->ports, row_of(p, r), port))
 		return -EADDRINUSE;
 	a.port = (uint16_t)port;
 	return sock_relay_udp(&a, p->receive_buffer);
@@ -175,7 +171,7 @@ enter(struct pool *p, unsigned row, unsigned shard, int fd, uint16_t port, enum 
 	int n = ledger_move(p->ledger, &p->win, shard, fd, entry_of(p, row, shard, port, kind));
 
 	if (n >= 0)
-		mark(&p->row[row], port, true);
+		port_map_set(p->ports, row, port, true);
 	return n;
 }
 
@@ -185,7 +181,7 @@ drop(struct pool *p, int fd)
 	const struct ledger_fd *e = &p->ledger->fd[fd];
 	struct pool_row *r = &p->row[e->row];
 
-	mark(r, e->port, false);
+	port_map_set(p->ports, e->row, e->port, false); /* before it is closed */
 	r->full = false;
 	r->dry_until = 0;
 	ledger_close(p->ledger, fd);
@@ -233,8 +229,8 @@ pool_offer_again(struct pool *p)
 static unsigned
 grant(const struct pool *p, const struct pool_row *r, unsigned wanted)
 {
-	unsigned n = r->max - r->min + 1u, left = n > r->held ? n - r->held : 0,
-		 fair = left / (2 * p->win.shards);
+	unsigned n = r->max - r->min + 1u, held = port_map_open(p->ports, row_of(p, r)),
+		 left = n > held ? n - held : 0, fair = left / (2 * p->win.shards);
 
 	if (wanted > POOL_GRANT)
 		wanted = POOL_GRANT;
@@ -363,8 +359,8 @@ redeem(struct pool *p, const struct msg_relay *m)
 	e = p->ledger->fd[r->fd];
 	fd = r->fd;
 	r->fd = -1;
+	port_map_set(p->ports, e.row, e.port, false);
 	ledger_set(p->ledger, fd, free_entry);
-	mark(&p->row[e.row], e.port, false);
 	fd = enter(p, e.row, m->shard, fd, e.port, LEDGER_OFFERED);
 	if (fd < 0)
 		none(p, m);

@@ -72,6 +72,14 @@ make_cross(struct regions *r)
 }
 
 static int
+make_ports(struct regions *r)
+{
+	int e = make(&r->ports, PORT_MAP_SIZE, "ports", 0);
+
+	return e < 0 ? e : map(&r->ports_map, &r->ports, PORT_MAP_SIZE, true, false);
+}
+
+static int
 make_shard_only(struct regions *r, unsigned i)
 {
 	int e = make(&r->shard[i], shard_region_size(r->slot_max), "shard", i);
@@ -108,7 +116,7 @@ regions_make(struct regions *r, unsigned shards, uint32_t slot_max)
 	memset(r, 0, sizeof *r);
 	r->shards = shards;
 	r->slot_max = slot_max;
-	if ((e = make_secret(r)) < 0 || (e = make_cross(r)) < 0)
+	if ((e = make_secret(r)) < 0 || (e = make_cross(r)) < 0 || (e = make_ports(r)) < 0)
 		return e;
 	for (unsigned i = 0; i < shards; i++)
 		if ((e = make_shard(r, i)) < 0)
@@ -158,6 +166,13 @@ regions_resume(struct regions *r, bool probe, const char **what)
 	*what = "cross-shard";
 	if ((e = map(&cross, &r->cross, cross_region_size(), true, false)) < 0 ||
 	    (e = cross_attach(&r->cross_map, cross, UINT32_MAX, NULL)) < 0)
+		return e;
+	*what = "ports";
+	/* A build without this region had none: the ledger fills it. */
+	e = r->ports.rw >= 0 ? map(&r->ports_map, &r->ports, PORT_MAP_SIZE, true, false)
+	    : probe          ? 0
+			     : make_ports(r);
+	if (e < 0)
 		return e;
 	*what = "shard";
 	for (unsigned i = 0; i < r->shards; i++)

@@ -193,7 +193,7 @@ super_conf_again(struct super *s, char *why, size_t len)
 		snprintf(why, len, "configuration: %.300s", r->line[0].text);
 	if (e == 0 && (e = conf_run_conf(r, c)) == 0)
 		external_keep(&s->conf, c);
-	if (e == 0 && (e = conf_keep_rows(&s->conf, c)) == 0) {
+	if (e == 0 && (e = conf_keep_rows(&s->conf, c, s->regions.ports_map)) == 0) {
 		/* Of the old one only the rows are known: the HTTP port stays where it is. */
 		text_copy(s->conf.metrics_address, sizeof s->conf.metrics_address, c->metrics_address);
 		s->conf.metrics_port = c->metrics_port;
@@ -340,7 +340,7 @@ check_and_apply(struct super *s, struct conf *c, struct requester who)
 		fail(s, who, why);
 		goto out;
 	}
-	if (conf_keep_rows(&s->conf, c) < 0) {
+	if (conf_keep_rows(&s->conf, c, s->regions.ports_map) < 0) {
 		fail(s, who,
 		    "too many listeners or relay addresses were added and removed since the start; a restart is needed");
 		goto out;

@@ -88,7 +88,7 @@ take_all(struct super *s, int state_fd, char *why, size_t len)
 		snprintf(why, len, "the %s region cannot be used: %s", what, strerror(-e));
 		return e;
 	}
-	if ((e = take_conf(s, why, len)) < 0)
+	if ((e = pool_ports(&s->pool, s->regions.ports_map)) < 0 || (e = take_conf(s, why, len)) < 0)
 		return e;
 	for (unsigned i = 0; s->tlsd_count == 0 && i < s->regions.shards; i++)
 		for (unsigned k = 0; k < s->conf.tls_processes; k++)
@@ -128,7 +128,6 @@ go_on(struct super *s)
 {
 	log_level_set((enum log_level)s->conf.log_level);
 	pool_rows(&s->pool, &s->conf);
-	pool_resume(&s->pool);
 	s->ledger->pid = (int32_t)getppid();
 	stat_init(s->regions.super_map, ROLE_SUPER, 0, 1, clock_ms());
 	take_children(s);

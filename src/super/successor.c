@@ -244,6 +244,10 @@ super_adopt(struct super *s)
 	}
 	if (e == 0 && (e = take_conf(s)) == 0)
 		e = regions_resume(&s->regions, false, &what);
+	if (e == 0) {
+		pool_adopt(&s->pool, s->ledger, super_pool_send, s);
+		e = pool_ports(&s->pool, s->regions.ports_map);
+	}
 	if (e == 0)
 		e = super_watch(s);
 	if (e < 0) {
@@ -263,9 +267,7 @@ super_adopt(struct super *s)
 	close_unknown_listeners(s);
 	listeners_inherit(s->ledger, &s->win, &s->conf);
 	super_close_old(s);
-	pool_adopt(&s->pool, s->ledger, super_pool_send, s);
 	pool_rows(&s->pool, &s->conf);
-	pool_resume(&s->pool);
 	children_adopt(&s->children, s->ledger, &super_children_ops, s, now);
 	stat_init(s->regions.super_map, ROLE_SUPER, 0, 1, now);
 	take_children(s);

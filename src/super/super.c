@@ -404,6 +404,8 @@ prepare(struct super *s)
 		return code;
 	log_level_set((enum log_level)s->conf.log_level);
 	pool_init(&s->pool, s->ledger, &s->win, super_pool_send, s);
+	if (pool_ports(&s->pool, s->regions.ports_map) < 0)
+		return EXIT_INTERNAL;
 	if ((code = super_bind(s)) != 0)
 		return code;
 	s->filter_fd = sock_filter_program();

@@ -167,8 +167,6 @@ struct pool_row {
 	bool active;
 	bool full; /* a scan found nothing; cleared by a release and after POOL_DRY_MS */
 	tp_ms full_since, recalled, dry_until;
-	uint32_t held;            /* ports that we have */
-	uint64_t map[65536 / 64]; /* which: saves the scan from trying them */
 };
 struct pool_wait {
 	bool used;
@@ -184,6 +182,7 @@ struct pool_reserved {
 typedef int pool_send_h(void *arg, unsigned shard, const void *msg, int fd);
 struct pool {
 	struct ledger *ledger;
+	struct port_map *ports; /* saves a scan from trying what is open already */
 	struct windows win;
 	uint64_t receive_buffer;
 	uint32_t rows, next_id, wait_next;
@@ -195,12 +194,12 @@ struct pool {
 };
 void pool_init(struct pool *p, struct ledger *l, const struct windows *w, pool_send_h *send, void *arg);
 /* Takes the rows of a configuration; held sockets stay. */
-/* The pools of a supervisor that died; pool_rows() and pool_resume() come next. */
+/* The pools of a supervisor that died; pool_ports() and pool_rows() come next. */
 void pool_adopt(struct pool *p, struct ledger *l, pool_send_h *send, void *arg);
 /* Sockets whose worker may not have been told of them: it is told. */
 void pool_offer_again(struct pool *p);
-void pool_resume(
-    struct pool *p); /* ports of the sockets that the ledger has: after pool_rows() of a new image */
+/* Publishes in `ports` the sockets that the ledger has: before pool_rows(), and again when the ledger has been carried over. */
+int pool_ports(struct pool *p, struct port_map *ports); /* 0 or -ENOMEM */
 void pool_rows(struct pool *p, const struct conf *c);
 /* Before a worker starts: up to `n` sockets of a row for a shard; how many. */
 unsigned pool_fill(struct pool *p, unsigned shard, unsigned row, unsigned n, tp_ms now);
@@ -218,12 +217,13 @@ struct region {
 	int32_t rw, ro;
 };
 struct regions {
-	struct region secret, cross, shard[SHARDS_MAX], keys[SHARDS_MAX];
+	struct region secret, cross, ports, shard[SHARDS_MAX], keys[SHARDS_MAX];
 	struct region stat_worker[SHARDS_MAX], stat_authd, stat_admin, stat_super, stat_tlsd[MSG_TLSDS_MAX];
 	int32_t epoll[SHARDS_MAX];
 	uint32_t shards, slot_max;
 	/* The supervisor's own mappings. */
 	struct cross cross_map;
+	struct port_map *ports_map;
 	void *shard_map[SHARDS_MAX];
 	const struct stats *worker_map[SHARDS_MAX], *authd_map, *admin_map, *tlsd_map[MSG_TLSDS_MAX];
 	struct stats *super_map;
@@ -286,9 +286,12 @@ int conf_seal(const char *name, const void *bytes, size_t len);
 
 /*
  * Rows of listeners and relay addresses are names: sessions refer to them.  Gives rows of `is` that also were in `was`
- * their old number, keeps rows that are gone as retired, new ones get free numbers.  -ENOSPC.
+ * their old number, keeps rows that are gone as retired, new ones get free numbers.  A relay row with another external
+ * address is another row.  `ports`: which relay rows have sockets.  -ENOSPC.
  */
-int conf_keep_rows(const struct conf *was, struct conf *is);
+#define ROW_EXTERNAL_NOT_CARRIED                                                                           \
+	2 /* conf_relay.unknown of a row that an image without this field carried over */
+int conf_keep_rows(const struct conf *was, struct conf *is, const struct port_map *ports);
 void conf_strip_rows(struct conf *c); /* without the retired ones */
 
 /* ---- pidfile.c, notify.c, daemon.c ----------------------------------------------------------- */

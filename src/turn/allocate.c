@@ -277,7 +277,7 @@ fill_slot(struct turn_call *c, const struct wish *w, const struct relay_ref rela
 	x->flags = (uint8_t)((w->token != 0 ? SESSION_REDEEMED : 0) | (w->dont_fragment ? SESSION_MTU : 0));
 	x->relay[0] = relay[0];
 	x->relay[1] = relay[1];
-	x->policy = (uint32_t)t->policy->generation;
+	x->policy = policy_stamp(t->policy);
 	x->client_seen = now_s;
 	x->created = now_s;
 	memcpy(x->txid, c->msg.txid, sizeof x->txid);

@@ -27,7 +27,7 @@ bind_channel(struct turn_call *c, uint16_t number, const struct addr *peer)
 	if (err != 0)
 		return err == -EEXIST ? refuse(c, REASON_MALFORMED, STUN_E_BAD_REQUEST)
 				      : refuse(c, REASON_LIMIT_CHANNELS, STUN_E_INSUFFICIENT_CAPACITY);
-	if (perm_set(s, c->session, &ip, t->now, permissions_max(c)) != 0)
+	if (permission_set(c, &ip) != 0)
 		return refuse(c, REASON_LIMIT_PERMISSIONS, STUN_E_INSUFFICIENT_CAPACITY);
 	return 0;
 }

@@ -29,15 +29,41 @@ peer_may(struct turn_call *c, const struct addr *peer)
 	return refuse(c, REASON_PEER_DENIED, STUN_E_FORBIDDEN);
 }
 
-bool
-peer_port_may(
+/* Of a permission whose address is this host's or a database's.  Rules of addresses were judged with the permission. */
+static bool
+port_may(
     struct turn *t, struct shard *s, const struct session *x, const struct addr *peer, struct turn_out *out)
 {
-	out->verdict = peer_judge_port(t->policy, peer, &out->rule);
+	if (peer_is_relay(t->policy, peer))
+		return true;
+	out->verdict = peer_judge(t->policy, peer, &out->rule);
 	if (out->verdict == PEER_OK)
 		return true;
 	tell_denied(out, s, x, peer);
 	return false;
+}
+
+bool
+peer_data_may(struct turn *t, struct shard *s, struct session *x, const struct addr *peer, bool *port,
+    struct turn_out *out)
+{
+	enum perm_kind kind = perm_has(s, x, peer, t->now);
+
+	*port = kind == PERM_PORT;
+	if (kind == PERM_NONE)
+		(void)turn_drop(t, out, DROP_NO_PERMISSION);
+	else if (kind == PERM_ADDRESS || port_may(t, s, x, peer, out))
+		return true;
+	else
+		(void)turn_drop(t, out, DROP_PEER_DENIED);
+	return false;
+}
+
+int
+permission_set(struct turn_call *c, const struct addr *peer)
+{
+	return perm_set(c->in->shard, c->session, peer, peer_port_matters(c->t->policy, peer), c->t->now,
+	    permissions_max(c));
 }
 
 uint32_t
@@ -92,7 +118,7 @@ turn_create_permission(struct turn_call *c)
 	if (!perm_fits(c->in->shard, c->session, peers, n, t->now, permissions_max(c)))
 		return reply_refusal(c, REASON_LIMIT_PERMISSIONS, STUN_E_INSUFFICIENT_CAPACITY);
 	for (unsigned i = 0; i < n; i++)
-		if (perm_set(c->in->shard, c->session, &peers[i], t->now, permissions_max(c)) != 0)
+		if (permission_set(c, &peers[i]) != 0)
 			return reply_refusal(c, REASON_LIMIT_PERMISSIONS, STUN_E_INSUFFICIENT_CAPACITY);
 	reply_begin(c, &o, STUN_SUCCESS);
 	return reply_success(c, &o, STAT_OK_PERMISSION);
@@ -104,8 +130,9 @@ turn_create_permission(struct turn_call *c)
 struct gone {
 	const struct turn_policy *policy;
 	uint8_t family; /* of peers to drop; ADDR_NONE: those that the policy denies */
-	unsigned n;
-	struct addr peer[GONE_MAX];
+	unsigned n, marks;
+	struct addr peer[GONE_MAX],
+	    mark[GONE_MAX]; /* mark: permissions whose port matters now, or no more */
 };
 
 static void
@@ -115,10 +142,11 @@ collect_gone(void *arg, const struct addr *peer, uint16_t channel, uint32_t expi
 	bool goes = g->family != ADDR_NONE ? peer->family == g->family
 					   : peer_judge(g->policy, peer, NULL) != PEER_OK;
 
-	(void)channel;
-	(void)expiry;
 	if (goes && g->n < GONE_MAX)
 		g->peer[g->n++] = *peer;
+	if (!goes && g->policy != NULL && channel == 0 && g->marks < GONE_MAX &&
+	    peer_port_matters(g->policy, peer) != perm_has_port(expiry))
+		g->mark[g->marks++] = *peer;
 }
 
 static void
@@ -127,14 +155,16 @@ drop_gone(struct gone *g, struct shard *s, struct session *x, tp_ms now)
 	struct addr ip;
 
 	do {
-		g->n = 0;
+		g->n = g->marks = 0;
 		session_each_peer(s, x, now, collect_gone, g);
+		for (unsigned i = 0; i < g->marks; i++)
+			perm_mark(s, x, &g->mark[i], peer_port_matters(g->policy, &g->mark[i]));
 		for (unsigned i = 0; i < g->n; i++) {
 			ip = g->peer[i];
 			ip.port = 0;
 			perm_drop(s, x, &ip);
 		}
-	} while (g->n == GONE_MAX);
+	} while (g->n == GONE_MAX || g->marks == GONE_MAX);
 }
 
 void
@@ -151,5 +181,5 @@ peers_judge_all(struct turn *t, struct shard *s, struct session *x)
 	struct gone g = { .policy = t->policy };
 
 	drop_gone(&g, s, x, t->now);
-	x->policy = (uint32_t)t->policy->generation;
+	x->policy = policy_stamp(t->policy);
 }

@@ -2,8 +2,10 @@
 /*
  * policy.c: which peers may be reached.  One canonical form, one decision, on every path.
  *
- *	never -> databases' own addresses -> peers.deny -> denied_peer_ip of databases -> own relay ports (two clients of this server meet) -> this host -> internal and
- *	transition ranges (allow_private opens them) -> peers.allow
+ *	never -> databases' own addresses -> peers.deny -> denied_peer_ip of databases -> relay sockets of this server (two
+ *	clients of it meet) -> this host -> internal and transition ranges (allow_private opens them) -> peers.allow
+ *
+ * An IPv6 form that carries IPv4 addresses is expanded once; each form has to pass.
  */
 #include "config.h"
 
@@ -95,25 +97,33 @@ is_unspecified(const struct addr *a)
 
 /* ---- this host ----------------------------------------------------------------------------------- */
 
-/* Is the address one that a relay row has, on either side of a NAT? */
+/* Is the address one that relay row i has, on either side of a NAT? */
 static bool
-row_has_ip(const struct turn_relay_row *r, const struct addr *a)
+row_has_ip(const struct turn_policy *p, uint32_t i, const struct addr *a)
 {
-	return addr_ip_eq(&r->addr, a) || addr_ip_eq(&r->external, a);
+	const struct turn_relay_row *r = &p->relay[i];
+
+	return (addr_ip_eq(&r->addr, a) || addr_ip_eq(&r->external, a)) &&
+	    (!r->retired || port_map_open(p->ports, i) > 0);
 }
 
-static bool
-port_within(uint16_t port, uint16_t min, uint16_t max)
+bool
+peer_is_relay(const struct turn_policy *p, const struct addr *a)
 {
-	return port == 0 ? min <= max : port >= min && port <= max;
+	for (uint32_t i = 0; i < p->relay_count; i++)
+		if (port_map_has(p->ports, i, a->port) && row_has_ip(p, i, a))
+			return true;
+	return false;
 }
 
+/* Port 0: may one of its ports be a relay socket? */
 static bool
 is_own_relay(const struct turn_policy *p, const struct addr *a)
 {
+	if (a->port != 0)
+		return peer_is_relay(p, a);
 	for (uint32_t i = 0; i < p->relay_count; i++)
-		if (row_has_ip(&p->relay[i], a) &&
-		    port_within(a->port, p->relay[i].port_min, p->relay[i].port_max))
+		if (row_has_ip(p, i, a))
 			return true;
 	return false;
 }
@@ -128,12 +138,18 @@ is_own_ip(const struct turn_policy *p, const struct addr *a)
 		if (addr_ip_eq(&pp->host[i], a))
 			return true;
 	for (uint32_t i = 0; i < p->relay_count; i++)
-		if (row_has_ip(&p->relay[i], a))
+		if (row_has_ip(p, i, a))
 			return true;
 	for (uint32_t i = 0; i < pp->listener_count; i++)
 		if (addr_ip_eq(&pp->listener[i], a))
 			return true;
 	return false;
+}
+
+static bool
+port_within(uint16_t port, uint16_t min, uint16_t max)
+{
+	return port == 0 ? min <= max : port >= min && port <= max;
 }
 
 static bool
@@ -189,17 +205,18 @@ embedded(struct addr *out, const struct addr *a, unsigned at, bool inverted)
 		out->ip[i] = (uint8_t)(a->ip[at + i] ^ (inverted ? 0xff : 0));
 }
 
-/* The IPv4 addresses inside an IPv6 one, and the prefix that says so; the port goes with each. */
-struct inside {
+/* A peer in all its forms: as it is written, then the IPv4 addresses inside an IPv6 one.  The port goes with each. */
+struct forms {
 	unsigned n;
-	struct addr a[4];
-	const struct cidr *carries;
+	struct addr a[5];
+	const struct cidr *carries; /* the prefix that says what is inside; NULL: nothing is */
 };
 
 static void
-expand(struct inside *f, const struct addr *a)
+expand(struct forms *f, const struct addr *a)
 {
-	f->n = 0;
+	f->n = 1;
+	f->a[0] = *a;
 	f->carries = NULL;
 	if (a->family != ADDR_V6 || cidr_has(&loopback_v6, a)) /* ::1 is not a v4-compatible 0.0.0.1 */
 		return;
@@ -216,19 +233,6 @@ expand(struct inside *f, const struct addr *a)
 	if (f->carries == NULL)
 		f->carries = &site_isatap;
 	embedded(&f->a[f->n++], a, 12, false);
-}
-
-static enum peer_verdict judge(const struct turn_policy *p, const struct addr *a, const struct cidr **rule);
-
-/* The worst of the IPv4 addresses inside; PEER_OK also when there is none. */
-static enum peer_verdict
-judge_inside(const struct turn_policy *p, const struct inside *f, const struct cidr **rule)
-{
-	enum peer_verdict v = PEER_OK;
-
-	for (unsigned i = 0; i < f->n && v == PEER_OK; i++)
-		v = judge(p, &f->a[i], rule);
-	return v;
 }
 
 /* Is it in a range that is not the Internet?  The range, for the log. */
@@ -263,14 +267,16 @@ is_database(const struct peer_policy *pp, const struct addr *a, bool any_port)
 	return false;
 }
 
+/* One form of a peer.  *ours: it is a relay socket or an allowed port of this server, whatever range it is in. */
 static enum peer_verdict
-judge(const struct turn_policy *p, const struct addr *a, const struct cidr **rule)
+judge_form(const struct turn_policy *p, const struct addr *a, const struct cidr *carries,
+    const struct cidr **rule, bool *ours)
 {
 	const struct peer_policy *pp = &p->peers;
 	const struct cidr *range, *private;
-	struct inside f;
 	enum peer_verdict v;
 
+	*ours = false;
 	*rule = find_in(never, TP_COUNT(never), a);
 	if (*rule != NULL || (a->family != ADDR_V4 && a->family != ADDR_V6) || is_own_listener(p, a))
 		return PEER_NEVER;
@@ -281,20 +287,15 @@ judge(const struct turn_policy *p, const struct addr *a, const struct cidr **rul
 		return PEER_RULE;
 	if (in_ranges(&pp->follow_deny, a) && !in_ranges(&pp->follow_allow, a))
 		return PEER_DATABASE;
-	if (is_own_relay(p, a) || is_allowed_own(pp, a))
+	*ours = is_own_relay(p, a) || is_allowed_own(pp, a);
+	if (*ours)
 		return PEER_OK;
 	private = find_rule(&pp->allow_private, a);
-	/* Loopback is this host with or without an entry in host[]. */
-	if (private == NULL && is_own_ip(p, a))
-		return PEER_OWN;
-	expand(&f, a);
-	v = judge_inside(p, &f, rule);
-	if (v != PEER_OK)
-		return v == PEER_NEVER || v == PEER_RULE || v == PEER_DATABASE ? v : PEER_TRANSITION;
 	*rule = private;
-	if (private != NULL)
-		return PEER_OK;
-	v = judge_range(a, f.carries, &range);
+	/* Loopback is this host with or without an entry in host[]. */
+	if (private != NULL || is_own_ip(p, a))
+		return private != NULL ? PEER_OK : PEER_OWN;
+	v = judge_range(a, carries, &range);
 	*rule = range;
 	if (v != PEER_OK)
 		return v;
@@ -302,55 +303,50 @@ judge(const struct turn_policy *p, const struct addr *a, const struct cidr **rul
 	return pp->allow.count == 0 || *rule != NULL ? PEER_OK : PEER_NOT_ALLOWED;
 }
 
+/* A verdict that opening a range would not change. */
+static bool
+is_final(enum peer_verdict v)
+{
+	return v == PEER_NEVER || v == PEER_RULE || v == PEER_DATABASE;
+}
+
 enum peer_verdict
 peer_judge(const struct turn_policy *p, const struct addr *peer, struct cidr *rule)
 {
+	enum peer_verdict verdict = PEER_OK;
 	const struct cidr *by = NULL;
-	enum peer_verdict v = judge(p, peer, &by);
+	bool ours = false;
+	struct forms f;
 
+	expand(&f, peer);
+	for (unsigned i = 0; i < f.n && !ours && !is_final(verdict); i++) {
+		const struct cidr *one;
+		enum peer_verdict v = judge_form(p, &f.a[i], i == 0 ? f.carries : NULL, &one, &ours);
+
+		ours = ours && i == 0; /* what is inside an address of this host does not matter */
+		if (i == 0 || is_final(v) || (v != PEER_OK && verdict == PEER_OK)) {
+			verdict = i == 0 || is_final(v) ? v : PEER_TRANSITION;
+			by = one;
+		}
+	}
 	if (rule != NULL) {
 		memset(rule, 0, sizeof *rule);
 		if (by != NULL)
 			*rule = *by;
 	}
-	return v;
+	return verdict;
 }
 
-/* Is this host meant, in whatever form its address is written? */
-static bool
-is_own_in_any_form(const struct turn_policy *p, const struct addr *peer)
+bool
+peer_port_matters(const struct turn_policy *p, const struct addr *peer)
 {
-	struct inside f;
+	struct forms f;
 
-	if (is_own_ip(p, peer))
-		return true;
 	expand(&f, peer);
 	for (unsigned i = 0; i < f.n; i++)
-		if (is_own_ip(p, &f.a[i]))
+		if (is_own_ip(p, &f.a[i]) || is_database(&p->peers, &f.a[i], true))
 			return true;
 	return false;
-}
-
-static bool
-is_database_in_any_form(const struct peer_policy *pp, const struct addr *peer)
-{
-	struct inside f;
-
-	if (is_database(pp, peer, true))
-		return true;
-	expand(&f, peer);
-	for (unsigned i = 0; i < f.n; i++)
-		if (is_database(pp, &f.a[i], true))
-			return true;
-	return false;
-}
-
-enum peer_verdict
-peer_judge_port(const struct turn_policy *p, const struct addr *peer, struct cidr *rule)
-{
-	return is_own_in_any_form(p, peer) || is_database_in_any_form(&p->peers, peer)
-	    ? peer_judge(p, peer, rule)
-	    : PEER_OK;
 }
 
 const char *
@@ -382,28 +378,22 @@ peer_verdict_text(enum peer_verdict v)
 void
 peer_to_inside(const struct turn_policy *p, struct addr *peer)
 {
-	for (uint32_t i = 0; i < p->relay_count; i++) {
-		const struct turn_relay_row *r = &p->relay[i];
-
-		if (addr_ip_eq(&r->external, peer) && port_within(peer->port, r->port_min, r->port_max)) {
-			memcpy(peer->ip, r->addr.ip, sizeof peer->ip);
+	for (uint32_t i = 0; i < p->relay_count; i++)
+		if (addr_ip_eq(&p->relay[i].external, peer) && port_map_has(p->ports, i, peer->port)) {
+			memcpy(peer->ip, p->relay[i].addr.ip, sizeof peer->ip);
 			return;
 		}
-	}
 }
 
 void
 peer_to_outside(const struct turn_policy *p, struct addr *peer)
 {
-	for (uint32_t i = 0; i < p->relay_count; i++) {
-		const struct turn_relay_row *r = &p->relay[i];
-
-		if (r->external.family != ADDR_NONE && addr_ip_eq(&r->addr, peer) &&
-		    port_within(peer->port, r->port_min, r->port_max)) {
-			memcpy(peer->ip, r->external.ip, sizeof peer->ip);
+	for (uint32_t i = 0; i < p->relay_count; i++)
+		if (p->relay[i].external.family != ADDR_NONE && addr_ip_eq(&p->relay[i].addr, peer) &&
+		    port_map_has(p->ports, i, peer->port)) {
+			memcpy(peer->ip, p->relay[i].external.ip, sizeof peer->ip);
 			return;
 		}
-	}
 }
 
 /* ---- client sources ---------------------------------------------------------------------------------- */

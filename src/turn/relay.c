@@ -27,11 +27,12 @@ relay_up(struct turn_call *c, const struct addr *peer, uint8_t *data, size_t len
 	struct session *x = c->session;
 	struct turn_out *out = c->out;
 	const struct relay_ref *relay = session_relay(x, peer->family);
+	bool port;
 
 	if (relay == NULL)
 		return turn_drop(t, out, DROP_PEER_FAMILY);
-	if (!perm_has(c->in->shard, x, peer, t->now))
-		return turn_drop(t, out, DROP_NO_PERMISSION);
+	if (!peer_data_may(t, c->in->shard, x, peer, &port, out))
+		return TURN_DROP;
 	if (!bandwidth_left(t, c->in->shard, x, true, len)) {
 		out->ref = (struct session_ref){ session_slot(c->in->shard, x), x->gen };
 		return turn_drop(t, out, DROP_BANDWIDTH);
@@ -44,7 +45,8 @@ relay_up(struct turn_call *c, const struct addr *peer, uint8_t *data, size_t len
 	out->len = len;
 	out->fd = relay->fd;
 	out->to = *peer;
-	peer_to_inside(t->policy, &out->to);
+	if (port)
+		peer_to_inside(t->policy, &out->to);
 	return TURN_TO_PEER;
 }
 
@@ -146,6 +148,7 @@ turn_peer_input(struct turn *t, struct shard *s, struct session_ref ref, unsigne
 	struct session *x = session_of_event(t, s, ref, which, from->family);
 	struct addr peer = *from;
 	enum turn_act act;
+	bool port;
 	uint16_t number;
 
 	turn_out_reset(out);
@@ -153,12 +156,9 @@ turn_peer_input(struct turn *t, struct shard *s, struct session_ref ref, unsigne
 		return turn_drop(t, out, DROP_STALE_EVENT);
 	peer_to_outside(t->policy, &peer);
 	peers_judge_again(t, s, x);
-	if (!perm_has(s, x, &peer, t->now))
-		return turn_drop(t, out, DROP_NO_PERMISSION);
+	if (!peer_data_may(t, s, x, &peer, &port, out))
+		return TURN_DROP;
 	number = chan_number(s, x, &peer, t->now);
-	/* A channel's peer was judged with its port. */
-	if (number == 0 && !peer_port_may(t, s, x, &peer, out))
-		return turn_drop(t, out, DROP_PEER_DENIED);
 	if (!bandwidth_left(t, s, x, false, len)) {
 		out->ref = ref;
 		return turn_drop(t, out, DROP_BANDWIDTH);

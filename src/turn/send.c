@@ -33,9 +33,6 @@ turn_send(struct turn_call *c)
 	if (peer.port == 0)
 		return turn_drop(c->t, c->out, DROP_PEER_PORT);
 	peers_judge_again(c->t, c->in->shard, c->session);
-	/* The permission answers for the address; the port matters on our own. */
-	if (!peer_port_may(c->t, c->in->shard, c->session, &peer, c->out))
-		return turn_drop(c->t, c->out, DROP_PEER_DENIED);
 	c->out->dont_fragment = stun_find(&c->msg, STUN_A_DONT_FRAGMENT) != NULL &&
 	    may_forbid_fragments(c, &peer);
 	return relay_up(c, &peer, c->in->buf + (da->value - c->in->buf), da->len, STAT_RELAY_IND_UP);

@@ -12,7 +12,7 @@ bool
 relay_family_served(const struct turn_policy *p, uint8_t family)
 {
 	for (uint32_t i = 0; i < p->relay_count; i++)
-		if (p->relay[i].addr.family == family)
+		if (p->relay[i].addr.family == family && !p->relay[i].retired)
 			return true;
 	return false;
 }

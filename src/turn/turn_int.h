@@ -95,23 +95,30 @@ void sockets_give(struct turn_call *c, const struct relay_ref *r);
 void sockets_settle_offer(struct turn_call *c);
 bool relay_family_served(const struct turn_policy *p, uint8_t family);
 
-/* policy.c: what the port adds to the verdict of a permission, which is by address alone */
+/* permission.c */
 /* Permissions that this session may have: its user's number, else the configured one. */
 uint32_t permissions_max(const struct turn_call *c);
-enum peer_verdict peer_judge_port(const struct turn_policy *p, const struct addr *peer, struct cidr *rule);
-
-/* permission.c */
+/* Installs or refreshes the permission of a peer that was judged; 0 or -ENOSPC. */
+int permission_set(struct turn_call *c, const struct addr *peer);
 /* 0, 443 or 403 (then the event says which peer and why). */
 unsigned peer_may(struct turn_call *c, const struct addr *peer);
-/* Data to or from a peer whose address has a permission: may its port, too?  If not, the event says why. */
-bool peer_port_may(struct turn *t, struct shard *s, const struct session *x, const struct addr *peer,
+/* What the session's permissions say about data to or from a peer.  False: it is dropped, counted and the event says
+ * why.  *port: its port was judged, too; only such a peer may have another address behind a NAT. */
+bool peer_data_may(struct turn *t, struct shard *s, struct session *x, const struct addr *peer, bool *port,
     struct turn_out *out);
 /* After a reload every peer of a session is judged again before it is used. */
 void peers_judge_all(struct turn *t, struct shard *s, struct session *x);
+/* What a session keeps of the policy that its peers were judged by.  It differs from what builds stored whose
+ * permissions do not say whether their port matters, so sessions of such a build are judged again. */
+static inline uint32_t
+policy_stamp(const struct turn_policy *p)
+{
+	return (uint32_t)p->generation * 2 + 1;
+}
 static inline void
 peers_judge_again(struct turn *t, struct shard *s, struct session *x)
 {
-	if (x->policy != (uint32_t)t->policy->generation)
+	if (x->policy != policy_stamp(t->policy))
 		peers_judge_all(t, s, x);
 }
 void peers_drop_family(struct shard *s, struct session *x, uint8_t family, tp_ms now);

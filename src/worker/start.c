@@ -235,6 +235,7 @@ map_all(struct worker *w)
 	void *cross = map(w, w->start.cross_fd, cross_region_size(), true, false, "cross region");
 	if ((rc = cross_attach(&w->cross, cross, w->index, NULL)) < 0)
 		refuse(w, "cross region", rc);
+	w->ports = map(w, w->start.ports_fd, PORT_MAP_SIZE, false, false, "ports region");
 	for (unsigned i = 0; i < w->lane_count; i++)
 		map_shard(w, &w->lane[i]);
 	w->policy[0] = calloc(1, sizeof *w->policy[0]);

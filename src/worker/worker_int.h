@@ -141,6 +141,7 @@ struct worker {
 	struct turn turn;
 	struct turn_out out;                  /* of the message in hand */
 	struct turn_policy *policy[2];        /* the one in use, and room for the next */
+	const struct port_map *ports;         /* relay ports of all shards that are open */
 	struct turn_policy *plain;            /* as configured, without what databases say */
 	const struct conf_followed *followed; /* the last of turnpike-auth; NULL */
 	uint32_t followed_seq;

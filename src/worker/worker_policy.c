@@ -49,7 +49,7 @@ peers(struct peer_policy *p, const struct conf *c)
 	for (uint32_t i = 0; i < c->host_addr_count; i++)
 		p->host[p->host_count++] = c->host_addr[i];
 	for (uint32_t i = 0; i < c->relay_count && p->host_count < TP_COUNT(p->host); i++)
-		if (c->relays[i].external.family != ADDR_NONE)
+		if (c->relays[i].external.family != ADDR_NONE && !c->relays[i].retired)
 			p->host[p->host_count++] = c->relays[i].external;
 	for (uint32_t i = 0; i < c->listener_count; i++)
 		add_listener(p, &c->listeners[i].addr);
@@ -90,7 +90,8 @@ policy_build(struct turn_policy *p, const struct conf *c)
 		p->relay[i] = (struct turn_relay_row){ .addr = c->relays[i].addr,
 			.external = c->relays[i].external,
 			.port_min = c->relays[i].port_min,
-			.port_max = c->relays[i].port_max };
+			.port_max = c->relays[i].port_max,
+			.retired = c->relays[i].retired != 0 };
 	p->default_family = c->default_family == CONF_FAMILY_IPV4 ? ADDR_V4
 	    : c->default_family == CONF_FAMILY_IPV6               ? ADDR_V6
 								  : 0;
@@ -142,6 +143,7 @@ take(struct worker *w, const struct conf *c)
 	struct turn_policy *p;
 
 	memset(w->plain, 0, sizeof *w->plain);
+	w->plain->ports = w->ports;
 	policy_build(w->plain, c);
 	policy_again(w);
 	p = w->policy[0];

@@ -21,6 +21,7 @@
 #define PAYLOAD 120u
 
 static struct turn_policy policy;
+static struct port_map ports;
 static struct turn core;
 static struct cross cross;
 static struct shard shard;
@@ -70,6 +71,7 @@ setup(uint32_t n)
 	    cross_attach(&cross, pages(cross_region_size()), 0, seed) < 0)
 		fatal(1, "regions");
 	policy.generation = 1;
+	policy.ports = &ports;
 	policy.relay_count = 1;
 	policy.relay[0] = (struct turn_relay_row){
 		.addr = { .family = ADDR_V4, .ip = { 192, 0, 2, 1 } }, .port_min = 49152, .port_max = 65535
@@ -89,13 +91,13 @@ setup(uint32_t n)
 		x->client = client_of(i);
 		x->transport = TRANSPORT_UDP;
 		x->expiry = 4000;
-		x->policy = 1;
+		x->policy = 3; /* judged by this generation */
 		x->relay[0] = (struct relay_ref){
 			.fd = (int32_t)(100 + i), .port = 50000, .family = ADDR_V4
 		};
 		x->relay[1].fd = -1;
 		if (cross_open(&cross, &shard, x, &none, NULL) < 0 ||
-		    perm_set(&shard, x, &peer, core.now, 16) < 0 ||
+		    perm_set(&shard, x, &peer, false, core.now, 16) < 0 ||
 		    chan_bind(&shard, x, 0x4001, &peer, core.now, 16) < 0)
 			fatal(1, "session %u", i);
 	}

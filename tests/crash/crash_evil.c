@@ -30,7 +30,7 @@ fill_world(void)
 		for (unsigned j = 0; j < 12; j++) {
 			struct addr peer = peer_addr(j);
 
-			perm_set(&world.shard[0], x, &peer, 1000, 64);
+			perm_set(&world.shard[0], x, &peer, false, 1000, 64);
 			chan_bind(&world.shard[0], x, (uint16_t)(0x4000 + j), &peer, 1000, 64);
 		}
 	}

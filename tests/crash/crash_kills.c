@@ -87,7 +87,7 @@ random_peers(unsigned me, struct session *x, uint64_t *seed, tp_ms now)
 	switch (rnd(seed) % 6) {
 	case 0:
 	case 1:
-		perm_set(&world.shard[me], x, &peer, now, 24);
+		perm_set(&world.shard[me], x, &peer, false, now, 24);
 		break;
 	case 2:
 	case 3:

@@ -48,8 +48,8 @@ perms(unsigned client, unsigned from, unsigned n, tp_ms now)
 	for (unsigned i = 0; i < n; i++) {
 		struct addr a = peer_addr(from + i);
 
-		must(
-		    perm_set(&script_world.shard[0], of_client(client), &a, now, 256) == 0, "script: perm");
+		must(perm_set(&script_world.shard[0], of_client(client), &a, false, now, 256) == 0,
+		    "script: perm");
 	}
 }
 

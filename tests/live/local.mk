@@ -9,6 +9,7 @@ TP_LIVE += %D%/live_engine.py
 TP_LIVE += %D%/live_path.py
 TP_LIVE += %D%/live_cli.py
 TP_LIVE += %D%/live_policy.py
+TP_LIVE += %D%/live_own_ports.py
 TP_LIVE += %D%/live_abuse.py
 TP_LIVE += %D%/live_ops.py
 TP_LIVE += %D%/live_addresses.py

@@ -306,6 +306,8 @@ conf(struct script *s, char *key)
 	else if (strcmp(key, "pool") == 0)
 		for (unsigned i = 0; i < WORLD_SHARDS; i++)
 			world_fill_pool(s->w, i, (unsigned)atoi(v));
+	else if (strcmp(key, "retire") == 0)
+		world_retire(s->w, (unsigned)atoi(v) % TURN_RELAYS_MAX);
 	else if (strcmp(key, "unix") == 0)
 		s->w->t[0].unix_now = s->w->t[1].unix_now = s->w->unix_now = atoll(v);
 	else if (!conf_number(s, key, strtoul(v, NULL, 0)))

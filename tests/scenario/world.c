@@ -59,6 +59,10 @@ world_new(void)
 	if (w == NULL)
 		abort();
 	policy_defaults(&w->policy);
+	w->ports = calloc(1, sizeof *w->ports);
+	if (w->ports == NULL)
+		abort();
+	w->policy.ports = w->ports;
 	w->supply = -1;
 	w->next_fd = 100;
 	w->next_port = 50000;
@@ -88,6 +92,7 @@ world_free(struct world *w)
 		munmap(w->mem[i], w->mem_len[i]);
 	for (unsigned i = 0; i < WORLD_SHARDS; i++)
 		free(w->t[i].cache);
+	free(w->ports);
 	free(w);
 }
 
@@ -193,6 +198,13 @@ ask_authd(struct world *w, const void *bytes, size_t len, struct auth_grant *g)
 
 /* ---- supervisor ------------------------------------------------------------------------------ */
 
+static void
+closed(struct world *w, int32_t fd)
+{
+	w->fate[fd] = FD_CLOSED;
+	port_map_set(w->ports, w->made[fd].row, w->made[fd].port, false);
+}
+
 static bool
 make_socket(struct world *w, uint8_t row, bool even, struct relay_ref *r)
 {
@@ -207,6 +219,8 @@ make_socket(struct world *w, uint8_t row, bool even, struct relay_ref *r)
 		.row = row,
 		.family = w->policy.relay[row].addr.family };
 	w->fate[r->fd] = FD_READY;
+	w->made[r->fd] = *r;
+	port_map_set(w->ports, row, r->port, true);
 	return true;
 }
 
@@ -214,7 +228,7 @@ static bool
 make_of_family(struct world *w, uint8_t family, bool even, struct relay_ref *r)
 {
 	for (uint8_t i = 0; i < w->policy.relay_count; i++)
-		if (w->policy.relay[i].addr.family == family)
+		if (w->policy.relay[i].addr.family == family && !w->policy.relay[i].retired)
 			return make_socket(w, i, even, r);
 	return false;
 }
@@ -248,9 +262,19 @@ world_fill_pool(struct world *w, unsigned shard, unsigned per_row)
 	struct turn_pool *p = &w->pool[shard];
 
 	for (uint8_t i = 0; i < w->policy.relay_count; i++)
-		while (p->row[i].count < per_row && p->row[i].count < TURN_POOL_DEPTH &&
+		while (!w->policy.relay[i].retired && p->row[i].count < per_row &&
+		    p->row[i].count < TURN_POOL_DEPTH &&
 		    make_socket(w, i, false, &p->row[i].sock[p->row[i].count]))
 			p->row[i].count++;
+}
+
+void
+world_retire(struct world *w, unsigned row)
+{
+	w->policy.relay[row].retired = true;
+	for (unsigned i = 0; i < WORLD_SHARDS; i++)
+		while (w->pool[i].row[row].count > 0)
+			closed(w, w->pool[i].row[row].sock[--w->pool[i].row[row].count].fd);
 }
 
 /* ---- worker ---------------------------------------------------------------------------------- */
@@ -275,7 +299,7 @@ world_effects(struct world *w, unsigned shard, const struct turn_out *out)
 		if (out->unreserve > w->reserved_n || w->reserved[out->unreserve - 1].fd < 0)
 			fault(w, "a reservation given back that is none");
 		else
-			w->fate[w->reserved[out->unreserve - 1].fd] = FD_CLOSED;
+			closed(w, w->reserved[out->unreserve - 1].fd);
 		w->reserved[out->unreserve - 1].fd = -1;
 		w->unreserved++;
 	}
@@ -284,7 +308,7 @@ world_effects(struct world *w, unsigned shard, const struct turn_out *out)
 		    (w->fate[out->close[i]] != FD_LIVE && w->fate[out->close[i]] != FD_READY))
 			fault(w, "a socket closed that was not open");
 		else
-			w->fate[out->close[i]] = FD_CLOSED;
+			closed(w, out->close[i]);
 	}
 }
 

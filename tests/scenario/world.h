@@ -23,6 +23,7 @@ struct world {
 	struct turn_pool pool[WORLD_SHARDS];
 	struct stats stat;
 	struct turn_policy policy;
+	struct port_map *ports;
 	void *mem[2 * WORLD_SHARDS + 1];
 	size_t mem_len[2 * WORLD_SHARDS + 1];
 	tp_ms now;
@@ -42,6 +43,7 @@ struct world {
 	int32_t next_fd;
 	uint16_t next_port;
 	enum fd_fate fate[WORLD_FDS];
+	struct relay_ref made[WORLD_FDS];
 	struct relay_ref reserved[64];
 	unsigned reserved_n;
 	unsigned relay_asked, swept, unreserved;
@@ -63,6 +65,8 @@ enum turn_act world_peer(struct world *w, unsigned shard, struct session_ref ref
 void world_effects(struct world *w, unsigned shard, const struct turn_out *out);
 void world_sweep(struct world *w, struct turn_out *scratch);
 void world_fill_pool(struct world *w, unsigned shard, unsigned per_row);
+/* A relay row that is not configured any more: idle sockets are closed. */
+void world_retire(struct world *w, unsigned row);
 /* Another worker takes or gives a lock that each allocation needs. */
 void world_lock(struct world *w, bool take);
 /* A new configuration: caches and sessions judge again. */

@@ -150,7 +150,7 @@ make_session(void)
 	session_key(&play.s, x)->len = 16;
 	session_key(&play.s, x)->alg = 1;
 	ck_assert_int_eq(cross_open(&play.c, &play.s, x, &none, NULL), 0);
-	ck_assert_int_eq(perm_set(&play.s, x, &peer, clock_ms(), 10), 0);
+	ck_assert_int_eq(perm_set(&play.s, x, &peer, false, clock_ms(), 10), 0);
 	ck_assert_int_eq(chan_bind(&play.s, x, 0x4001, &peer, clock_ms(), 10), 0);
 	play.x = x;
 }

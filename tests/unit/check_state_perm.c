@@ -37,15 +37,41 @@ START_TEST(perm_by_address_only)
 	struct addr a = addr4(0x01020304, 5), b = addr4(0x01020304, 6), c = addr4(0x01020305, 5);
 
 	ck_assert(!perm_has(&shard, x, &a, NOW));
-	ck_assert_int_eq(perm_set(&shard, x, &a, NOW, 10), 0);
+	ck_assert_int_eq(perm_set(&shard, x, &a, false, NOW, 10), 0);
 	ck_assert(perm_has(&shard, x, &a, NOW));
 	ck_assert(perm_has(&shard, x, &b, NOW));
 	ck_assert(!perm_has(&shard, x, &c, NOW));
 	ck_assert_uint_eq(x->perm_count, 1);
-	ck_assert_int_eq(perm_set(&shard, x, &b, NOW, 10), 0);
+	ck_assert_int_eq(perm_set(&shard, x, &b, false, NOW, 10), 0);
 	ck_assert_uint_eq(x->perm_count, 1);
-	ck_assert_int_eq(perm_set(&shard, x, &(struct addr){ 0 }, NOW, 10), -EAFNOSUPPORT);
+	ck_assert_int_eq(perm_set(&shard, x, &(struct addr){ 0 }, false, NOW, 10), -EAFNOSUPPORT);
 	audit_clean();
+}
+END_TEST
+
+/* Whether the port matters is set, kept by a refresh that says the same, and changed without shortening. */
+START_TEST(perm_port)
+{
+	struct addr a = _i < 2 ? (struct addr){ .family = ADDR_V4, .ip = { 1, 2, 3, 4 } }
+			       : (struct addr){ .family = ADDR_V6, .ip = { 0x20, 1, 2 } };
+	bool first = _i % 2 != 0;
+
+	ck_assert_int_eq(perm_set(&shard, x, &a, first, NOW, 10), 0);
+	ck_assert_int_eq(perm_has(&shard, x, &a, NOW), first ? PERM_PORT : PERM_ADDRESS);
+	for (unsigned i = 0; i < 8; i++) {
+		bool port = (i & 2) != 0;
+
+		ck_assert_int_eq(perm_set(&shard, x, &a, port, NOW + i * 500, 10), 0);
+		ck_assert_int_eq(
+		    perm_has(&shard, x, &a, NOW + 299999 + i * 500), port ? PERM_PORT : PERM_ADDRESS);
+		perm_mark(&shard, x, &a, !port);
+		ck_assert_int_eq(
+		    perm_has(&shard, x, &a, NOW + 299999 + i * 500), port ? PERM_ADDRESS : PERM_PORT);
+	}
+	ck_assert_int_eq(perm_has(&shard, x, &a, NOW + 320000), PERM_NONE);
+	a.ip[1] ^= 1;
+	perm_mark(&shard, x, &a, true); /* there is none */
+	ck_assert_int_eq(perm_has(&shard, x, &a, NOW), PERM_NONE);
 }
 END_TEST
 
@@ -54,14 +80,15 @@ START_TEST(perm_expiry)
 	for (unsigned i = 0; i < 2; i++) {
 		struct addr a = peer(i);
 
-		ck_assert_int_eq(perm_set(&shard, x, &a, NOW + 1, 10), 0);
-		ck_assert(perm_has(&shard, x, &a, NOW + 300999)); /* rounded up to the second */
-		ck_assert(!perm_has(&shard, x, &a, NOW + 301000));
-		ck_assert_int_eq(perm_set(&shard, x, &a, NOW + 100000, 10), 0);
-		ck_assert_int_eq(perm_set(&shard, x, &a, NOW + 50000, 10), 0); /* never shortens */
+		ck_assert_int_eq(perm_set(&shard, x, &a, false, NOW + 1, 10), 0);
+		/* Rounded up to the second, then to one that says of the port what it should. */
+		ck_assert(perm_has(&shard, x, &a, NOW + 300999));
+		ck_assert(!perm_has(&shard, x, &a, NOW + 302000));
+		ck_assert_int_eq(perm_set(&shard, x, &a, false, NOW + 100000, 10), 0);
+		ck_assert_int_eq(perm_set(&shard, x, &a, false, NOW + 50000, 10), 0); /* never shortens */
 		ck_assert(perm_has(&shard, x, &a, NOW + 399999));
 		ck_assert(!perm_has(&shard, x, &a, NOW + 400000));
-		ck_assert_int_eq(perm_set(&shard, x, &a, NOW + 500000, 10), 0);
+		ck_assert_int_eq(perm_set(&shard, x, &a, false, NOW + 500000, 10), 0);
 		ck_assert(perm_has(&shard, x, &a, NOW + 500000));
 	}
 	ck_assert_uint_eq(x->perm_count, 2);
@@ -84,13 +111,13 @@ START_TEST(perm_chains)
 		struct addr a = peer(i);
 
 		ck_assert(perm_fits(&shard, x, &a, 1, NOW, 256));
-		ck_assert_int_eq(perm_set(&shard, x, &a, NOW, 256), 0);
+		ck_assert_int_eq(perm_set(&shard, x, &a, false, NOW, 256), 0);
 	}
 	for (unsigned i = 0; i < 300; i++) {
 		struct addr a = peer(i);
 
 		ck_assert(perm_has(&shard, x, &a, NOW) == (i < 256));
-		ck_assert_int_eq(perm_set(&shard, x, &a, NOW, 256), i < 256 ? 0 : -ENOSPC);
+		ck_assert_int_eq(perm_set(&shard, x, &a, false, NOW, 256), i < 256 ? 0 : -ENOSPC);
 		ck_assert(perm_fits(&shard, x, &a, 1, NOW, 256) == (i < 256));
 	}
 	ck_assert_uint_eq(x->perm_count, 256);
@@ -113,14 +140,14 @@ START_TEST(expired_are_reused)
 	for (unsigned i = 0; i < 40; i++) {
 		struct addr a = peer(i), b = peer_port(i);
 
-		ck_assert_int_eq(perm_set(&shard, x, &a, NOW, 40), 0);
+		ck_assert_int_eq(perm_set(&shard, x, &a, false, NOW, 40), 0);
 		ck_assert_int_eq(chan_bind(&shard, x, (uint16_t)(0x4000 + i), &b, NOW, 40), 0);
 	}
 	for (unsigned i = 100; i < 140; i++) {
 		struct addr a = peer(i), b = peer_port(i);
 
-		ck_assert_int_eq(perm_set(&shard, x, &a, NOW, 40), -ENOSPC);
-		ck_assert_int_eq(perm_set(&shard, x, &a, NOW + 600000, 40), 0);
+		ck_assert_int_eq(perm_set(&shard, x, &a, false, NOW, 40), -ENOSPC);
+		ck_assert_int_eq(perm_set(&shard, x, &a, false, NOW + 600000, 40), 0);
 		ck_assert_int_eq(chan_bind(&shard, x, (uint16_t)(0x4000 + i), &b, NOW, 40), -ENOSPC);
 		ck_assert_int_eq(chan_bind(&shard, x, (uint16_t)(0x4000 + i), &b, NOW + 600000, 40), 0);
 	}
@@ -140,7 +167,7 @@ START_TEST(fits_all_or_nothing)
 
 	ck_assert(perm_fits(&shard, x, p, 6, NOW, 4)); /* four distinct */
 	ck_assert(!perm_fits(&shard, x, p, 6, NOW, 3));
-	ck_assert_int_eq(perm_set(&shard, x, &p[0], NOW, 4), 0);
+	ck_assert_int_eq(perm_set(&shard, x, &p[0], false, NOW, 4), 0);
 	ck_assert(perm_fits(&shard, x, p, 6, NOW, 4));
 	ck_assert(!perm_fits(&shard, x, p, 6, NOW, 3));
 	ck_assert(perm_fits(&shard, x, p, 1, NOW, 0) == false);
@@ -157,7 +184,7 @@ START_TEST(blocks_run_out)
 	for (;;) {
 		struct addr a = addr6(n, 0);
 
-		r = perm_set(&shard, y, &a, NOW, 512);
+		r = perm_set(&shard, y, &a, false, NOW, 512);
 		if (r == 0)
 			n++;
 		else if (y->perm_count == 512)
@@ -170,7 +197,7 @@ START_TEST(blocks_run_out)
 	audit_clean();
 	ck_assert_int_eq(cross_close(&cross, &shard, x), 0);
 	ck_assert_int_eq(
-	    perm_set(&shard, y, &(struct addr){ .family = ADDR_V6, .ip = { 9 } }, NOW, 512), 0);
+	    perm_set(&shard, y, &(struct addr){ .family = ADDR_V6, .ip = { 9 } }, false, NOW, 512), 0);
 	audit_clean();
 }
 END_TEST
@@ -261,7 +288,7 @@ START_TEST(drop_and_list)
 		struct addr a = peer(i), b = peer_port(i), c = peer_port(i);
 
 		c.port++;
-		ck_assert_int_eq(perm_set(&shard, x, &a, NOW, 40), 0);
+		ck_assert_int_eq(perm_set(&shard, x, &a, false, NOW, 40), 0);
 		ck_assert_int_eq(chan_bind(&shard, x, (uint16_t)(0x4000 + i), &b, NOW, 40), 0);
 		ck_assert_int_eq(chan_bind(&shard, x, (uint16_t)(0x4800 + i), &c, NOW, 40), 0);
 	}
@@ -295,7 +322,7 @@ START_TEST(audit_sees_chains)
 	for (unsigned i = 0; i < 40; i++) {
 		struct addr a = peer(i), b = peer_port(i);
 
-		perm_set(&shard, x, &a, NOW, 40);
+		perm_set(&shard, x, &a, false, NOW, 40);
 		chan_bind(&shard, x, (uint16_t)(0x4000 + i), &b, NOW, 40);
 	}
 	audit_clean();
@@ -318,6 +345,7 @@ suite_perm(void)
 
 	tcase_add_checked_fixture(t, setup, teardown_shard);
 	tcase_add_test(t, perm_by_address_only);
+	tcase_add_loop_test(t, perm_port, 0, 4);
 	tcase_add_test(t, perm_expiry);
 	tcase_add_test(t, perm_chains);
 	tcase_add_test(t, expired_are_reused);

@@ -21,6 +21,7 @@ static struct {
 	unsigned shard;
 } said[4096];
 static unsigned said_count;
+static struct port_map *ports;
 
 static int
 note(void *arg, unsigned shard, const void *msg, int fd)
@@ -59,6 +60,8 @@ setup(void)
 	win = (struct windows){ .first = 200, .span = 64, .shards = SHARDS };
 	ck_assert_int_ge(limit_files(), 512);
 	pool_init(pool, ledger, &win, note, NULL);
+	ports = calloc(1, sizeof *ports);
+	ck_assert_int_eq(pool_ports(pool, ports), 0);
 	memset(&conf, 0, sizeof conf);
 	conf.relay_count = 1;
 	conf.relay_receive_buffer = 65536;
@@ -78,6 +81,7 @@ teardown(void)
 			ledger_close(ledger, (int)fd);
 	free(ledger);
 	free(pool);
+	free(ports);
 }
 
 static struct msg_relay
@@ -227,14 +231,14 @@ START_TEST(test_unreserve)
 	r.even = r.reserve = 1;
 	pool_relay(pool, &r, 10);
 	heard(MSG_SOCKET, &m);
-	held = pool->row[0].held;
+	held = port_map_open(ports, 0);
 	back.reservation = m.msg_socket.reservation;
 	back.shard = 2;
 	ck_assert_int_lt(pool_release(pool, &back, 20), 0); /* another shard's */
 	back.shard = 1;
 	ck_assert_int_eq(pool_release(pool, &back, 20), 0);
 	ck_assert_uint_eq(ledger->reserved_sockets, 0);
-	ck_assert_uint_eq(pool->row[0].held, held - 1);
+	ck_assert_uint_eq(port_map_open(ports, 0), held - 1);
 	ck_assert_int_eq(pool_release(pool, &back, 20), 0); /* over meanwhile */
 }
 END_TEST

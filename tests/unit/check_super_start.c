@@ -26,6 +26,7 @@ listener(uint16_t port)
 START_TEST(test_rows)
 {
 	static struct conf was, is, again;
+	static struct port_map ports;
 
 	was.listener_count = 2;
 	was.listeners[0] = listener(1);
@@ -33,7 +34,7 @@ START_TEST(test_rows)
 	is.listener_count = 2;
 	is.listeners[0] = listener(3); /* 2 moves up in the file, 1 is gone, 3 is new */
 	is.listeners[1] = listener(2);
-	ck_assert_int_eq(conf_keep_rows(&was, &is), 0);
+	ck_assert_int_eq(conf_keep_rows(&was, &is, &ports), 0);
 	ck_assert_uint_eq(is.listener_count, 3);
 	ck_assert_uint_eq(is.listeners[0].addr.port, 1);
 	ck_assert_uint_eq(is.listeners[0].retired, 1);
@@ -43,13 +44,62 @@ START_TEST(test_rows)
 
 	again.listener_count = 1; /* 1 comes back: under its old number */
 	again.listeners[0] = listener(1);
-	ck_assert_int_eq(conf_keep_rows(&is, &again), 0);
+	ck_assert_int_eq(conf_keep_rows(&is, &again, &ports), 0);
 	ck_assert_uint_eq(again.listener_count, 3);
 	ck_assert_uint_eq(again.listeners[0].retired, 0);
 	ck_assert_uint_eq(again.listeners[1].retired, 1);
 	conf_strip_rows(&again);
 	ck_assert_uint_eq(again.listener_count, 1);
 	ck_assert_uint_eq(again.listeners[0].addr.port, 1);
+}
+END_TEST
+
+static struct conf_relay
+behind(uint8_t external)
+{
+	return (struct conf_relay){ .addr = { .family = ADDR_V4, .ip = { 10, 0, 0, 5 } },
+		.external = { .family = external != 0 ? ADDR_V4 : ADDR_NONE, .ip = { external } },
+		.port_min = 50000,
+		.port_max = 50999 };
+}
+
+/* A session keeps the external address that it was told: another one makes another row. */
+START_TEST(test_relay_rows)
+{
+	static struct conf was, is;
+	static struct port_map ports;
+
+	memset(&was, 0, sizeof was);
+	memset(&ports, 0, sizeof ports);
+	was.relay_count = 1;
+	was.relays[0] = behind(5);
+	for (unsigned i = 1; i < CONF_RELAYS_MAX; i++) {
+		memset(&is, 0, sizeof is);
+		is.relay_count = 1;
+		is.relays[0] = behind((uint8_t)(i % 2 != 0 ? 0 : 5 + i)); /* removed, and changed */
+		ck_assert_int_eq(conf_keep_rows(&was, &is, &ports), 0);
+		ck_assert_uint_eq(is.relays[0].retired, 1);
+		ck_assert_uint_eq(is.relays[0].external.ip[0], 5);
+		was = is;
+	}
+	/* Every second one was the same row: 1 + 1 + 15. */
+	ck_assert_uint_eq(was.relay_count, 17);
+	for (unsigned i = 17; i < CONF_RELAYS_MAX; i++)
+		was.relays[i] = behind((uint8_t)(100 + i)), was.relays[i].retired = 1;
+	was.relay_count = CONF_RELAYS_MAX;
+	/* The table is full: a former row is taken that has no socket any more, or none. */
+	for (unsigned i = 0; i < CONF_RELAYS_MAX; i++)
+		port_map_set(&ports, i, 50000 + i, i != 20);
+	memset(&is, 0, sizeof is);
+	is.relay_count = 1;
+	is.relays[0] = behind(200);
+	ck_assert_int_eq(conf_keep_rows(&was, &is, &ports), 0);
+	ck_assert_uint_eq(is.relays[20].external.ip[0], 200);
+	ck_assert_uint_eq(is.relays[20].retired, 0);
+	port_map_set(&ports, 20, 50020, true);
+	is.relay_count = 1;
+	is.relays[0] = behind(201);
+	ck_assert_int_eq(conf_keep_rows(&was, &is, &ports), -ENOSPC);
 }
 END_TEST
 
@@ -164,6 +214,7 @@ suite_start(void)
 	TCase *t = tcase_create("start");
 
 	tcase_add_test(t, test_rows);
+	tcase_add_test(t, test_relay_rows);
 	tcase_add_test(t, test_pidfile);
 	tcase_add_test(t, test_spawn);
 	tcase_add_test(t, test_holder);

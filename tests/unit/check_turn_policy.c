@@ -9,11 +9,14 @@
 #include "tp/turn.h"
 
 static struct turn_policy p;
+static struct port_map ports;
 
 static void
 clear(void)
 {
 	memset(&p, 0, sizeof p);
+	memset(&ports, 0, sizeof ports);
+	p.ports = &ports;
 }
 
 static struct addr
@@ -97,7 +100,7 @@ static const struct {
 	{ "2002:a9fe:a9fe::", PEER_TRANSITION },
 	{ "2002:808:808::1", PEER_TRANSITION },
 	{ "2001:0:7f00:1::80ff:fffe", PEER_TRANSITION },
-	{ "2001:db8::5efe:a00:1", PEER_TRANSITION },
+	{ "2001:db8::5efe:a00:1", PEER_PRIVATE },
 	{ "2a00:1450::5efe:a00:1", PEER_TRANSITION },
 	{ "2a00:1450::200:5efe:808:808", PEER_TRANSITION },
 	{ "fe80::1", PEER_PRIVATE },
@@ -303,12 +306,17 @@ START_TEST(own_relay_ports)
 
 	clear();
 	relay("10.0.0.5", "5.6.7.8", 50000, 59999);
+	port_map_set(&ports, 0, 50000, true);
+	port_map_set(&ports, 0, 50001, true);
+	port_map_set(&ports, 0, 59999, true);
 	p.peers.host[p.peers.host_count++] = addr_of("10.0.0.5");
 	p.peers.host[p.peers.host_count++] = addr_of("5.6.7.8");
 	p.peers.listener[p.peers.listener_count++] = addr_of("10.0.0.5:3478");
 	ck_assert_int_eq(judge("5.6.7.8:50000"), PEER_OK);
 	ck_assert_int_eq(judge("5.6.7.8:59999"), PEER_OK);
 	ck_assert_int_eq(judge("5.6.7.8:60000"), PEER_OWN);
+	ck_assert_int_eq(judge("5.6.7.8:50002"), PEER_OWN); /* another program's */
+	ck_assert_int_eq(judge("10.0.0.5:50002"), PEER_OWN);
 	ck_assert_int_eq(judge("5.6.7.8:3478"), PEER_NEVER); /* the listener, seen from outside */
 	ck_assert_int_eq(judge("10.0.0.5:50001"), PEER_OK);
 	ck_assert_int_eq(judge("10.0.0.6:50001"), PEER_PRIVATE);

@@ -24,7 +24,7 @@
 
 /* worker_super.c */
 struct world {
-	int region[2], keys[2], cross[2], secret[2], stat[2], conf, epoll, listener;
+	int region[2], keys[2], cross[2], secret[2], stat[2], ports[2], conf, epoll, listener;
 	struct addr server;
 	uint32_t generation;
 	pid_t pid;

@@ -16,6 +16,7 @@
 #define PER_SET 200
 
 static struct turn_policy p;
+static struct port_map ports;
 static uint64_t state;
 
 static uint32_t
@@ -142,6 +143,8 @@ random_set(void)
 	struct peer_policy *pp = &p.peers;
 
 	memset(&p, 0, sizeof p);
+	memset(&ports, 0, sizeof ports);
+	p.ports = &ports;
 	known_n = 0;
 	printf("S");
 	random_rules("deny", &pp->deny, 2);
@@ -165,6 +168,8 @@ random_set(void)
 		r->addr = note(random_addr());
 		r->port_min = 50;
 		r->port_max = 60;
+		for (unsigned port = 50; port <= 60; port++)
+			port_map_set(&ports, i, port, true);
 		strcpy(other, "-");
 		if (rnd(2)) {
 			do
@@ -189,7 +194,7 @@ random_set(void)
 int
 main(int argc, char **argv)
 {
-	static const uint16_t ports[] = { 0, 5, 10, 15, 20, 21, 34, 49, 50, 55, 60, 61, 80 };
+	static const uint16_t asked[] = { 0, 5, 10, 15, 20, 21, 34, 49, 50, 55, 60, 61, 80 };
 	unsigned long count = argc > 2 ? strtoul(argv[2], NULL, 10) : 1000;
 	char text[ADDR_STRLEN];
 
@@ -200,7 +205,7 @@ main(int argc, char **argv)
 		if (i % PER_SET == 0)
 			random_set();
 		a = known_n > 0 && rnd(4) == 0 ? known[rnd(known_n)] : random_addr();
-		a.port = ports[rnd(TP_COUNT(ports))];
+		a.port = asked[rnd(TP_COUNT(asked))];
 		printf("A %s %u %s\n", addr_print_ip(&a, text), a.port,
 		    peer_judge(&p, &a, NULL) == PEER_OK ? "ok" : "no");
 	}

@@ -108,6 +108,7 @@ world_make(void)
 	make(world.cross, cross_region_size());
 	make(world.secret, SECRET_BYTES);
 	make(world.stat, STAT_SIZE);
+	make(world.ports, PORT_MAP_SIZE);
 	world.stats = region_map(world.stat[0], STAT_SIZE, false, false);
 	ck_assert_ptr_nonnull(world.stats);
 	randombytes_buf(seed, sizeof seed);
@@ -193,6 +194,7 @@ tell_start(void)
 	s.secret_fd = world.secret[1];
 	s.cross_fd = world.cross[0];
 	s.stat_fd = world.stat[0];
+	s.ports_fd = world.ports[1];
 	s.authd_fd = world.authd_child;
 	s.filter_fd = world.filter;
 	s.drop_privileges = 0;
