@@ -16,7 +16,7 @@
 
 #include "tp/base.h"
 
-#define CONF_LISTENERS_MAX  64
+#define CONF_LISTENERS_MAX  256 /* what a row of the ledger and a tag of the worker can name */
 #define CONF_RELAYS_MAX     32
 #define CONF_RULES_MAX      1024 /* per list */
 #define CONF_OWN_MAX        64
@@ -43,12 +43,16 @@ enum conf_tls { CONF_TLS12, CONF_TLS13 };
 #define CONF_TRANSPORTS_BUILT (TRANSPORT_UDP | TRANSPORT_TCP | TRANSPORT_TLS | TRANSPORT_DTLS)
 #define CONF_PROXIES_MAX      8
 
+/* What has become of a retired listener: its sockets go with its last session over datagrams, its number with its last
+ * connection. */
+enum conf_closed { CONF_ROW_OPEN, CONF_ROW_CLOSED, CONF_ROW_FREE };
+
 struct conf_listener {
 	struct addr addr;   /* one concrete address ("*" is expanded) and its port */
 	uint8_t transports; /* a set of enum transport */
 	uint8_t retired;    /* gone from the configuration: kept for its sessions, no new ones */
 	uint8_t proxy_count;
-	uint8_t zero;
+	uint8_t closed;                      /* enum conf_closed, of one that is retired */
 	struct cidr proxy[CONF_PROXIES_MAX]; /* whose connections begin with a PROXY protocol header */
 	char where[64];                      /* "turnpike.yaml:12" for error messages */
 };
@@ -93,7 +97,7 @@ struct conf_rules {
 };
 
 #define CONF_MAGIC  0x54504346u /* "TPCF" */
-#define CONF_LAYOUT 6           /* raised when the struct changes */
+#define CONF_LAYOUT 7           /* raised when the struct changes */
 
 /* The compiled configuration.  Times in ms, rates in bytes per second, sizes in bytes. */
 struct conf {

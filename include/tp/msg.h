@@ -78,6 +78,7 @@ struct msg_shard {
 	struct msg_head h;
 	uint32_t shard;
 	int32_t region_fd, keys_fd, epoll_fd;
+	uint32_t epoll_is_new;    /* nothing of the predecessor's is in it */
 	int32_t fd_base, fd_span; /* the window of descriptor numbers that this shard's sockets have */
 	int32_t
 	    tlsd_fd[MSG_TLSDS_MAX]; /* worker: SEQPACKET to each turnpike-tls; it belongs to the shard */

@@ -15,7 +15,7 @@
 #include "tp/auth.h"
 
 #define TURN_RELAYS_MAX    32
-#define TURN_LISTENERS_MAX 64
+#define TURN_LISTENERS_MAX 256
 #define TURN_RULES_MAX     1024
 
 /* ---- policy.c: which peers may be reached ----------------------------------------------------------- */
@@ -77,12 +77,12 @@ struct turn_policy {
 	struct cross_limits quota;
 	struct bandwidth bandwidth;
 	uint32_t permissions_max, channels_max;
-	uint32_t challenges, bindings; /* per second and prefix; 0: no limit */
-	uint64_t retired_rows; /* bits of listeners that are not configured any more: no new sessions */
-	bool draining;         /* new allocations: 300 with `alternate`, else 508 */
-	struct addr alternate; /* ADDR_NONE: none */
-	uint16_t channel_max;  /* largest channel number that is bound */
-	char software[128];    /* value of SOFTWARE in answers, terminated; empty: none */
+	uint32_t challenges, bindings;    /* per second and prefix; 0: no limit */
+	bool retired[TURN_LISTENERS_MAX]; /* listeners that are not configured any more: no new sessions */
+	bool draining;                    /* new allocations: 300 with `alternate`, else 508 */
+	struct addr alternate;            /* ADDR_NONE: none */
+	uint16_t channel_max;             /* largest channel number that is bound */
+	char software[128];               /* value of SOFTWARE in answers, terminated; empty: none */
 };
 
 /*

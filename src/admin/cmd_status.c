@@ -79,14 +79,17 @@ listeners_data(const struct conf *c)
 	char text[ADDR_STRLEN];
 
 	for (unsigned i = 0; c != NULL && i < c->listener_count; i++) {
-		json_t *names = json_array();
+		json_t *names;
 
+		if (c->listeners[i].closed)
+			continue;
+		names = json_array();
 		for (unsigned t = 0; t < TP_COUNT(transports); t++)
 			if (c->listeners[i].transports & transports[t].bit)
 				json_array_append_new(names, json_string(transports[t].name));
 		json_array_append_new(list,
-		    json_pack("{s:s, s:o}", "address", addr_print(&c->listeners[i].addr, text),
-			"transports", names));
+		    json_pack("{s:s, s:o, s:b}", "address", addr_print(&c->listeners[i].addr, text),
+			"transports", names, "retired", c->listeners[i].retired != 0));
 	}
 	return list;
 }

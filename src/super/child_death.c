@@ -129,6 +129,8 @@ ended(struct super *s, unsigned i, int status)
 		stat_add(s->regions.super_map, STAT_CHILD_DEATHS, 1);
 		if (c->role == ROLE_WORKER)
 			super_poison_death(s, i, status);
+		if (c->role == ROLE_WORKER && super_died_of_its_work(priv, status))
+			super_renew_shards(s, i);
 	}
 	priv->shot = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL &&
 	    (!priv->killed || priv->outlived);

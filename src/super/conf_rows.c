@@ -13,11 +13,18 @@
 
 #include "super_int.h"
 
-/* TCP and TLS share one socket, UDP and DTLS another. */
+#define DATAGRAMS (TRANSPORT_UDP | TRANSPORT_DTLS)
+
+/*
+ * TCP and TLS share one socket, UDP and DTLS another.  A row that loses its datagrams is retired: its sessions send by its
+ * socket, and no new one may come to it.  Its TCP socket goes to the row that follows (listeners_inherit()).
+ */
 static bool
-same_listener(const struct conf_listener *a, const struct conf_listener *b, unsigned of)
+same_listener(const struct conf_listener *was, const struct conf_listener *is, unsigned of)
 {
-	return addr_eq(&a->addr, &b->addr) && (a->transports & of) != 0 && (b->transports & of) != 0;
+	if ((was->transports & DATAGRAMS) != 0 && (is->transports & DATAGRAMS) == 0)
+		return false;
+	return addr_eq(&was->addr, &is->addr) && (was->transports & of) != 0 && (is->transports & of) != 0;
 }
 
 static bool
@@ -33,8 +40,18 @@ static void
 assign(struct conf_listener *out, uint32_t k, struct conf_listener *l)
 {
 	out[k] = *l;
-	out[k].retired = 0;
+	out[k].retired = out[k].closed = 0;
 	l->retired = 1; /* of the new ones: it has its row */
+}
+
+/* A number that nothing refers to any more, else a new one. */
+static uint32_t
+free_row(const struct conf_listener *out, uint32_t n)
+{
+	for (uint32_t k = 0; k < n; k++)
+		if (out[k].retired && out[k].closed == CONF_ROW_FREE)
+			return k;
+	return n;
 }
 
 static void
@@ -61,14 +78,17 @@ keep_listeners(const struct conf *was, struct conf *is)
 		out[i].retired = 1;
 	for (uint32_t i = 0; i < is->listener_count; i++)
 		is->listeners[i].retired = 0;
-	keep_those_of(out, n, is, ~(unsigned)TRANSPORT_STREAMS);
+	keep_those_of(out, n, is, DATAGRAMS);
 	keep_those_of(out, n, is, TRANSPORT_STREAMS);
 	for (uint32_t i = 0; i < is->listener_count; i++) {
 		if (is->listeners[i].retired)
 			continue;
-		if (n == CONF_LISTENERS_MAX)
+		uint32_t k = free_row(out, n);
+		if (k == CONF_LISTENERS_MAX)
 			return -ENOSPC;
-		assign(out, n++, &is->listeners[i]);
+		assign(out, k, &is->listeners[i]);
+		if (k == n)
+			n++;
 	}
 	memcpy(is->listeners, out, sizeof out);
 	is->listener_count = n;

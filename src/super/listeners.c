@@ -82,6 +82,27 @@ open_datagram(struct ledger *l, const struct windows *w, const struct conf *c, u
 	return 0;
 }
 
+/*
+ * The new socket joins the group as its last member; when the old one leaves, the kernel puts the last member into its place.
+ * In between, for some microseconds, a datagram may come to another shard, where it is dropped.
+ */
+int
+listener_renew(const struct ledger *l, const struct conf *c, int fd)
+{
+	const struct ledger_fd *e = &l->fd[fd];
+	const struct conf_listener *cl = &c->listeners[e->row];
+	struct sock_options o = { .receive_buffer = c->receive_buffer, .send_buffer = c->send_buffer };
+	int n = e->stream ? sock_listener_stream(&cl->addr, (int)c->backlog)
+			  : sock_listener_udp(&cl->addr, &o, NULL),
+	    r;
+
+	if (n < 0)
+		return n;
+	r = dup2(n, fd) < 0 ? -errno : 0; /* one step: the number names a listener at any moment */
+	close(n);
+	return r;
+}
+
 /* A row of the same address that has TCP sockets and serves no TCP any more; -1. */
 static int
 donor(const struct ledger *l, const struct windows *w, const struct conf *c, unsigned row)
@@ -123,13 +144,13 @@ listener_open(struct ledger *l, const struct windows *w, const struct conf *c, u
 	if (c->listeners[row].retired)
 		return 0;
 	if ((transports & ~TRANSPORT_STREAMS) != 0 && !has_sockets(l, w, row, false)) {
-		done->datagram |= UINT64_C(1) << row;
+		done->datagram[row] = true;
 		if ((r = open_datagram(l, w, c, row, &done->granted, why, why_len)) < 0)
 			return r;
 	}
 	if ((transports & TRANSPORT_STREAMS) != 0 && !has_sockets(l, w, row, true) &&
 	    donor(l, w, c, row) < 0) {
-		done->stream |= UINT64_C(1) << row;
+		done->stream[row] = true;
 		return open_stream(l, w, c, row, why, why_len);
 	}
 	return 0;

@@ -51,8 +51,8 @@ is_there(struct super *s, const struct stat_busy *b)
 }
 
 /* By what it did itself: not kill -9, not an operator's SIGSTOP. */
-static bool
-died_of_its_work(const struct child *c, int status)
+bool
+super_died_of_its_work(const struct child *c, int status)
 {
 	if (c->hung)
 		return !c->paused;
@@ -148,8 +148,10 @@ super_poison_ready(struct super *s, unsigned i)
 {
 	const struct ledger_child *c = &s->ledger->child[i];
 
-	for (uint32_t k = 0; k < c->shard_count; k++)
+	for (uint32_t k = 0; k < c->shard_count; k++) {
 		s->adopt_deaths[c->first_shard + k] = 0;
+		s->renewed[c->first_shard + k] = false;
+	}
 }
 
 void
@@ -168,12 +170,12 @@ super_poison_death(struct super *s, unsigned i, int status)
 	/* One whose adoption does not end was killed for not being READY in time.  Who has served has
 	 * adopted. */
 	if (b.phase == BUSY_ADOPT && c->state == CHILD_STARTING &&
-	    (died_of_its_work(priv, status) || priv->killed)) {
+	    (super_died_of_its_work(priv, status) || priv->killed)) {
 		if (++s->adopt_deaths[b.shard] >= COLD_DEATHS)
 			cold(s, b.shard);
 		return;
 	}
-	if ((b.phase != BUSY_CLIENT && b.phase != BUSY_PEER) || !died_of_its_work(priv, status))
+	if ((b.phase != BUSY_CLIENT && b.phase != BUSY_PEER) || !super_died_of_its_work(priv, status))
 		return;
 	if (b.slot != SLOT_NONE && !is_there(s, &b))
 		return;

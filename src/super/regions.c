@@ -211,6 +211,19 @@ regions_cold(struct regions *r, unsigned shard)
 	return 0;
 }
 
+int
+regions_epoll(struct regions *r, unsigned shard)
+{
+	int fd = epoll_create1(EPOLL_CLOEXEC), was = r->epoll[shard];
+
+	if (fd < 0)
+		return -errno;
+	r->epoll[shard] = fd;
+	if (was >= 0)
+		close(was);
+	return 0;
+}
+
 const struct stats *
 regions_stat(const struct regions *r, unsigned role, unsigned index)
 {

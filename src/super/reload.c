@@ -169,9 +169,9 @@ bind_new(struct super *s, const struct conf *c, int *http, char *why, size_t len
 	if (e == 0 && http_moved(&s->conf, c))
 		e = super_http(c, http, why, len);
 	for (unsigned row = 0; row < CONF_LISTENERS_MAX && e < 0; row++) {
-		if (done.datagram >> row & 1)
+		if (done.datagram[row])
 			listener_close(s->ledger, &s->win, row, false);
-		if (done.stream >> row & 1)
+		if (done.stream[row])
 			listener_close(s->ledger, &s->win, row, true);
 	}
 	return e;

@@ -159,6 +159,7 @@ tell_shard(struct super *s, unsigned i, unsigned shard, bool owner)
 		.region_fd = owner ? r->shard[shard].rw : r->shard[shard].ro,
 		.keys_fd = owner ? r->keys[shard].rw : -1,
 		.epoll_fd = owner ? r->epoll[shard] : -1,
+		.epoll_is_new = owner && s->renewed[shard],
 		.fd_base = window_base(&s->win, shard),
 		.fd_span = (int32_t)s->win.span,
 	};

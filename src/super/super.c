@@ -86,6 +86,7 @@ on_tick(void *arg)
 	super_external_step(s, now);
 	super_renew_step(s);
 	super_addresses_step(s, now);
+	super_rows_step(s, now);
 	super_stop_step(s);
 	super_upgrade_step(s);
 	gauge(s, STAT_POOL_SOCKETS, s->ledger->pool_sockets);

@@ -236,6 +236,8 @@ int regions_carry_stats(struct regions *r, int state_fd);
 /* Other, empty regions and another epoll for a shard that cannot be recovered. */
 int regions_cold(struct regions *r, unsigned shard);
 const struct stats *regions_stat(const struct regions *r, unsigned role, unsigned index);
+/* Another, empty epoll for a shard. */
+int regions_epoll(struct regions *r, unsigned shard);
 /* Read-only views of every shard that its worker has initialised; how many. */
 unsigned regions_shards(const struct regions *r, struct shard out[SHARDS_MAX]);
 
@@ -244,12 +246,15 @@ unsigned regions_shards(const struct regions *r, struct shard out[SHARDS_MAX]);
 #define WHY_MAX 400
 /* What one call or several have opened, by row: to be undone. */
 struct opened {
-	uint64_t datagram, stream;
+	bool datagram[CONF_LISTENERS_MAX], stream[CONF_LISTENERS_MAX];
 	size_t granted /* smallest receive buffer */;
 };
 /* One socket per shard and kind (UDP, TCP) that row `row` needs and has not.  A retired row needs none. */
 int listener_open(struct ledger *l, const struct windows *w, const struct conf *c, unsigned row,
     struct opened *done, char *why, size_t why_len);
+/* Another socket of the same address under the same number, in the same place of the kernel's group: clients stay with their
+ * shards.  What waited in the old one is lost. */
+int listener_renew(const struct ledger *l, const struct conf *c, int fd);
 void listener_close(struct ledger *l, const struct windows *w, unsigned row, bool stream);
 /* TCP sockets whose address is another row's now become that row's: after every row could be opened.  (Its workers learn it as
  * new ones; those that there are accept under the old number, which the kernel's event names.) */
@@ -409,7 +414,9 @@ struct super {
 	struct ledger *ledger;
 	struct watch watch;
 	tp_ms addresses_due; /* the host's own are looked at; 0 at the next tick */
-	tp_ms external_due;
+	tp_ms external_due, rows_due;
+	uint8_t row_next
+	    [CONF_LISTENERS_MAX]; /* enum conf_closed: what the last look found a retired one to be */
 	unsigned timer, tick_timer;
 	tp_ms dog_last;                 /* WATCHDOG=1 last sent */
 	tp_ms tick_last, on_time_since; /* the supervisor's own punctuality */
@@ -458,7 +465,8 @@ struct super {
 	struct closing closing[CLOSINGS];
 	struct suspect suspect[SUSPECTS];
 	uint32_t adopt_deaths[SHARDS_MAX]; /* in a row */
-	bool recount; /* a shard has started cold: CROSS is counted anew when no worker runs */
+	bool renewed[SHARDS_MAX]; /* its epoll is another one, which its worker has not filled yet */
+	bool recount;             /* a shard has started cold: CROSS is counted anew when no worker runs */
 	struct in_hand in_hand;
 };
 
@@ -494,6 +502,11 @@ void super_punctual(struct super *s, tp_ms now); /* before anything is judged by
 void super_poison_death(
     struct super *s, unsigned i, int status); /* before its row says that it has ended */
 void super_poison_ready(struct super *s, unsigned i);
+bool super_died_of_its_work(const struct child *c, int status);
+/* renew.c: after a death that was not somebody else's SIGKILL */
+void super_renew_shards(struct super *s, unsigned i);
+/* row_close.c: retired listeners that nothing refers to */
+void super_rows_step(struct super *s, tp_ms now);
 void super_poison_tell(struct super *s, unsigned i);
 /* reload.c */
 void super_reload(struct super *s, struct requester who);

@@ -299,7 +299,7 @@ turn_client_input(struct turn *t, const struct turn_in *in, struct turn_out *out
 	    : session_find(in->shard, &in->client, in->transport, in->listener);
 	if (c.session != NULL && session_is_over(c.session, t->now))
 		c.session = NULL;
-	if (c.session == NULL && (t->policy->retired_rows >> in->listener & 1) != 0)
+	if (c.session == NULL && t->policy->retired[in->listener])
 		act = turn_drop(t, out, DROP_RETIRED);
 	else if (in->len == 0)
 		act = turn_drop(t, out, DROP_SHORT);

@@ -39,11 +39,15 @@ at(const struct rest *r, uint32_t i)
 	return &r->ring[(r->head + i) % REST_MAX];
 }
 
-/* Out of the other sessions' way in the epoll.  False: it is not there. */
+/* Out of the other sessions' way in the epoll.  False: it is not there.  A new epoll gets it. */
 static bool
 retag(const struct lane *l, int fd)
 {
-	return lane_rewatch(l, fd, EPOLLIN, tag_make(TAG_REST, 0, (uint32_t)fd, 0)) == 0;
+	uint64_t tag = tag_make(TAG_REST, 0, (uint32_t)fd, 0);
+
+	if (l->told.epoll_is_new != 0)
+		return lane_watch(l, fd, EPOLLIN, tag) == 0;
+	return lane_rewatch(l, fd, EPOLLIN, tag) == 0;
 }
 
 static bool

@@ -5,6 +5,7 @@
 #include "config.h"
 
 #include <fcntl.h>
+#include <sys/epoll.h>
 
 #include "worker_int.h"
 
@@ -28,6 +29,27 @@ adopt_fds(struct lane *l, const struct session *x)
 	return true;
 }
 
+/* In a new epoll there is nothing of the predecessor's. */
+static bool
+watch_again(const struct lane *l, const struct session *x, struct session_ref ref)
+{
+	for (unsigned i = 0; i < 2; i++)
+		if (x->relay[i].family != ADDR_NONE && x->relay[i].fd >= 0 &&
+		    lane_watch(l, x->relay[i].fd, EPOLLIN, tag_make(TAG_RELAY, i, ref.slot, ref.gen)) < 0)
+			return false;
+	return true;
+}
+
+static bool
+adopt_one(struct worker *w, struct lane *l, const struct session *x, struct session_ref ref)
+{
+	if (!adopt_fds(l, x))
+		return false;
+	if ((x->flags & SESSION_RELAY_OPEN) == 0)
+		return relays_open(w, l, ref);
+	return l->told.epoll_is_new == 0 || watch_again(l, x, ref);
+}
+
 void
 session_adopt_sockets(struct worker *w, struct lane *l)
 {
@@ -38,7 +60,7 @@ session_adopt_sockets(struct worker *w, struct lane *l)
 		if (atomic_load_explicit(&x->state, memory_order_acquire) != SESSION_LIVE)
 			continue;
 		struct session_ref ref = { slot, x->gen };
-		if (adopt_fds(l, x) && ((x->flags & SESSION_RELAY_OPEN) != 0 || relays_open(w, l, ref)))
+		if (adopt_one(w, l, x, ref))
 			continue;
 		worklog_dropped(w, l->shard.index, x, slot, "its relay socket is gone");
 		(void)core_close(w, l, ref, REASON_END_SOCKET);

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "worker_int.h"
 
@@ -52,7 +53,8 @@ peers(struct peer_policy *p, const struct conf *c)
 		if (c->relays[i].external.family != ADDR_NONE && !c->relays[i].retired)
 			p->host[p->host_count++] = c->relays[i].external;
 	for (uint32_t i = 0; i < c->listener_count; i++)
-		add_listener(p, &c->listeners[i].addr);
+		if (!c->listeners[i].closed)
+			add_listener(p, &c->listeners[i].addr);
 	if (c->metrics_address[0] != '\0' && addr_parse(&metrics, c->metrics_address) == 0) {
 		metrics.port = (uint16_t)c->metrics_port;
 		add_listener(p, &metrics);
@@ -82,9 +84,8 @@ policy_build(struct turn_policy *p, const struct conf *c)
 	p->generation = c->generation;
 	if (c->drain_alternate[0] != '\0' && addr_parse(&p->alternate, c->drain_alternate) < 0)
 		memset(&p->alternate, 0, sizeof p->alternate);
-	p->retired_rows = 0;
 	for (uint32_t i = 0; i < c->listener_count; i++)
-		p->retired_rows |= (uint64_t)(c->listeners[i].retired != 0) << i;
+		p->retired[i] = c->listeners[i].retired != 0;
 	p->relay_count = c->relay_count;
 	for (uint32_t i = 0; i < c->relay_count; i++)
 		p->relay[i] = (struct turn_relay_row){ .addr = c->relays[i].addr,
@@ -137,6 +138,29 @@ policy_again(struct worker *w)
 	w->turn.policy = p;
 }
 
+/* A row that nothing refers to any more gives its port back: the supervisor has closed its own descriptor. */
+static void
+close_socket(struct lane *l, int *fd)
+{
+	if (*fd < 0)
+		return;
+	lane_unwatch(l, *fd);
+	close(*fd);
+	if (lane_window(l, *fd))
+		*lane_use(l, *fd) = FD_NONE;
+	*fd = -1;
+}
+
+static void
+close_rows(struct worker *w)
+{
+	for (unsigned row = 0; row < CONF_LISTENERS_MAX; row++)
+		for (unsigned k = 0; w->rows[row].closed && k < w->lane_count; k++) {
+			close_socket(&w->lane[k], &w->lane[k].listener[row]);
+			close_socket(&w->lane[k], &w->lane[k].stream[row]);
+		}
+}
+
 static void
 take(struct worker *w, const struct conf *c)
 {
@@ -154,6 +178,7 @@ take(struct worker *w, const struct conf *c)
 		.shakes = (uint32_t)c->half_open_per_prefix * SHAKES_PER_HALF };
 	w->handshake_seconds = (uint32_t)(c->handshake_timeout / 1000) + HANDSHAKE_GRACE;
 	memcpy(w->rows, c->listeners, sizeof c->listeners);
+	close_rows(w);
 	for (unsigned i = 0; i < TURN_RELAYS_MAX; i++)
 		w->pools.depth[i] = i < p->relay_count && !c->relays[i].retired && !c->relays[i].absent
 		    ? policy_depth(&p->relay[i], w->start.shard_count)

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Operations that cross each other, helpers and children that hang, listeners and relay ranges that a reload removes."""
 import itertools
+import json
 import os
 import random
 import signal
@@ -18,6 +19,23 @@ from daemon import until         # noqa: E402
 
 SEED = int(os.environ.get("TP_SEED", random.SystemRandom().randrange(1 << 31)))
 STEPS = ("reload", "restart-workers", "resize", "upgrade", "drain", "stop")
+
+
+def is_free(port):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        try:
+            s.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def end_one(d):
+    """Another supervisor, between two looks at what is retired."""
+    pid = d.supervisor()
+    daemon.kill_all([pid])
+    if not until(lambda: d.supervisor() not in (0, pid) and d.ready()):
+        raise AssertionError("no supervisor")
 
 
 class Operations(unittest.TestCase):
@@ -138,7 +156,53 @@ class Operations(unittest.TestCase):
                         with self.assertRaises(TimeoutError):
                             s.recv(100)
                 self.assertEqual(d.drops("retired"), 8)
+                self.assertEqual([x["retired"] for x in d.status()["listeners"]], [False, True])
+                end_one(d)
+                victims = d.children("worker")
+                daemon.kill_all(victims, signal.SIGSEGV)
+                self.assertTrue(until(lambda: not set(victims) & set(d.children("worker")) and d.ready()))
+                old.refresh(600)
                 old.refresh(0)
+            # With the last session it is closed, everywhere, and its number serves another address.
+            self.assertTrue(until(lambda: is_free(second)), "the port is still bound")
+            self.assertEqual(len(d.status()["listeners"]), 1)
+            for n in range(3):
+                port = daemon.free_port()
+                d.write(both.replace("port: %d" % second, "port: %d" % (port if n < 2 else second)))
+                d.ctl("reload")
+                with tc.Client(("127.0.0.1", port if n < 2 else second), "alice", "wonderland") as c:
+                    c.allocate()
+                    name = json.loads(d.ctl("sessions", as_json=True)[1])["sessions"][0]["id"]
+                    row = json.loads(d.ctl("sessions", name, as_json=True)[1])["listener"]
+                    self.assertEqual(row, 1)
+                    c.refresh(0)
+                d.write(daemon.DEFAULT)
+                d.ctl("reload")
+                self.assertTrue(until(lambda: len(d.status()["listeners"]) == 1))
+
+    def test_datagrams_taken_away_from_a_listener(self):
+        """Its sessions go on, its connections too, and there is no new session over UDP."""
+        both = daemon.DEFAULT.replace("transport: udp", "transport: [ udp, tcp ]")
+        with daemon.Daemon(both) as d:
+            with tc.Client(d.server, "alice", "wonderland") as old, \
+                    tc.StreamClient(d.server, "bob", "builder") as stream:
+                old.allocate()
+                stream.allocate()
+                d.write(daemon.DEFAULT.replace("transport: udp", "transport: tcp"))
+                d.ctl("reload")
+                self.assertTrue(until(d.ready))
+                old.refresh(600)
+                stream.refresh(600)
+                with tc.StreamClient(d.server, "alice", "wonderland") as c:
+                    c.allocate()
+                    c.refresh(0)
+                with tc.Client(d.server, timeout=0.3) as c:
+                    self.assertIsNone(c.binding())
+                old.refresh(0)
+                self.assertTrue(until(lambda: is_free(d.port)))
+                stream.refresh(600)
+                with tc.StreamClient(d.server, "alice", "wonderland") as c:
+                    c.allocate()
 
     def test_removed_range_is_not_given_out(self):
         config = daemon.DEFAULT.replace("addresses: [ 127.0.0.1 ]", "addresses: [ 127.0.0.1 ]\n  ports: {ports}")
