@@ -28,4 +28,3 @@ if HAVE_CURL
 else
 %C%_libtp_db_a_SOURCES += %D%/db_http_none.c
 endif
-EXTRA_DIST += doc/databases.md
