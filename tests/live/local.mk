@@ -54,6 +54,11 @@ soak: all spin
 	TP_SCRIPTS=100 TP_POINTS=1000 TP_KILLS=10000 $(MAKE) check TESTS='$(TP_CRASH)'
 	TP_SOAK=1 $(MAKE) check TESTS='%D%/live_survival.py %D%/live_streams.py %D%/live_dtls.py %D%/live_kills.py %D%/live_supervisor.py \
 		%D%/live_soak.py'
+# The Debian package, from its build to its purge.
+.PHONY: check-package
+check-package: all
+	$(MAKE) check TESTS='%D%/live_package.py'
+EXTRA_DIST += %D%/live_package.py
 # All live tests on the engines that `auto` does not choose where the kernel merges datagrams.
 .PHONY: check-engines
 check-engines: all
