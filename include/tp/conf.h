@@ -25,6 +25,7 @@
 #define CONF_WARNING_LEN    256
 #define CONF_SHARDS_MAX     128
 #define CONF_CERTS_MAX      32
+#define CONF_SECRET_FILES   64 /* that are watched */
 #define CONF_PATH_MAX       256
 #define CONF_EXTERNAL_MAX   128
 #define CONF_DENIED_MAX     256
@@ -87,6 +88,10 @@ struct conf_certificate {
 	int64_t not_after; /* Unix seconds: the first certificate of the file */
 	struct conf_stamp stamp[CERT_FILES];
 };
+struct conf_file {
+	char path[CONF_PATH_MAX];
+	struct conf_stamp stamp;
+};
 struct conf_database {
 	char name[CONF_DATABASE_NAME];
 	uint32_t type /* enum conf_database_type */, connections, timeout_ms;
@@ -110,11 +115,13 @@ struct conf {
 	uint32_t rest_names; /* enum conf_rest */
 	bool strict_expiry;
 	bool has_names; /* only static users: names are known, so USERHASH can be offered */
-	uint32_t user_count, secret_count; /* of the USERS region made with this one */
+	uint32_t secret_file_count;
+	struct conf_file secret_files[CONF_SECRET_FILES]; /* auth.secrets: of those that are files */
+	uint32_t user_count, secret_count;                /* of the USERS region made with this one */
 	uint32_t database_count;
 	struct conf_database databases[CONF_DATABASES_MAX];
 	uint64_t database_cache, database_negative_cache, lookups_per_prefix;
-	bool databases_ready;
+	bool databases_ready, reload_ready;
 	uint64_t nonce_lifetime;
 	uint32_t password_algorithms; /* enum conf_algs */
 
@@ -283,6 +290,16 @@ struct certs {
 	struct certs_entry entry[CONF_CERTS_MAX]; /* in the order of tls.certificates */
 };
 
+/* ---- files_changed.c ---------------------------------------------------------------------------- */
+
+struct stat;
+struct conf_stamp conf_stamp_of(const struct stat *st);
+/* Is there a file that the configuration says to watch? */
+bool conf_has_files(const struct conf *c);
+/* The first file that is another than the one that was read, NULL: none; *mix is one number for all that is there now, never 0.
+ * It waits for the file systems. */
+const char *conf_changed_file(const struct conf *c, uint32_t *mix);
+
 /* ---- options.c: the table -------------------------------------------------------------------- */
 
 enum opt_type {
@@ -355,6 +372,10 @@ users_users(const struct users *u)
  */
 typedef void conf_diff_h(void *arg, const struct option_row *o, const char *was, const char *is);
 unsigned conf_diff(const struct conf *was, const struct conf *is, conf_diff_h *cb, void *arg);
+/* Of a list whose entries are in struct conf: those that are new (`added`) and those that are gone, one call each. */
+typedef void conf_entry_h(void *arg, bool added, const char *text);
+unsigned conf_list_diff(
+    const struct conf *was, const struct conf *is, const struct option_row *o, conf_entry_h *cb, void *arg);
 
 /* ---- dump.c ---------------------------------------------------------------------------------- */
 

@@ -189,6 +189,7 @@ int cmd_limits(struct job *j);
 int cmd_counters(struct job *j);
 int cmd_verify(struct job *j);
 int cmd_doctor(struct job *j);
+bool reload_has_failed(const struct view *v); /* the last one */
 json_t *warnings_data(const struct view *v, const struct ledger *l);
 json_t *ports_data(struct view *v, tp_ms now);
 json_t *status_data(struct view *v, tp_ms now);

@@ -124,8 +124,7 @@ warnings_data(const struct view *v, const struct ledger *l)
 	for (uint32_t i = 0; v->conf != NULL && i < v->conf->warning_count; i++)
 		json_array_append_new(list, json_string(v->conf->warning[i]));
 	/* By a signal or a changed certificate, too, where nobody has seen the answer. */
-	if (v->super != NULL && view_read(&v->super->counter[STAT_RELOADS_FAILED]) > 0 &&
-	    view_read(&v->super->counter[STAT_RELOAD_GOOD]) == 0)
+	if (reload_has_failed(v))
 		json_array_append_new(list,
 		    json_string(
 			"the last reload failed, and the configuration stays as it was: the log says why"));
@@ -143,11 +142,20 @@ warnings_data(const struct view *v, const struct ledger *l)
 	return list;
 }
 
+bool
+reload_has_failed(const struct view *v)
+{
+	return v->super != NULL && view_read(&v->super->counter[STAT_RELOADS_FAILED]) > 0 &&
+	    view_read(&v->super->counter[STAT_RELOAD_GOOD]) == 0;
+}
+
 static bool
 is_ready(const struct view *v, const struct ledger *l)
 {
 	return l->ready != 0 && l->magic == LEDGER_MAGIC &&
-	    (v->conf == NULL || !v->conf->databases_ready || databases_are_up(v));
+	    (v->conf == NULL ||
+		((!v->conf->databases_ready || databases_are_up(v)) &&
+		    (!v->conf->reload_ready || !reload_has_failed(v))));
 }
 
 json_t *

@@ -336,6 +336,8 @@ health_write(const struct view *v, bool readiness, FILE *f)
 		why = "not every process is ready";
 	else if (readiness && v->conf != NULL && v->conf->databases_ready && !databases_are_up(v))
 		why = "a database of users is down (auth.databases_ready)";
+	else if (readiness && v->conf != NULL && v->conf->reload_ready && reload_has_failed(v))
+		why = "the last reload failed (process.reload_ready)";
 	fprintf(f, "%s\n", why != NULL ? why : "ok");
 	return why != NULL ? 503 : 200;
 }

@@ -19,15 +19,6 @@
 
 /* ---- files ------------------------------------------------------------------------------------ */
 
-static struct conf_stamp
-stamp_of(const struct stat *st)
-{
-	return (struct conf_stamp){ .dev = st->st_dev,
-		.ino = st->st_ino,
-		.size = (uint64_t)st->st_size,
-		.mtime_ns = (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec };
-}
-
 /* The path goes into the configuration, the bytes into load memory. */
 static const char *
 read_pem(struct load *l, const struct node *n, const char *what, bool secret, char path[CONF_PATH_MAX],
@@ -52,7 +43,7 @@ read_pem(struct load *l, const struct node *n, const char *what, bool secret, ch
 	text = load_file(l, n, p, CERTS_PEM_MAX, len, &st);
 	if (text == NULL || (secret && is_world_readable(l, n, p, &st)))
 		return NULL;
-	*stamp = stamp_of(&st);
+	*stamp = conf_stamp_of(&st);
 	return text;
 }
 
@@ -66,7 +57,7 @@ read_password(struct load *l, const struct node *n, struct conf_certificate *x, 
 	/* Looked at before it is read: what changes in between is read once more. */
 	if (n->kind == NODE_SCALAR && n->len > 0 && (p = load_path(l, n, n->text)) != NULL &&
 	    stat(p, &st) == 0)
-		x->stamp[CERT_FILE_PASSWORD] = stamp_of(&st);
+		x->stamp[CERT_FILE_PASSWORD] = conf_stamp_of(&st);
 	if (!read_secret_file(
 		l, n, "tls.certificates: password_file", CERTS_PASSWORD_MAX, &text, &e->password_len))
 		return false;

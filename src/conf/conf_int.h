@@ -32,6 +32,7 @@ void option_allowed(const struct option_row *o, char *why, size_t len);
 /* A list as YAML in flow style on one line; users and secrets as "N users". */
 void list_print(const struct conf *c, enum option_id id, FILE *f);
 unsigned list_len(const struct conf *c, enum option_id id);
+void list_print_entry(const struct conf *c, enum option_id id, unsigned i, FILE *f);
 /* Entries in block style, one a line, each indented by `indent`. */
 void list_print_block(const struct conf *c, enum option_id id, unsigned indent, FILE *f);
 /* Double-quoted where a plain scalar would be read differently. */

@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <sodium.h>
 #include <time.h>
 
@@ -301,6 +302,28 @@ users_read(struct load *l, const struct node *n)
 
 /* ---- secrets ---------------------------------------------------------------------------------- */
 
+/* Another secret in the file is a reload. */
+static void
+watch_file(struct load *l, const struct node *n)
+{
+	struct conf *c = l->conf;
+	const char *path = load_path(l, n, n->text);
+	struct conf_file *f;
+	struct stat st;
+
+	if (path == NULL || stat(path, &st) < 0 || strlen(path) >= CONF_PATH_MAX)
+		return;
+	if (c->secret_file_count == CONF_SECRET_FILES) {
+		load_warn(l, n,
+		    "auth.secrets: %s is not watched: that is done for %u files; reload after a change",
+		    path, CONF_SECRET_FILES);
+		return;
+	}
+	f = &c->secret_files[c->secret_file_count++];
+	text_copy(f->path, sizeof f->path, path);
+	f->stamp = conf_stamp_of(&st);
+}
+
 static void
 read_secret(struct load *l, const struct node *n)
 {
@@ -325,6 +348,8 @@ read_secret(struct load *l, const struct node *n)
 		    load_show(l, part[2]));
 		return;
 	}
+	if (part[1] != NULL && part[1]->kind == NODE_SCALAR && part[1]->len > 0)
+		watch_file(l, part[1]); /* first: what changes in between is read once more */
 	if (!(part[0] != NULL
 		    ? read_inline(l, part[0], "auth.secrets: value", USERS_SECRET_MAX, &text, &len)
 		    : read_secret_file(l, part[1], "auth.secrets: file", USERS_SECRET_MAX, &text, &len)))

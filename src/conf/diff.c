@@ -53,3 +53,80 @@ conf_diff(const struct conf *was, const struct conf *is, conf_diff_h *cb, void *
 	}
 	return n;
 }
+
+/* ---- lists --------------------------------------------------------------------------------------- */
+
+static int
+by_text(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static void
+free_entries(char **e, unsigned n)
+{
+	for (unsigned i = 0; e != NULL && i < n; i++)
+		free(e[i]);
+	free(e);
+}
+
+static char *
+entry_of(const struct conf *c, const struct option_row *o, unsigned i)
+{
+	char *text = NULL;
+	size_t len;
+	FILE *f = open_memstream(&text, &len);
+
+	if (f == NULL)
+		return NULL;
+	list_print_entry(c, option_id(o), i, f);
+	if (fclose(f) == 0)
+		return text;
+	free(text);
+	return NULL;
+}
+
+/* The entries, sorted; NULL when memory is short. */
+static char **
+entries(const struct conf *c, const struct option_row *o, unsigned n)
+{
+	char **e = calloc(n + 1, sizeof *e);
+
+	for (unsigned i = 0; e != NULL && i < n; i++)
+		if ((e[i] = entry_of(c, o, i)) == NULL) {
+			free_entries(e, n);
+			return NULL;
+		}
+	if (e != NULL)
+		qsort(e, n, sizeof *e, by_text);
+	return e;
+}
+
+/* Those of `a` that `b` has not. */
+static unsigned
+missing(char **a, unsigned n, char **b, unsigned b_n, bool added, conf_entry_h *cb, void *arg)
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		if (bsearch(&a[i], b, b_n, sizeof *b, by_text) == NULL) {
+			count++;
+			cb(arg, added, a[i]);
+		}
+	return count;
+}
+
+unsigned
+conf_list_diff(
+    const struct conf *was, const struct conf *is, const struct option_row *o, conf_entry_h *cb, void *arg)
+{
+	unsigned before = list_len(was, option_id(o)), after = list_len(is, option_id(o)), n = 0;
+	char **a = entries(was, o, before), **b = entries(is, o, after);
+
+	if (a != NULL && b != NULL)
+		n = missing(b, after, a, before, true, cb, arg) +
+		    missing(a, before, b, after, false, cb, arg);
+	free_entries(a, before);
+	free_entries(b, after);
+	return n;
+}

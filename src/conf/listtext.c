@@ -140,8 +140,8 @@ list_len(const struct conf *c, enum option_id id)
 	}
 }
 
-static void
-print_entry(const struct conf *c, enum option_id id, unsigned i, FILE *f)
+void
+list_print_entry(const struct conf *c, enum option_id id, unsigned i, FILE *f)
 {
 	char buf[ADDR_STRLEN];
 
@@ -175,7 +175,7 @@ list_print(const struct conf *c, enum option_id id, FILE *f)
 	}
 	for (unsigned i = 0; i < n; i++) {
 		fputs(i == 0 ? "[ " : ", ", f);
-		print_entry(c, id, i, f);
+		list_print_entry(c, id, i, f);
 	}
 	fputs(" ]", f);
 }
@@ -187,7 +187,7 @@ list_print_block(const struct conf *c, enum option_id id, unsigned indent, FILE 
 
 	for (unsigned i = 0; i < n; i++) {
 		fprintf(f, "%*s- ", (int)indent, "");
-		print_entry(c, id, i, f);
+		list_print_entry(c, id, i, f);
 		putc('\n', f);
 	}
 }

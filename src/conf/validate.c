@@ -106,10 +106,14 @@ lists_are_valid(const struct conf *c)
 {
 	if (c->listener_count > CONF_LISTENERS_MAX || c->relay_count > CONF_RELAYS_MAX ||
 	    c->peer_own_count > CONF_OWN_MAX || c->host_addr_count > CONF_HOST_ADDRS_MAX ||
-	    c->certificate_count > CONF_CERTS_MAX || c->warning_count > CONF_WARNINGS_MAX)
+	    c->certificate_count > CONF_CERTS_MAX || c->warning_count > CONF_WARNINGS_MAX ||
+	    c->secret_file_count > CONF_SECRET_FILES)
 		return false;
 	for (uint32_t i = 0; i < c->warning_count; i++)
 		if (!is_terminated(c->warning[i], CONF_WARNING_LEN))
+			return false;
+	for (uint32_t i = 0; i < c->secret_file_count; i++)
+		if (!is_terminated(c->secret_files[i].path, CONF_PATH_MAX))
 			return false;
 	for (uint32_t i = 0; i < c->certificate_count; i++) {
 		const struct conf_certificate *x = &c->certificates[i];

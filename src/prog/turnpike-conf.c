@@ -37,7 +37,7 @@ struct args {
 	const char
 	    *state_dir; /* --fd: NULL means that no credential is an error of the caller's to judge */
 	uint64_t generation;
-	int fd;
+	int fd, files_fd; /* of a compiled configuration: only its files are looked at */
 	uint32_t errors, warnings;
 	char warning[CONF_WARNINGS_MAX][CONF_WARNING_LEN];
 };
@@ -49,7 +49,8 @@ static void __attribute__((noreturn)) usage(const char *wrong)
 	fputs(
 	    "usage: turnpike-conf [--set KEY=VALUE]... [--foreground] [--state-dir DIR] [--runtime-dir DIR] --check FILE | --dump FILE\n"
 	    "       turnpike-conf --sample | --man | --options-help\n"
-	    "       turnpike-conf ... --fd N --generation N [--config FILE]     (used by turnpiked)\n",
+	    "       turnpike-conf ... --fd N --generation N [--config FILE]     (used by turnpiked)\n"
+	    "       turnpike-conf --fd N --files N                              (used by turnpiked)\n",
 	    stderr);
 	exit(EX_USAGE);
 }
@@ -83,6 +84,7 @@ parse_args(struct args *a, int argc, char **argv)
 		{ "state-dir", required_argument, NULL, 'D' },
 		{ "runtime-dir", required_argument, NULL, 'R' },
 		{ "generation", required_argument, NULL, 'g' },
+		{ "files", required_argument, NULL, 'w' },
 		{ NULL, 0, NULL, 0 },
 	};
 	static const enum mode modes[] = { ['c'] = MODE_CHECK,
@@ -105,6 +107,8 @@ parse_args(struct args *a, int argc, char **argv)
 			a->rq.file = optarg;
 		else if (o == 'n')
 			a->fd = (int)number(optarg);
+		else if (o == 'w')
+			a->files_fd = (int)number(optarg);
 		else if (o == 'g')
 			a->generation = number(optarg);
 		else if (o == 'F')
@@ -223,6 +227,28 @@ send_result(struct args *a, struct conf *conf, const struct users *users, size_t
 	return ok ? EX_OK : EX_CONFIG;
 }
 
+/* Have files of certificates or secrets changed?  `errors` is then a number for all that is there. */
+static int
+look_at_files(const struct args *a)
+{
+	struct msg_conf_text text = { .h.type = MSG_CONF_TEXT, .level = LOG_L_INFO };
+	struct msg_conf_done done = { .h.type = MSG_CONF_DONE };
+	const struct conf *c = mmap(NULL, sizeof *c, PROT_READ, MAP_SHARED, a->files_fd, 0);
+	const char *found;
+	uint32_t mix;
+
+	if (c == MAP_FAILED || conf_validate(c, sizeof *c) < 0)
+		return EX_SOFTWARE;
+	found = conf_changed_file(c, &mix);
+	if (found != NULL) {
+		text_copy(text.text, sizeof text.text, found);
+		must_send(a, &text, -1);
+		done.errors = mix;
+	}
+	must_send(a, &done, -1);
+	return EX_OK;
+}
+
 /* ---- what the network says ---------------------------------------------------------------------- */
 
 static int
@@ -285,7 +311,7 @@ main(int argc, char **argv)
 {
 	/* 1, not 0: with 0 a core_pattern that is a pipe would still get the secrets (core(5)). */
 	const struct rlimit no_core = { 1, 1 };
-	struct args a = { .fd = -1 };
+	struct args a = { .fd = -1, .files_fd = -1 };
 	int rc = EX_OK;
 
 	setrlimit(RLIMIT_CORE, &no_core);
@@ -299,6 +325,8 @@ main(int argc, char **argv)
 		conf_dump_man(stdout);
 	else if (a.mode == MODE_HELP)
 		conf_dump_help(stdout);
+	else if (a.files_fd >= 0)
+		rc = look_at_files(&a);
 	else
 		rc = load(&a);
 	return fflush(stdout) == 0 ? rc : EX_IOERR;

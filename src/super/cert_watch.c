@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * cert_watch.c: certificates that change on disk, and certificates that end.
+ * cert_watch.c: certificates and secrets that change on disk, and certificates that end.
  *
- * The configuration carries what each file was when turnpike-conf read it; here the names are looked up again, by the same
- * process that could open them at the start.  Anything else found there is a reason for a reload.  What made a reload fail
- * is not tried again at once, but it is tried: half of a pair may have been written.
+ * The configuration carries what each file was when turnpike-conf read it; another turnpike-conf looks the names up again: a file
+ * system may not answer, and the supervisor waits for none.  Anything else found there is a reason for a reload.  What made a
+ * reload fail is not tried again at once, but it is tried: half of a pair may have been written.
  */
 #include "config.h"
 
-#include <sys/stat.h>
 #include <time.h>
 
 #include "super_int.h"
@@ -17,64 +16,24 @@
 #define EXPIRY_LOOK_MS 60000
 #define DAY            86400
 
-static bool
-is_same(const struct conf_stamp *a, const struct conf_stamp *b)
-{
-	return a->dev == b->dev && a->ino == b->ino && a->size == b->size && a->mtime_ns == b->mtime_ns;
-}
-
-/* False: not there now.  A file that is being replaced comes back. */
-static bool
-look(const char *path, struct conf_stamp *out)
-{
-	struct stat st;
-
-	if (stat(path, &st) < 0)
-		return false;
-	*out = (struct conf_stamp){ .dev = st.st_dev,
-		.ino = st.st_ino,
-		.size = (uint64_t)st.st_size,
-		.mtime_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec };
-	return true;
-}
-
-/* The first file that is another than the one that was read; *mix is one number for all that is there
- * now. */
-static const char *
-changed_file(const struct conf *c, uint64_t *mix)
-{
-	const char *found = NULL;
-	struct conf_stamp now;
-
-	*mix = c->certificate_count;
-	for (uint32_t i = 0; i < c->certificate_count; i++) {
-		const struct conf_certificate *x = &c->certificates[i];
-		const char *path[CERT_FILES] = { x->certificate, x->key, x->password_file };
-
-		for (unsigned k = 0; k < CERT_FILES; k++) {
-			if (path[k][0] == '\0' || !look(path[k], &now))
-				continue;
-			*mix = (*mix ^ now.ino ^ now.size << 20 ^ (uint64_t)now.mtime_ns) *
-			    0x9e3779b97f4a7c15u;
-			if (!is_same(&now, &x->stamp[k]) && found == NULL)
-				found = path[k];
-		}
-	}
-	return found;
-}
-
 static void
 watch_files(struct super *s, tp_ms now)
 {
 	struct watch *w = &s->watch;
-	const char *path;
-	uint64_t mix;
 
-	if (s->conf.watch_interval == 0 || now < w->files_due || s->reloading)
+	if (s->conf.watch_interval == 0 || now < w->files_due || s->reloading || !conf_has_files(&s->conf))
 		return;
 	w->files_due = now + s->conf.watch_interval;
-	path = changed_file(&s->conf, &mix);
-	if (path == NULL) {
+	super_conf_look(s, LOOK_FILES);
+}
+
+void
+super_watch_found(struct super *s, const char *path, uint32_t mix)
+{
+	struct watch *w = &s->watch;
+	tp_ms now = clock_ms();
+
+	if (mix == 0) {
 		w->wait = 0;
 		return;
 	}
@@ -86,7 +45,7 @@ watch_files(struct super *s, tp_ms now)
 		w->wait = AGAIN_MAX_MS;
 	w->again = now + w->wait;
 	w->tried = mix;
-	log_info("certificates: %s has changed: reload", path);
+	log_info("%s has changed: reload", path);
 	super_reload(s, (struct requester){ .used = false });
 }
 

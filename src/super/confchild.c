@@ -23,18 +23,58 @@
 
 static const char *const pass_env[] = { "CREDENTIALS_DIRECTORY", NULL };
 
+static int
+run(struct conf_run *r, int binary, const char *path, const char *const *argv, const int *keep,
+    unsigned kept, bool keep_stderr)
+{
+	int pair[2], e;
+
+	memset(r, 0, sizeof *r);
+	r->fd = r->conf_fd = r->users_fd = r->certs_fd = -1;
+	if ((e = ipc_pair(pair)) < 0)
+		return e;
+	struct spawn s = { .path = path,
+		.argv = (char *const *)argv,
+		.control = pair[1],
+		.log = -1,
+		.keep = keep,
+		.authd_count = kept,
+		.binary = binary,
+		.reduce = true,
+		.keep_stderr = keep_stderr,
+		.pass_env = pass_env,
+		.sibling = true };
+	r->pid = spawn_child(&s);
+	close(pair[1]);
+	if (r->pid < 0) {
+		e = r->pid;
+		r->pid = 0;
+		close(pair[0]);
+		return e;
+	}
+	r->fd = pair[0];
+	return 0;
+}
+
+int
+conf_run_files(struct conf_run *r, const struct super_options *o, int binary, int conf_fd)
+{
+	char path[PATH_MAX], number[16];
+	const char *argv[] = { "turnpike-conf", "--fd", "3", "--files", number, NULL };
+
+	snprintf(path, sizeof path, "%s/turnpike-conf", o->libexec_dir);
+	snprintf(number, sizeof number, "%d", conf_fd);
+	return run(r, binary, path, argv, &conf_fd, 1, false);
+}
+
 int
 conf_run_start(struct conf_run *r, const struct super_options *o, int binary, uint64_t generation,
     bool foreground, bool keep_stderr)
 {
 	const char *argv[16 + 2 * SETS_MAX];
 	char path[PATH_MAX], number[24];
-	int pair[2], n = 0, e;
+	int n = 0;
 
-	memset(r, 0, sizeof *r);
-	r->fd = r->conf_fd = r->users_fd = r->certs_fd = -1;
-	if ((e = ipc_pair(pair)) < 0)
-		return e;
 	snprintf(path, sizeof path, "%s/turnpike-conf", o->libexec_dir);
 	snprintf(number, sizeof number, "%llu", (unsigned long long)generation);
 	argv[n++] = "turnpike-conf";
@@ -55,25 +95,7 @@ conf_run_start(struct conf_run *r, const struct super_options *o, int binary, ui
 		argv[n++] = o->config;
 	}
 	argv[n] = NULL;
-	struct spawn s = { .path = path,
-		.argv = (char *const *)argv,
-		.control = pair[1],
-		.log = -1,
-		.binary = binary,
-		.reduce = true,
-		.keep_stderr = keep_stderr,
-		.pass_env = pass_env,
-		.sibling = true };
-	r->pid = spawn_child(&s);
-	close(pair[1]);
-	if (r->pid < 0) {
-		e = r->pid;
-		r->pid = 0;
-		close(pair[0]);
-		return e;
-	}
-	r->fd = pair[0];
-	return 0;
+	return run(r, binary, path, argv, NULL, 0, keep_stderr);
 }
 
 static void

@@ -122,5 +122,5 @@ super_external_step(struct super *s, tp_ms now)
 	if (now < s->external_due)
 		return;
 	s->external_due = now + s->conf.external_interval;
-	super_conf_look(s);
+	super_conf_look(s, LOOK_EXTERNAL);
 }

@@ -99,7 +99,9 @@ struct change {
 	struct super *s;
 	struct requester who;
 	unsigned now, workers, restart;
-	bool listeners, count;
+	const struct conf *was, *is;
+	const struct option_row *list; /* whose entries are being told */
+	unsigned told, untold;
 };
 
 static void TP_PRINTF(3, 4) report(struct super *s, struct requester who, const char *fmt, ...)
@@ -112,6 +114,33 @@ static void TP_PRINTF(3, 4) report(struct super *s, struct requester who, const 
 	va_end(ap);
 	log_info("reload: %s", text);
 	super_reply(s, who, 0, true, "%s", text);
+}
+
+#define ENTRIES_MAX 20 /* of one list that are told */
+
+static void
+entry(void *arg, bool added, const char *text)
+{
+	struct change *c = arg;
+
+	if (c->told == ENTRIES_MAX) {
+		c->untold++;
+		return;
+	}
+	c->told++;
+	report(c->s, c->who, "%s: %s %.600s", c->list->path, added ? "added" : "removed", text);
+}
+
+/* What came and what went, not two long lists.  False: neither, or there is no entry to show. */
+static bool
+changed_list(struct change *c, const struct option_row *o)
+{
+	c->list = o;
+	c->told = c->untold = 0;
+	(void)conf_list_diff(c->was, c->is, o, entry, c);
+	if (c->untold > 0)
+		report(c->s, c->who, "%s: and %u more", o->path, c->untold);
+	return c->told > 0;
 }
 
 static void
@@ -127,9 +156,10 @@ changed(void *arg, const struct option_row *o, const char *was, const char *is)
 	c->now += o->cls == OPT_NOW;
 	c->workers += o->cls == OPT_WORKERS;
 	c->restart += o->cls == OPT_RESTART;
-	c->listeners |= strcmp(o->path, "listeners") == 0;
-	c->count |= strcmp(o->path, "process.workers") == 0;
-	report(c->s, c->who, "%s: was %.300s, is %.300s: %s", o->path, was, is, what[o->cls]);
+	if (o->type == OPT_LIST && changed_list(c, o))
+		report(c->s, c->who, "%s: %s", o->path, what[o->cls]);
+	else
+		report(c->s, c->who, "%s: was %.300s, is %.300s: %s", o->path, was, is, what[o->cls]);
 }
 
 static void
@@ -332,6 +362,8 @@ check_and_apply(struct super *s, struct conf *c, struct requester who)
 	*was = s->conf;
 	*is = *c;
 	conf_strip_rows(was);
+	ch.was = was;
+	ch.is = is;
 	if (workers_of(s, c) > s->regions.shards) {
 		snprintf(why, sizeof why,
 		    "process.workers is %u, but this daemon was started with %u shards and cannot have "
@@ -362,6 +394,9 @@ finish(struct super *s, int e)
 	struct conf_run *r = &s->conf_run;
 	struct requester who = s->reload_who;
 	struct conf *c = malloc(sizeof *c);
+	enum look looking = s->looking;
+	char changed_file[MSG_TEXT_MAX] = "";
+	uint32_t mix = 0;
 
 	loop_del(s->loop, r->fd);
 	for (unsigned i = 0; i < r->line_count && !s->looking; i++) {
@@ -371,9 +406,13 @@ finish(struct super *s, int e)
 			log_warnx("reload: %s", r->line[i].text);
 		super_reply(s, who, 0, true, "%s", r->line[i].text);
 	}
-	if (s->looking) {
+	if (s->looking == LOOK_EXTERNAL) {
 		if (e == 1 && r->ok && c != NULL && conf_run_conf(r, c) == 0)
 			external_take(s, c);
+	} else if (s->looking == LOOK_FILES) {
+		if (e == 1 && r->line_count > 0)
+			text_copy(changed_file, sizeof changed_file, r->line[0].text);
+		mix = e == 1 ? r->errors : 0;
 	} else if (e == 1 && r->ok && c != NULL && conf_run_conf(r, c) == 0) {
 		c->generation = s->conf.generation + 1;
 		check_and_apply(s, c, who);
@@ -387,7 +426,9 @@ finish(struct super *s, int e)
 	s->reloading = false;
 	if (!s->looking)
 		notify_send("READY=1");
-	s->looking = false;
+	s->looking = LOOK_NOT;
+	if (looking == LOOK_FILES && !s->reload_again)
+		super_watch_found(s, changed_file, mix);
 	if (s->reload_again) {
 		who = s->reload_next;
 		s->reload_again = s->reload_next.used = false;
@@ -411,10 +452,11 @@ conf_event(void *arg, int fd, uint32_t events)
 
 /* Compiles and watches for the result.  0 or -errno. */
 static int
-compile(struct super *s, bool keep_stderr)
+compile(struct super *s, enum look what, bool keep_stderr)
 {
-	int e = conf_run_start(
-	    &s->conf_run, s->o, s->binary[ROLE_CONF], s->conf.generation + 1, s->foreground, keep_stderr);
+	int e = what == LOOK_FILES ? conf_run_files(&s->conf_run, s->o, s->binary[ROLE_CONF], s->conf_fd)
+				   : conf_run_start(&s->conf_run, s->o, s->binary[ROLE_CONF],
+					 s->conf.generation + 1, s->foreground, keep_stderr);
 
 	if (e == 0)
 		e = loop_add(s->loop, s->conf_run.fd, EPOLLIN, conf_event, s);
@@ -426,9 +468,9 @@ compile(struct super *s, bool keep_stderr)
 }
 
 void
-super_conf_look(struct super *s)
+super_conf_look(struct super *s, enum look what)
 {
-	s->looking = compile(s, false) == 0;
+	s->looking = compile(s, what, false) == 0 ? what : LOOK_NOT;
 }
 
 static void
@@ -438,9 +480,13 @@ break_off(struct super *s, const char *why)
 		(void)kill(s->conf_run.pid, SIGKILL);
 	loop_del(s->loop, s->conf_run.fd);
 	s->reloading = false;
-	if (s->looking) {
+	if (s->looking != LOOK_NOT) {
 		conf_run_end(&s->conf_run);
-		s->looking = false;
+		log_warnx("%s: %s",
+		    s->looking == LOOK_FILES ? "the files of certificates and secrets"
+					     : "external addresses",
+		    why);
+		s->looking = LOOK_NOT;
 		return;
 	}
 	fail(s, s->reload_who, why);
@@ -497,7 +543,7 @@ super_reload(struct super *s, struct requester who)
 	snprintf(text, sizeof text, "RELOADING=1\nMONOTONIC_USEC=%llu000", (unsigned long long)clock_ms());
 	notify_send(text);
 	s->reload_who = who;
-	if (compile(s, s->foreground) < 0) {
+	if (compile(s, LOOK_NOT, s->foreground) < 0) {
 		fail(s, who, "turnpike-conf cannot be started");
 		notify_send("READY=1");
 	}

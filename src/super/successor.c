@@ -258,7 +258,10 @@ super_adopt(struct super *s)
 	}
 	log_level_set((enum log_level)s->conf.log_level);
 	if (s->looking) /* its own turn comes again */
-		s->reloading = s->looking = false;
+	{
+		s->reloading = false;
+		s->looking = LOOK_NOT;
+	}
 	end_helper(s->conf_run.pid);
 	memset(&s->conf_run, 0, sizeof s->conf_run);
 	s->conf_run.fd = s->conf_run.conf_fd = s->conf_run.users_fd = s->conf_run.certs_fd = -1;

@@ -278,6 +278,8 @@ struct conf_run {
 };
 int conf_run_start(struct conf_run *r, const struct super_options *o, int binary, uint64_t generation,
     bool foreground, bool keep_stderr);
+/* Runs it to look at the files of a compiled configuration (its descriptor). */
+int conf_run_files(struct conf_run *r, const struct super_options *o, int binary, int conf_fd);
 /* Reads what is there: 1 complete, 0 more to come, -errno it broke off. */
 int conf_run_read(struct conf_run *r);
 void conf_run_end(struct conf_run *r); /* closes what is left */
@@ -382,10 +384,17 @@ struct upgrade {
 /* Nothing of it is carried over an upgrade: the new image looks anew. */
 struct watch {
 	tp_ms files_due, again, wait; /* wait: for the next try of what has failed, 0 nothing has */
-	uint64_t tried;
+	uint32_t tried;
 	tp_ms expiry_due;
 	uint64_t expiry_generation;
 	unsigned told[CONF_CERTS_MAX];
+};
+
+/* What turnpike-conf runs for. */
+enum look {
+	LOOK_NOT,
+	LOOK_EXTERNAL /* the external addresses of what it compiles */,
+	LOOK_FILES /* has one changed? */
 };
 
 /* A message that a child has sent and that is not dealt with. */
@@ -444,7 +453,7 @@ struct super {
 	struct requester reload_who;
 	struct requester reload_next; /* of the reload that comes after the running one */
 	bool reloading, reload_again;
-	bool looking;          /* what is compiled is wanted for its external addresses alone */
+	enum look looking;     /* turnpike-conf does not run for a reload */
 	bool renew_admin;      /* by another turnpike-admin, when nobody waits for an answer any more */
 	tp_ms reload_deadline; /* turnpike-conf has answered by then */
 
@@ -517,7 +526,7 @@ void super_conf_warnings(const struct super *s);
 void super_renew_step(struct super *s);
 int super_conf_again(
     struct super *s, char *why, size_t len); /* for an image that cannot read the old one's: 0 or -errno */
-void super_conf_look(struct super *s);       /* compiles it for its external addresses alone */
+void super_conf_look(struct super *s, enum look what);
 int super_conf_publish(struct super *s, const struct conf *c); /* its descriptor */
 void super_close_old(struct super *s); /* TCP listeners that are not configured any more */
 /* successor.c */
@@ -526,6 +535,8 @@ int super_adopt(struct super *s);
 /* cert_watch.c */
 void super_watch_step(
     struct super *s, tp_ms now); /* certificates: files that changed, ends that come near */
+/* What turnpike-conf has seen: the path and the number of what is there, 0: nothing has changed. */
+void super_watch_found(struct super *s, const char *path, uint32_t mix);
 unsigned expiry_stage(int64_t left, int64_t first); /* grows with each warning that is due; 0 none */
 /* external_watch.c: external addresses that are names, or `auto` */
 void super_external_step(struct super *s, tp_ms now);

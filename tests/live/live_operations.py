@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
 """Operations that cross each other, helpers and children that hang, listeners and relay ranges that a reload removes."""
+import base64
+import hmac
 import itertools
 import json
 import os
@@ -216,6 +218,99 @@ class Operations(unittest.TestCase):
                     c.allocate(tc.attr("EVEN_PORT", b"\0"))
                     self.assertGreaterEqual(c.relayed[1], 31700)
                     c.refresh(0)
+
+    def test_reload_report_names_entries(self):
+        with daemon.Daemon(daemon.DEFAULT.replace("peers:\n", "peers:\n  deny: [ {deny} ]\n"),
+                           deny=", ".join("10.0.%d.0/24" % i for i in range(200))) as d:
+            text = daemon.DEFAULT.replace("peers:\n", "peers:\n  deny: [ {deny} ]\n")
+            d.values["deny"] = ", ".join("10.0.%d.0/24" % i for i in range(1, 201))
+            d.write(text)
+            out = d.ctl("reload")[1]
+            self.assertIn("peers.deny: added 10.0.200.0/24\n", out)
+            self.assertIn("peers.deny: removed 10.0.0.0/24\n", out)
+            self.assertNotIn("10.0.7.0/24", out)
+            d.values["deny"] = "10.1.0.0/16"
+            d.write(text)
+            self.assertIn("peers.deny: and 181 more\n", d.ctl("reload")[1])
+
+    def test_secret_files_are_watched(self):
+        config = daemon.DEFAULT.replace('value: "a-secret-of-the-test-suite-0123456789"', "file: {dir}/secret").replace(
+            "log:", "tls: {{ watch_interval: 100ms }}\nlog:")
+        first, second = "1" * 40, "2" * 40
+        with daemon.Daemon(config, files={"secret": first}) as d:
+            def works(secret):
+                name = "%d:guest" % (time.time() + 600)
+                password = base64.b64encode(hmac.digest(secret.encode(), name.encode(), "sha1")).decode()
+                with tc.Client(d.server, name, password) as c:
+                    try:
+                        c.allocate()
+                        c.refresh(0)
+                        return True
+                    except tc.TurnError:
+                        return False
+            self.assertTrue(works(first))
+            self.assertFalse(works(second))
+            path = os.path.join(d.dir, "secret")
+            with open(path + ".new", "w") as f:
+                f.write(second)
+            os.chmod(path + ".new", 0o600)
+            os.replace(path + ".new", path)
+            self.assertTrue(until(lambda: works(second)), d.text()[-2000:])
+            self.assertFalse(works(first))
+            reloads = d.status()["config"]["reloads"]
+            # What cannot be used is tried again, not at each look.
+            os.chmod(path, 0o644)
+            with open(path, "w") as f:
+                f.write("x\ny\n")
+            self.assertTrue(until(lambda: d.counter("config_reloads", result="failure") > 0))
+            time.sleep(1)
+            self.assertLess(d.counter("config_reloads", result="failure"), 8)
+            with open(path, "w") as f:
+                f.write(first)
+            os.chmod(path, 0o600)
+            self.assertTrue(until(lambda: works(first)))
+            self.assertGreater(d.status()["config"]["reloads"], reloads)
+
+    def test_hanging_file_system_stops_nothing_but_the_look(self):
+        """turnpike-conf looks at the files: the supervisor has none of its own calls there."""
+        config = daemon.DEFAULT.replace('value: "a-secret-of-the-test-suite-0123456789"', "file: {dir}/secret").replace(
+            "log:", "tls: {{ watch_interval: 50ms }}\nlog:")
+        with daemon.Daemon(config, files={"secret": "1" * 40}) as d:
+            stopped = []
+
+            def stop_one():
+                for pid in d.kids():
+                    try:
+                        with open("/proc/%s/cmdline" % pid) as f:
+                            if "--files" in f.read():
+                                os.kill(int(pid), signal.SIGSTOP)
+                                stopped.append(int(pid))
+                    except OSError:
+                        pass
+                return stopped
+            self.assertTrue(until(stop_one))
+            victims = d.children("worker")
+            daemon.kill_all(victims)
+            self.assertTrue(until(lambda: not set(victims) & set(d.children("worker")) and d.ready()))
+            for pid in stopped:
+                os.kill(pid, signal.SIGCONT)
+            self.assertIn("reloaded", d.ctl("reload")[1])
+
+    def test_failed_reload_is_not_ready_if_so_configured(self):
+        for wanted in ("false", "true"):
+            config = daemon.DEFAULT.replace("workers: 2", "workers: 2, reload_ready: " + wanted)
+            with daemon.Daemon(config) as d:
+                d.write(config.replace("realm:", "realmm:"))
+                d.process.send_signal(signal.SIGHUP)
+                self.assertTrue(until(lambda: any("last reload failed" in w for w in d.status()["warnings"])))
+                self.assertEqual(d.status()["ready"], wanted == "false")
+                self.assertEqual(d.counter("config_last_reload_successful"), 0)
+                with tc.Client(d.server, "alice", "wonderland") as c:
+                    c.allocate()
+                d.write(config)
+                d.process.send_signal(signal.SIGHUP)
+                self.assertTrue(until(d.ready))
+                self.assertEqual([w for w in d.status()["warnings"] if "reload" in w], [])
 
 
 if __name__ == "__main__":

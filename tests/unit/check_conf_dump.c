@@ -25,7 +25,7 @@ static const char full[] =
     "   bandwidth_per_allocation: 8bit,\n"
     "  bandwidth_per_user: 1000008bit, bandwidth_total: 1Gbit,\n"
     "  connections_per_prefix: 10, connections_total: 11, stream_queue: 12KiB, stream_deadline: 13s }\n"
-    "process: { user: nobody, workers: 3, shards: 5, tls_processes: 2, shutdown_grace: 90m }\n"
+    "process: { user: nobody, workers: 3, shards: 5, tls_processes: 2, reload_ready: true, shutdown_grace: 90m }\n"
     "tls: { min_version: 1.3, expiry_warning: 3d, watch_interval: 11s }\n"
     "io: { receive_buffer: 100001B, send_buffer: 1MB, relay_receive_buffer: 64KiB, backlog: 9,\n"
     "  engine: mmsg, cpu_affinity: '1,3-4' }\ndrain: { alternate: '[2001:db8::1]:3478' }\n"
