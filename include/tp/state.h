@@ -547,6 +547,7 @@ void cross_recount(struct cross *c, struct shard *shards, unsigned n);
  * The invariants, on read-only mappings: counts per user, prefix, total equal the live sessions; every
  * session is found by its 5-tuple; no descriptor or relayed address twice; channel and peer a bijection;
  * block chains sound, no block in two chains; free lists sound (only with `still`: nobody writes).
+ * Without `still` counts and locks are read while they change: what is found counts only when it is found again and again.
  * Calls back for each breach; returns how many.
  */
 typedef void audit_breach_h(void *arg, const char *text);

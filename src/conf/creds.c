@@ -85,10 +85,10 @@ has_stray_edge(struct load *l, const struct node *n, const char *what, const cha
 	return false;
 }
 
-/* The bytes of a secret file without its last newline. */
-bool
-read_secret_file(
-    struct load *l, const struct node *n, const char *what, size_t max, const uint8_t **out, size_t *len)
+/* The bytes of a secret file without its last newline; what it was when it was read. */
+static bool
+read_file(struct load *l, const struct node *n, const char *what, size_t max, const uint8_t **out,
+    size_t *len, struct conf_file *f)
 {
 	const char *path;
 	struct stat st;
@@ -118,8 +118,20 @@ read_secret_file(
 	}
 	if (has_stray_edge(l, n, what, text, *len))
 		return false;
+	f->stamp = conf_stamp_of(&st);
+	if (text_copy(f->path, sizeof f->path, path) >= sizeof f->path)
+		f->path[0] = '\0';
 	*out = (const uint8_t *)text;
 	return true;
+}
+
+bool
+read_secret_file(
+    struct load *l, const struct node *n, const char *what, size_t max, const uint8_t **out, size_t *len)
+{
+	struct conf_file f;
+
+	return read_file(l, n, what, max, out, len, &f);
 }
 
 /* A value that stands in the YAML itself. */
@@ -304,24 +316,27 @@ users_read(struct load *l, const struct node *n)
 
 /* Another secret in the file is a reload. */
 static void
-watch_file(struct load *l, const struct node *n)
+watch_file(struct load *l, const struct node *n, const struct conf_file *f)
 {
 	struct conf *c = l->conf;
-	const char *path = load_path(l, n, n->text);
-	struct conf_file *f;
-	struct stat st;
 
-	if (path == NULL || stat(path, &st) < 0 || strlen(path) >= CONF_PATH_MAX)
-		return;
-	if (c->secret_file_count == CONF_SECRET_FILES) {
+	if (c->secret_file_count == CONF_SECRET_FILES || f->path[0] == '\0')
 		load_warn(l, n,
-		    "auth.secrets: %s is not watched: that is done for %u files; reload after a change",
-		    path, CONF_SECRET_FILES);
-		return;
-	}
-	f = &c->secret_files[c->secret_file_count++];
-	text_copy(f->path, sizeof f->path, path);
-	f->stamp = conf_stamp_of(&st);
+		    "auth.secrets: %s is not watched: that is done for %u files with short names; reload after a change",
+		    load_show(l, n), CONF_SECRET_FILES);
+	else
+		c->secret_files[c->secret_file_count++] = *f;
+}
+
+static bool
+read_secret_of(struct load *l, const struct node *n, const uint8_t **text, size_t *len)
+{
+	struct conf_file f = { .path = "" };
+
+	if (!read_file(l, n, "auth.secrets: file", USERS_SECRET_MAX, text, len, &f))
+		return false;
+	watch_file(l, n, &f);
+	return true;
 }
 
 static void
@@ -348,11 +363,9 @@ read_secret(struct load *l, const struct node *n)
 		    load_show(l, part[2]));
 		return;
 	}
-	if (part[1] != NULL && part[1]->kind == NODE_SCALAR && part[1]->len > 0)
-		watch_file(l, part[1]); /* first: what changes in between is read once more */
 	if (!(part[0] != NULL
 		    ? read_inline(l, part[0], "auth.secrets: value", USERS_SECRET_MAX, &text, &len)
-		    : read_secret_file(l, part[1], "auth.secrets: file", USERS_SECRET_MAX, &text, &len)))
+		    : read_secret_of(l, part[1], &text, &len)))
 		return;
 	e.s.len = (uint16_t)len;
 	memcpy(e.s.value, text, len);

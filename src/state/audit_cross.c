@@ -202,6 +202,43 @@ add_tokens(struct audit *a)
 	}
 }
 
+/* A worker holds a lock for less than a microsecond, and a redo record as long. */
+static void
+audit_locks(struct audit *a)
+{
+	const struct cross *c = a->cross;
+
+	for (unsigned i = 0; i < CROSS_STRIPES; i++) {
+		uint32_t word = atomic_load_explicit(&cross_stripe(c, i)->lock, memory_order_relaxed) &
+		    ~LOCK_WAITERS;
+
+		if (word != 0)
+			audit_breach(a, "cross: lock word %u is held by owner %u", i, word - 1);
+	}
+	for (uint32_t i = 0; i < SHARDS_MAX; i++)
+		if (atomic_load_explicit(&cross_redo(c, i)->op, memory_order_relaxed) != REDO_NONE)
+			audit_breach(a, "cross: owner %u has a redo record", i);
+}
+
+/* Sessions come and go while they are counted: a difference of the same size each time that one looks is one, and one that
+ * is far beyond what a look can miss. */
+static void
+audit_live(struct audit *a)
+{
+	uint64_t total = cross_total(a->cross), far;
+
+	add_tokens(a);
+	far = a->n / 8 + 1024;
+	audit_locks(a);
+	(void)audit_counts(a, ACCOUNT_USER, by_user);
+	(void)audit_counts(a, ACCOUNT_PREFIX, by_prefix);
+	if (total > a->n + far || total + far < a->n)
+		audit_breach(a, "cross: the total is far from the number of sessions");
+	else if (total != a->n)
+		audit_breach(a, "cross: total is %llu, sessions are %llu", (unsigned long long)total,
+		    (unsigned long long)a->n);
+}
+
 static void
 audit_still(struct audit *a)
 {
@@ -209,13 +246,7 @@ audit_still(struct audit *a)
 	uint64_t sum = 0, counted;
 
 	add_tokens(a);
-	for (unsigned i = 0; i < CROSS_STRIPES; i++)
-		if ((atomic_load_explicit(&cross_stripe(c, i)->lock, memory_order_relaxed) &
-			~LOCK_WAITERS) != 0)
-			audit_breach(a, "cross: lock word %u is held", i);
-	for (uint32_t i = 0; i < SHARDS_MAX; i++)
-		if (atomic_load_explicit(&cross_redo(c, i)->op, memory_order_relaxed) != REDO_NONE)
-			audit_breach(a, "cross: owner %u has a redo record", i);
+	audit_locks(a);
 	for (unsigned i = 0; i < ACCOUNT_STRIPES; i++)
 		sum += audit_stripe(a, i);
 	counted = audit_counts(a, ACCOUNT_USER, by_user);
@@ -236,4 +267,6 @@ audit_cross(struct audit *a, const struct shard *shards, unsigned n)
 	/* While workers open and close, counts and sessions cannot be read as of one instant. */
 	if (a->cross != NULL && a->still)
 		audit_still(a);
+	else if (a->cross != NULL)
+		audit_live(a);
 }

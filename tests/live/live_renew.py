@@ -3,6 +3,7 @@
 """What a worker does to kernel objects that its successors share ends with its violent death: filters at listeners,
 registrations in the epolls.  The test makes the damage by copies of the supervisor's descriptors (pidfd_getfd)."""
 import ctypes
+import mmap
 import os
 import re
 import select
@@ -141,6 +142,35 @@ class Renew(unittest.TestCase):
                 rested.allocate()
                 rested.refresh(0)
             self.assertEqual(d.status()["sessions"], len(flows))
+            self.assertEqual(d.ctl("verify")[0], 0)
+
+    def test_verify_sees_locks_and_counts(self):
+        with daemon.Daemon(CONFIG) as d:
+            clients = [tc.Client(d.server, "alice", "wonderland") for _ in range(9)]
+            for c in clients:
+                c.allocate()
+            self.assertEqual(d.ctl("verify")[0], 0)
+            page = os.sysconf("SC_PAGESIZE")
+            for n, fd in copies(d.supervisor(), "/memfd:turnpike-cross"):
+                try:
+                    region = mmap.mmap(fd, 2 * page)
+                    break
+                except OSError:
+                    continue
+            total = next(at for at in range(0, page, 64) if struct.unpack_from("Q", region, at)[0] == len(clients))
+            for value in (8, 16000000):
+                struct.pack_into("Q", region, total, value)
+                code, text = d.ctl("verify", check=False)
+                self.assertNotEqual(code, 0)
+                self.assertIn("total", text)
+                struct.pack_into("Q", region, total, len(clients))
+            self.assertEqual(d.ctl("verify")[0], 0)
+            # One of a worker that runs: it is not freed, but it is seen.
+            struct.pack_into("I", region, page + 3 * 64, 1)
+            code, text = d.ctl("verify", check=False)
+            self.assertNotEqual(code, 0)
+            self.assertIn("lock word 3 is held by owner 0", text)
+            struct.pack_into("I", region, page + 3 * 64, 0)
             self.assertEqual(d.ctl("verify")[0], 0)
 
 
