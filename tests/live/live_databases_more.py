@@ -1,0 +1,199 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""Databases over TLS, deletions that the engine announces, and tables that coturn's own turnadmin writes.
+
+TP_COTURN names the directory where Debian's coturn package was unpacked; without it the tests of turnadmin are skipped."""
+import glob
+import os
+import shutil
+import subprocess
+import sys
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+import daemon                    # noqa: E402
+import databases as db           # noqa: E402
+import live_databases as base    # noqa: E402
+import turnclient as tc          # noqa: E402
+
+TURNADMIN = os.path.join(os.environ.get("TP_COTURN", ""), "usr/bin/turnadmin")
+
+
+def make_certificates(where):
+    """ca.pem, another.pem (an authority that signed nothing), and a server's cert.pem and key.pem for 127.0.0.1."""
+    def openssl(*args):
+        subprocess.run(["openssl", *args], check=True, cwd=where, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    new = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30"]
+    for name in ("ca", "another"):
+        openssl(*new, "-subj", "/CN=" + name, "-keyout", name + ".key", "-out", name + ".pem")
+    openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=server",
+            "-keyout", "key.pem", "-out", "server.csr")
+    with open(os.path.join(where, "san"), "w") as f:
+        f.write("subjectAltName=IP:127.0.0.1\n")
+    openssl("x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "30",
+            "-extfile", "san", "-out", "cert.pem")
+    for name in os.listdir(where):
+        if name.endswith((".pem", ".key")):
+            os.chmod(os.path.join(where, name), 0o644)
+
+
+class RedisTls(db.Redis):
+    authority = "ca.pem"
+
+    def prepare(self):
+        super().prepare()
+        make_certificates(self.dir)
+        self.tls_port = daemon.free_port(kind=db.socket.SOCK_STREAM)
+        with open(os.path.join(self.dir, "redis.conf"), "a") as f:
+            f.write("tls-port %d\ntls-cert-file %s/cert.pem\ntls-key-file %s/key.pem\ntls-ca-cert-file %s/ca.pem\n"
+                    "tls-auth-clients no\n" % (self.tls_port, self.dir, self.dir, self.dir))
+
+    def connection(self, user="turn", password="turnpass"):
+        return "ip=127.0.0.1 port=%d user=%s password=%s connect_timeout=2 tls=1 tls-ca=%s/%s" % (
+            self.tls_port, user, password, self.dir, self.authority)
+
+
+class MariaTls(db.Maria):
+    authority = "ca.pem"
+
+    def prepare(self):
+        super().prepare()
+        make_certificates(self.dir)
+
+    def command_line(self):
+        return super().command_line() + ["--ssl-cert=%s/cert.pem" % self.dir, "--ssl-key=%s/key.pem" % self.dir,
+                                         "--ssl-ca=%s/ca.pem" % self.dir]
+
+    def tables(self):
+        super().tables()
+        # This user is refused without TLS.
+        self.sql("ALTER USER turn@'127.0.0.1' REQUIRE SSL", "mysql")
+
+    def connection(self):
+        return super().connection() + " ssl-ca=%s/%s" % (self.dir, self.authority)
+
+
+class OverTls(base.Case):
+    """The same look-ups; a certificate of another authority ends them."""
+    test_03_secrets = test_10_peer_lists = test_12_user_quota = test_15_operator = test_16_deny = test_20_frozen = None
+    test_11_the_database_is_no_peer = test_30_bad_entries = test_22_auth_is_killed = None
+
+    def test_50_another_authority(self):
+        self.s.authority = "another.pem"
+        try:
+            d = daemon.Daemon(base.CONFIG, type=self.s.type, connection=self.s.connection(), more="")
+        finally:
+            self.s.authority = "ca.pem"
+        self.addCleanup(d.stop)
+        self.assertTrue(daemon.until(lambda: "database main: down" in d.text()), d.text())
+        self.assertIn("certificate", d.text())
+        with tc.Client(d.server, "alice", "pass-0", timeout=3) as c, self.assertRaises((tc.TurnError, OSError)):
+            c.allocate()
+        with tc.Client(d.server, "static", "a-static-password") as c:
+            c.allocate()
+
+
+@unittest.skipUnless(db.Redis.is_there(), "Redis is not installed")
+class RedisOverTls(OverTls, unittest.TestCase):
+    server_class = RedisTls
+    more = "database_cache: 1h"
+
+    def test_51_deleted(self):
+        """Only a keyspace event can end what is cached for an hour."""
+        self.assertTrue(daemon.until(lambda: self.may("alice", "pass-0")))
+        self.s.delete_user("alice")
+        self.assertTrue(daemon.until(lambda: self.may("alice", "pass-0") is False))
+
+
+@unittest.skipUnless(db.Maria.is_there(), "MariaDB is not installed")
+class MariaOverTls(OverTls, unittest.TestCase):
+    server_class = MariaTls
+
+
+@unittest.skipUnless(db.Postgres.is_there(), "PostgreSQL is not installed")
+class Notified(base.Case, unittest.TestCase):
+    """A key is cached for longer than a test waits: only NOTIFY can end it."""
+    server_class = db.Postgres
+    more = "database_cache: 1h"
+    test_01_names_are_data = test_02_static_beside = test_03_secrets = test_04_changed_password = None
+    test_05_a_user_who_comes_late = test_10_peer_lists = test_11_the_database_is_no_peer = test_12_user_quota = None
+    test_15_operator = test_16_deny = test_20_frozen = test_21_killed_and_started = test_22_auth_is_killed = None
+    test_30_bad_entries = None
+
+    def deleted(self, name, password, notify):
+        self.up()
+        self.assertTrue(daemon.until(lambda: self.may(name, password)))
+        self.s.delete_user(name)
+        self.assertTrue(self.may(name, password))
+        self.s.sql(notify)
+        self.assertTrue(daemon.until(lambda: self.may(name, password) is False))
+
+    def test_one_user(self):
+        self.deleted("alice", "pass-0", "NOTIFY turnpike, 'alice'")
+
+    def test_everything(self):
+        self.deleted("two words", "pass-7", "NOTIFY turnpike")
+
+
+@unittest.skipUnless(os.access(TURNADMIN, os.X_OK), "TP_COTURN does not name an unpacked coturn package")
+class Turnadmin(unittest.TestCase):
+    """What coturn's own tool writes is served."""
+    def write(self, server, *where):
+        def admin(*args):
+            r = subprocess.Popen([TURNADMIN, *where, "-r", db.REALM, *args], text=True, cwd=server.dir,
+                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            text, _ = r.communicate(timeout=60)
+            # It has no option against its log file.
+            for place in ("/var/log", "/var/tmp", "/tmp", server.dir):
+                for log in glob.glob("%s/turn_%d_*.log" % (place, r.pid)):
+                    os.unlink(log)
+            self.assertEqual(r.returncode, 0, text)
+        admin("-a", "-u", "alice@example.org", "-p", "a long password")
+        admin("-a", "-u", "gone", "-p", "x")
+        admin("-d", "-u", "gone")
+        admin("-s", "a-secret-from-turnadmin-0123456789")
+
+    def serve(self, server):
+        d = daemon.Daemon(base.CONFIG, type=server.type, connection=server.connection(), more="")
+        self.addCleanup(d.stop)
+
+        def may(user, password):
+            try:
+                with tc.Client(d.server, user, password) as c:
+                    c.allocate()
+                return True
+            except tc.TurnError as e:
+                self.assertEqual(e.code, 401)
+                return False
+        self.assertTrue(daemon.until(lambda: d.status()["databases"][0]["up"]), d.text())
+        self.assertTrue(daemon.until(lambda: may("alice@example.org", "a long password")), d.text())
+        self.assertFalse(may("gone", "x"))
+        self.assertTrue(may(*tc.rest_credentials("a-secret-from-turnadmin-0123456789", "u")))
+
+    def test_sqlite(self):
+        s = db.Sqlite()
+        self.addCleanup(s.stop)
+        self.write(s, "-b", s.path)
+        if os.geteuid() == 0:
+            shutil.chown(s.path, "nobody", "nogroup")
+        self.serve(s)
+
+    @unittest.skipUnless(db.Postgres.is_there(), "PostgreSQL is not installed")
+    def test_postgresql(self):
+        s = db.Postgres()
+        self.addCleanup(s.stop)
+        s.tables()
+        self.write(s, "-e", s.connection())
+        self.serve(s)
+
+    @unittest.skipUnless(db.Redis.is_there(), "Redis is not installed")
+    def test_redis(self):
+        s = db.Redis()
+        self.addCleanup(s.stop)
+        self.write(s, "-N", "ip=127.0.0.1 port=%d dbname=0 password=%s" % (s.port, s.password))
+        self.serve(s)
+
+
+if __name__ == "__main__":
+    daemon.isolate()
+    unittest.main(verbosity=2)
