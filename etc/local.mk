@@ -2,8 +2,8 @@
 EXTRA_DIST += %D%/turnpike.yaml
 turnpikeconfdir = $(DESTDIR)$(sysconfdir)/turnpike
 
-# Somebody's configuration is never touched: installed only where there is none, removed only where it is still ours.
-# Not readable by everybody, because credentials may be written into it.
+# The operator's configuration is never touched: installed only where there is none, removed only where it is still ours.
+# Not readable by all users, because credentials may be written into it.
 install-data-hook: install-turnpike-yaml
 install-turnpike-yaml:
 	@$(MKDIR_P) '$(turnpikeconfdir)'

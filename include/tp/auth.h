@@ -56,7 +56,7 @@ enum nonce_verdict nonce_judge(const void *nonce, size_t len, const struct nonce
 
 /* "1736:alice", "alice:1736" (coturn's other form), "1736".  True when the name is of the form; then *expiry is the
  * Unix time and [*stable, *stable_len) the part beside the timestamp (length 0 for a bare timestamp).
- * REST_ANY refuses a name that reads both ways ("99999999999:eve:1736"): whoever chose the user part chose the expiry.
+ * REST_ANY refuses a name that reads both ways ("99999999999:eve:1736"): its user part could be the expiry.
  * A timestamp and a colon without a user is no such name.
  * Timestamps: 1 to 11 decimal digits, no sign, no space; "1736:@alice:hs.org" -> "@alice:hs.org". */
 enum rest_form { REST_ANY, REST_FIRST, REST_LAST }; /* as enum conf_rest: where the timestamp stands */
@@ -76,7 +76,7 @@ struct auth_grant {
 	uint8_t verdict;      /* enum grant_verdict */
 	uint8_t alg, key_len; /* enum stun_alg */
 	uint8_t reason;       /* GRANT_REFUSED: enum reason */
-	uint8_t stable_len;   /* 0: nobody in particular (bare timestamp): no per-user limit */
+	uint8_t stable_len;   /* 0: a bare timestamp names no user: no per-user limit */
 	uint8_t key[STUN_KEY_MAX];
 	int64_t credential_expiry; /* Unix seconds; 0: none */
 	uint64_t conf_generation;  /* of the users it was made from */
@@ -131,7 +131,7 @@ struct auth_policy {
 	uint32_t denied_count;
 	struct auth_denied denied[TURN_DENIED_MAX];
 };
-/* Who a request was found to come from; valid until the next call. */
+/* The user that a request was found to come from; valid until the next call. */
 struct auth_who {
 	uint64_t user, name;
 	uint8_t alg, key_len;

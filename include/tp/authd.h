@@ -40,7 +40,7 @@ struct authd_asked {
 	char name[STUN_USERNAME_MAX];
 };
 bool authd_name(const struct authd_db *db, const void *message, size_t len, struct authd_asked *a);
-/* What was spent on an answer.  For one database it is the same whoever asks with whatever password. */
+/* What was spent on an answer.  For one database it does not depend on the user or the password. */
 struct authd_work {
 	uint64_t keys, rest_hmacs, checks;
 };

@@ -18,7 +18,7 @@ struct child_role {
 	/* START: maps and reads what it was told, then child_confine(). */
 	void (*start)(void *arg, const struct msg_start *m);
 	void (*go)(void *
-		arg); /* GO: whoever asks is heard from now on; READY is sent afterwards; not with own_loop */
+		arg); /* GO: requests are answered from now on; READY is sent afterwards; not with own_loop */
 	void (*message)(void *arg, const union msg *m, int fd); /* any other; owns fd */
 	void (*stop)(void *arg); /* STOP while it serves; NULL: it ends at once */
 };

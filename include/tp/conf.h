@@ -4,7 +4,7 @@
  *
  * `turnpike-conf` compiles YAML into flat structs without pointers and hands them over as sealed
  * memfds: CONF (no secrets; every process may map it), USERS (turnpike-auth only), CERTS (turnpike-tls processes only).
- * They are replaced as a whole by a reload; nobody changes them in place.
+ * A reload replaces them as a whole; they never change in place.
  *
  * Two archives: libtp_conf.a (table, difference, dump: no libyaml) and libtp_conf_yaml.a (reader,
  * resolver: only turnpike-conf links it, and turnpikectl for its doctor).  Errors: 0 or -errno.
@@ -76,7 +76,7 @@ struct conf_own {
 	struct addr addr;
 	struct conf_ports ports;
 }; /* allow_own; transport udp */
-/* The files, for the dump and for whoever watches them; what they hold is in CERTS. */
+/* The files, for the dump and for the supervisor, which watches them; their content is in CERTS. */
 struct conf_stamp {
 	uint64_t dev, ino, size;
 	int64_t mtime_ns;

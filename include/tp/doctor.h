@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * doctor: is this host fit for this configuration?  Facts are read first (host_facts.c, from /proc), then judged by functions
- * of these facts alone (judge*.c).  Runs in turnpikectl, with the rights of whoever asks.  Errors: 0 or -errno.
+ * of these facts alone (judge*.c).  Runs in turnpikectl, with the rights of its user.  Errors: 0 or -errno.
  */
 #ifndef TP_DOCTOR_H
 #define TP_DOCTOR_H
@@ -11,7 +11,7 @@
 
 #include "tp/conf.h"
 
-/* A note is something to know or that could not be looked at; it is nobody's fault. */
+/* A note is a fact worth knowing, or one that could not be read; nothing has to be done. */
 enum doctor_level { DOCTOR_OK, DOCTOR_NOTE, DOCTOR_WARNING, DOCTOR_BAD, DOCTOR_LEVELS };
 #define DOCTOR_TEXT 360
 struct doctor_finding {

@@ -26,7 +26,7 @@ int ipc_send(int sock, const void *msg, int fd);
 /* Sends messages without descriptors that lie end to end, in order, as many as one call takes.  The bytes that went, which
  * end with a message; -EAGAIN, -EPIPE, -errno when not even the first did. */
 int ipc_send_run(int sock, const uint8_t *msgs, size_t len);
-/* Sends at most IPC_MANY messages in order, fds[i] with msgs[i] or -1, with one call: who is to wake up does so once.  How many
+/* Sends at most IPC_MANY messages in order, fds[i] with msgs[i] or -1, with one call: the receiver wakes up once.  How many
  * went; -EAGAIN, -EPIPE, -errno when not even the first did. */
 #define IPC_MANY 32
 int ipc_send_many(int sock, const void *const *msgs, const int *fds, unsigned n);
@@ -106,8 +106,8 @@ bool port_holder(const struct addr *a, bool tcp, char *out, size_t len);
 /* ---- udp_rx.c, udp_tx.c, udp_gso.c, udp_ring.c, udp_err.c, sock.c: batches ------------------------ */
 
 /*
- * The I/O engine is chosen once at start: plain, mmsg, mmsg + GSO/GRO.  It is a table of functions; nobody asks which it
- * is.  A datagram lies in memory of its arena with UDP_HEADROOM bytes before it and UDP_TAIL after it, and stays valid
+ * The I/O engine is chosen once at start: plain, mmsg, mmsg + GSO/GRO.  It is a table of functions; callers do not ask which one
+ * it is.  A datagram lies in memory of its arena with UDP_HEADROOM bytes before it and UDP_TAIL after it, and stays valid
  * until the arena is reset (after the flush of the ring that refers to it).
  */
 #define UDP_HEADROOM 64

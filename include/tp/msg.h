@@ -159,7 +159,7 @@ struct msg_stream_at {
 	int32_t fd;
 };
 /* The worker has closed its copy: close yours, too.  unused: never left its filter.  Or, with fd -1, the reserved socket of
- * this id has no token: nobody will redeem it. */
+ * this id has no token: it will not be redeemed. */
 struct msg_release {
 	struct msg_head h;
 	uint32_t shard;
@@ -307,7 +307,7 @@ struct msg_conf_done {
 	uint32_t ok, errors, warnings, zero;
 };
 
-/* ---- handshakes: who sends what when is in tp/tlsd.h ---- */
+/* ---- handshakes: tp/tlsd.h has the order of these messages ---- */
 
 struct msg_certs {
 	struct msg_head h;

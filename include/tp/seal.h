@@ -23,7 +23,7 @@
  *   DTLS, in      seal_window_fresh(); seal_dtls_open(); seal_window_mark(); only then act.
  *   adoption      a successor calls seal_valid(), and for TLS 1.3 seal_sync() with the committed pos.
  *
- * One writer per session.  Whoever frees a session's memory wipes it (sodium_memzero).
+ * One writer per session.  The function that frees a session's memory wipes it (sodium_memzero).
  * Errors: 0 or a positive count, or a negative enum seal_fault.  Numbers on the wire are big-endian; in the
  * structs they are in the machine's order.
  */
@@ -84,8 +84,8 @@ const char *seal_fault_name(int fault);
 #define SEAL_SEQ_MAX      (UINT64_C(1) << 47)
 /* DTLS: of these the last are for the alert that ends it (and what else is not data). */
 #define SEAL_SEQ_LAST     32
-/* Bad DTLS records before the session is closed: far below the 2^36 of RFC 9147 4.5.3, yet dear to reach
- * for a stranger who can spoof the address. */
+/* Bad DTLS records before the session is closed: far below the 2^36 of RFC 9147 4.5.3, and costly
+ * for an attacker with a spoofed address. */
 #define SEAL_BAD_MAX      (UINT32_C(1) << 31)
 #define SEAL_IDLE_MAX     32
 #define SEAL_RESEND_MAX   8 /* answers to a retransmitted Finished, per session */

@@ -2,9 +2,9 @@
 /*
  * shm: shared regions, lock words, seqlocks, counters.
  *
- * A region is a sealed memfd.  Its one writer has a read-write descriptor, everybody else a read-only
- * re-open of it.  In a region there are no pointers and no pthread objects; all zero is a valid empty
- * region; what is read from a region that somebody else writes is copied, validated, then used.
+ * A region is a sealed memfd.  Its one writer has a read-write descriptor; all other processes have a
+ * read-only re-open of it.  In a region there are no pointers and no pthread objects; all zero is a valid empty
+ * region; what is read from a region of another writer is copied, validated, then used.
  * Errors: 0 or -errno.
  */
 #ifndef TP_SHM_H

@@ -3,7 +3,7 @@
  * state: sessions, permissions, channels, quotas, reservation tokens; tables in shared memory.
  *
  *   SHARD[i]  owner: the worker of shard i, the only writer, no lock.  turnpike-admin and supervisor read.
- *   KEYS[i]   owner: the same worker.  Mapped by nobody else.
+ *   KEYS[i]   owner: the same worker.  No other process maps it.
  *   CROSS     all workers, under striped lock words; the supervisor recovers what a dead worker left.
  *
  * Publish last: a slot is filled, then its state word is stored with release.  A process may be killed
@@ -56,7 +56,7 @@ struct chan4 {
 /*
  * One allocation, 256 bytes:
  *
- *   line 0   who and where: what a packet in either direction reads first
+ *   line 0   identity and addresses: what a packet in either direction reads first
  *   line 1   four IPv4 channels, two permissions
  *   line 2   four more permissions, traffic
  *   line 3   identity: transaction, user
@@ -112,7 +112,7 @@ struct session_key {
 	uint8_t key[32];
 };
 
-/* A mapped shard, in private memory of whoever mapped it. */
+/* A mapped shard, in private memory of the process that mapped it. */
 struct shard {
 	unsigned index;
 	void *region; /* SHARD[i] */
@@ -160,7 +160,7 @@ struct shard_adopted shard_adopt(struct shard *s, tp_ms now, shard_dropped_h *dr
 int shard_keys_check(const void *keys);
 
 uint32_t shard_live(const struct shard *s);
-/* Packets received for this shard, whoever owned it.  The writer adds, once a wake-up. */
+/* Packets received for this shard, by all its owners so far.  The writer adds, once a wake-up. */
 void shard_packets_add(struct shard *s, uint64_t n);
 uint64_t shard_packets(const struct shard *s);
 uint32_t shard_high(const struct shard *s); /* slots ever used: iterate below it */
@@ -363,7 +363,7 @@ conn_peek(const struct shard *s, uint32_t slot)
  * conn_publish(). */
 struct conn *conn_new(struct shard *s, uint8_t transport);
 void conn_publish(struct conn *c, enum conn_state state);
-/* Gives back its rings, wipes its keys.  Whoever has the descriptor closes it afterwards. */
+/* Gives back its rings, wipes its keys.  The caller closes the descriptor afterwards. */
 void conn_free(struct shard *s, struct conn *c);
 /* In use (CONN_SHAKING, CONN_OPEN), whatever its generation; NULL. */
 struct conn *conn_at(struct shard *s, uint32_t slot);
@@ -384,7 +384,7 @@ bool conn_is_of(struct shard *s, const struct session *x);
 
 /* ---- ring.c: memory of streams --------------------------------------------------------------------- */
 
-/* A free ring, its first byte at position `base`; false: all are in use.  It belongs to nobody until a committed record
+/* A free ring, its first byte at position `base`; false: all are in use.  It is free until a committed record
  * names it. */
 bool ring_take(struct shard *s, struct ring_ref *r, uint64_t base);
 /* How many may still be taken. */
@@ -417,11 +417,12 @@ bool ring_reserve(
 struct cross {
 	void *region;
 	uint32_t owner; /* index of this worker: the name in lock words and of its redo log */
-	bool hurried; /* the last transaction waited for a lock in vain: the next waits LOCK_WAIT_MS only */
+	bool
+	    hurried; /* the last transaction did not get its lock in time: the next waits LOCK_WAIT_MS only */
 };
 size_t cross_region_size(void);
-/* Who attaches first to the all-zero region (the supervisor) gives the seed and initialises it; everybody
- * else may pass NULL.  A reader's owner is UINT32_MAX.  -EPROTO: another layout, or not initialised. */
+/* The first process that attaches to the all-zero region (the supervisor) gives the seed and initialises
+ * it; all others may pass NULL.  A reader's owner is UINT32_MAX.  -EPROTO: another layout, or not initialised. */
 int cross_attach(struct cross *c, void *region, uint32_t owner, const uint8_t seed[16]);
 
 struct cross_limits {
@@ -467,7 +468,7 @@ uint32_t cross_user_count(struct cross *c, uint64_t user); /* without lock: a mo
 uint64_t cross_total(const struct cross *c);
 
 /* Connections of all shards, in total and by prefix (exact but for one busy prefix in thousands, see conn.c).  Each shard's
- * owner writes its own, and counts anew when it adopts: no lock.  `shards`: how many there are. */
+ * owner writes its own, and counts again when it adopts: no lock.  `shards`: how many there are. */
 struct conn_limits {
 	uint64_t per_prefix, total;
 }; /* 0: none */
@@ -546,7 +547,7 @@ void cross_recount(struct cross *c, struct shard *shards, unsigned n);
 /*
  * The invariants, on read-only mappings: counts per user, prefix, total equal the live sessions; every
  * session is found by its 5-tuple; no descriptor or relayed address twice; channel and peer a bijection;
- * block chains sound, no block in two chains; free lists sound (only with `still`: nobody writes).
+ * block chains sound, no block in two chains; free lists sound (only with `still`: no process writes).
  * Without `still` counts and locks are read while they change: what is found counts only when it is found again and again.
  * Calls back for each breach; returns how many.
  */

@@ -3,7 +3,7 @@
  * turnpike-tls: TLS and DTLS handshakes with OpenSSL, and the export of what they agreed on.
  *
  * turnpike-tls is told by the supervisor like turnpike-auth: START (conf_fd, certs_fd, stat_fd, peer_fd[] by shard),
- * GO, answered by READY; later CONF, then CERTS (contexts are made with the CONF at hand; the old certificates stay where the new ones are refused; a handshake in
+ * GO, answered by READY; later CONF, then CERTS (contexts are made with the last CONF; the old certificates stay where the new ones are refused; a handshake in
  * progress keeps those that it began with) and STOP (goes on for up to 2 s while handshakes are in progress).  Between
  * each shard and each turnpike-tls is one SOCK_SEQPACKET pair whose ends the supervisor keeps: what is queued survives the
  * death of either side, and comes to the next owner of the shard, whichever worker that is.  With several turnpike-tls processes the worker chooses by a hash of the client's

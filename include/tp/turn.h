@@ -199,7 +199,8 @@ struct turn_out {
 	bool open_do;
 	int32_t close[4]; /* relay sockets to take out, close and release; close_count */
 	uint8_t close_count;
-	uint32_t unreserve; /* the supervisor's id of a reserved socket that nobody will ask for; 0: none */
+	uint32_t
+	    unreserve; /* the supervisor's id of a reserved socket that is not needed any more; 0: none */
 	struct turn_want want;
 	enum turn_event event; /* for the log; ref is the session it is about (also of DROP_BANDWIDTH) */
 	struct session_ref ref;

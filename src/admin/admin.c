@@ -69,7 +69,7 @@ may_make(const char *path)
 }
 
 /*
- * While we are root: as the user that we shall be, who opens it anew later; in a directory that is root's alone as root,
+ * While this process is root: as its later user, which opens it again at a reload; in a directory of root alone as root,
  * for the group.  Root has no power over others' files here, and could not give one away.
  */
 static int
@@ -92,7 +92,7 @@ open_as_root(struct admin *s, const char *name, bool json)
 }
 
 /*
- * With each configuration: a file that was moved away is made anew.  In a directory that is not this user's only a process
+ * With each configuration: a file that was moved away is made again.  In a directory that is not this user's only a process
  * that starts as root can do that: the supervisor starts one with each reload.
  */
 static void
@@ -195,7 +195,7 @@ on_tick(void *arg)
 	loop_after(s->proc.loop, TICK_MS, on_tick, s);
 }
 
-/* The directory of the log file, which a reload makes anew there after a rotation; -1: there is none. */
+/* The directory of the log file, where a reload makes it again after a rotation; -1: there is none. */
 static int
 log_directory(const struct admin *s)
 {
@@ -222,7 +222,7 @@ confine(struct admin *s)
 		close(log_dir);
 }
 
-/* The log file is opened while we may; every map is made before we become somebody else. */
+/* The log file is opened and every map is made before the process changes its user. */
 static void
 on_start(void *arg, const struct msg_start *m)
 {
@@ -242,7 +242,7 @@ on_start(void *arg, const struct msg_start *m)
 	open_target(s, m->drop_privileges);
 	host_counts_open(s->view.host_fd);
 	if ((err = intake_init(&s->intake, &s->view, m->log_fd)) < 0)
-		child_give_up(&s->proc, -err, "log: cannot ask who sends");
+		child_give_up(&s->proc, -err, "log: cannot ask for the senders of records");
 	s->view.target = &s->target;
 	if (m->http_fd >= 0 && !http_is_built)
 		child_give_up(&s->proc, ENOSYS,
@@ -272,7 +272,7 @@ on_go(void *arg)
 	on_tick(s);
 	if (!m->foreground)
 		(void)dup2(
-		    STDOUT_FILENO, STDERR_FILENO); /* whoever started us waits for the end of that pipe */
+		    STDOUT_FILENO, STDERR_FILENO); /* the starting process waits for the end of that pipe */
 }
 
 static void

@@ -28,7 +28,7 @@ struct census {
 };
 extern const char *const census_transports[CENSUS_TRANSPORTS], *const census_families[CENSUS_FAMILIES];
 
-/* Counters of the host, from files of /proc that are opened before turnpike-admin becomes somebody else. */
+/* Counters of the host, from files of /proc that are opened before turnpike-admin changes its user. */
 #define HOST_FILES 3
 struct host_counts {
 	uint64_t received, receive_errors, send_errors, softnet_dropped;

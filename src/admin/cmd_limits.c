@@ -24,7 +24,7 @@ num(const json_t *o, const char *key)
 	return json_integer_value(json_object_get(o, key));
 }
 
-/* ---- who holds how much ---------------------------------------------------------------------- */
+/* ---- users and prefixes near a limit ---------------------------------------------------------------------- */
 
 struct holder {
 	char name[4 * SESSION_NAME + 4];

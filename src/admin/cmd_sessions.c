@@ -256,7 +256,7 @@ read_filter(struct job *j, struct filter *f)
 		else
 			return -1;
 	}
-	/* Without a CROSS region nobody has a session, and no hash fits. */
+	/* Without a CROSS region there is no session, and no hash fits. */
 	if (f->user != NULL && c != NULL && view_has_cross(j->view))
 		f->hash = auth_user_hash(
 		    &j->view->cross, c->realm, strlen(c->realm), f->user, strlen(f->user));

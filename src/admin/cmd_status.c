@@ -123,7 +123,7 @@ warnings_data(const struct view *v, const struct ledger *l)
 		json_array_append_new(list, json_string("metrics are configured but not served"));
 	for (uint32_t i = 0; v->conf != NULL && i < v->conf->warning_count; i++)
 		json_array_append_new(list, json_string(v->conf->warning[i]));
-	/* By a signal or a changed certificate, too, where nobody has seen the answer. */
+	/* Also a reload by a signal or a changed certificate, whose answer went to no operator. */
 	if (reload_has_failed(v))
 		json_array_append_new(list,
 		    json_string(

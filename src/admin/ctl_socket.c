@@ -249,7 +249,7 @@ on_conn(void *arg, int fd, uint32_t events)
 		conn_step(c);
 }
 
-/* Root, our own user, and our group: the socket's mode has the same rule, unless somebody changed it. */
+/* Root, our own user, and our group: the socket's mode has the same rule, unless it was changed. */
 static bool
 may_connect(int fd)
 {

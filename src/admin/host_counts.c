@@ -21,7 +21,7 @@ host_counts_open(int fd[HOST_FILES])
 		fd[i] = open(names[i], O_RDONLY | O_CLOEXEC);
 }
 
-/* A file of /proc is made anew for each read from its beginning. */
+/* The kernel writes a file of /proc again for each read from its beginning. */
 static bool
 read_all(int fd, char *text, size_t size)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * log_intake.c: records of all processes, as the kernel says who sent them.
+ * log_intake.c: records of all processes; the kernel names their senders.
  *
  * A process that is taken over writes what it likes into its records, but not its number: that is the kernel's (SO_PASSCRED).
  * The number gives role and index by the supervisor's table of children; numbers of processes that have ended are remembered
@@ -62,7 +62,7 @@ is_supervisor(const struct intake *in, const struct ucred *u)
 	return u->uid == 0 || !in->view->start.drop_privileges;
 }
 
-/* Role, index, pid and time as they are and not as they are said to be.  False: nobody's record. */
+/* Role, index, pid and time of the real sender, whatever the record claims.  False: not a child's record. */
 static bool
 settle(struct intake *in, struct log_rec *r, const struct ucred *u)
 {

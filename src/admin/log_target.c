@@ -28,7 +28,7 @@ open_file(const char *path, bool shared)
 
 	if (fd >= 0) {
 		if (shared && fchmod(fd, 0660) < 0)
-			log_warn("log: %s cannot be opened anew at a reload", path);
+			log_warn("log: %s cannot be opened again at a reload", path);
 		return fd;
 	}
 	if (errno != EEXIST)

@@ -2,7 +2,7 @@
 /*
  * cache.c: keys that a worker has seen, set-associative, least recently used goes.
  *
- * Ids are keyed hashes: nobody outside can aim at a set.
+ * Ids are keyed hashes: a client cannot aim at a set.
  */
 #include "config.h"
 

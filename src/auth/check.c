@@ -3,7 +3,7 @@
  * check.c: is this request from whom it says?  The order of RFC 8489 9.2.4; challenges and signatures.
  *
  * A wrong password always takes the same way as an unknown user, through turnpike-auth, also when the right key
- * is at hand: how long the 401 takes says nothing about which names exist or are in use.
+ * is cached: the time until the 401 says nothing about which names exist or are in use.
  */
 #include "config.h"
 
@@ -132,7 +132,7 @@ integrity_holds(const struct stun_msg *m, const uint8_t *key, size_t key_len)
 
 /*
  * The allocation's own key goes on being good after its credential expired or was rotated.  A key is made
- * of the whole name: that it fits says who it is, also when only a USERHASH came.
+ * of the whole name: a key that fits identifies the user, also when only a USERHASH came.
  */
 static bool
 from_session(const struct auth_in *in, const struct stun_msg *m, const struct stun_attr *name, uint8_t alg,

@@ -73,7 +73,7 @@ nonce_make(
 		*p++ = alphabet[mac >> shift & 63];
 }
 
-/* The feature bits behind the nonce cookie, whoever wrote them; 0 without one. */
+/* The feature bits behind the nonce cookie, unverified; 0 without one. */
 static uint32_t
 claimed_bits(const char *nonce, size_t len)
 {

@@ -116,7 +116,7 @@ make_key(struct trial *t, const void *password, size_t len, uint8_t key[STUN_KEY
 	    c->alg, c->name, c->name_len, t->db->users->realm, t->db->realm_len, password, len, key);
 }
 
-/* A key_file user has no password: the stand-in's is hashed for him, and his ready key used, if it is
+/* A key_file user has no password: the stand-in's is hashed instead, and the ready key is used if it is
  * of this kind. */
 static void
 try_static(struct trial *t)
@@ -151,7 +151,7 @@ try_secret(struct trial *t, const void *value, size_t value_len, bool valid, boo
 
 /*
  * Quotas go by the stable name.  One that is too long for its field is shortened to a beginning and a hash, so that two
- * users who begin alike stay two.
+ * users with the same beginning stay two.
  */
 static void
 put_stable(struct auth_grant *g, const void *stable, size_t len)

@@ -105,7 +105,7 @@ replace_users(struct authd *k, int fd, uint64_t generation)
 
 /* ---- answers ----------------------------------------------------------------------------------- */
 
-/* A full queue is the asker's: its answer is held, and nobody else waits for it. */
+/* A full queue is the worker's own: its answer is held, and no other worker waits for it. */
 static void
 answer(struct peer *p, int fd, const void *msg)
 {

@@ -64,7 +64,7 @@ hashes_new(const struct authd_db *db)
 	return h;
 }
 
-/* A user whom nobody is: no request carries this password. */
+/* A stand-in user: no request carries this password. */
 static const struct users_user *
 stand_in_new(void)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * followed.c: what databases say about everybody, for the workers: peer lists, limits of the realm, denied users, and the
+ * followed.c: what databases say about all users, for the workers: peer lists, limits of the realm, denied users, and the
  * databases' own addresses.  One sealed memfd per version; a worker keeps the last one when this process dies.
  */
 #include "config.h"

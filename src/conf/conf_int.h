@@ -162,7 +162,7 @@ void secrets_read(struct load *l, const struct node *n);
  * none. */
 bool read_inline(
     struct load *l, const struct node *n, const char *what, size_t max, const uint8_t **out, size_t *len);
-/* Reported when everybody may read or write the file. */
+/* Reported when all users may read or write the file. */
 bool is_world_readable(struct load *l, const struct node *at, const char *path, const struct stat *st);
 /* The bytes of a secret file without its last newline, in load memory; reported and false when it is
  * none. */
@@ -195,8 +195,8 @@ void no_effect_check(struct load *l);
 
 /* Opens for reading, without waiting, by any right that a start has, too.  A descriptor or -errno. */
 int readable_open(const struct load *l, const char *path);
-/* Is this a container in which there is no user but root, this one and the daemon's?  Then a file that everybody may read is
- * one that only they may read. */
+/* Is this a container in which there is no user but root, this one and the daemon's?  Then a file that all users may read is
+ * one that only these may read. */
 bool readable_is_alone(const struct load *l);
 /* Notes whose file was read; the check warns of those that another unprivileged user can change. */
 void readable_owner(struct load *l, const struct node *at, const char *path, const struct stat *st);

@@ -41,7 +41,7 @@ is_world_readable(struct load *l, const struct node *at, const char *path, const
 {
 	if (!(st->st_mode & (S_IROTH | S_IWOTH)) || (!(st->st_mode & S_IWOTH) && readable_is_alone(l)))
 		return false;
-	load_error(l, at, "%s: everybody may %s this file: chmod o-rwx", path,
+	load_error(l, at, "%s: all users may %s this file: chmod o-rwx", path,
 	    st->st_mode & S_IROTH ? "read" : "write");
 	return true;
 }
@@ -158,7 +158,7 @@ read_inline(
 		;
 	if (src->world_readable && !src->warned) {
 		src->warned = true;
-		load_warn(l, n, "%s: everybody may read this file and the credentials in it: chmod o-r %s",
+		load_warn(l, n, "%s: all users may read this file and the credentials in it: chmod o-r %s",
 		    what, src->name);
 	}
 	*out = (const uint8_t *)n->text;
@@ -387,7 +387,7 @@ secrets_read(struct load *l, const struct node *n)
 
 /* ---- checks ----------------------------------------------------------------------------------- */
 
-/* "${NAME}", which somebody meant to be replaced. */
+/* "${NAME}", which was meant to be replaced. */
 static bool
 is_variable(const uint8_t *value, size_t len)
 {
@@ -422,12 +422,12 @@ check_example(struct load *l, const struct node *at, const char *what, const uin
 			continue;
 		if (local)
 			load_warn(l, at,
-			    "%s: this value is in everybody's documents: fine for a trial on loopback, refused "
+			    "%s: this value is in public documents: fine for a trial on loopback, refused "
 			    "elsewhere",
 			    what);
 		else
 			load_error(l, at,
-			    "%s: this value is in everybody's documents: choose one of your own (openssl rand -hex 32)",
+			    "%s: this value is in public documents: choose one of your own (openssl rand -hex 32)",
 			    what);
 	}
 }

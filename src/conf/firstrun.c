@@ -139,7 +139,7 @@ conf_first_secret(const char *dir, bool check_only, struct conf *c, struct users
 		say(report, arg, LOG_L_ERROR, path,
 		    "no auth.users and no auth.secrets, and no random secret can be kept here: ",
 		    rc == -EINVAL      ? "it is too short"
-			: rc == -EPERM ? "it must be a file that not everybody may read"
+			: rc == -EPERM ? "it must be a file that not all users may read"
 				       : strerror(-rc));
 		return rc;
 	}

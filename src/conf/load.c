@@ -39,7 +39,7 @@ log_target(struct load *l, const struct node *n)
 	return load_path(l, n, n->text);
 }
 
-/* Numbers and truth values in quotes are text to whoever reads the file: the wrong type. */
+/* Numbers and truth values in quotes are text: the wrong type. */
 static bool
 is_quoted(const struct option_row *o, const struct node *n)
 {
@@ -229,7 +229,7 @@ read_file(struct load *l, const struct node *from, const char *path)
 	if (slash != NULL)
 		s->dir = slash == path ? "/" : load_printf(l, "%.*s", (int)(slash - path), path);
 	if (st.st_mode & S_IWOTH)
-		load_error(l, from, "%s%severybody may write this file: chmod o-w",
+		load_error(l, from, "%s%sall users may write this file: chmod o-w",
 		    from != NULL ? path : "", from != NULL ? ": " : "");
 	if (foreign_is_coturn(text, len)) {
 		load_error(l, from,

@@ -128,7 +128,7 @@ readable_open(const struct load *l, const char *path)
 	return fd;
 }
 
-/* ---- who else is there ----------------------------------------------------------------------- */
+/* ---- other users of this host ----------------------------------------------------------------------- */
 
 /* The kernel's number of the first process namespace: a host, not a container. */
 #define HOST_PID_NAMESPACE "pid:[4026531836]"
@@ -195,7 +195,7 @@ readable_check(struct load *l)
 			continue;
 		pw = getpwuid(o->uid);
 		load_warn(l, o->at,
-		    "%s: belongs to user %s (%u), who can change what this daemon does: chown root it",
+		    "%s: belongs to user %s (%u), and that user can change what this daemon does: chown root it",
 		    o->path, pw != NULL ? pw->pw_name : "without a name", (unsigned)o->uid);
 	}
 }

@@ -223,7 +223,7 @@ default_relays(struct load *l)
 
 	if (v4->family != ADDR_NONE)
 		c->relays[c->relay_count++].addr = *v4;
-	/* A private IPv6 address would make clients try candidates that nobody can reach; without one they
+	/* A private IPv6 address would make clients try candidates that cannot be reached; without one they
 	 * are told that there is no IPv6.  A private IPv4 address is usual behind 1:1 NAT. */
 	if (v6->family != ADDR_NONE && !addr_is_private(v6))
 		c->relays[c->relay_count++].addr = *v6;

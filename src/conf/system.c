@@ -11,8 +11,8 @@
 
 #include "conf_int.h"
 
-/* As the supervisor decides: a tree that was just unpacked runs as nobody until there is a user of its
- * own. */
+/* As the supervisor decides: a tree that was just unpacked runs as the user nobody until there is a user
+ * of its own. */
 #define DEFAULT_USER  "turnpike"
 #define STAND_IN_USER "nobody"
 

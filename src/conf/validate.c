@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * validate.c: is a mapped CONF, USERS or CERTS region fit for use?  Run once after mapping, so that nobody
- * needs to check counts, terminators and enums afterwards.  The regions are sealed: what was checked stays.
+ * validate.c: is a mapped CONF, USERS or CERTS region fit for use?  Run once after mapping, so that no
+ * other code needs to check counts, terminators and enums.  The regions are sealed: what was checked stays.
  */
 #include "config.h"
 

@@ -6,7 +6,7 @@
  *	200		{ "key": HEX | "password": TEXT, "ttl": SECONDS, "limits": { ... }, "tag": TEXT }
  *	404, 401, 403	there is no such user
  *
- * Everything else is a failure, and a failure gives nobody access.
+ * Everything else is a failure, and a failure gives no access.
  */
 #include "config.h"
 

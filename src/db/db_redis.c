@@ -214,7 +214,7 @@ read_denied(struct redis *r, const char *realm, struct db_facts *f, uint64_t dea
 
 	snprintf(key, sizeof key, "turn/realm/%s/denied", realm);
 	reply = words(&r->main, 2, word, deadline, &err, e);
-	if (reply == NULL) /* -EIO: an ACL without this command, for databases that deny nobody */
+	if (reply == NULL) /* -EIO: an ACL without this command, for databases without denied users */
 		return err == -EIO || err == -EBADMSG ? 0 : err;
 	for (size_t i = 0; reply->type == REDIS_REPLY_ARRAY && i + 1 < (size_t)reply->elements; i += 2)
 		if (reply->element[i]->type == REDIS_REPLY_STRING &&
@@ -296,7 +296,7 @@ redis_facts(void *conn, const char *realm, struct db_facts *f, uint64_t deadline
 
 /* ---- keyspace events ------------------------------------------------------------------------- */
 
-/* A user who may not subscribe is not told: then only the clock tells. */
+/* A user without the right to subscribe is not told of changes: then only the clock tells. */
 static void
 subscribe(struct redis *r, struct db_error *e)
 {

@@ -76,7 +76,7 @@ check_relay(struct doctor_report *r, const struct conf_relay *relay)
 	} else if (kind != NULL && relay->external.family == ADDR_NONE) {
 		f->level = DOCTOR_WARNING;
 		doctor_text(
-		    f->should, "one that peers can reach: nobody on the Internet can send to this one");
+		    f->should, "one that peers can reach: no host on the Internet can send to this one");
 		doctor_text(
 		    f->set, "relay: { addresses: [ { address: %s, external: PUBLIC-ADDRESS } ] }", text);
 	}

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * msg: what the table of messages says: sizes, names, who may send what to whom.
+ * msg: what the table of messages says: sizes, names, permitted senders and receivers.
  */
 #include "config.h"
 

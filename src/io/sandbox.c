@@ -33,7 +33,7 @@ sandbox_become(uint32_t uid, uint32_t gid)
 		return -EINVAL;
 	if (prctl(PR_SET_KEEPCAPS, 0) < 0)
 		return -errno;
-	/* The bounding set goes first: afterwards nobody may change it. */
+	/* The bounding set goes first: afterwards it cannot be changed. */
 	for (unsigned long cap = 0; cap < 64; cap++)
 		if (prctl(PR_CAPBSET_DROP, cap) < 0 && errno != EINVAL)
 			return -errno;

@@ -323,7 +323,7 @@ sock_listener_unix(const char *path, unsigned mode)
 		return -errno;
 	if (unlink(path) < 0 && errno != ENOENT)
 		return fail(fd, -errno);
-	/* Narrow first, then open: nobody may connect in between. */
+	/* Narrow first, then open: no connection may come in between. */
 	mode_t was = umask(0777);
 	if (bind(fd, (struct sockaddr *)&su, sizeof su) < 0)
 		rc = -errno;

@@ -2,7 +2,7 @@
 /*
  * udp_gso: the engine that lets the kernel merge and split.
  *
- * Receive: UDP_GRO hands over up to 64 KiB of one flow's equally long datagrams at once; whoever judges them goes
+ * Receive: UDP_GRO hands over up to 64 KiB of one flow's equally long datagrams at once; the caller goes
  * through them by udp_pkt.seg.  Send: a run of equally long datagrams of one flow, wherever they lie in
  * memory, leaves as one message with UDP_SEGMENT; the last of a run may be shorter.
  */

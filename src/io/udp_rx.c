@@ -182,7 +182,7 @@ udp_unmerged(int fd)
 int
 udp_unmerged_relay(int fd)
 {
-	(void)fd; /* it is off unless somebody turned it on, and udp_recv_one() takes both */
+	(void)fd; /* it is off by default, and udp_recv_one() takes both */
 	return 0;
 }
 

@@ -10,7 +10,7 @@
 #define RTO_MAX_NS   2000000000ull
 #define TRIES        7
 #define RELIABLE_NS  39500000000ull /* RFC 8489 6.2.2 */
-#define FAREWELL_NS  5000000000ull  /* nobody waits longer for the answer to a Refresh of 0 s */
+#define FAREWELL_NS  5000000000ull  /* the longest wait for the answer to a Refresh of 0 s */
 #define CONNECT_NS   30000000000ull
 #define AUTHD_NS     240000000000ull
 #define MOVES        10
@@ -22,7 +22,7 @@ static const uint16_t channel_first = CHANNEL_MIN;
 static void
 new_txid(struct worker *w, struct flow *f)
 {
-	/* Unique within the run is enough: nobody but the server answers on a connected socket. */
+	/* Unique within the run is enough: only the server answers on a connected socket. */
 	put_u32(f->txid, w->session);
 	put_u32(f->txid + 4, f->id);
 	put_u32(f->txid + 8, get_u32(f->txid + 8) + 1);
@@ -315,7 +315,7 @@ refused(struct worker *w, struct flow *f, const struct stun_msg *m, uint64_t now
 		begin(w, f, f->step, now);
 		f->tries = code == STUN_E_STALE_NONCE ? (uint8_t)(tries + 1) : 1;
 	} else if (code == STUN_E_ALLOCATION_MISMATCH && f->step == CTL_ALLOCATE && f->moved < MOVES) {
-		/* The server still knows the port from somebody earlier: another one (RFC 8656 7.4). */
+		/* The server still knows the port from an earlier session: another one (RFC 8656 7.4). */
 		f->moved++;
 		move(w, f, now);
 	} else if (f->step == CTL_REFRESH || f->step == CTL_REBIND) {

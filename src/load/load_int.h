@@ -19,7 +19,7 @@ enum { UP, DOWN }; /* client to peer, peer to client */
  *  0       2    3   4          8         12         16              24              32
  *  | magic | dir | 0 | session  | flow     | checksum | sequence      | time (ns)     | filler ...
  *
- * Native byte order: who writes it reads it.  The checksum covers everything, the length included.
+ * Native byte order: one process writes and reads it.  The checksum covers everything, the length included.
  */
 #define BARE_CHANNEL 0x4fff /* of the hello that tests/bench/forwarder.c understands */
 #define PAYLOAD_MIN  32
@@ -249,7 +249,7 @@ void tx_put(struct worker *w, struct tx *t, int fd, const struct sockaddr_storag
 void tx_record(
     struct worker *w, struct tx *t, int fd, struct flow *f, unsigned dir, const uint8_t *p, size_t n);
 void tx_flush(struct worker *w, struct tx *t);
-/* For who sends by himself: `count` packets of *wire bytes, one behind the other; then say what became
+/* For a caller that sends by itself: `count` packets of *wire bytes, one behind the other; then say what became
  * of them. */
 const uint8_t *tx_stamp(struct worker *w, struct tx *t, struct flow *f, unsigned dir, unsigned count,
     uint64_t time, size_t *wire);
@@ -276,7 +276,7 @@ struct worker {
 	const struct load_options *o;
 	const struct client_way *transport;
 	struct secure_env *env;   /* TLS and DTLS */
-	const _Atomic bool *stop; /* somebody wants the report now */
+	const _Atomic bool *stop; /* the report is wanted now */
 	struct worker *all;       /* of this run, for peer.c */
 	unsigned index, n;
 	uint32_t session;
@@ -296,7 +296,7 @@ struct worker {
 	unsigned window, cursor;
 	uint64_t tick_at, progress_at;
 	uint64_t stop_at,
-	    stop_look; /* hold: the stop was asked for; the next look at who was heard since */
+	    stop_look; /* hold: the stop was asked for; the next look at the flows heard since */
 	bool single, recycle, draining; /* recycle: set-up and connect mode */
 	bool traffic;                   /* all set-ups of all threads have ended */
 	uint64_t recycle_until, rounds, rounds_max;

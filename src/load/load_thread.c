@@ -15,9 +15,9 @@
 #define TICK_NS      20000000ull
 #define STALL_NS     100000000ull /* window full and nothing arrives: what is out is lost */
 #define QUIET_NS     200000000ull /* the end of a step: nothing arrived for this long; see --linger, too */
-#define STOP_LOOK_NS 10000000ull  /* between looks at who was heard since the stop was asked for */
+#define STOP_LOOK_NS 10000000ull  /* between looks at the flows heard since the stop was asked for */
 #define STOP_MORE_NS                                                                                       \
-	500000000ull /* beyond --stopped-after, so that who is silent has stopped in the report, too */
+	500000000ull /* beyond --stopped-after, so that a silent flow has stopped in the report, too */
 #define PENDING_NS      5000000000ull /* and this long for what a connection would not take yet */
 #define BLOCK           32            /* flows served in one direction before the other's turn */
 #define BURST           256           /* packets sent between two looks at the sockets */
@@ -297,7 +297,7 @@ rounds_due(const struct worker *w, uint64_t began)
 	return earned < most ? earned : most;
 }
 
-/* Set-up and connect mode: each flow ends as soon as it is ready and begins anew from another port. */
+/* Set-up and connect mode: each flow ends as soon as it is ready and begins again from another port. */
 void
 worker_rounds(struct worker *w)
 {

@@ -166,7 +166,7 @@ on_report(void *arg, enum log_level level, const char *text)
 
 /* ---- for the supervisor ----------------------------------------------------------------------- */
 
-/* A memfd that holds these bytes for ever; -1 and errno. */
+/* A sealed memfd with these bytes; -1 and errno. */
 static int
 sealed(const char *name, const void *bytes, size_t len)
 {

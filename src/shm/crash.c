@@ -31,7 +31,7 @@ static bool collecting;
 #define ORDERS 8
 struct order {
 	_Atomic uint32_t left; /* passages until a death, of all processes together; 0: none */
-	_Atomic uint32_t dead; /* who died of it */
+	_Atomic uint32_t dead; /* the process that died of it */
 	char name[24];
 };
 _Static_assert(sizeof(struct order) == 32, "what the tests write");
@@ -60,7 +60,7 @@ static void __attribute__((constructor)) map_orders(void)
 	close(fd);
 }
 
-/* True for the one who is to die. */
+/* True for the process that is to die. */
 static bool
 last_passage(struct order *o)
 {
@@ -74,7 +74,7 @@ last_passage(struct order *o)
 
 static void __attribute__((noreturn)) die(void)
 {
-	raise(SIGKILL); /* not kill(): a worker may signal nobody but itself */
+	raise(SIGKILL); /* not kill(): a worker may signal only itself */
 	for (;;)
 		pause();
 }

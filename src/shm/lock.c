@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * lock.c: a lock word in shared memory that says who holds it.
+ * lock.c: a lock word in shared memory that names its holder.
  *
  * Every wait ends: whatever a hostile or dead process leaves in the word costs the taker wait_ms.
  */
@@ -113,7 +113,7 @@ lock_give(lock_word *w, uint32_t owner)
 {
 	uint32_t seen = atomic_load_explicit(w, memory_order_relaxed);
 
-	/* A word that somebody overwrote is not ours to free. */
+	/* A word that was overwritten is not ours to free. */
 	do {
 		if ((seen & ~LOCK_WAITERS) != owner + 1)
 			return;

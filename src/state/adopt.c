@@ -2,7 +2,7 @@
 /*
  * adopt.c: a successor takes over what its predecessor left, at whatever store that one ended.
  *
- * Everything derived is derived anew: free lists, counts, ownership of blocks; the index when it does not
+ * Everything derived is derived again: free lists, counts, ownership of blocks; the index when it does not
  * match the live slots.  May itself be killed and run again.
  */
 #include "config.h"
@@ -106,7 +106,7 @@ static void
 adopt_free(struct adoption *a, struct session *x)
 {
 	if (!is_clean(a, x)) {
-		x->more = 0; /* blocks are found by who reaches them */
+		x->more = 0; /* a block is in use if a session reaches it */
 		x->bucket = 0;
 		slot_scrub(a->s, x);
 	}
@@ -191,7 +191,7 @@ free_unreached(struct adoption *a)
 	for (uint32_t i = shard_block_bump(s); i-- > 0;) {
 		struct block *b = &s->blocks[i];
 
-		/* Swept away while its session was adopted: marked, but nobody's any more. */
+		/* Swept away while its session was adopted: marked, but without an owner. */
 		if (b->mark && b->owner != 0 && b->kind != BLOCK_FREE) {
 			b->mark = 0;
 			chained += b->kind != BLOCK_BUCKET;

@@ -33,7 +33,8 @@ take(_Atomic uint64_t *tat, uint64_t rate, uint32_t bytes, uint64_t now)
 	for (unsigned i = 0; i < CAS_TRIES; i++) {
 		uint64_t v = atomic_load_explicit(tat, memory_order_relaxed), from = v > now ? v : now;
 
-		if (v > now + burst) /* the rate was lower once, or somebody scribbled: begin to fill now */
+		if (v >
+		    now + burst) /* the rate was lower once, or the word is damaged: begin to fill now */
 			atomic_compare_exchange_strong_explicit(
 			    tat, &v, now + burst, memory_order_relaxed, memory_order_relaxed);
 		if (from > now + burst || from + cost > now + burst)

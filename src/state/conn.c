@@ -75,7 +75,7 @@ conn_wipe(struct shard *s, const struct conn *c)
 		sodium_memzero(conn_secrets(s, c), CONN_SECRETS_LEN);
 }
 
-/* The state first: nobody finds it any more, and what comes after is done again by adoption. */
+/* The state first: the slot is not found any more, and adoption repeats the steps that follow. */
 void
 conn_free(struct shard *s, struct conn *c)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * conn_adopt.c: connections of a predecessor: validated, their rings owned once, the free lists derived anew; and the
+ * conn_adopt.c: connections of a predecessor: validated, their rings owned once, the free lists derived again; and the
  * audit of the same.  What the kernel must be asked (how far the stream really is) is the worker's.
  */
 #include "config.h"
@@ -23,7 +23,7 @@ is_ring_sane(const struct shard *s, const struct ring_ref *r, uint64_t tail, uin
 	return r->ring <= ring_high(s) && r->base <= tail && head - r->base <= RING_BYTES;
 }
 
-/* NULL, or what is wrong.  `stable`: nobody writes. */
+/* NULL, or what is wrong.  `stable`: no process writes. */
 static const char *
 check(const struct shard *s, const struct conn *c)
 {
@@ -136,7 +136,7 @@ conn_adopt_all(struct shard *s)
 	CRASH_POINT("conn:adopt rings");
 }
 
-/* ---- audit, with nobody writing -------------------------------------------------------------- */
+/* ---- audit, while no process writes -------------------------------------------------------------- */
 
 static void
 audit_ring(struct audit *a, const struct shard *s, uint8_t *seen, uint32_t ring, uint32_t *used)

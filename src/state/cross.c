@@ -36,7 +36,7 @@ cross_attach(struct cross *c, void *region, uint32_t owner, const uint8_t seed[1
 	return h->magic == CROSS_MAGIC && h->layout == STATE_LAYOUT_CROSS ? 0 : -EPROTO;
 }
 
-/* Never 0: that is "nobody", who is not counted. */
+/* Never 0: that is "no user", which is not counted. */
 uint64_t
 cross_hash(const struct cross *c, const void *bytes, size_t len)
 {
@@ -100,9 +100,9 @@ tx_unlock(struct tx *t, unsigned n)
 }
 
 /*
- * Whoever holds a stripe may have lost its processor for a few ms: on a loaded machine 2 ms are not enough, and an Allocate
+ * The holder of a stripe may have lost its processor for a few ms: on a loaded machine 2 ms are not enough, and an Allocate
  * that is dropped costs its client half a second.  A lock that does not come free at all must not cost that much each time,
- * because the sessions of this shard wait meanwhile: after one long wait in vain the waits are short until one succeeds.
+ * because the sessions of this shard wait meanwhile: after one long wait without success the waits are short until one succeeds.
  */
 static int
 tx_lock(struct tx *t)

@@ -474,7 +474,7 @@ uint32_t account_count(const struct cross *c, enum account_kind kind, uint64_t k
 bool account_room(const struct cross *c, unsigned stripe, uint32_t n);
 void account_more(struct cross *c, enum account_kind kind, uint64_t key); /* room was checked */
 void account_less(struct cross *c, enum account_kind kind, uint64_t key);
-/* Recovery: sets a count without caring for lists, then builds the lists of a stripe anew. */
+/* Recovery: sets a count without caring for lists, then rebuilds the lists of a stripe. */
 void account_force(struct cross *c, enum account_kind kind, uint64_t key, uint32_t count);
 void account_relist(struct cross *c, unsigned stripe);
 

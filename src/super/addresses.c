@@ -4,7 +4,7 @@
  * configuration was read: DHCP, a moved service address, a tunnel that comes up.
  *
  * The kernel's word (rtnetlink) only says when to look; without it they are looked at now and then.  The new list goes to
- * everybody as a configuration that differs in it, as with the log level: nothing else of the files is applied.  A relay row
+ * all processes as a configuration that differs in it, as with the log level: nothing else of the files is applied.  A relay row
  * whose address is not here, or not ready, serves no new session; where the configuration says "*" or leaves the choice to the
  * host, another address is a reload.
  */
@@ -99,7 +99,7 @@ has_relays(const struct conf *c)
 	return false;
 }
 
-/* For everybody: the configuration with other addresses. */
+/* For all processes: the configuration with other addresses. */
 static void
 publish(struct super *s)
 {

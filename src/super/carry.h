@@ -4,7 +4,7 @@
  *
  *   u16 type, u16 flags, u32 length, body padded to 8 bytes;  HEAD first, END last
  *
- * Rules: a type keeps its number and its fields keep their places for ever.  New fields go to the end: a reader takes
+ * Rules: a type never changes its number, nor the places of its fields.  New fields go to the end: a reader takes
  * what it knows and finds zero where an older writer had nothing, so 0 always means absent (no field here needs
  * descriptor 0).  An unknown record is left out, unless CARRY_MUST says that this would be wrong.
  */
@@ -89,7 +89,7 @@ struct carry_suspect {
 	uint32_t zero;
 	uint64_t last;
 };
-/* Rows are names that sessions refer to; the rest of the configuration is compiled anew when its layout
+/* Rows are names that sessions refer to; the rest of the configuration is compiled again when its layout
  * changes. */
 struct carry_row {
 	uint32_t row, retired;

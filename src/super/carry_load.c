@@ -101,7 +101,7 @@ head_numbers(struct super *s, const struct carry_head *h)
 	};
 	s->upgrade.foreign = h->messages != carry_messages();
 	s->upgrade.other_stats = h->stat_rows != carry_stat_rows();
-	/* Compiled together: one that cannot be read means both anew. */
+	/* Compiled together: one that cannot be read means that both are compiled again. */
 	s->upgrade.conf_size = h->layout_users == USERS_LAYOUT ? h->conf_size : 0;
 }
 
@@ -331,8 +331,8 @@ record(void *arg, const struct carry_record *r, const void *body)
 	}
 }
 
-/* turnpike-tls processes whose pairs did not all come are turnpike-tls processes that nobody could talk
- * to. */
+/* A turnpike-tls process without all its socket pairs could not be
+ * reached. */
 static void
 check_tlsds(struct super *s)
 {

@@ -20,7 +20,7 @@
 #define HEARTBEAT_MS        3000
 #define HEARTBEAT_OTHERS_MS 10000
 #define TICK_LATE_MS                                                                                       \
-	1000 /* a tick of ours that came so much later was not ours to have: nobody is judged by it */
+	1000 /* a tick that came so much later: this process had no processor, and no child is judged by it */
 #define STARVED_MS         500 /* of processor, without a heartbeat: more than any round takes */
 #define FIRST_START_DEATHS 3
 
@@ -191,7 +191,7 @@ one_is_being_replaced(const struct super *s)
 	return false;
 }
 
-/* Stopped, suspended or starved ourselves?  Then nobody else is late. */
+/* Was the supervisor itself stopped, suspended or starved?  Then no child is late. */
 void
 super_punctual(struct super *s, tp_ms now)
 {
@@ -225,8 +225,8 @@ state_of(pid_t pid)
 	return p != NULL && p[1] == ' ' ? p[2] : 0;
 }
 
-/* Runnable, and given hardly any processor since it was found late: the machine is what hangs.  Who is in an endless loop
- * uses what he gets. */
+/* Runnable, and given hardly any processor since it was found late: the machine hangs.  A child in an endless loop
+ * uses all the time that it gets. */
 static bool
 is_starved(struct child *k, char state, pid_t pid, uint64_t beat)
 {

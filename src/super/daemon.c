@@ -91,7 +91,7 @@ daemon_done(int fd, int code)
 	unsigned char byte = (unsigned char)code;
 
 	if (write(fd, &byte, 1) < 0)
-		return; /* nobody waits any more */
+		return; /* the caller does not wait any more */
 	close(fd);
 	if (code == 0)
 		(void)dup2(STDOUT_FILENO, STDERR_FILENO);

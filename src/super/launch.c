@@ -55,7 +55,7 @@ super_spawn(void *arg, unsigned i)
 		.win = &s->win,
 		.first_shard = c->first_shard,
 		.shard_count = c->shard_count,
-		/* In the background nobody holds the caller's terminal or pipe; turnpike-admin only until it is ready, to
+		/* In the background no process holds the caller's terminal or pipe; turnpike-admin only until it is ready, to
 		 * say there what it cannot log. */
 		.sibling = true,
 		.pid = &priv->born,

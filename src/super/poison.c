@@ -120,7 +120,7 @@ suspect(struct super *s, const struct stat_busy *b)
 			super_poison_tell(s, i);
 }
 
-/* ---- a shard that kills whoever adopts it ------------------------------------------------------- */
+/* ---- a shard that kills each worker that adopts it ------------------------------------------------------- */
 
 static void
 cold(struct super *s, unsigned shard)
@@ -136,7 +136,7 @@ cold(struct super *s, unsigned shard)
 	log_errx(
 	    "shard %u: %u workers died adopting it: it starts cold, its sessions are lost; the others go on",
 	    shard, COLD_DEATHS);
-	/* Counts that cross shards are made anew, for which nobody may write: all stop for a moment. */
+	/* Counts across shards are made again; no worker may write meanwhile: all stop for a moment. */
 	s->recount = true;
 	super_roll_force(s);
 	if (i >= 0 && super_send(s, (unsigned)i, &stop, -1) == 0) /* it maps the shard that is no more */
@@ -167,7 +167,7 @@ super_poison_death(struct super *s, unsigned i, int status)
 	b = st->busy; /* hostile: a sibling's shard or session is not its to blame */
 	if (b.shard < c->first_shard || b.shard - c->first_shard >= c->shard_count)
 		return;
-	/* One whose adoption does not end was killed for not being READY in time.  Who has served has
+	/* One whose adoption does not end was killed for not being READY in time.  A worker that has served has
 	 * adopted. */
 	if (b.phase == BUSY_ADOPT && c->state == CHILD_STARTING &&
 	    (super_died_of_its_work(priv, status) || priv->killed)) {

@@ -490,7 +490,7 @@ pool_release(struct pool *p, const struct msg_release *m, tp_ms now)
 	e = &p->ledger->fd[m->fd];
 	if (e->kind != LEDGER_POOL || e->shard != m->shard)
 		return -EINVAL;
-	/* Unused or not, it is closed: a port that somebody waits for is bound again for him. */
+	/* Unused or not, it is closed: a port that a worker waits for is bound again for it. */
 	drop(p, m->fd);
 	if (pool_waiting(p))
 		serve_waits(p, now);
@@ -522,7 +522,7 @@ pool_tick(struct pool *p, tp_ms now)
 		if (!w->used || w->deadline > now)
 			continue;
 		w->used = false;
-		/* Nothing came back: until something is released nobody need wait again. */
+		/* Nothing came back: until a socket is released no worker needs to wait again. */
 		for (unsigned row = 0; row < p->rows; row++)
 			if (p->row[row].full && now - p->row[row].recalled >= POOL_WAIT_MS)
 				p->row[row].dry_until = now + POOL_DRY_MS;

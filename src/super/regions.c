@@ -90,7 +90,7 @@ make_shard_only(struct regions *r, unsigned i)
 		e = map(&r->shard_map[i], &r->shard[i], shard_region_size(r->slot_max), false, false);
 	if (e < 0)
 		return e;
-	close(r->keys[i].ro); /* nobody but the owner maps keys */
+	close(r->keys[i].ro); /* only the owner maps keys */
 	r->keys[i].ro = -1;
 	r->epoll[i] = epoll_create1(EPOLL_CLOEXEC);
 	return r->epoll[i] < 0 ? -errno : 0;

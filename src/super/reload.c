@@ -15,7 +15,7 @@
 
 #include "super_int.h"
 
-/* The sealed copy that everybody gets; the old one goes. */
+/* The sealed copy that all processes get; the old one goes. */
 int
 super_conf_publish(struct super *s, const struct conf *c)
 {
@@ -165,7 +165,7 @@ changed(void *arg, const struct option_row *o, const char *was, const char *is)
 static void
 fail(struct super *s, struct requester who, const char *why)
 {
-	conf_run_end(&s->conf_run); /* whoever has the answer finds nothing under way */
+	conf_run_end(&s->conf_run); /* a requester that has the answer finds nothing under way */
 	log_errx("reload: %s: the configuration stays as it was", why);
 	stat_add(s->regions.super_map, STAT_RELOADS_FAILED, 1);
 	s->regions.super_map->counter[STAT_RELOAD_GOOD] = 0;
@@ -242,8 +242,8 @@ super_conf_again(struct super *s, char *why, size_t len)
 	return e < 0 ? e : 0;
 }
 
-/* Nobody shall connect any more where connections are not served; those that are have sockets of their
- * own. */
+/* No client shall connect where connections are not served any more; those that are up have sockets of
+ * their own. */
 void
 super_close_old(struct super *s)
 {
@@ -279,7 +279,7 @@ super_renew_step(struct super *s)
 	int i = children_find(&s->children, ROLE_ADMIN, 0);
 	struct msg_stop stop = { .h.type = MSG_STOP };
 
-	/* Whoever asked for the reload hears of its end first. */
+	/* The requester of the reload hears of its end first. */
 	if (!s->renew_admin || s->reloading || s->roll.mode != ROLL_NONE)
 		return;
 	s->renew_admin = false;
@@ -287,7 +287,7 @@ super_renew_step(struct super *s)
 		children_stopping(&s->children, (unsigned)i, clock_ms(), CHILD_STOP_MS, true);
 }
 
-/* What waits for a restart keeps its value in what children see, so that everybody agrees on it. */
+/* An option that waits for a restart keeps its value in the children's copy, so that all processes agree on it. */
 static void
 keep_restart_options(const struct conf *was, struct conf *is)
 {
@@ -525,8 +525,8 @@ super_reload(struct super *s, struct requester who)
 	char text[80];
 
 	if (s->reloading) {
-		/* What runs may have read the file before it was changed: whoever asks waits for the
-		 * next one. */
+		/* The reload in progress may have read the file before it was changed: the requester waits
+		 * for the next one. */
 		s->reload_again = true;
 		if (who.used && s->reload_next.used)
 			super_reply(

@@ -30,7 +30,7 @@ close_on_exec(void *arg, int fd)
 
 /* ---- take over ---------------------------------------------------------------------------------- */
 
-/* The compiled configuration, when this build reads it; else its sources are compiled anew under the
+/* The compiled configuration, when this build reads it; else its sources are compiled again under the
  * same rows. */
 static int
 take_conf(struct super *s, char *why, size_t len)
@@ -252,7 +252,7 @@ check_starts(struct super *s)
 			return;
 		super_go_back(s, fd, why);
 		close(fd);
-		s->upgrade.back_exe = -1; /* tried in vain: with back-off, as ever */
+		s->upgrade.back_exe = -1; /* tried without success: with back-off, as always */
 		return;
 	}
 }

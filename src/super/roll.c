@@ -44,7 +44,7 @@ resplit(struct super *s)
 	for (unsigned i = 0; i < s->ledger->child_count; i++)
 		if (s->ledger->child[i].role == ROLE_WORKER && child_is_running(&s->ledger->child[i]))
 			return;
-	/* Nobody writes at this moment: counts that a worker left wrong are set right. */
+	/* No worker writes at this moment: counts that a worker left wrong are set right. */
 	n = regions_shards(&s->regions, shards);
 	cross_free_words(&s->regions.cross_map, runs);
 	cross_recount(&s->regions.cross_map, shards, n);

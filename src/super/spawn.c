@@ -53,7 +53,7 @@ keep(int fd)
 		(void)fcntl(fd, F_SETFD, 0);
 }
 
-/* Closes [from, to).  Whatever happens, nobody gets what is not his. */
+/* Closes [from, to).  No child gets a descriptor that is not its own. */
 static void
 close_all(unsigned from, unsigned to)
 {
@@ -63,7 +63,7 @@ close_all(unsigned from, unsigned to)
 		(void)close((int)fd);
 }
 
-/* Before anything is kept: all but the windows goes with exec, also what somebody forgot to mark. */
+/* Before anything is kept: all but the windows goes with exec, also descriptors without close-on-exec. */
 static void
 mark_all(unsigned to)
 {
@@ -87,7 +87,7 @@ leave_windows(const struct spawn *s)
 		base = end = first;
 	close_all(first, base);
 	close_all(end, s->ledger->fd_max > end ? s->ledger->fd_max : end);
-	/* Reserved siblings are the supervisor's until somebody has the token. */
+	/* Reserved siblings are the supervisor's until a client has the token. */
 	for (unsigned fd = base; fd < end && fd < s->ledger->fd_max && s->ledger->reserved_sockets > 0;
 	     fd++)
 		if (s->ledger->fd[fd].kind == LEDGER_RESERVED)
@@ -139,7 +139,7 @@ static void __attribute__((noreturn)) child(const struct spawn *s, char *const e
 		keep(s->keep[i]);
 	if (s->win != NULL)
 		leave_windows(s);
-	/* 0 and 1 are /dev/null in the supervisor.  A failing exec is still told to whoever started us. */
+	/* 0 and 1 are /dev/null in the supervisor.  A failing exec is still told to the process that started this one. */
 	if (!s->keep_stderr) {
 		err = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, CHILD_FD_LOG + 1);
 		(void)dup2(STDOUT_FILENO, STDERR_FILENO);

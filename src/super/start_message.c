@@ -44,7 +44,7 @@ enqueue(struct super *s, unsigned i, const union msg *m, int fd)
 		children_kill(&s->children, i);
 		return -ENOBUFS;
 	}
-	c->out_count++; /* first: what waits here dies with the supervisor, and the child is told anew */
+	c->out_count++; /* first: what waits here dies with the supervisor, and the child is told again */
 	o->next = NULL;
 	o->fd = fd;
 	memcpy(&o->m, m, size);
@@ -253,7 +253,7 @@ super_tell_conf(struct super *s)
 		if (s->ledger->child[i].role == ROLE_AUTHD)
 			(void)super_send(s, i, &u, s->users_fd);
 		(void)super_send(s, i, &m, s->conf_fd);
-		/* Contexts are made with the configuration at hand: it comes first. */
+		/* Contexts are made with the last configuration: it comes first. */
 		if (s->ledger->child[i].role == ROLE_TLSD)
 			(void)super_send(s, i, &certs, s->certs_fd);
 	}

@@ -134,7 +134,7 @@ super_cleanup(struct super *s)
 {
 	char path[PATH_MAX];
 
-	/* By name only while we hold the lock: nobody else's are removed. */
+	/* By name only while we hold the lock: files of another daemon are not removed. */
 	snprintf(path, sizeof path, "%s/control", s->o->runtime_dir);
 	(void)unlink(path);
 	pidfile_remove(s->o->runtime_dir);

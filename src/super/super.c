@@ -305,7 +305,7 @@ make_channels(struct super *s)
 
 	if (socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, log) < 0)
 		return -errno;
-	/* turnpike-admin reads there who has sent what; what is said before it has started, too. */
+	/* turnpike-admin reads there the sender of each record, also of those from before its start. */
 	if (setsockopt(log[0], SOL_SOCKET, SO_PASSCRED, &on, sizeof on) < 0)
 		return -errno;
 	s->log_read = log[0];

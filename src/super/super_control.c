@@ -96,7 +96,7 @@ super_closings(struct super *s, tp_ms now)
 			closing_end(s, &s->closing[k]);
 }
 
-/* The level is an option like any other: everybody gets a configuration that differs in it. */
+/* The level is an option like any other: all processes get a configuration that differs in it. */
 static void
 set_log_level(struct super *s, struct requester who, uint32_t level)
 {

@@ -17,7 +17,7 @@
 #define EXIT_BIND     69
 #define EXIT_CONF     78
 
-/* ---- ledger.c: who has which descriptor ------------------------------------------------------ */
+/* ---- ledger.c: the holder of each descriptor ------------------------------------------------------ */
 
 /*
  * Descriptor numbers.  Below `first` the supervisor's own; then one window per shard for its listeners and relay
@@ -103,7 +103,7 @@ struct child {
 	tp_ms started, due; /* due: end of back-off, or the deadline to be READY or to have ended; 0 none */
 	bool killed, hung;  /* SIGKILL sent; by the heartbeat */
 	bool foreign;       /* of another build, with other messages: it is not talked to */
-	bool shot;          /* ended by somebody else's SIGKILL: nothing that its start is to blame for */
+	bool shot;          /* ended by SIGKILL from outside: not a fault of its start */
 	bool late;          /* no heartbeat for a while: not ready */
 	bool paused;        /* it hung because it was stopped (SIGSTOP), not because of what it did */
 	bool again;         /* start it again when it has stopped */
@@ -207,7 +207,7 @@ unsigned pool_fill(struct pool *p, unsigned shard, unsigned row, unsigned n, tp_
 void pool_want(struct pool *p, const struct msg_want *m, tp_ms now);
 void pool_relay(struct pool *p, const struct msg_relay *m, tp_ms now);
 int pool_release(struct pool *p, const struct msg_release *m, tp_ms now); /* -EINVAL: not its socket */
-void pool_forget(struct pool *p, unsigned shard); /* its worker ended: nobody waits any more */
+void pool_forget(struct pool *p, unsigned shard); /* its worker ended: no request waits any more */
 void pool_tick(struct pool *p, tp_ms now);        /* ends waits and reservations */
 bool pool_waiting(const struct pool *p);
 
@@ -324,7 +324,7 @@ int daemon_low(void); /* the part about 3 and 4, for an image that resumes */
 
 enum super_phase { SUPER_STARTING, SUPER_RUNNING, SUPER_DRAINING, SUPER_STOPPING, SUPER_ENDING };
 
-/* Who waits for an answer: turnpike-admin's request, 0 for a signal. */
+/* The requester that waits for an answer: turnpike-admin's request, 0 for a signal. */
 struct requester {
 	bool used;
 	uint32_t request, generation;
@@ -381,7 +381,7 @@ struct upgrade {
 	char failed[WHY_MAX]; /* resumed because a new image failed: why; "" */
 };
 
-/* Nothing of it is carried over an upgrade: the new image looks anew. */
+/* Nothing of it is carried over an upgrade: the new image looks again. */
 struct watch {
 	tp_ms files_due, again, wait; /* wait: for the next try of what has failed, 0 nothing has */
 	uint32_t tried;
@@ -453,8 +453,8 @@ struct super {
 	struct requester reload_who;
 	struct requester reload_next; /* of the reload that comes after the running one */
 	bool reloading, reload_again;
-	enum look looking;     /* turnpike-conf does not run for a reload */
-	bool renew_admin;      /* by another turnpike-admin, when nobody waits for an answer any more */
+	enum look looking; /* turnpike-conf does not run for a reload */
+	bool renew_admin;  /* by another turnpike-admin, when no requester waits for an answer any more */
 	tp_ms reload_deadline; /* turnpike-conf has answered by then */
 
 	int log_read, log_write, control_fd, http_fd;
@@ -475,7 +475,7 @@ struct super {
 	struct suspect suspect[SUSPECTS];
 	uint32_t adopt_deaths[SHARDS_MAX]; /* in a row */
 	bool renewed[SHARDS_MAX]; /* its epoll is another one, which its worker has not filled yet */
-	bool recount;             /* a shard has started cold: CROSS is counted anew when no worker runs */
+	bool recount;             /* a shard has started cold: CROSS is counted again when no worker runs */
 	struct in_hand in_hand;
 };
 
@@ -494,7 +494,7 @@ int super_send(struct super *s, unsigned i, const void *msg, int fd); /* queues 
 void super_flush(struct super *s, unsigned i);
 void super_out_clear(struct child *c);
 void super_tell_start(struct super *s, unsigned i); /* START ... GO */
-void super_tell_conf(struct super *s);              /* CONF and USERS to everybody */
+void super_tell_conf(struct super *s);              /* CONF and USERS to all processes */
 int super_spawn(void *arg, unsigned i);             /* launch.c */
 int super_kill(void *arg, unsigned i);
 /* dispatch.c */
@@ -503,7 +503,8 @@ void super_drain_control(struct super *s, unsigned i, bool dead);
 void super_in_hand_again(struct super *s); /* a message that a supervisor died with */
 /* child_death.c */
 void super_reap(struct super *s);
-void super_print_log(const struct super *s); /* what nobody has written: warnings and errors, to stderr */
+void super_print_log(
+    const struct super *s); /* records that were not written: warnings and errors, to stderr */
 void super_heartbeats(struct super *s, tp_ms now);
 void super_locks_step(struct super *s);          /* lock words of processes that do not run */
 void super_punctual(struct super *s, tp_ms now); /* before anything is judged by its time */
@@ -512,7 +513,7 @@ void super_poison_death(
     struct super *s, unsigned i, int status); /* before its row says that it has ended */
 void super_poison_ready(struct super *s, unsigned i);
 bool super_died_of_its_work(const struct child *c, int status);
-/* renew.c: after a death that was not somebody else's SIGKILL */
+/* renew.c: after a death that was not a SIGKILL from outside */
 void super_renew_shards(struct super *s, unsigned i);
 /* row_close.c: retired listeners that nothing refers to */
 void super_rows_step(struct super *s, tp_ms now);

@@ -25,7 +25,7 @@
 
 #define SOON_MS 10000 /* a death within this after the start belongs to a streak */
 #define AGAIN_MS                                                                                           \
-	20 /* pause after a death by somebody else's SIGKILL: an out-of-memory killer does not make it spin */
+	20 /* pause after a death by SIGKILL from outside: an out-of-memory killer does not make it spin */
 #define BACKOFF_MS 100 /* from the third death of a streak on, doubled each time */
 #define ENV_MAX    256
 #define BACK_AFTER 2 /* deaths of a new program until the one before it is executed again */

@@ -58,7 +58,7 @@ take(struct hs *h)
 	return true;
 }
 
-/* Looks at what is there: false when that is nothing, for now (h->closed is not set) or for ever. */
+/* Reads without taking: false when nothing is there, for now (h->closed is not set) or to the end. */
 static bool
 look(struct hs *h)
 {

@@ -229,7 +229,7 @@ export12(
 	return 0;
 }
 
-/* A TLS 1.3 ticket would have used numbers of ours that nobody counted, and DTLS would have to repeat one with the
+/* A TLS 1.3 ticket would have used record numbers that were not counted, and DTLS would have to repeat one with the
  * final flight: exporting after all would use a nonce twice. */
 static int
 plain_enough(SSL *ssl)

@@ -80,7 +80,7 @@ struct hs {
 	bool looked;         /* in this step */
 	struct flight out;
 	/* DTLS */
-	const uint8_t *in; /* the datagram at hand */
+	const uint8_t *in; /* the current datagram */
 	size_t in_len;
 	uint8_t random[32], cookie[SEAL_COOKIE_LEN];
 	struct msg_hs_done *done; /* untaken */
@@ -92,7 +92,7 @@ struct table {
 	struct hs *bucket[BUCKETS];
 	struct prefix *prefixes[BUCKETS];
 	struct line line[2]; /* by enum hs_state */
-	uint8_t key[16];     /* nobody chooses buckets */
+	uint8_t key[16];     /* clients cannot choose buckets */
 };
 void table_init(struct table *t);
 struct hs *table_find(const struct table *t, const struct hs_who *who);
@@ -134,12 +134,12 @@ struct tlsd {
 	struct child_proc proc;
 	struct table table;
 	struct hello_part parts[PARTS];
-	uint8_t hello[SEAL_FRAG_HEAD + SEAL_HELLO_MAX]; /* the one at hand, as a record */
+	uint8_t hello[SEAL_FRAG_HEAD + SEAL_HELLO_MAX]; /* the current one, as a record */
 	struct cert_set *certs;
 	BIO_METHOD *stream_bio, *dgram_bio;
-	struct flight out; /* of the DTLS handshake at hand */
+	struct flight out; /* of the current DTLS handshake */
 	uint8_t
-	    ahead[16384]; /* of the stream at hand: what is in its socket; a flight is a quarter of it */
+	    ahead[16384]; /* of the current stream: what is in its socket; a flight is a quarter of it */
 	uint32_t ahead_len, ahead_at; /* looked at; given to OpenSSL */
 	uint64_t numbers;             /* given to handshakes */
 	unsigned gathered;            /* messages to workers in this round */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * worker_box.c: messages to workers.  They leave together, when a round of the loop ends or some have gathered: each alone would
- * wake its worker, who takes this processor as often as not and finds one datagram to send.
+ * wake its worker, which often takes this processor and finds one datagram to send.
  */
 #include "config.h"
 
@@ -13,7 +13,7 @@
 
 #define GATHER 8
 
-/* Nobody waits for what is lost in a full queue: sessions are offered again, flights repeated, and for the rest the worker
+/* A message that is lost in a full queue blocks nothing: sessions are offered again, flights repeated, and for the rest the worker
  * has deadlines. */
 static void
 flush_one(struct peer *p)

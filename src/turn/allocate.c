@@ -437,7 +437,7 @@ allocate(struct turn_call *c, const struct wish *w)
 
 /* ---- the method ------------------------------------------------------------------------------ */
 
-/* Has the same user been away long enough to come again on a 5-tuple of his? */
+/* Has this 5-tuple been silent for so long that its user may take it again? */
 static bool
 may_replace(const struct turn_call *c)
 {

@@ -103,7 +103,7 @@ unproven_allowed(struct turn_call *c)
 	    rate_take(c->t->cross, RATE_UNPROVEN, 0, UNPROVEN_RATE, UNPROVEN_RATE, c->t->now);
 }
 
-/* TURN_DONE: c->who is who it says.  Otherwise the act that ends this datagram. */
+/* TURN_DONE: c->who is authenticated.  Otherwise the act that ends this datagram. */
 static enum turn_act
 authenticate(struct turn_call *c)
 {

@@ -70,7 +70,7 @@ enum turn_act reply_unknown(struct turn_call *c, bool sign);
 enum turn_act reply_alternate(struct turn_call *c);
 /* Whom the log shall name. */
 void reply_names_user(struct turn_call *c);
-void reply_names_claimed(struct turn_call *c); /* who he says he is, not proven */
+void reply_names_claimed(struct turn_call *c); /* the names that the client claims, unproven */
 
 /* One file per method */
 enum turn_act turn_binding(struct turn_call *c);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * followed_policy.c: what databases say about everybody, as part of the policy.
+ * followed_policy.c: peer lists and realm options of databases, as part of the policy.
  */
 #include "config.h"
 
@@ -81,7 +81,7 @@ followed_unmap(const struct conf_followed *was)
 		munmap((void *)(uintptr_t)was, sizeof *was);
 }
 
-/* A queue that is full is read by nobody yet: turnpike-auth tells all workers when it starts. */
+/* A full queue has no reader yet: turnpike-auth tells all workers when it starts. */
 void
 followed_ask(struct worker *w)
 {

@@ -8,7 +8,7 @@
  * waited in its queue is thrown away before its next session gets it.
  *
  * It stays in the shard's epoll under a tag that names its number: what was queued before the program came, and late ICMP
- * errors, must be read by somebody, since the epoll is level triggered.
+ * errors, must be read, since the epoll is level triggered.
  */
 #include "config.h"
 
@@ -55,7 +55,7 @@ has_room(const struct worker *w, struct lane *l, unsigned row)
 {
 	struct rest *r = &l->rest[row];
 
-	/* Somebody needs ports: then none rests. */
+	/* Another shard needs ports: then none rests. */
 	if (r->count >= w->pools.rest_max[row] || w->turn.now < l->quiet_until[row])
 		return false;
 	if (r->ring == NULL)
@@ -107,7 +107,7 @@ take(struct lane *l, struct rest *r)
 	return s;
 }
 
-/* xorshift: unpredictable for who sees ports, of no other use. */
+/* xorshift: a client that sees ports cannot predict the next; of no other use. */
 static uint32_t
 dice(struct worker *w, uint32_t n)
 {
@@ -126,7 +126,7 @@ rest_draw(struct worker *w, struct lane *l, unsigned row)
 	struct rest *r = &l->rest[row];
 	uint32_t max = w->pools.rest_max[row];
 
-	/* The newest half stays in any case; of the older ones there are enough for nobody to know the
+	/* The newest half stays in any case; of the older ones there are so many that no client knows the
 	 * next. */
 	while (r->count > max - max / 4 && l->pool.row[row].count < TURN_POOL_DEPTH) {
 		struct rested *first = at(r, 0), *one = at(r, dice(w, r->count - max / 2)), kept = *first;

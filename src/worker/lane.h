@@ -86,7 +86,7 @@ struct rest {
 	uint32_t head, count;
 };
 
-/* DTLS associations by who sends: {tag of session_prefetch(), slot + 1}, open addressing. */
+/* DTLS associations by client address: {tag of session_prefetch(), slot + 1}, open addressing. */
 struct assoc_table {
 	uint64_t *at;
 	uint32_t mask, count;
@@ -112,7 +112,7 @@ struct lane {
 	uint32_t cursor;                  /* of the sweep */
 	struct turn_pool pool;
 	uint32_t asked[TURN_RELAYS_MAX];    /* sockets on their way to the pool */
-	tp_ms quiet_until[TURN_RELAYS_MAX]; /* no WANT before: recalled, or asked in vain */
+	tp_ms quiet_until[TURN_RELAYS_MAX]; /* no WANT before: recalled, or refused */
 	int stream[CONF_LISTENERS_MAX];     /* TCP listener by row, -1 */
 	uint32_t conn_cursor;               /* of the sweep */
 	struct assoc_table assoc;

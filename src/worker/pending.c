@@ -4,7 +4,7 @@
  *
  * A fixed ring: at most one request of a 5-tuple, two seconds each.  All have the same span, so the order of arrival is
  * the order of expiry.  A retransmission of what waits is swallowed (its answer comes), but asks turnpike-auth again, which
- * may have died with the question; another request takes its place.  An id names the slot and the generation of its use: late answers find nobody.
+ * may have died with the question; another request takes its place.  An id names the slot and the generation of its use: a late answer finds no request.
  */
 #include "config.h"
 
@@ -106,7 +106,7 @@ pending_free(struct worker *w, struct pending_entry *e)
 
 	if (!e->live)
 		return;
-	/* Sockets that came and that no allocation was offered: nobody waits for them any more. */
+	/* Sockets that came and that no allocation was offered: no request waits for them. */
 	for (unsigned i = 0; i < e->offer.count; i++)
 		relays_close(w, &w->lane[e->shard_lane], e->offer.sock[i].fd);
 	e->offer.count = 0;

@@ -163,7 +163,7 @@ relays_recall(struct worker *w, unsigned row, unsigned keep)
 		while (l->pool.row[row].count > keep)
 			relay_release(w, l, l->pool.row[row].sock[--l->pool.row[row].count].fd, true);
 		rest_clear(w, l, row);
-		/* Whoever needs them shall have them before we ask again. */
+		/* Other shards get them before this one asks again. */
 		l->quiet_until[row] = w->turn.now + QUIET_MS;
 	}
 }

@@ -162,7 +162,7 @@ control_readable(struct worker *w)
 		}
 		if (rc < 0) {
 			w->events.stop =
-			    true; /* the supervisor is gone: nobody may go on with its regions */
+			    true; /* the supervisor is gone: its regions may not be used any more */
 			return;
 		}
 		if (m.h.generation != w->start.h.generation) {

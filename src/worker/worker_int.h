@@ -258,7 +258,7 @@ void tlsd_box_flush(struct worker *w);
 
 /* ---- pending.c --------------------------------------------------------------------------------------- */
 
-/* A request that waits: its bytes, who sent it, and what has come so far. */
+/* A request that waits: its bytes, its sender, and what has come so far. */
 struct pending_entry {
 	struct addr client;
 	uint16_t listener;

@@ -76,7 +76,7 @@ def slab_kib():
 
 
 class Group:
-    """A memory cgroup for a server: what the kernel keeps for it, and for nobody else."""
+    """A memory cgroup for a server: what the kernel keeps for it alone."""
     def __init__(self):
         self.path = self.file = None
         for base, name in (("/sys/fs/cgroup/memory", "memory.kmem.usage_in_bytes"), ("/sys/fs/cgroup", "memory.stat")):
@@ -399,7 +399,7 @@ def first_answer(s):
                 c.send(request)
                 if c.recv(500):
                     return (time.monotonic() - began) * 1000
-            except OSError:             # nobody is there yet, or it takes its time
+            except OSError:             # the server is not up yet, or it takes its time
                 time.sleep(0.0005)
     sys.exit("%s does not answer" % s.name)
 

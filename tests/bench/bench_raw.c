@@ -13,7 +13,7 @@
  *
  * CPU time of the thread per datagram, median and 10th percentile over all batches, with the receiver's part up to its socket
  * (whose buffer is full: nothing is copied or checked there).  Last, what the mere existence of the raw UDP socket, bound to
- * an address that nobody uses, costs a datagram that another socket receives.
+ * an unused address, costs a datagram that another socket receives.
  */
 #include "config.h"
 
@@ -226,7 +226,7 @@ existence(double *ns[WAYS], unsigned turns)
 	for (unsigned i = 0; i < 2; i++)
 		qsort(ns[i], turns, sizeof *ns[i], by_value);
 	say("no raw UDP socket", ns[0], ns[0], turns);
-	say("one that nobody sends to", ns[0], ns[1], turns);
+	say("one without senders", ns[0], ns[1], turns);
 }
 
 int

@@ -98,7 +98,7 @@ build_allocate(void)
 	stun_begin(&o, bytes, sizeof bytes, STUN_REQUEST, STUN_ALLOCATE, txid);
 	stun_put_u32(&o, STUN_A_REQUESTED_TRANSPORT, 17u << 24);
 	stun_put_u32(&o, STUN_A_LIFETIME, 600);
-	stun_put_bytes(&o, STUN_A_USERNAME, "1893456000:somebody", 19);
+	stun_put_bytes(&o, STUN_A_USERNAME, "1893456000:username", 19);
 	stun_put_bytes(&o, STUN_A_REALM, "example.org", 11);
 	stun_put_bytes(&o, STUN_A_NONCE, "obMatJos2AAACf//499k954d6OL34oL9FSTvy64sA", 41);
 	stun_put_mi(&o, key, sizeof key);

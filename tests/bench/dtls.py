@@ -45,7 +45,7 @@ class Crowd:
         if not text:
             raise RuntimeError("dtls_crowd ended with %d" % self.process.wait())
         w = text.replace(",", "").split()
-        return {"answered": int(w[1]), "of": int(w[3]), "at_once": int(w[4]), "seconds": int(w[7]) / 1000, "anew": int(w[9])}
+        return {"answered": int(w[1]), "of": int(w[3]), "at_once": int(w[4]), "seconds": int(w[7]) / 1000, "again": int(w[9])}
 
     def again(self):
         self.process.stdin.write("again\n")
@@ -90,8 +90,8 @@ def run(o, out):
         time.sleep(2)
         full = by_role(d)
         out("| | |\n|---|---|")
-        out("| sessions with a Binding answered (handshakes that were begun anew) | %d of %d (%d) |" % (held["answered"], held["of"],
-                                                                                                held["anew"]))
+        out("| sessions with a Binding answered (handshakes that were begun again) | %d of %d (%d) |" % (held["answered"], held["of"],
+                                                                                                held["again"]))
         out("| handshakes, each with a Binding, a second | %.0f |" % (held["of"] / held["seconds"]))
         out("| PSS of all processes before, KiB | %d |" % sum(idle.values()))
         out("| PSS with the sessions, KiB | %d |" % sum(full.values()))

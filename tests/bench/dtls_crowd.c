@@ -40,7 +40,7 @@
 #define ASK_MS       1000 /* until one is sent again */
 #define TRIES        60
 #define KEEP_MS      180000 /* in which each session is used */
-#define HANDSHAKE_MS 20000  /* until a handshake begins anew */
+#define HANDSHAKE_MS 20000  /* until a handshake begins again */
 #define MTU          1400
 #define NONE         UINT32_MAX
 
@@ -124,7 +124,7 @@ send_from(uint32_t who, const uint8_t *p, size_t n)
 	(void)sendmsg(sock[who % PORTS], &m, 0);
 }
 
-/* The length, and who it is for; 0: nothing is there. */
+/* The length, and the client that it is for; 0: nothing is there. */
 static size_t
 receive(unsigned port, uint8_t *p, size_t room, uint32_t *who)
 {
@@ -505,7 +505,7 @@ round_of(const char *name, void begin(struct slot *), unsigned most)
 	everyone(begin, most, hold_datagram, timeouts);
 	uint64_t ms = now_ms() - start;
 	printf("%s %" PRIu32 " of %" PRIu32 ", %" PRIu32 " at once, %" PRIu64 " ms, %" PRIu32
-	       " handshakes anew\n",
+	       " handshakes again\n",
 	    name, answered, clients, at_once, ms, again);
 	fflush(stdout);
 }

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""make bench-survival: how long nobody serves after a death, what is lost, how fast a successor scans and the daemon stops.
+"""make bench-survival: how long no worker serves after a death, what is lost, how fast a successor scans and the daemon stops.
 
   survival.py [--flows N] [--rate PPS] [--kills N] [--pairs N] [--affinity none,auto]
 
 turnpike-load holds the flows at the rate; a probe flow of each shard sends one packet a millisecond or two.  The gap of a
-death is the longest time that a packet of the probes took in the half second after the kill: what is sent while nobody
-serves waits in the kernel.  The values of io.cpu_affinity take turns (A B A B ...).  Loopback, in a network namespace."""
+death is the longest time that a packet of the probes took in the half second after the kill: what is sent while no
+worker serves waits in the kernel.  The values of io.cpu_affinity take turns (A B A B ...).  Loopback, in a network namespace."""
 import argparse
 import json
 import os

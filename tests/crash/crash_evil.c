@@ -2,7 +2,7 @@
 /*
  * crash_evil.c: a hostile worker scribbles over what it can write while others read it.
  *
- * Nobody may crash, or loop; what they find out does not matter.
+ * No process may crash or loop; the values that they read do not matter.
  */
 #include "config.h"
 
@@ -117,7 +117,7 @@ read_all(bool still)
 	return got;
 }
 
-/* Works in shard 1, whose region is its own, over a CROSS that somebody else scribbles on. */
+/* Works in shard 1, whose region is its own, over a CROSS that another process damages. */
 static void
 use_cross(uint64_t *seed)
 {

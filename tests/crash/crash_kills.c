@@ -186,7 +186,7 @@ spawn(unsigned me, uint64_t seed)
 	return pid;
 }
 
-/* Nobody redeemed a token twice, and none that was redeemed can be redeemed again. */
+/* No token was redeemed twice, and none that was redeemed can be redeemed again. */
 static void
 check_tokens(void)
 {

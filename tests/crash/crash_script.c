@@ -257,7 +257,7 @@ script_op(unsigned i)
 		break; /* the index grows about here */
 	case 13:
 		open_one(1010, 0, 0);
-		break; /* nobody */
+		break; /* no user */
 	case 14 ... 22:
 		perms(1001, i - 14, 1, NOW);
 		break;

@@ -95,7 +95,7 @@ raw_stream(const uint8_t *p, size_t n)
 		FUZZ_ASSERT(len <= SEAL_RECORD_MAX);
 		if (len <= 0 || (size_t)len > n)
 			break;
-		/* Nobody guesses a tag. */
+		/* A tag cannot be guessed. */
 		FUZZ_ASSERT(receive(p, (size_t)len, &in, out, sizeof out) != SEAL_OK);
 		p += len;
 		n -= (size_t)len;

@@ -55,7 +55,7 @@ as_message(const uint8_t *p, size_t n)
 	FUZZ_ASSERT(m.len == n && m.count <= STUN_ATTRS_MAX && m.unknown_count <= STUN_UNKNOWN_MAX);
 	for (unsigned i = 0; i < m.count; i++)
 		read_attr(&m, &m.attr[i]);
-	/* Nobody guesses an HMAC. */
+	/* An HMAC cannot be guessed. */
 	FUZZ_ASSERT(!stun_check_mi(&m, key, sizeof key) && !stun_check_mi256(&m, key, sizeof key));
 	stun_method_name(m.method);
 }

@@ -183,7 +183,7 @@ message(struct run *r, unsigned c, uint8_t op)
 		input(r, c, buf, len);
 }
 
-/* Everybody has a nonce from the start. */
+/* All clients have a nonce from the start. */
 static void
 greet(struct run *r, unsigned c)
 {

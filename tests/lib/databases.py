@@ -79,7 +79,7 @@ class Server:
             self.log.close()
 
     def freeze(self):
-        """Nothing of it runs: its connections stay open, and nobody answers."""
+        """Nothing of it runs: its connections stay open, without answers."""
         for pid in [self.process.pid, *self.children()]:
             os.kill(pid, signal.SIGSTOP)
 
@@ -269,7 +269,7 @@ class Maria(Server):
 
 
 class Sqlite(Server):
-    """A file: what kills it is somebody who locks it."""
+    """A file: a lock on it stands for a dead server."""
     type = "sqlite"
 
     @staticmethod

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Sessions that are looked at byte for byte while others kill: over TCP and TLS every request is answered exactly once and in
 order; over DTLS no record number comes twice, nothing is answered twice, nothing is changed, and what is lost is counted.
-All of them: relayed data comes at most once, unchanged, and to nobody else."""
+All of them: relayed data comes at most once, unchanged, and only to its receiver."""
 import os
 import random
 import selectors
@@ -263,7 +263,7 @@ class DtlsFlow(Flow):
 
 
 class Play:
-    """All flows in one loop; whoever waits for something, waits in it."""
+    """All flows in one loop; all waits happen in it."""
 
     def __init__(self, flows):
         self.flows, self.ending = flows, False

@@ -18,7 +18,7 @@ class Orders:
         path = os.path.join(directory, "crash-orders")
         with open(path, "wb") as f:
             f.write(b"\0" * ROWS * ROW)
-        os.chmod(path, 0o666)           # whoever the children become
+        os.chmod(path, 0o666)           # for any user of the children
         with open(path, "r+b") as f:
             self.rows = mmap.mmap(f.fileno(), ROWS * ROW)
 
@@ -29,7 +29,7 @@ class Orders:
         self.rows[at:at + 4] = struct.pack("=I", passage)
 
     def clear(self, row=0):
-        """False: too late, somebody died of it."""
+        """False: too late, a process died of it."""
         at = row * ROW
         self.rows[at:at + 4] = struct.pack("=I", 0)
         died = self.dead(row) != 0

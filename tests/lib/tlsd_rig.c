@@ -302,7 +302,7 @@ rig_send(struct rig *r, const void *msg, int fd)
 
 		poll(&p, 1, 10);
 		while (ipc_recv(r->link, ROLE_TLSD, ROLE_WORKER, &drop, &none) == 1)
-			; /* both queues full: somebody must read */
+			; /* both queues are full: one must be read */
 	}
 	RIG_ASSERT(e == 0);
 }

@@ -28,7 +28,7 @@ struct rig {
 	struct seal_ctx seal;
 	struct seal_cookie_keys cookies;
 };
-void rig_keys(void);           /* before tests fork, lest each makes its own: a second or more */
+void rig_keys(void);           /* before tests fork: otherwise each makes its own, in a second or more */
 void rig_init(struct rig *r);  /* defaults; nothing runs */
 void rig_start(struct rig *r); /* again after rig_kill(): same queues */
 void rig_kill(struct rig *r);

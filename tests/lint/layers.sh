@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
-# Who may include whom: LAYERS has a line "room: rooms" for every room.  A file of src/ROOM/, and
+# Which room may include which: LAYERS has a line "room: rooms" for every room.  A file of src/ROOM/, and
 # include/tp/ROOM.h or include/tp/ROOM_*.h, may include "tp/X.h" only for X = ROOM or X on ROOM's line,
 # "tp/tbl/*.def", "config.h", and files of its own directory.  No cycles.  A line "tp/NAME.h = room" gives
 # a header to a room of another name.

@@ -61,7 +61,7 @@ class Abuse(unittest.TestCase):
                 more = drain(s)
                 n, size = n + more[0], size + more[1]
                 return n + d.drops("rate_challenge")
-            for sent in range(200, 10001, 200):     # few enough for any receive buffer, also of who is not scheduled
+            for sent in range(200, 10001, 200):     # few enough for any receive buffer, also of a process without a processor
                 for _ in range(200):
                     s.send(raw)
                 self.assertEqual(daemon.reach(accounted, sent), sent)
@@ -75,7 +75,7 @@ class Abuse(unittest.TestCase):
             self.alive(d, starts)
 
     def test_sixty_thousand_ports(self):
-        """C-05, C-06: the port is no part of the key, and who is not authenticated leaves nothing behind."""
+        """C-05, C-06: the port is no part of the key, and an unauthenticated client leaves nothing behind."""
         with daemon.Daemon(daemon.DEFAULT.replace("level: info", "level: debug") +
                            "limits: {{ challenges_per_prefix: 200, bindings_per_prefix: 1000 }}\n") as d:
             starts = set(d.children())
@@ -257,7 +257,7 @@ class Abuse(unittest.TestCase):
             self.alive(d, starts)
 
     def test_few_descriptors(self):
-        """D-18: with a small limit either a sentence at start, or 508 when it is reached; nobody spins."""
+        """D-18: with a small limit either a sentence at start, or 508 when it is reached; no process spins."""
         for limit in (64, 200, 400):
             d = daemon.Daemon(start=False)
             with d:

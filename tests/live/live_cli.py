@@ -147,12 +147,12 @@ class CommandLine(Base):
         self.assertIn("none.yaml", r.stderr)
 
     def test_world_readable_secret(self):
-        self.write("s", "a-secret-that-everybody-can-read-01234567", mode=0o644)
+        self.write("s", "a-secret-that-all-users-can-read-01234567", mode=0o644)
         path = self.write("t.yaml", "listeners: [ { address: 127.0.0.1, port: 3478, transport: udp } ]\n"
                           "relay: { addresses: 127.0.0.1 }\nauth: { secrets: [ { file: s } ] }\n")
         r = self.turnpiked("-t", "-c", path)
         self.assertEqual(r.returncode, CONF)
-        self.assertIn("everybody may read", r.stderr)
+        self.assertIn("all users may read", r.stderr)
 
 
 class Starting(Base):
@@ -185,7 +185,7 @@ class Starting(Base):
             self.assertTrue(os.path.exists(d.runtime + "/turnpiked.pid"))
 
     def test_user_that_is_not_there(self):
-        """A fresh tree started by root needs no account; a name that somebody chose must exist."""
+        """A fresh tree started by root needs no account; a configured name must exist."""
         if os.geteuid() != 0 or "TP_USER" in os.environ:
             self.skipTest("only root gives up privileges")
         try:
@@ -270,7 +270,7 @@ class Starting(Base):
     def test_first_start_makes_a_secret(self):
         config = re.sub(r"  users:.*\n  secrets:.*\n", "", daemon.DEFAULT)
         with daemon.Daemon(config, start=False) as d:
-            # A state directory that nobody has made yet.
+            # A state directory that does not exist yet.
             d.args += ["--state-dir", d.dir + "/var/lib/turnpike"]
             d.start()
             secret_file = d.dir + "/var/lib/turnpike/secret"
@@ -453,7 +453,7 @@ class Signals(Base):
             taken.close()
 
     def test_rows_become_one_and_two(self):
-        """UDP and TCP of one address as two listeners, then as one, then as two: nobody is cut off, everybody may come."""
+        """UDP and TCP of one address as two listeners, then as one, then as two: no client is cut off, new ones may come."""
         two = daemon.DEFAULT.replace("transport: udp }}", "transport: udp }}\n  - {{ address: 127.0.0.1, port: {port}, transport: tcp }}")
         one = daemon.DEFAULT.replace("transport: udp }}", "transport: [ tcp, udp ] }}")
         with daemon.Daemon(two) as d, daemon.Peer() as p, tc.Client(d.server, "alice", "wonderland") as u, \

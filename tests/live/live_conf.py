@@ -148,7 +148,7 @@ class Program(unittest.TestCase):
     def test_mounted_secrets_of_a_container(self):
         text = LOOPBACK + "auth: { secrets: { file: s } }\nprocess: { user: nobody }\n"
         self.write(SECRET + "\n", "s", 0o444)
-        self.refuses(text, "everybody may read")
+        self.refuses(text, "all users may read")
         r = subprocess.run(["unshare", "--pid", "--fork", "--mount-proc", CONF, "--check", self.write(text)],
                            capture_output=True, text=True, env={"PATH": os.environ["PATH"]}, timeout=30)
         if "unshare" in r.stderr:

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""The life of contrib/container/Containerfile's image, where no builder and no registry is at hand: what `make install`
+"""The life of contrib/container/Containerfile's image, where there is no builder and no registry: what `make install`
 installs, with the libraries that it is linked with and nothing else, below a read-only root, as user 3478, first process of
 a process namespace of its own, by the file's own ENTRYPOINT and HEALTHCHECK."""
 import glob

@@ -154,7 +154,7 @@ class Convert(unittest.TestCase):
     def test_values_of_documents_are_not_taken(self):
         text, report = self.text("static-auth-secret=north\nuser=a:logen\n")
         self.assertNotIn("north", text + report)
-        self.assertIn("its value is in everybody's documents", report)
+        self.assertIn("its value is in public documents", report)
         self.check()
 
     def test_databases(self):

@@ -237,7 +237,7 @@ class Case:
     # ---- what goes wrong
 
     def test_20_frozen(self):
-        """A database that does not answer stops nobody whose key is known, and no static user."""
+        """A database that does not answer stops no user with a known key, and no static user."""
         self.up()
         self.assertTrue(self.may("alice", "pass-0"))
         self.s.freeze()
@@ -373,9 +373,9 @@ class OnService(unittest.TestCase):
 
     def test_who_may_cause_a_question(self):
         before = len(self.http.asked)
-        c = self.client("somebody", "p")
+        c = self.client("stranger", "p")
         c.binding()
-        c.raw(tc.build(tc.ALLOCATE, tc.REQUEST, os.urandom(12), tc.attr("USERNAME", b"somebody") + tc.attr("REALM", b"example.org") +
+        c.raw(tc.build(tc.ALLOCATE, tc.REQUEST, os.urandom(12), tc.attr("USERNAME", b"stranger") + tc.attr("REALM", b"example.org") +
                        tc.attr("NONCE", b"x" * 24), key=b"0" * 16))
         self.assertIsNotNone(c.recv_raw())
         self.assertEqual(len(self.http.asked), before)

@@ -160,7 +160,7 @@ class Dtls(unittest.TestCase):
         self.sessions(0)
         self.assertTrue(until(lambda: self.open_associations() <= before))
 
-    # ---- what is lost and who dies
+    # ---- losses and deaths
 
     def test_lost_datagrams_of_the_handshake(self):
         for n in (1, 3, 5, 8):
@@ -372,7 +372,7 @@ class Dtls(unittest.TestCase):
                 self.assertIsNotNone(c.binding())
                 c.close()
                 return
-            self.fail("nobody gets through")
+            self.fail("no client gets through")
 
         def flood(n):
             p, most, through = crowd("halves", d.values["dtls"], n), 0, 0

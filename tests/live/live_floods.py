@@ -220,7 +220,7 @@ class Floods(unittest.TestCase):
                             self.assertTrue(c.is_closed(20))
 
     def test_hello_then_silence(self):
-        """A whole hello is answered; who then says nothing is closed at the deadline."""
+        """A whole hello is answered; a client that then says nothing is closed at the deadline."""
         with running("5s") as d:
             c = self.client(d, port=d.values["tls"])
             c.raw(hello()[0])
@@ -309,7 +309,7 @@ class Floods(unittest.TestCase):
             self.served(d)
 
     def test_stalled_readers_while_peers_flood(self):
-        """Each costs at most its queue; nobody else notices; who reads again is served again."""
+        """Each costs at most its queue; no other client notices; a client that reads again is served again."""
         readers = 64
         with running() as d, daemon.Peer() as peer:
             self.served(d)

@@ -3,7 +3,7 @@
 """64 connections over TCP, 64 over TLS 1.2 and 1.3, and 64 DTLS sessions beside each other while workers and turnpike-tls processes are killed,
 at random and at every marked point of a stream, a record, a handshake's hand-over and an adoption: none is broken, no byte of
 a stream is lost, doubled or moved, no record of DTLS is accepted twice or sent under a number twice, and what is lost of
-datagrams is explained by the batches in hand of those who died.  The next death follows when every session has answered.
+datagrams is explained by the batches in hand of the dead processes.  The next death follows when every session has answered.
 
 TP_SECURE_KILLS: processes that are killed (1,000; contrib/run-tests: 100 in the sanitized build; with TP_SOAK=1, make soak,
 10,000); TP_SEED: repeats the choices; TP_FLOWS: sessions of each kind (64)."""
@@ -346,7 +346,7 @@ class Killer:
     def gone(self, role, pids):
         """Replaced."""
         n = self.workers if role == "worker" else 1
-        self.play.rest()                # whoever starts has the processor
+        self.play.rest()                # the starting process has the processor
         self.until(lambda: len(now := self.d.children(role)) == n and not set(now) & set(pids), "a %s is not replaced" % role)
 
     def at_random(self):
@@ -367,7 +367,7 @@ class Killer:
         self.d.orders.arm(name, self.rnd.randint(1, most), row)
 
     def died(self, name, role="worker", row=0):
-        self.until(lambda: self.d.orders.dead(row), "nobody dies at " + name)
+        self.until(lambda: self.d.orders.dead(row), "no process dies at " + name)
         self.killed[role] += 1
         self.died_at[name] = self.died_at.get(name, 0) + 1
         self.gone(role, [self.d.orders.dead(row)])
@@ -473,7 +473,7 @@ class Kills(unittest.TestCase):
                 killer.killed["worker"], killer.killed["tls"], time.monotonic() - began, sum(killer.died_at.values()),
                 len(killer.died_at), ["%d served, %d given up with a turnpike-tls, %d cut off before they were read" % (
                     v.done, v.given_up, v.cut) for v in visitors]), flush=True)
-            self.assertEqual(d.counter("child_deaths"), killer.count() + late(d), "somebody died by himself")
+            self.assertEqual(d.counter("child_deaths"), killer.count() + late(d), "a process died by itself")
             self.verdict(d, play, killer, drops, full)
             taken = killer.died_at.get("accept:taken", 0)
             print("%d died between accept() and the hand-over, by order" % taken, flush=True)
@@ -482,13 +482,13 @@ class Kills(unittest.TestCase):
             self.assertEqual(self.end(d, play), 0)
 
     def test_whatever_an_operator_does(self):
-        """Nobody is killed: nothing is lost, not even a datagram."""
+        """No process is killed: nothing is lost, not even a datagram."""
         print("TP_SEED=%d" % SEED, flush=True)
         with start(points=False, workers=2) as d:
             play = fl.Play(make_flows(d, FLOWS))
             play.prove()
             for f in play.flows:
-                f.wide = False          # who does not read is not sent everything
+                f.wide = False          # a client that does not read is not sent everything
             before, ready = d.children(), d.ready
             for step in ("reload", 4, "upgrade", 1, "restart-workers", 2, "upgrade", "reload"):
                 if isinstance(step, int):
@@ -584,7 +584,7 @@ class Handshakes(unittest.TestCase):
                             c = self.connect(d, kind)
                             self.works(c)
                             if passage == 1:
-                                self.assertTrue(daemon.until(d.orders.dead), "nobody died")
+                                self.assertTrue(daemon.until(d.orders.dead), "no process died")
                             if d.orders.dead():
                                 self.assertEqual(set(before), {d.orders.dead()})
                                 self.assertTrue(daemon.until(lambda: d.replaced("worker", before)))
@@ -657,7 +657,7 @@ class DtlsPoints(unittest.TestCase):
             c.datagram(r)
         d.orders.arm(name, k)
         os.kill(worker, signal.SIGCONT)
-        self.assertTrue(daemon.until(d.orders.dead), "nobody dies at " + name)
+        self.assertTrue(daemon.until(d.orders.dead), "no process dies at " + name)
         d.orders.clear()
         self.assertTrue(daemon.until(lambda: d.ready() and worker not in d.children("worker")))
         first, numbers = self.answers(c)

@@ -128,7 +128,7 @@ class Metrics(unittest.TestCase):
         self.assertEqual(d.counter("config_reloads", result="success"), 1)
 
     def test_formats(self):
-        """OpenMetrics for who asks for it, Prometheus' text format for everything else."""
+        """OpenMetrics for a scraper that asks for it, Prometheus' text format for everything else."""
         d = self.d
         self.traffic()
         modern, classic = d.http("/metrics", OPENMETRICS)[1], d.http("/metrics")[1]

@@ -59,7 +59,7 @@ class Confinement(unittest.TestCase):
                     self.assertRegex(f.read(), r"Max core file size\s+0\s+0", role)
                 if not is_sanitized(pid):                # whose run-time calls what it likes
                     self.assertEqual(s["Seccomp"], "2", role)
-                # Not dumpable: nobody of the same user can look into it.
+                # Not dumpable: no process of the same user can look into it.
                 self.assertEqual(os.stat("/proc/%d/mem" % pid).st_uid, 0, role)
                 self.assertEqual(os.readlink("/proc/%d/exe" % pid), d.libexec + "/turnpike-" + role)
             kept = int(status_of(d.process.pid)["CapEff"], 16)
@@ -158,7 +158,7 @@ class Metrics(unittest.TestCase):
 
     def test_readiness(self):
         with daemon.Daemon() as d, tc.Client(d.server, "alice", "wonderland") as c:
-            c.allocate()                # who drains and is empty ends
+            c.allocate()                # a draining daemon without sessions ends
             self.assertEqual((d.http("/healthz")[0], d.http("/readyz")[0]), (200, 200))
             d.ctl("drain")
             self.assertTrue(wait_for(lambda: d.http("/readyz")[0] == 503))
@@ -277,7 +277,7 @@ class Logs(unittest.TestCase):
                         json.loads(x)
 
     def test_a_full_pipe_stalls_nobody(self):
-        """Whoever reads stderr has stopped reading: relaying goes on, lines are counted as lost."""
+        """The reader of stderr has stopped reading: relaying goes on, lines are counted as lost."""
         with daemon.Daemon(start=False) as d:
             d.write(daemon.DEFAULT.replace("level: info", "level: debug"))
             d.process = subprocess.Popen(d.command(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,

@@ -287,7 +287,7 @@ class Path(unittest.TestCase):
         self.assertEqual(self.d.drops("send_error"), 0)
 
     def test_full_queue(self):
-        """A device queue that is full costs what does not fit, counted, and nobody else's datagrams."""
+        """A device queue that is full costs what does not fit, counted, and no other client's datagrams."""
         calls = self.calls(40)
         run("tc", "qdisc", "add", "dev", "v0", "root", "tbf", "rate", "8mbit", "burst", "1600", "limit", "3000")
         try:

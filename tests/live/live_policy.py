@@ -75,7 +75,7 @@ class Sink:
             self.socks.append(s)
 
     def got(self, expected=0):
-        """What has come, and at least so many; those who expect nothing have a moment's silence for proof."""
+        """What has come, and at least so many; a peer that expects nothing has a moment's silence for proof."""
         end, out = time.monotonic() + (30 if expected else 0.1), []
         while time.monotonic() < end and (not expected or len(out) < expected):
             out += self.now()
@@ -324,9 +324,9 @@ class NewAddresses(Base):
         self.addCleanup(other.close)
         other.settimeout(20)
         c.bind(0x4000, other.getsockname())
-        c.channel_data(0x4000, b"somebody else's")
+        c.channel_data(0x4000, b"of another program")
         data, relay = other.recvfrom(100)
-        self.assertEqual(data, b"somebody else's")
+        self.assertEqual(data, b"of another program")
         ip("addr", "add", "45.0.0.88/32", "dev", "lo")
         try:
             self.assertTrue(daemon.until(lambda: "45.0.0.88 is this host's now" in self.d.text()))

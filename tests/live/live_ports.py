@@ -44,7 +44,7 @@ class Ports(unittest.TestCase):
                 extra.allocate()
 
     def test_sockets_serve_again(self):
-        """Relay sockets rest between two allocations; they give way to who needs the range, and outlive worker and image."""
+        """Relay sockets rest between two allocations; they give way when the range is needed, and outlive worker and image."""
         config = CONFIG.replace("workers: 2, shards: 4", "workers: 1, shards: 1").replace("50000-50019", "50000-50399")
         with daemon.Daemon(config) as d:
             with tc.Client(d.server, "alice", "wonderland") as c:

@@ -121,7 +121,7 @@ class Renew(unittest.TestCase):
             self.assertTrue(is_damaged(d))
             with tc.Client(d.server, timeout=1) as c:
                 self.assertIsNone(c.binding())
-            # A plain SIGKILL is nobody's doing: the sockets stay.  This shows that the damage is one.
+            # A plain SIGKILL comes from outside: the sockets stay.  This shows that the damage is one.
             victims = d.children("worker")
             daemon.kill_all(victims)
             self.assertTrue(daemon.until(lambda: not set(victims) & set(d.children("worker")) and d.ready()))

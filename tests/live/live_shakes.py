@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""Handshakes and who they belong to: bursts of TLS, DTLS and TCP clients with fewer workers than shards, with as many, and
+"""Handshakes and their owners: bursts of TLS, DTLS and TCP clients with fewer workers than shards, with as many, and
 while the shards change their owners; handshakes whose worker is another one when they end.
 
 TP_ROUNDS: bursts of each kind (4); TP_BURST: clients of each transport in one (50); TP_SEED: cuts and orders of fragments."""
@@ -275,7 +275,7 @@ class Fragments(unittest.TestCase):
         names = struct.pack("!HHH", 10, 2 + len(groups), len(groups)) + groups
         algorithms = bytes.fromhex("000d000e000c040305030603080408050806")
         share = b""
-        if pad:         # a key share of a group that nobody knows, as TLS 1.3 and DTLS 1.3 clients send
+        if pad:         # a key share of an unknown group, as TLS 1.3 and DTLS 1.3 clients send
             share = struct.pack("!HHHHH", 51, 6 + pad, 4 + pad, 0x7777, pad) + bytes(i & 255 for i in range(pad))
         extensions = names + algorithms + bytes.fromhex("000b00020100") + share
         return b"\xfe\xfd" + self.random + b"\0" + bytes([len(cookie)]) + cookie + struct.pack("!H", len(suites)) + suites + \

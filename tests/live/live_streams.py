@@ -260,7 +260,7 @@ class Streams(unittest.TestCase):
             tcp, tls = self.tcp(d), self.tls(d, ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
             flows = [Flow(i, (tls if i % 2 else tcp)(i), random.Random(i)) for i in range(16)]
             player = Player(flows)
-            player.lossless = True      # nobody is killed here
+            player.lossless = True      # no process is killed here
             player.start()
             before = d.children()
             tlsds = set(d.children("tls"))

@@ -76,7 +76,7 @@ class Deaths(unittest.TestCase):
                     int(x.split("after ")[1].split()[0]) for x in d.text().splitlines() if "sessions and processes" in x)))
 
     def test_at_random_under_connections(self):
-        """64 TCP, 64 TLS and 64 DTLS sessions, byte for byte; nobody else dies."""
+        """64 TCP, 64 TLS and 64 DTLS sessions, byte for byte; no other process dies."""
         rnd = random.Random(SEED)
         with live_kills.start(points=False, workers=2) as d:
             play = fl.Play(live_kills.make_flows(d, live_kills.FLOWS))
@@ -160,7 +160,7 @@ class Deaths(unittest.TestCase):
                     if d.orders.dead():
                         break
                     self.provoke(d, name, n)
-                self.assertTrue(d.orders.dead(), "nobody passes " + name)
+                self.assertTrue(d.orders.dead(), "no process passes " + name)
                 d.orders.clear()
                 self.sound(d)
                 for c in clients:

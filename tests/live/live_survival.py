@@ -35,7 +35,7 @@ FLOWS = int(os.environ.get("TP_FLOWS", MOST if SOAK else min(MOST, 2000)))
 RATE = int(os.environ.get("TP_RATE", "20000"))
 CONFIG = daemon.DEFAULT.replace("process: {{ workers: 2 }}", "process: {{ workers: {workers}, shards: 4 }}") + \
     "io: {{ cpu_affinity: none }}\n" + \
-    "limits: {{ challenges_per_prefix: 0 }}\n"	# thousands of clients of one address, who need processors, too
+    "limits: {{ challenges_per_prefix: 0 }}\n"	# thousands of clients of one address, which need processors, too
 
 
 class Load:
@@ -98,7 +98,7 @@ class Survival(unittest.TestCase):
     def check(self, d, report, flows=FLOWS, lossless=False, name=""):
         up, down = report["up"], report["down"]
         lost, full = up["lost"] + down["lost"], 0
-        if lost > 0:		# explained: no room, a drop with a name, or the batches in hand of those who died
+        if lost > 0:		# explained: no room, a drop with a name, or the batches in hand of the dead processes
             full, drops, deaths = full_queues() - self.full, int(d.counter("drops")), int(d.counter("child_deaths"))
             print("%d lost: at most %d in full queues, %d drops with a name, the batches of %d dead" % (lost, full, drops, deaths))
             self.assertLessEqual(lost - full - drops, deaths * BATCH)
@@ -109,7 +109,7 @@ class Survival(unittest.TestCase):
         for side in (up, down):
             self.assertGreater(side["delivered"], 0)
             self.assertEqual((side["damaged"], side["misdelivered"]), (0, 0))
-        if lossless:		# but for what the kernel dropped because nobody was given a processor in time
+        if lossless:		# but for what the kernel dropped because no worker got a processor in time
             self.assertLessEqual(lost - full, 0)
         code, text = d.ctl("verify")
         self.assertEqual(code, 0, text)
@@ -174,7 +174,7 @@ class Survival(unittest.TestCase):
             self.assertLess(d.status().get("reloads", 0), 100)
 
     def owners(self, d):
-        """Sessions by shard: nobody moves."""
+        """Sessions by shard: none moves."""
         found = {}
         for s in json.loads(d.ctl("sessions", "limit=100000", as_json=True)[1])["sessions"]:
             found[s["id"].split(".")[0]] = found.get(s["id"].split(".")[0], 0) + 1
@@ -534,7 +534,7 @@ class Poison(unittest.TestCase):
             self.assertTrue(self.works(good))
 
     def test_cold_shard(self):
-        """A shard that nobody can adopt is given up, alone."""
+        """A shard that no worker can adopt is given up, alone."""
         with daemon.Daemon(daemon.DEFAULT.replace("workers: 2", "workers: 2, shards: 2") +
                            "limits: {{ allocations_per_user: 40 }}\n") as d:
             flows = [self.flow(d) for _ in range(40)]

@@ -109,7 +109,7 @@ class Streams(unittest.TestCase):
                     self.assertEqual(report["connections"]["latency"]["count"], 60)
         until(lambda: self.d.status()["sessions"] == 0, "sessions stayed")
 
-    # ---- who is who ----
+    # ---- the processes ----
 
     def test_the_certificate(self):
         few = ("--packets", "100", "-s", "60", "--ca", self.cert)

@@ -2,7 +2,7 @@
 /*
  * run.c: plays scenario scripts (*.tp) against the TURN core in virtual time; the language is in README.
  *
- * After every line: each answer to somebody unknown is within three times the request and 400 bytes, each signed
+ * After every line: each answer to an unknown client is within three times the request and 400 bytes, each signed
  * one is signed by the key and kind of its request, all padding is zero.  After every file: the audits.
  */
 #include "config.h"
@@ -459,7 +459,7 @@ line_give(struct script *s, const struct words *l)
 		memcpy(b->token, a->token, sizeof b->token);
 }
 
-/* Somebody who read what the last client sent sends the same bytes from the address of another. */
+/* A listener on the network sends the last client's bytes again, from another address. */
 static void
 line_replay(struct script *s, const struct words *l)
 {

@@ -344,7 +344,7 @@ world_input(struct world *w, unsigned shard, const struct addr *client, uint8_t 
 			return act;
 		}
 	}
-	fault(w, "a request that waits for ever");
+	fault(w, "a request that waits without end");
 	return TURN_DROP;
 }
 
@@ -450,6 +450,6 @@ world_audit(struct world *w)
 				if (w->fate[w->pool[i].row[r].sock[k].fd] != FD_READY)
 					fault(w, "a pool socket that is not ready");
 	if (ready != 0)
-		fault(w, "a socket that nobody has");
+		fault(w, "a socket without an owner");
 	return w->fault;
 }

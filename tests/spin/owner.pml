@@ -7,7 +7,7 @@
  * at any moment; a process may die at any moment, also before READY; STOP is a message that may be overtaken by death.
  *
  * Claims: never two live processes with one shard (two writers of one slab); a wish is carried out in the end; a shard
- * is not left without an owner for ever.  EARLY: a supervisor that starts the successor before waitpid() must fail.
+ * gets an owner in the end.  EARLY: a supervisor that starts the successor before waitpid() must fail.
  */
 #define ROWS 2
 #define SHARDS 2

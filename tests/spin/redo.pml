@@ -11,8 +11,8 @@
  *     undo; counts are set to what the record says; the record is cleared; lock words of the dead are freed
  *   - the supervisor itself is not killed (its death ends all workers), but the successor may be, while it adopts
  *
- * Claims: never two holders of a stripe; whenever no worker is in a transaction, the counts equal the live slots; nobody
- * waits for ever on a word whose holder is dead.
+ * Claims: never two holders of a stripe; whenever no worker is in a transaction, the counts equal the live slots; no
+ * process waits without end on a word whose holder is dead.
  * NO_REPLAY, NO_FREE, NO_RECORD: the model with a part left out must fail (make spin proves that it does).
  */
 #define W 2
@@ -168,5 +168,5 @@ init
 }
 
 #define COUNTED ((state[0] == LIVE || state[0] == ENDING) + (state[1] == LIVE || state[1] == ENDING))
-/* The quota is what lives, whenever nobody holds the stripe. */
+/* The quota is what lives, whenever no process holds the stripe. */
 ltl counts { [] (lock_user != 0 || dead[0] || dead[1] || (count == COUNTED && total == COUNTED)) }

@@ -13,7 +13,7 @@ check() {
 	model=$1 claim=$2 want=$3
 	shift 3
 	spin "$@" -a "$top/tests/spin/$model.pml" >/dev/null
-	# deadlock: assertions, and processes that wait for ever
+	# deadlock: assertions, and processes that wait without end
 	if [ "$claim" = deadlock ]; then how= with=-DNOCLAIM; else how="${PAN:--a} -N $claim" with=; fi
 	${CC:-cc} -O2 -w -DVECTORSZ=2048 -DNFAIR=5 -DCOLLAPSE $with -o pan pan.c
 	./pan -m2000000 $how >out 2>&1 || true

@@ -257,7 +257,7 @@ START_TEST(target_file)
 	target_write(&t, &r);
 	ck_assert_int_eq(stat(path, &st), 0);
 	ck_assert_int_eq(st.st_mode & 07777, 0640);
-	/* Rotation: moved away, opened anew. */
+	/* Rotation: moved away, opened again. */
 	ck_assert_int_eq(rename(path, link), 0);
 	ck_assert_int_eq(target_open(&t, path, true, false), 0);
 	target_write(&t, &r);

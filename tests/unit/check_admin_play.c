@@ -136,7 +136,7 @@ START_TEST(admin_verifies)
 }
 END_TEST
 
-/* One connection, the descriptor of which is known, of another shard, another's, and nobody's. */
+/* One connection, the descriptor of which is known, of another shard, another's, and without an owner. */
 START_TEST(admin_verifies_connections)
 {
 	const struct ledger_fd stream = { .kind = LEDGER_STREAM, .row = 3 };
@@ -200,7 +200,7 @@ START_TEST(admin_credentials)
 }
 END_TEST
 
-/* One command while we are the supervisor who answers it. */
+/* One command; this test is the supervisor that answers it. */
 START_TEST(admin_commands)
 {
 	struct msg_reply r = { .h = { .type = MSG_REPLY }, .more = 1, .text = "one\x1b[31m line" };
@@ -218,7 +218,7 @@ START_TEST(admin_commands)
 	m = play_expect(play.admin_control, ROLE_ADMIN, ROLE_SUPER, MSG_COMMAND);
 	ck_assert_uint_eq(m.msg_command.command, CMD_CLOSE_USER);
 	ck_assert_uint_eq(m.msg_command.user, play.x->user);
-	r.request = m.msg_command.request + 1; /* nobody's */
+	r.request = m.msg_command.request + 1; /* no request's */
 	play_send_ok(play.admin_control, &r, -1);
 	r.request = m.msg_command.request;
 	play_send_ok(play.admin_control, &r, -1);
@@ -357,7 +357,7 @@ START_TEST(admin_metrics)
 }
 END_TEST
 
-/* Records reach the file, junk does not, and the file is made anew at reload. */
+/* Records reach the file, junk does not, and the file is made again at reload. */
 START_TEST(admin_logs)
 {
 	struct log_rec r = {

@@ -195,7 +195,7 @@ static const struct {
 	    false },
 	{ "[ { certificate: rsa.pem, key: rsa.key } ]", "without password_file", false },
 	{ "[ { certificate: rsa.pem, key: rsa.key, password_file: wrong } ]", "another password", false },
-	{ "[ { certificate: ec.pem, key: open.key } ]", "everybody may read", false },
+	{ "[ { certificate: ec.pem, key: open.key } ]", "all users may read", false },
 	{ "[ { certificate: weak.pem, key: weak.key } ]", "RSA of 2048 bits", false },
 	{ "[ { certificate: damaged.pem, key: ec.key } ]", "damaged after its first", false },
 	{ "[ { certificate: empty.pem, key: ec.key } ]", "no certificate in PEM", false },

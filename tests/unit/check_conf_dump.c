@@ -73,7 +73,7 @@ START_TEST(round_trip)
 }
 END_TEST
 
-/* Nobody can forget a new option in `full`. */
+/* A new option that is missing in `full` fails here. */
 START_TEST(full_differs_everywhere)
 {
 	struct loaded *a = load_text(full), *b = load_text("");

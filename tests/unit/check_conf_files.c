@@ -186,7 +186,7 @@ START_TEST(unreadable)
 	ck_assert_str_eq(r->reports, "does/not/exist.yaml: cannot read: No such file or directory\n");
 	unload(r);
 	expect_one(load_path_of(temp_dir), "not a regular file");
-	expect_one(load_path_of(temp_file("w.yaml", "", 0606)), "everybody may write");
+	expect_one(load_path_of(temp_file("w.yaml", "", 0606)), "all users may write");
 	temp_file("i.yaml", "auth: [", 0600);
 	expect_one(load_main("include: i.yaml\n"), "i.yaml:");
 }
@@ -223,9 +223,9 @@ START_TEST(secret_files)
 	char link_path[128];
 
 	temp_file("s", GOOD, 0644);
-	expect_one(load_main("auth: { secrets: { file: s } }\n"), "everybody may read this file");
+	expect_one(load_main("auth: { secrets: { file: s } }\n"), "all users may read this file");
 	temp_file("s", GOOD, 0602);
-	expect_one(load_main("auth: { secrets: { file: s } }\n"), "everybody may write this file");
+	expect_one(load_main("auth: { secrets: { file: s } }\n"), "all users may write this file");
 	temp_file("s", GOOD "\n\n", 0640);
 	expect_one(load_main("auth: { secrets: { file: s } }\n"), "one line of text");
 	static const char *const strays[] = { " " GOOD, GOOD " ", GOOD "\t\n", "\xef\xbb\xbf" GOOD,
@@ -306,8 +306,8 @@ static const struct {
 	{ "auth: { secrets: [ { value: " GOOD ", until: 2030-01-01 } ] }\n", "auth.secrets: until" },
 	{ "auth: { secrets: [ [ a ] ] }\n", "auth.secrets: allowed" },
 	{ "auth: { secrets: \"\" }\n", "1 to 256 bytes" },
-	{ "auth: { secrets: changeme-not, users: { a: wonderland } }\n", "in everybody's documents" },
-	{ "auth: { secrets: a-long-shared-secret-for-rest-use }\n", "in everybody's documents" },
+	{ "auth: { secrets: changeme-not, users: { a: wonderland } }\n", "in public documents" },
+	{ "auth: { secrets: a-long-shared-secret-for-rest-use }\n", "in public documents" },
 	{ LOOPBACK "auth: { users: { a: { passwort: x } } }\n", "unknown key \"passwort\"" },
 };
 

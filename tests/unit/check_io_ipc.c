@@ -160,7 +160,7 @@ START_TEST(test_wrong_type)
 }
 END_TEST
 
-/* Descriptors that nobody asked for are closed, however many. */
+/* Descriptors that the receiver did not ask for are closed, however many. */
 START_TEST(test_stray_fds)
 {
 	struct msg_want w = { .h = { MSG_WANT, 0 } };

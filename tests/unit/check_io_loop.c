@@ -45,7 +45,7 @@ note(char c)
 	order[n + 1] = '\0';
 }
 
-/* Both pipes are readable in one batch: whoever comes first removes the other. */
+/* Both pipes are readable in one batch: the first handler removes the other. */
 static void
 remove_other(void *arg, int fd, uint32_t events)
 {

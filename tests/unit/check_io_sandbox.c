@@ -422,7 +422,7 @@ START_TEST(test_landlock)
 }
 END_TEST
 
-/* What turnpike-admin keeps: its log file may be made anew beside the old one, and no other file
+/* What turnpike-admin keeps: its log file may be made again beside the old one, and no other file
  * anywhere. */
 START_TEST(test_landlock_log)
 {

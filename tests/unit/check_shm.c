@@ -171,7 +171,7 @@ START_TEST(lock_garbage_ends)
 	lock_word w = 0x12345678;
 
 	ck_assert_int_eq(lock_take(&w, 3, LOCK_WAIT_MS), -ETIMEDOUT);
-	w = LOCK_WAITERS; /* nobody holds it */
+	w = LOCK_WAITERS; /* no process holds it */
 	ck_assert_int_eq(lock_take(&w, 3, LOCK_WAIT_MS), 0);
 }
 END_TEST

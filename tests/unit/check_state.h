@@ -22,7 +22,7 @@ struct addr addr6(uint32_t n, uint16_t port);
 /* A slot filled for the n-th client, with sockets of its own. */
 struct session *fill(unsigned n, uint64_t user);
 struct session *open_session(unsigned n, uint64_t user);
-/* Audit of everything with nobody writing: no breach. */
+/* Audit of everything while no process writes: no breach. */
 void audit_clean(void);
 unsigned audit_count(void);
 

@@ -178,7 +178,7 @@ START_TEST(rings_run_out)
 	while (ring_take(&shard, &r, 0))
 		n++;
 	ck_assert_uint_eq(n, shard.ring_max);
-	ck_assert_uint_gt(audit_count(), 0); /* nobody has them */
+	ck_assert_uint_gt(audit_count(), 0); /* no connection has them */
 	adopt();
 	ck_assert(ring_take(&shard, &r, 0));
 }
@@ -208,7 +208,7 @@ START_TEST(rings_rest)
 			ring_give(&shard, r[i].ring);
 		ck_assert_uint_eq(ring_rest(&shard), 31); /* sixteen stay warm */
 		ck_assert_uint_eq(ring_rest(&shard), 0);
-		ck_assert_uint_gt(ring_pages(&r[0]), 0); /* it is somebody's */
+		ck_assert_uint_gt(ring_pages(&r[0]), 0); /* it is in use */
 		for (size_t i = 0; i < RING_BYTES; i++)
 			ck_assert_uint_eq(ring_at(&shard, &r[0], 0)[i], 1);
 		cold = 0;
@@ -217,7 +217,7 @@ START_TEST(rings_rest)
 		ck_assert_uint_eq(cold, 31);
 		ring_give(&shard, r[0].ring);
 	}
-	/* A successor knows of none; nobody has them, so all but the warm go. */
+	/* A successor knows of none; none is in use, so all but the warm go. */
 	adopt();
 	ck_assert_uint_eq(ring_rest(&shard), 32);
 	ck_assert(ring_take(&shard, &r[0], 0));

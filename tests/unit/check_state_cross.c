@@ -46,7 +46,7 @@ START_TEST(per_user)
 	ck_assert_int_eq(try_open(4, 5, l, 0), 0);
 	ck_assert_int_eq(try_open(5, 5, l, 0), -EDQUOT);
 	for (unsigned i = 10; i < 20; i++)
-		ck_assert_int_eq(try_open(i, 0, l, 0), 0); /* nobody is not counted */
+		ck_assert_int_eq(try_open(i, 0, l, 0), 0); /* no user is not counted */
 	ck_assert_uint_eq(cross_user_count(&cross, 0), 0);
 	audit_clean();
 }
@@ -105,7 +105,7 @@ START_TEST(locks_time_out)
 }
 END_TEST
 
-/* The first wait in vain is a long one, those after it are short until a lock was free again: longer than ours is what
+/* The first wait without success is a long one, those after it are short until a lock was free again: longer than ours is what
  * the machine adds, shorter is wrong. */
 START_TEST(patience)
 {
@@ -212,7 +212,7 @@ START_TEST(reservations_count)
 	ck_assert_uint_eq(cross_user_count(&cross, 6), 1);
 	ck_assert_int_eq(token_look(&cross, 43, 6, NOW, &got), -ENOENT);
 	audit_clean();
-	/* Somebody without a name of its own has no limit per user, but its reservation has an owner. */
+	/* A user without a name of its own has no limit per user, but its reservation has an owner. */
 	struct session *x = fill(4, 0);
 	x->name = 99;
 	struct reservation want = { .token = 44, .user = 99, .expiry = NOW / 1000 + 30 };

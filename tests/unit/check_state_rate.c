@@ -49,7 +49,7 @@ END_TEST
 
 START_TEST(rates_clock_wraps)
 {
-	/* 32 bits of us: 4295 s.  Whoever comes back then is not held for hours. */
+	/* 32 bits of us: 4295 s.  A client that comes back then is not held for hours. */
 	for (tp_ms t = NOW; t < NOW + 50u * 4294967u; t += 1000003)
 		ck_assert(rate_take(&cross, RATE_BINDING, 9, 1, 1, t));
 }
@@ -119,7 +119,7 @@ START_TEST(per_user_and_total)
 
 	for (unsigned i = 0; i < 6; i++)
 		x[i] = open_session(i, 1 + i / 2); /* three users of two */
-	for (tp_ms t = NOW; t < NOW + 10000; t++)  /* one user alone: his share for two */
+	for (tp_ms t = NOW; t < NOW + 10000; t++)  /* one user alone: the share of two */
 		for (unsigned i = 0; i < 2; i++)
 			if (bandwidth_take(&cross, &shard, x[i], &b, true, 500, t))
 				bytes[i] += 500;

@@ -164,7 +164,7 @@ START_TEST(test_streams)
 	ck_assert_uint_eq(b->conf.listeners[0].transports, TRANSPORT_TCP | TRANSPORT_TLS);
 	close(fd);
 	drop(b);
-	/* A pair that did not come: nobody could talk to that turnpike-tls. */
+	/* A pair that did not come: that turnpike-tls could not be reached. */
 	b = fresh();
 	a->tlsd_pair[1][0][1] = -1;
 	fd = carry_save(a);

@@ -140,7 +140,7 @@ START_TEST(test_backoff_worker)
 }
 END_TEST
 
-/* However often: whoever was READY for a moment is replaced at once. */
+/* However often: a child that was READY for a moment is replaced at once. */
 START_TEST(test_kills)
 {
 	unsigned i = (unsigned)children_row(table, ROLE_WORKER, 0);

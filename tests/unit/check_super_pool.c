@@ -9,7 +9,7 @@
 #include "../../src/super/super_int.h"
 #include "check_super.h"
 
-#define LOW    22000 /* the kernel gives these to nobody by itself */
+#define LOW    22000 /* the kernel does not give these by itself */
 #define PORTS  20
 #define SHARDS 4
 

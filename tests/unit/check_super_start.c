@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Rows across reloads, the lock of the runtime directory, what a spawned process gets, who holds a port. */
+/* Rows across reloads, the lock of the runtime directory, what a spawned process gets, the holder of a port. */
 #include "config.h"
 
 #include <errno.h>

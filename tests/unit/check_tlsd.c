@@ -451,7 +451,7 @@ START_TEST(tlsd_killed)
 	party_run(&taken, WAIT_MS);
 	ck_assert(taken.done);
 	party_init(&before, &rig, TLS1_3_VERSION, NULL, NULL, 71);
-	SSL_do_handshake(before.client); /* a hello, and nobody yet to answer it */
+	SSL_do_handshake(before.client); /* a hello, not yet answered */
 	party_start(&before);
 	ck_assert(rig_until(&rig, STAT_HS_HALF_OPEN, 1));
 	rig_kill(&rig);

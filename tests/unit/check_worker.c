@@ -108,7 +108,7 @@ START_TEST(test_relay)
 	ck_assert_int_eq(client_request(&client, STUN_CHANNEL_BIND, &peer, CHANNEL, -1), STUN_SUCCESS);
 	for (uint32_t i = 0; i < 100; i++)
 		relay_once(i);
-	/* Who was not let in is not heard. */
+	/* A client that was not admitted is not answered. */
 	struct addr other;
 	ck_assert_int_eq(addr_parse(&other, "127.0.0.2"), 0);
 	int stranger = sock_relay_udp(&other, 0);
@@ -141,7 +141,7 @@ START_TEST(test_survives)
 		uint8_t out[CHANNEL_HEADER + 4], in[8];
 		struct addr from;
 		world_kill();
-		/* Sent to nobody: it waits in the kernel. */
+		/* Sent without a reader: it waits in the kernel. */
 		channel_header(out, CHANNEL, 4);
 		put_u32(out + CHANNEL_HEADER, 1000 + i);
 		client_send(&client, out, sizeof out);
@@ -159,7 +159,7 @@ START_TEST(test_survives)
 	ck_assert_uint_eq(world.asks, 1);
 	ck_assert_int_eq(client_request(&client, STUN_REFRESH, NULL, 0, 600), STUN_SUCCESS);
 	ck_assert_uint_eq(world.asks, 1);
-	/* Idle pool sockets were taken over, not made anew, and only what is idle is in the pool. */
+	/* Idle pool sockets were taken over, not made again, and only what is idle is in the pool. */
 	ck_assert_uint_le(pool_kept(), 32 + 1);
 	ck_assert_int_eq(client_request(&client, STUN_REFRESH, NULL, 0, 0), STUN_SUCCESS);
 	world_end();
@@ -283,7 +283,7 @@ relay_fd(void)
 	ck_abort_msg("no socket has port %u", client.relayed.port);
 }
 
-/* With SPAN numbers 50 sockets rest: the newest 25 are nobody's, and when there are more than 38 one of
+/* With SPAN numbers 50 sockets rest: the newest 25 are not given out, and when there are more than 38 one of
  * the others serves. */
 #define REST_MAX  (SPAN / 8)
 #define REST_KEEP (REST_MAX / 2)
@@ -329,7 +329,7 @@ START_TEST(test_rest)
 	ck_assert_uint_eq(world.releases, 0);
 	made = kept_now();
 	rest_rounds(2 * REST_MAX, REST_KEEP, last);
-	ck_assert_uint_eq(kept_now(), made); /* none was made anew */
+	ck_assert_uint_eq(kept_now(), made); /* none was made again */
 	/* A datagram that slipped into a resting socket's queue: read by the worker, and gone before
 	 * the next session. */
 	for (int fd = BASE + 1; fd < BASE + (int)SPAN; fd++) {

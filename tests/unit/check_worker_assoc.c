@@ -275,7 +275,7 @@ all_answered(const bool *gone)
 }
 
 /* Published, used, closed, and turnpike-tls was not told and offers it again: nothing of it is accepted any more, least of all a
- * datagram of the client that somebody has kept.  Not after a death of the worker either. */
+ * datagram of the client that an attacker has kept.  Not after a death of the worker either. */
 START_TEST(never_again)
 {
 	uint8_t buf[200];
@@ -338,7 +338,7 @@ START_TEST(not_without_a_proof)
 	for (unsigned i = 0; i < 200 && world_drops(DROP_DTLS_STRAY) == drops; i++)
 		world_pump(20);
 	ck_assert_uint_eq(world_drops(DROP_DTLS_STRAY), drops + 1);
-	/* The association that is there is not ended by a session that nobody asked for. */
+	/* The association that is there is not ended by a session that was not asked for. */
 	other = m;
 	other.session[20] ^= 1;
 	publish(&other);
@@ -398,7 +398,7 @@ set_next_number(uint64_t n)
 	region_unmap(keys, pages_of_keys());
 }
 
-/* The last number for data, then close_notify, and its allocation ends; not silence for ever. */
+/* The last number for data, then close_notify, and its allocation ends; not lasting silence. */
 START_TEST(numbers_run_out)
 {
 	struct client c;

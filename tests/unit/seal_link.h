@@ -44,7 +44,7 @@ void link_take_over(struct link *l);
 void link_open(struct link *l, const struct link_case *k, struct seal_ctx *c);
 void link_fini(struct link *l);
 
-/* What the peer has written and nobody took yet. */
+/* What the peer has written and was not taken yet. */
 size_t link_from_peer(struct link *l, uint8_t *buf, size_t room);
 void link_to_peer(struct link *l, const uint8_t *buf, size_t n);
 /* The peer writes data; its records come out raw. */
