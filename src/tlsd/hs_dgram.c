@@ -183,9 +183,9 @@ listen_to(struct hs *h, const uint8_t *p, size_t n)
 static void
 start(struct tlsd *u, const struct hs_who *who, const struct seal_hello *hello, const uint8_t *p, size_t n)
 {
-	struct hs *h = hs_new(u, who, true, -1);
+	struct hs *h = hs_new(u, who, true, -1, HS_HALF);
 
-	if (h == NULL)
+	if (h == NULL || !hs_begin(h))
 		return;
 	memcpy(h->random, hello->random, sizeof h->random);
 	memcpy(h->cookie, hello->cookie, SEAL_COOKIE_LEN);

@@ -64,9 +64,9 @@ tell_failed(struct tlsd *u, const struct hs_who *who, enum hs_reason why)
 }
 
 struct hs *
-hs_new(struct tlsd *u, const struct hs_who *who, bool dtls, int fd)
+hs_new(struct tlsd *u, const struct hs_who *who, bool dtls, int fd, enum hs_state state)
 {
-	struct hs *h = calloc(1, sizeof *h), *oldest;
+	struct hs *h = calloc(1, sizeof *h);
 
 	if (h != NULL) {
 		h->u = u;
@@ -74,33 +74,46 @@ hs_new(struct tlsd *u, const struct hs_who *who, bool dtls, int fd)
 		h->who.number = u->numbers++;
 		h->dtls = dtls;
 		h->fd = fd;
-		h->began = clock_ms();
-		h->until = h->began + u->timeout;
-		h->certs = cert_set_take(u->certs);
-		h->ssl = cert_set_ssl(h->certs, dtls);
+		h->began = h->moved = clock_ms();
+		h->until = h->began + (state == HS_WAITING ? 2 : 1) * u->timeout;
 	}
-	if (h == NULL || h->ssl == NULL || tlsd_tap_attach(&h->tap, h->ssl) < 0 ||
-	    !table_add(&u->table, h)) {
-		if (h != NULL) {
-			SSL_free(h->ssl);
-			cert_set_give(h->certs);
-			free(h);
-		}
+	if (h == NULL || !table_add(&u->table, h, state, u->per_prefix)) {
+		free(h);
 		if (fd >= 0)
 			close(fd);
-		log_limited(
-		    &u->internal, 1, LOG_L_WARN, "handshake: cannot begin: no certificate, or no memory");
+		log_limited(&u->internal, 1, LOG_L_WARN, "handshake: cannot begin: no memory");
 		tell_failed(u, who, HS_R_INTERNAL);
 		return NULL;
 	}
+	tlsd_hurry(u);
+	return h;
+}
+
+bool
+hs_begin(struct hs *h)
+{
+	struct tlsd *u = h->u;
+	struct hs *oldest;
+
+	h->moved = clock_ms();
+	h->until = h->moved + u->timeout;
+	h->certs = cert_set_take(u->certs);
+	h->ssl = cert_set_ssl(h->certs, h->dtls);
+	if (h->ssl == NULL || tlsd_tap_attach(&h->tap, h->ssl) < 0) {
+		log_limited(
+		    &u->internal, 1, LOG_L_WARN, "handshake: cannot begin: no certificate, or no memory");
+		hs_fail(h, HS_R_INTERNAL);
+		return false;
+	}
 	SSL_set_accept_state(h->ssl);
-	while ((oldest = table_beyond(&u->table, h, u->per_prefix, u->total)) != NULL && oldest != h)
+	/* A connection has waited for its room; a datagram waits nowhere. */
+	while (h->dtls && (oldest = table_beyond(&u->table, h, u->per_prefix, u->total)) != NULL &&
+	    oldest != h)
 		hs_fail(oldest, HS_R_CROWDED);
 	u->swollen |= u->table.line[HS_HALF].count >= CROWD;
-	tlsd_hurry(u);
 	hs_gauges(u);
 	CRASH_POINT("tls:begun");
-	return h;
+	return true;
 }
 
 /* ---- end ---------------------------------------------------------------------------------------- */
@@ -113,8 +126,8 @@ let_go(struct hs *h)
 		tlsd_tap_detach(h->ssl);
 		SSL_free(h->ssl);
 		h->ssl = NULL;
+		tlsd_tap_fini(&h->tap);
 	}
-	tlsd_tap_fini(&h->tap);
 	cert_set_give(h->certs);
 	h->certs = NULL;
 	if (h->fd >= 0) {
@@ -125,12 +138,29 @@ let_go(struct hs *h)
 	flight_fini(&h->out);
 }
 
+static void
+on_room(void *arg)
+{
+	struct tlsd *u = arg;
+
+	u->begins = false;
+	stream_start_waiting(u);
+}
+
+/* One handshake less: what waits may begin, though not at this depth of calls. */
+static void
+room(struct tlsd *u)
+{
+	if (!u->begins && u->table.next != NULL && u->table.line[HS_HALF].count < u->total)
+		u->begins = loop_after(u->proc.loop, 0, on_room, u) != 0;
+}
+
 void
 hs_free(struct hs *h)
 {
 	struct tlsd *u = h->u;
 
-	table_del(&u->table, h);
+	table_del(&u->table, h, u->per_prefix);
 	let_go(h);
 	if (h->done != NULL)
 		sodium_memzero(h->done, sizeof *h->done);
@@ -138,13 +168,14 @@ hs_free(struct hs *h)
 	sodium_memzero(h, sizeof *h);
 	free(h);
 	hs_gauges(u);
+	room(u);
 }
 
 void
 hs_fail(struct hs *h, enum hs_reason why)
 {
 	/* The alert, as far as the client takes it now. */
-	if (h->dtls)
+	if (h->dtls && h->ssl != NULL)
 		dgram_reply(h);
 	else if (!h->dtls && !h->closed)
 		(void)stream_flush(h);
@@ -296,7 +327,8 @@ hs_finish(struct hs *h)
 	h->done = m;
 	flight_reset(&u->out);
 	let_go(h);
-	table_untaken(&u->table, h);
+	table_untaken(&u->table, h, u->per_prefix);
+	room(u);
 	h->until = clock_ms() + UNTAKEN_MS;
 	hs_gauges(u);
 	CRASH_POINT("tls:finished");
@@ -329,7 +361,7 @@ hs_cancel(struct tlsd *u, const struct hs_who *who)
 
 	if (h == NULL)
 		return;
-	if (h->state == HS_HALF)
+	if (h->state != HS_UNTAKEN)
 		hs_fail(h, HS_R_CANCELED);
 	else
 		hs_free(h);

@@ -126,6 +126,7 @@ on_write(BIO *b, const char *buf, int len)
 	BIO_clear_retry_flags(b);
 	if (len <= 0)
 		return 0;
+	h->moved = clock_ms();
 	if (tlsd_tap_out(&h->tap, (const uint8_t *)buf, (size_t)len) < 0 ||
 	    !flight_add(&h->out, (const uint8_t *)buf, (size_t)len)) {
 		h->broken = true;
@@ -210,24 +211,17 @@ on_socket(void *arg, int fd, uint32_t events)
 	step(arg);
 }
 
-void
-stream_start(struct tlsd *u, const struct hs_who *who, int fd)
+static void
+begin(struct hs *h)
 {
-	struct hs *h = table_find(&u->table, who);
+	struct tlsd *u = h->u;
 	BIO *bio;
 
-	if (h != NULL) { /* asked again by a successor */
-		close(fd);
-		if (h->state == HS_UNTAKEN)
-			hs_offer(h);
-		return;
-	}
-	h = hs_new(u, who, false, fd);
-	if (h == NULL)
+	if (!hs_begin(h))
 		return;
 	h->events = EPOLLIN;
 	bio = BIO_new(u->stream_bio);
-	if (bio == NULL || loop_add(u->proc.loop, fd, EPOLLIN, on_socket, h) < 0) {
+	if (bio == NULL || loop_add(u->proc.loop, h->fd, EPOLLIN, on_socket, h) < 0) {
 		BIO_free(bio);
 		hs_fail(h, HS_R_INTERNAL);
 		return;
@@ -236,4 +230,34 @@ stream_start(struct tlsd *u, const struct hs_who *who, int fd)
 	BIO_set_init(bio, 1);
 	SSL_set_bio(h->ssl, bio, bio);
 	step(h);
+}
+
+void
+stream_start(struct tlsd *u, const struct hs_who *who, int fd)
+{
+	struct hs *h = table_find(&u->table, who);
+
+	if (h != NULL) { /* asked again by a successor */
+		close(fd);
+		if (h->state == HS_UNTAKEN)
+			hs_offer(h);
+		return;
+	}
+	if (table_has_room(&u->table, &who->client, u->per_prefix, u->total)) {
+		h = hs_new(u, who, false, fd, HS_HALF);
+		if (h != NULL)
+			begin(h);
+	} else {
+		/* As in a queue of the kernel: the client sees a slow server, and those before it are done sooner. */
+		(void)hs_new(u, who, false, fd, HS_WAITING);
+	}
+}
+
+void
+stream_start_waiting(struct tlsd *u)
+{
+	struct hs *h;
+
+	while ((h = table_next(&u->table, u->per_prefix, u->total)) != NULL)
+		begin(h);
 }

@@ -14,8 +14,10 @@
 
 struct prefix {
 	struct prefix *chain;
+	struct prefix *after, *before; /* in the turn of those that wait and have room */
+	bool in_turn;
 	struct addr addr;
-	struct line line;
+	struct line line, waits; /* half-open; waiting */
 };
 
 void
@@ -113,18 +115,58 @@ table_find(const struct table *t, const struct hs_who *who)
 
 /* ---- prefixes ----------------------------------------------------------------------------------- */
 
-static struct prefix *
-prefix_take(struct table *t, const struct addr *client)
+static void
+turn_leave(struct table *t, struct prefix *p)
+{
+	if (!p->in_turn)
+		return;
+	*(p->before != NULL ? &p->before->after : &t->next) = p->after;
+	*(p->after != NULL ? &p->after->before : &t->last) = p->before;
+	p->in_turn = false;
+}
+
+/* Last in turn, when something waits and there is room. */
+static void
+turn_take(struct table *t, struct prefix *p, uint64_t per_prefix)
+{
+	if (p->in_turn || p->waits.count == 0 || p->line.count >= per_prefix)
+		return;
+	p->after = NULL;
+	p->before = t->last;
+	*(t->last != NULL ? &t->last->after : &t->next) = p;
+	t->last = p;
+	p->in_turn = true;
+}
+
+static struct addr
+prefix_of(const struct addr *client)
 {
 	struct addr a;
-	struct prefix **head, *p;
 
 	addr_mask(&a, client, client->family == ADDR_V4 ? PREFIX_V4 : PREFIX_V6);
 	a.port = 0;
-	head = &t->prefixes[hash(t, &a, sizeof a)];
-	for (p = *head; p != NULL; p = p->chain)
-		if (addr_eq(&p->addr, &a))
-			return p;
+	return a;
+}
+
+static struct prefix *
+prefix_find(const struct table *t, const struct addr *client)
+{
+	struct addr a = prefix_of(client);
+	struct prefix *p = t->prefixes[hash(t, &a, sizeof a)];
+
+	while (p != NULL && !addr_eq(&p->addr, &a))
+		p = p->chain;
+	return p;
+}
+
+static struct prefix *
+prefix_take(struct table *t, const struct addr *client)
+{
+	struct addr a = prefix_of(client);
+	struct prefix **head = &t->prefixes[hash(t, &a, sizeof a)], *p = prefix_find(t, client);
+
+	if (p != NULL)
+		return p;
 	p = calloc(1, sizeof *p);
 	if (p == NULL)
 		return NULL;
@@ -135,13 +177,19 @@ prefix_take(struct table *t, const struct addr *client)
 }
 
 static void
-prefix_leave(struct table *t, struct hs *h)
+prefix_leave(struct table *t, struct hs *h, uint64_t per_prefix)
 {
 	struct prefix *p = h->prefix, **at;
 
-	LINE_DEL(&p->line, h, kin);
+	if (h->state == HS_WAITING)
+		LINE_DEL(&p->waits, h, kin);
+	else
+		LINE_DEL(&p->line, h, kin);
 	h->prefix = NULL;
-	if (p->line.count > 0)
+	if (p->waits.count == 0)
+		turn_leave(t, p);
+	turn_take(t, p, per_prefix);
+	if (p->line.count + p->waits.count > 0)
 		return;
 	for (at = &t->prefixes[hash(t, &p->addr, sizeof p->addr)]; *at != p; at = &(*at)->chain)
 		;
@@ -151,33 +199,69 @@ prefix_leave(struct table *t, struct hs *h)
 
 /* ---- handshakes --------------------------------------------------------------------------------- */
 
+static void
+enlist(struct table *t, struct hs *h, enum hs_state state)
+{
+	h->state = (uint8_t)state;
+	if (state == HS_WAITING)
+		LINE_ADD(&h->prefix->waits, h, kin);
+	else
+		LINE_ADD(&h->prefix->line, h, kin);
+	LINE_ADD(&t->line[state], h, age);
+}
+
 bool
-table_add(struct table *t, struct hs *h)
+table_add(struct table *t, struct hs *h, enum hs_state state, uint64_t per_prefix)
 {
 	struct hs **head = bucket_of(t, &h->who);
 
 	h->prefix = prefix_take(t, &h->who.client);
 	if (h->prefix == NULL)
 		return false;
-	h->state = HS_HALF;
-	LINE_ADD(&h->prefix->line, h, kin);
-	LINE_ADD(&t->line[HS_HALF], h, age);
+	enlist(t, h, state);
+	turn_take(t, h->prefix, per_prefix);
 	h->chain = *head;
 	*head = h;
 	return true;
 }
 
-void
-table_untaken(struct table *t, struct hs *h)
+bool
+table_has_room(struct table *t, const struct addr *client, uint64_t per_prefix, uint64_t total)
 {
-	prefix_leave(t, h);
+	const struct prefix *p = prefix_find(t, client);
+
+	return t->line[HS_HALF].count < total && t->next == NULL &&
+	    (p == NULL || (p->line.count < per_prefix && p->waits.count == 0));
+}
+
+struct hs *
+table_next(struct table *t, uint64_t per_prefix, uint64_t total)
+{
+	struct prefix *p = t->next;
+	struct hs *h;
+
+	if (p == NULL || t->line[HS_HALF].count >= total)
+		return NULL;
+	h = p->waits.oldest;
+	turn_leave(t, p);
+	LINE_DEL(&p->waits, h, kin);
+	LINE_DEL(&t->line[HS_WAITING], h, age);
+	enlist(t, h, HS_HALF);
+	turn_take(t, p, per_prefix);
+	return h;
+}
+
+void
+table_untaken(struct table *t, struct hs *h, uint64_t per_prefix)
+{
+	prefix_leave(t, h, per_prefix);
 	LINE_DEL(&t->line[HS_HALF], h, age);
 	h->state = HS_UNTAKEN;
 	LINE_ADD(&t->line[HS_UNTAKEN], h, age);
 }
 
 void
-table_del(struct table *t, struct hs *h)
+table_del(struct table *t, struct hs *h, uint64_t per_prefix)
 {
 	struct hs **at = bucket_of(t, &h->who);
 
@@ -185,7 +269,7 @@ table_del(struct table *t, struct hs *h)
 		at = &(*at)->chain;
 	*at = h->chain;
 	if (h->prefix != NULL)
-		prefix_leave(t, h);
+		prefix_leave(t, h, per_prefix);
 	LINE_DEL(&t->line[h->state], h, age);
 }
 

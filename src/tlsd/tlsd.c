@@ -17,7 +17,8 @@
 
 #define TICK_IDLE_MS  1000
 #define TICK_BUSY_MS  50
-#define PEER_BURST    32   /* messages of one worker before the others get their turn */
+#define PEER_BURST    32 /* messages of one worker before the others get their turn */
+#define STILL_MS      4000
 #define STOP_MS       1500 /* the supervisor kills after 2000 */
 #define REGION_MAX    ((size_t)1 << 26)
 #define EXIT_INTERNAL 70
@@ -155,18 +156,32 @@ on_peer(void *arg, int sock, uint32_t events)
 
 /* ---- time ---------------------------------------------------------------------------------------- */
 
+/* Where others wait, a client that is silent makes room for them before its deadline. */
 static void
 sweep_half(struct tlsd *u, tp_ms now)
 {
+	tp_ms still = u->timeout / 2 < STILL_MS ? u->timeout / 2 : STILL_MS;
 	struct hs *next;
 
 	for (struct hs *h = u->table.line[HS_HALF].oldest; h != NULL; h = next) {
 		next = h->age.newer;
 		if (now >= h->until)
 			hs_fail(h, HS_R_TIMEOUT);
+		else if (u->table.line[HS_WAITING].count > 0 && now >= h->moved + still)
+			hs_fail(h, HS_R_CROWDED);
 		else if (h->wake != 0 && now >= h->wake)
 			dgram_timeout(h);
 	}
+}
+
+static void
+sweep_waiting(struct tlsd *u, tp_ms now)
+{
+	struct hs *h;
+
+	while ((h = u->table.line[HS_WAITING].oldest) != NULL && now >= h->until)
+		hs_fail(h, HS_R_TIMEOUT);
+	stream_start_waiting(u);
 }
 
 static void
@@ -194,8 +209,11 @@ on_tick(void *arg)
 	bool busy;
 
 	sweep_half(u, now);
+	sweep_waiting(u, now);
 	sweep_untaken(u, now);
-	busy = u->table.line[HS_HALF].count + u->table.line[HS_UNTAKEN].count > 0;
+	busy = u->table.line[HS_HALF].count + u->table.line[HS_UNTAKEN].count +
+		u->table.line[HS_WAITING].count >
+	    0;
 	if (u->swollen && !busy) {
 		u->swollen = false;
 		(void)malloc_trim(

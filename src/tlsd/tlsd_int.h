@@ -54,18 +54,23 @@ struct line {
 	uint32_t count;
 };
 
-enum hs_state { HS_HALF, HS_UNTAKEN };
+enum hs_state {
+	HS_HALF,
+	HS_UNTAKEN,
+	HS_WAITING /* a connection, until there is room: it has no SSL object */
+};
 struct hs {
 	struct hs *chain; /* same bucket */
 	struct link age;  /* in u->line[state] */
-	struct link kin;  /* in prefix->line, while half-open */
+	struct link kin;  /* in prefix->line while half-open, in prefix->waits while it waits */
 	struct prefix *prefix;
 	struct tlsd *u;
 	uint8_t state;             /* enum hs_state */
 	bool dtls, closed, broken; /* stream: the client closed it, or it sent too much */
 	struct hs_who who;
 	tp_ms began;
-	tp_ms until; /* half-open: deadline; untaken: given up */
+	tp_ms moved; /* half-open: when it last had something to answer */
+	tp_ms until; /* half-open, waiting: deadline; untaken: given up */
 	tp_ms wake;  /* DTLS: retransmission; untaken: resend; 0: never */
 	struct cert_set *certs;
 	SSL *ssl;
@@ -91,15 +96,20 @@ struct hs {
 struct table {
 	struct hs *bucket[BUCKETS];
 	struct prefix *prefixes[BUCKETS];
-	struct line line[2]; /* by enum hs_state */
-	uint8_t key[16];     /* clients cannot choose buckets */
+	struct prefix *next, *last; /* those that wait and have room, in turn */
+	struct line line[3];        /* by enum hs_state */
+	uint8_t key[16];            /* clients cannot choose buckets */
 };
 void table_init(struct table *t);
 struct hs *table_find(const struct table *t, const struct hs_who *who);
-/* Half-open, the newest.  false: no memory. */
-bool table_add(struct table *t, struct hs *h);
-void table_untaken(struct table *t, struct hs *h); /* from half-open to untaken */
-void table_del(struct table *t, struct hs *h);
+/* Half-open or waiting, the newest.  false: no memory. */
+bool table_add(struct table *t, struct hs *h, enum hs_state state, uint64_t per_prefix);
+/* Is there room for one more of this client's prefix, with nobody before it? */
+bool table_has_room(struct table *t, const struct addr *client, uint64_t per_prefix, uint64_t total);
+/* Of those that wait the one whose turn it is, prefix after prefix: it is half-open then.  NULL: none, or no room. */
+struct hs *table_next(struct table *t, uint64_t per_prefix, uint64_t total);
+void table_untaken(struct table *t, struct hs *h, uint64_t per_prefix); /* from half-open to untaken */
+void table_del(struct table *t, struct hs *h, uint64_t per_prefix);
 /* The oldest of h's prefix or of all when there are more than these; NULL. */
 struct hs *table_beyond(const struct table *t, const struct hs *h, uint64_t per_prefix, uint64_t total);
 
@@ -148,6 +158,7 @@ struct tlsd {
 	enum conf_tls least;
 	unsigned tick; /* timer */
 	bool fast, stopping;
+	bool begins;  /* those that wait are looked at when this round ends */
 	bool swollen; /* there were many handshakes at a time */
 	tp_ms stop_at;
 	struct peer peer[MSG_SHARDS_MAX];
@@ -161,6 +172,8 @@ BIO_METHOD *stream_bio_method(void);
 BIO_METHOD *dgram_bio_method(void);
 /* Takes fd. */
 void stream_start(struct tlsd *u, const struct hs_who *who, int fd);
+/* Begins what waits, as far as there is room. */
+void stream_start_waiting(struct tlsd *u);
 /* What the handshake wrote and the socket takes.  0, or -errno. */
 int stream_flush(struct hs *h);
 void dgram_take(struct tlsd *u, const struct msg_hs_datagram *m);
@@ -172,8 +185,10 @@ int hs_cookie_check(SSL *ssl, const unsigned char *cookie, unsigned int len);
 
 /* ---- hs_finish.c: beginnings and ends ------------------------------------------------------------- */
 
-/* A half-open handshake with its SSL object and tap; NULL: cannot be (counted, answered by HS_FAIL). */
-struct hs *hs_new(struct tlsd *u, const struct hs_who *who, bool dtls, int fd);
+/* A handshake of one of the first two states; takes fd.  NULL: no memory (answered by HS_FAIL). */
+struct hs *hs_new(struct tlsd *u, const struct hs_who *who, bool dtls, int fd, enum hs_state state);
+/* Its SSL object and tap.  False: it cannot be, and is over (answered by HS_FAIL). */
+bool hs_begin(struct hs *h);
 void hs_free(struct hs *h);
 /* Of an SSL object, by its app data. */
 struct hs *hs_of(const SSL *ssl);

@@ -44,15 +44,12 @@ port_may(
 }
 
 bool
-peer_data_may(struct turn *t, struct shard *s, struct session *x, const struct addr *peer, bool *port,
-    struct turn_out *out)
+peer_data_judge(struct turn *t, struct shard *s, struct session *x, const struct addr *peer,
+    enum perm_kind kind, struct turn_out *out)
 {
-	enum perm_kind kind = perm_has(s, x, peer, t->now);
-
-	*port = kind == PERM_PORT;
 	if (kind == PERM_NONE)
 		(void)turn_drop(t, out, DROP_NO_PERMISSION);
-	else if (kind == PERM_ADDRESS || port_may(t, s, x, peer, out))
+	else if (port_may(t, s, x, peer, out))
 		return true;
 	else
 		(void)turn_drop(t, out, DROP_PEER_DENIED);

@@ -102,10 +102,20 @@ uint32_t permissions_max(const struct turn_call *c);
 int permission_set(struct turn_call *c, const struct addr *peer);
 /* 0, 443 or 403 (then the event says which peer and why). */
 unsigned peer_may(struct turn_call *c, const struct addr *peer);
-/* What the session's permissions say about data to or from a peer.  False: it is dropped, counted and the event says
- * why.  *port: its port was judged, too; only such a peer may have another address behind a NAT. */
-bool peer_data_may(struct turn *t, struct shard *s, struct session *x, const struct addr *peer, bool *port,
-    struct turn_out *out);
+/* Data to or from a peer of which a permission says more than "by address", or of which there is none.  False: it is
+ * dropped, counted and the event says why. */
+bool peer_data_judge(struct turn *t, struct shard *s, struct session *x, const struct addr *peer,
+    enum perm_kind kind, struct turn_out *out);
+/* The same for any peer.  *port: its port was judged, too; only such a peer has another address behind a NAT. */
+static inline bool
+peer_data_may(struct turn *t, struct shard *s, struct session *x, const struct addr *peer, bool *port,
+    struct turn_out *out)
+{
+	enum perm_kind kind = perm_has(s, x, peer, t->now);
+
+	*port = kind == PERM_PORT;
+	return kind == PERM_ADDRESS || peer_data_judge(t, s, x, peer, kind, out);
+}
 /* After a reload every peer of a session is judged again before it is used. */
 void peers_judge_all(struct turn *t, struct shard *s, struct session *x);
 /* What a session keeps of the policy that its peers were judged by.  It differs from what builds stored whose

@@ -15,9 +15,9 @@
 #include "worker_int.h"
 
 #define HANDSHAKE_GRACE 5 /* seconds beyond turnpike-tls's own time limit */
-/* DTLS datagrams a second to turnpike-tls processes for each handshake that a prefix may have in progress: 50 ms for one, and four
- * datagrams.  No option of its own: it would have to follow the other. */
-#define SHAKES_PER_HALF 80
+/* DTLS datagrams a second to turnpike-tls processes for each handshake that a prefix may have in progress:
+ * 200 ms for one, and four datagrams.  No option of its own: it would have to follow the other. */
+#define SHAKES_PER_HALF 20
 
 static void
 rules(struct turn_rules *to, const struct conf_rules *from)
@@ -176,7 +176,8 @@ take(struct worker *w, const struct conf *c)
 		.deadline = (uint32_t)((c->stream_deadline + 999) / 1000),
 		.handshakes = (uint32_t)c->handshakes_per_prefix,
 		.shakes = (uint32_t)c->half_open_per_prefix * SHAKES_PER_HALF };
-	w->handshake_seconds = (uint32_t)(c->handshake_timeout / 1000) + HANDSHAKE_GRACE;
+	/* It may wait for its turn twice as long as it may last. */
+	w->handshake_seconds = (uint32_t)(3 * c->handshake_timeout / 1000) + HANDSHAKE_GRACE;
 	memcpy(w->rows, c->listeners, sizeof c->listeners);
 	close_rows(w);
 	for (unsigned i = 0; i < TURN_RELAYS_MAX; i++)

@@ -35,6 +35,11 @@ EXTRA_DIST += %D%/fairness.py
 bench-fairness: all
 	$(AM_TESTS_ENVIRONMENT) $(PYTHON3) $(srcdir)/%D%/fairness.py $(FAIRNESS_FLAGS)
 .PHONY: bench-fairness
+# TLS clients that come at once
+EXTRA_DIST += %D%/crowd.py
+bench-crowd: all
+	$(AM_TESTS_ENVIRONMENT) $(PYTHON3) $(srcdir)/%D%/crowd.py $(CROWD_FLAGS)
+.PHONY: bench-crowd
 bench-secure: all
 	$(AM_TESTS_ENVIRONMENT) $(PYTHON3) $(srcdir)/%D%/secure.py $(SECURE_FLAGS)
 .PHONY: bench bench-record bench-workers bench-survival bench-secure

@@ -19,6 +19,7 @@ TP_LIVE += %D%/live_tcp.py
 TP_LIVE += %D%/live_streams.py
 TP_LIVE += %D%/live_tls.py
 TP_LIVE += %D%/live_shakes.py
+TP_LIVE += %D%/live_crowd.py
 TP_LIVE += %D%/live_doctor.py
 TP_LIVE += %D%/live_floods.py
 TP_LIVE += %D%/live_dtls.py
