@@ -365,6 +365,23 @@ START_TEST(test_rest)
 }
 END_TEST
 
+/* A reserved pair for a request that is over: no token was made, so both go back, the sibling by its id. */
+START_TEST(test_unreserve)
+{
+	start();
+	session();
+	world.serve_pool = false;
+	world.releases = world.unreserved = 0;
+	give_reserved(12345, 77);
+	pump_until(&world.releases, 1);
+	for (unsigned i = 0; i < 3000 && world.unreserved == 0; i++)
+		world_pump(10);
+	ck_assert_uint_eq(world.unreserved, 77);
+	ck_assert_uint_eq(world.releases, 1);
+	relay_once(1);
+}
+END_TEST
+
 START_TEST(test_messages)
 {
 	struct msg_close c = { .h = { MSG_CLOSE, 0 }, .request = 77 };
@@ -528,6 +545,7 @@ main(void)
 	tcase_add_test(t, test_messages);
 	tcase_add_test(t, test_pending);
 	tcase_add_test(t, test_poison);
+	tcase_add_test(t, test_unreserve);
 	tcase_add_test(t, test_stop);
 	tcase_add_test(t, test_wrong_start);
 	suite_add_tcase(s, t);

@@ -35,6 +35,7 @@ struct world {
 	struct stats *stats;
 	bool kept[SPAN]; /* relay sockets that exist */
 	uint16_t port[SPAN];
+	uint32_t unreserved; /* the reservation that was given back last */
 	unsigned wants, releases, unused, relays, asks;
 	bool serve_pool, mute_authd, no_relays;
 	int filter; /* what silences resting sockets; -1 none, then none rests */
@@ -55,7 +56,9 @@ bool world_pump_until(int fd, int ms); /* true when fd became readable */
 void world_tell(void *msg, int fd);
 uint64_t world_drops(enum drop d);
 void give_relay(uint32_t request); /* a new socket, for the pool (0) or a request */
-size_t pages_of_shard(void);       /* sizes of the mappings */
+/* The same with a sibling that is kept back under this id. */
+void give_reserved(uint32_t request, uint32_t reservation);
+size_t pages_of_shard(void); /* sizes of the mappings */
 size_t pages_of_keys(void);
 
 /* worker_client.c */

@@ -290,8 +290,18 @@ new_relay(void)
 void
 give_relay(uint32_t request)
 {
+	give_reserved(request, 0);
+}
+
+void
+give_reserved(uint32_t request, uint32_t reservation)
+{
 	int fd = new_relay();
-	struct msg_socket m = { .h = { MSG_SOCKET, 0 }, .request = request, .fd = fd, .family = ADDR_V4 };
+	struct msg_socket m = { .h = { MSG_SOCKET, 0 },
+		.request = request,
+		.reservation = reservation,
+		.fd = fd,
+		.family = ADDR_V4 };
 
 	ck_assert_int_ge(fd, 0);
 	m.port = world.port[fd - BASE];
@@ -340,6 +350,10 @@ from_worker(const union msg *m)
 		}
 		break;
 	case MSG_RELEASE:
+		if (m->msg_release.fd == -1) {
+			world.unreserved = m->msg_release.reservation;
+			break;
+		}
 		ck_assert(m->msg_release.fd > BASE && m->msg_release.fd < BASE + SPAN);
 		ck_assert(world.kept[m->msg_release.fd - BASE]);
 		/* It is out of the epoll: our copy of the socket would keep the registration alive. */
