@@ -194,9 +194,10 @@ struct msg_closed {
 struct msg_stop {
 	struct msg_head h;
 }; /* finish the batch, flush, exit 0 */
+enum msg_drain_flags { MSG_DRAIN_ASKED = 1, MSG_DRAIN_MEMORY = 2 };
 struct msg_drain {
 	struct msg_head h;
-	uint32_t on;
+	uint32_t on; /* why there are no new allocations; 0: there are */
 };
 /* Drop what this source (port ignored) sends without an allocation, until then (monotonic): workers
  * died of it. */

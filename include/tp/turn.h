@@ -81,6 +81,7 @@ struct turn_policy {
 	bool retired[TURN_LISTENERS_MAX]; /* listeners that are not configured any more: no new sessions */
 	bool draining;                    /* new allocations: 300 with `alternate`, else 508 */
 	struct addr alternate;            /* ADDR_NONE: none */
+	bool memory_short;                /* the same: the memory of the control group is nearly used up */
 	uint16_t channel_max;             /* largest channel number that is bound */
 	char software[128];               /* value of SOFTWARE in answers, terminated; empty: none */
 };

@@ -144,7 +144,7 @@ start_message(const struct super *s, unsigned i, struct msg_start *m)
 	memset(m->zero, 0, sizeof m->zero);
 	m->uid = s->uid;
 	m->gid = s->gid;
-	m->draining = s->ledger->draining;
+	m->draining = super_drain_flags(s);
 	m->tlsd_count = s->tlsd_count;
 	(void)held_keep(s, c, keep, m);
 }

@@ -69,11 +69,25 @@ super_stop(struct super *s)
 	stop_now(s);
 }
 
+uint32_t
+super_drain_flags(const struct super *s)
+{
+	return (s->ledger->draining ? MSG_DRAIN_ASKED : 0u) | (s->memory_short ? MSG_DRAIN_MEMORY : 0u);
+}
+
+void
+super_tell_drain(struct super *s)
+{
+	struct msg_drain m = { .h.type = MSG_DRAIN, .on = super_drain_flags(s) };
+
+	for (unsigned i = 0; i < s->ledger->child_count; i++)
+		if (s->ledger->child[i].role == ROLE_WORKER && child_is_running(&s->ledger->child[i]))
+			(void)super_send(s, i, &m, -1);
+}
+
 void
 super_drain(struct super *s, bool on, tp_ms span)
 {
-	struct msg_drain m = { .h.type = MSG_DRAIN, .on = on };
-
 	if (s->phase != SUPER_RUNNING && s->phase != SUPER_DRAINING)
 		return;
 	s->phase = on ? SUPER_DRAINING : SUPER_RUNNING;
@@ -82,9 +96,7 @@ super_drain(struct super *s, bool on, tp_ms span)
 	ledger_begin(s->ledger);
 	s->ledger->draining = on;
 	ledger_end(s->ledger);
-	for (unsigned i = 0; i < s->ledger->child_count; i++)
-		if (s->ledger->child[i].role == ROLE_WORKER && child_is_running(&s->ledger->child[i]))
-			(void)super_send(s, i, &m, -1);
+	super_tell_drain(s);
 }
 
 void

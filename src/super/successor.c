@@ -148,7 +148,7 @@ take_conf(struct super *s)
 static void
 take_children(struct super *s)
 {
-	struct msg_drain drain = { .h.type = MSG_DRAIN, .on = s->phase == SUPER_DRAINING };
+	struct msg_drain drain = { .h.type = MSG_DRAIN, .on = super_drain_flags(s) };
 
 	for (unsigned i = 0; i < s->ledger->child_count; i++)
 		if (s->children.c[i].control >= 0)

@@ -169,6 +169,7 @@ super_summary(struct super *s)
 		    (unsigned long long)c->metrics_port);
 	else
 		log_info("metrics: none (metrics.address)");
+	super_memory_tell(s);
 	buffers(s);
 	confinement(s);
 	log_info("control: %s/control", s->o->runtime_dir);

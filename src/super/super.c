@@ -87,6 +87,7 @@ on_tick(void *arg)
 	super_renew_step(s);
 	super_addresses_step(s, now);
 	super_rows_step(s, now);
+	super_memory_step(s, now);
 	super_stop_step(s);
 	super_upgrade_step(s);
 	gauge(s, STAT_POOL_SOCKETS, s->ledger->pool_sockets);
@@ -340,6 +341,7 @@ void
 super_tick_start(struct super *s)
 {
 	s->usage_fd = stat_usage_open();
+	memory_limit_find(&s->memory, "");
 	s->tick_timer = loop_after(s->loop, TICK_MS, on_tick, s);
 }
 

@@ -301,6 +301,18 @@ int conf_seal(const char *name, const void *bytes, size_t len);
 int conf_keep_rows(const struct conf *was, struct conf *is, const struct port_map *ports);
 void conf_strip_rows(struct conf *c); /* without the retired ones */
 
+/* ---- memory_limit.c: the limit of a control group ---------------------------------------------- */
+
+struct memory_limit {
+	uint64_t limit, refuse; /* bytes; 0: there is none.  Above `refuse` there are no new allocations */
+	int usage_fd, stat_fd;
+	const char *cache, *shmem; /* rows of memory.stat */
+};
+/* The lowest limit above this process.  `root`: "" for the real one. */
+void memory_limit_find(struct memory_limit *m, const char *root);
+uint64_t memory_limit_used(const struct memory_limit *m); /* without what the kernel can take back */
+void memory_limit_end(struct memory_limit *m);
+
 /* ---- pidfile.c, notify.c, daemon.c ----------------------------------------------------------- */
 
 /* Makes the directory and locks DIR/turnpiked.pid.  The descriptor, or -errno: -EWOULDBLOCK another instance has it
@@ -423,7 +435,8 @@ struct super {
 	struct ledger *ledger;
 	struct watch watch;
 	tp_ms addresses_due; /* the host's own are looked at; 0 at the next tick */
-	tp_ms external_due, rows_due;
+	tp_ms external_due, rows_due, memory_due;
+	struct memory_limit memory; /* each supervisor opens its own */
 	uint8_t row_next
 	    [CONF_LISTENERS_MAX]; /* enum conf_closed: what the last look found a retired one to be */
 	unsigned timer, tick_timer;
@@ -475,6 +488,7 @@ struct super {
 	struct suspect suspect[SUSPECTS];
 	uint32_t adopt_deaths[SHARDS_MAX]; /* in a row */
 	bool renewed[SHARDS_MAX]; /* its epoll is another one, which its worker has not filled yet */
+	bool memory_short;        /* new allocations are refused: memory_limit.c */
 	bool recount;             /* a shard has started cold: CROSS is counted again when no worker runs */
 	struct in_hand in_hand;
 };
@@ -568,6 +582,10 @@ void super_closings(struct super *s, tp_ms now);
 /* stop.c */
 void super_stop(struct super *s); /* SIGTERM */
 void super_drain(struct super *s, bool on, tp_ms span);
+void super_tell_drain(struct super *s);            /* to every worker */
+uint32_t super_drain_flags(const struct super *s); /* enum msg_drain_flags */
+void super_memory_step(struct super *s, tp_ms now);
+void super_memory_tell(const struct super *s);
 void super_stop_again(struct super *s); /* after a supervisor's death */
 void super_stop_step(struct super *s);  /* a child has ended, or time passed */
 void super_drain_step(struct super *s, tp_ms now);

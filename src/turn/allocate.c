@@ -473,7 +473,7 @@ turn_allocate(struct turn_call *c)
 	code = read_wish(c, &w);
 	if (code != 0)
 		return reply_error(c, code);
-	if (p->draining)
+	if (p->draining || p->memory_short)
 		return reply_alternate(c);
 	/* Before a socket is taken or asked for. */
 	code = judge_quota(c, &w);

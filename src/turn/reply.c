@@ -271,7 +271,7 @@ reply_alternate(struct turn_call *c)
 	const struct addr *to = &c->t->policy->alternate;
 	struct stun_out o;
 
-	c->out->reason = REASON_DRAINING;
+	c->out->reason = c->t->policy->draining ? REASON_DRAINING : REASON_MEMORY_LIMIT;
 	if (to->family != c->in->client.family)
 		return reply_error(c, STUN_E_INSUFFICIENT_CAPACITY);
 	begin_error(c, &o, STUN_E_TRY_ALTERNATE, true);

@@ -251,7 +251,7 @@ map_all(struct worker *w)
 	    w->policy[1] == NULL || w->pending == NULL || w->arena == NULL || w->udp.down == NULL ||
 	    w->udp.up == NULL)
 		refuse(w, "memory", -ENOMEM);
-	w->policy[0]->draining = w->start.draining != 0;
+	policy_drain(w, w->start.draining);
 	if ((rc = policy_take(w, w->start.conf_fd)) < 0)
 		refuse(w, "configuration", rc);
 }

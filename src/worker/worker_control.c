@@ -134,7 +134,7 @@ handle(struct worker *w, const union msg *m, int fd)
 		close_sessions(w, &m->msg_close);
 		break;
 	case MSG_DRAIN:
-		w->policy[0]->draining = m->msg_drain.on != 0;
+		policy_drain(w, m->msg_drain.on);
 		break;
 	case MSG_STOP:
 		w->events.stop = true;

@@ -314,6 +314,7 @@ void control_authd(struct worker *w);
 /* Maps, checks, builds and takes over the configuration in a memfd (not closed).  0 or -errno. */
 int policy_take(struct worker *w, int conf_fd);
 /* The other buffer is filled from `plain` and what databases say, and taken into use. */
+void policy_drain(struct worker *w, uint32_t flags); /* enum msg_drain_flags */
 void policy_again(struct worker *w);
 
 /* ---- followed_policy.c ------------------------------------------------------------------------------- */

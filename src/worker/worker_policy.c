@@ -126,12 +126,20 @@ policy_depth(const struct turn_relay_row *r, uint32_t shards)
 }
 
 void
+policy_drain(struct worker *w, uint32_t flags)
+{
+	w->policy[0]->draining = (flags & MSG_DRAIN_ASKED) != 0;
+	w->policy[0]->memory_short = (flags & MSG_DRAIN_MEMORY) != 0;
+}
+
+void
 policy_again(struct worker *w)
 {
 	struct turn_policy *p = w->policy[1];
 
 	*p = *w->plain;
 	p->draining = w->policy[0]->draining;
+	p->memory_short = w->policy[0]->memory_short;
 	followed_apply(w, p);
 	w->policy[1] = w->policy[0];
 	w->policy[0] = p;

@@ -98,10 +98,11 @@ class Deaths(unittest.TestCase):
 
     def test_with_others(self):
         """In pairs and all together: sessions go on."""
-        roles = ("supervisor", "worker", "auth", "admin")
-        sets = [s for n in (2, 4) for s in itertools.combinations(roles, n)]
-        with daemon.Daemon() as d:
+        roles = ("supervisor", "worker", "auth", "tls", "admin")
+        sets = [s for n in (2, 5) for s in itertools.combinations(roles, n)]
+        with live_kills.start(points=False, workers=2) as d:
             clients = [tc.Client(d.server, "alice", "wonderland") for _ in range(20)]
+            clients += [tc.StreamClient(d.server, "bob", "builder", tls=daemon.tls_context()) for _ in range(4)]
             for c in clients:
                 c.allocate()
             for those in sets * (10 if SOAK else 2):
@@ -115,6 +116,20 @@ class Deaths(unittest.TestCase):
                     c.allocate()
                     c.refresh(0)
             self.assertEqual(d.status()["sessions"], len(clients))
+
+    def test_terminated_with_its_group(self):
+        """`timeout`, stopasgroup: SIGTERM for every process at once is a drain like that for the first one."""
+        with daemon.Daemon(daemon.DEFAULT.replace("workers: 2", "workers: 2, shutdown_grace: 60s")) as d:
+            with tc.Client(d.server, "alice", "wonderland") as c:
+                c.allocate()
+                before = d.children()
+                kill_all([*before, d.supervisor(), d.process.pid], signal.SIGTERM)
+                self.assertTrue(until(lambda: d.status()["draining"]))
+                self.assertEqual(d.children(), before)
+                c.refresh(600)
+                c.refresh(0)
+            self.assertEqual(d.process.wait(60), 0)
+            self.assertNotIn("ended (pid", d.text())
 
     def test_in_operations(self):
         rnd = random.Random(SEED)
