@@ -41,6 +41,8 @@ enum conf_logformat { CONF_LOG_TEXT, CONF_LOG_JSON };
 enum conf_tls { CONF_TLS12, CONF_TLS13 };
 
 /* Transports that listeners may ask for in this version; the reader refuses the others. */
+#define CONF_TRANSPORTS_PLAIN (TRANSPORT_UDP | TRANSPORT_TCP)
+#define CONF_ALTERNATES_MAX   16
 #define CONF_TRANSPORTS_BUILT (TRANSPORT_UDP | TRANSPORT_TCP | TRANSPORT_TLS | TRANSPORT_DTLS)
 #define CONF_PROXIES_MAX      8
 
@@ -96,13 +98,19 @@ struct conf_database {
 	char name[CONF_DATABASE_NAME];
 	uint32_t type /* enum conf_database_type */, connections, timeout_ms;
 };
+/* Another server that clients are sent to. */
+struct conf_alternate {
+	struct addr addr;   /* with port */
+	uint8_t transports; /* of clients that are sent there: a set of enum transport */
+	char domain[128];   /* the name in its certificate; "": the same as this server's */
+};
 struct conf_rules {
 	uint32_t count;
 	struct cidr rule[CONF_RULES_MAX];
 };
 
 #define CONF_MAGIC  0x54504346u /* "TPCF" */
-#define CONF_LAYOUT 7           /* raised when the struct changes */
+#define CONF_LAYOUT 8           /* raised when the struct changes */
 
 /* The compiled configuration.  Times in ms, rates in bytes per second, sizes in bytes. */
 struct conf {
@@ -154,6 +162,8 @@ struct conf {
 	uint64_t workers, shards; /* 0: auto */
 	uint64_t shutdown_grace;
 	char drain_alternate[64]; /* address:port; empty: none */
+	uint32_t alternate_count;
+	struct conf_alternate alternates[CONF_ALTERNATES_MAX];
 	uint64_t receive_buffer, send_buffer, relay_receive_buffer, backlog;
 	uint32_t engine;        /* enum conf_engine */
 	char cpu_affinity[128]; /* "auto", "none" or a list that conf_cpus() reads */

@@ -62,6 +62,13 @@ enum peer_verdict {
 	PEER_DATABASE /* denied_peer_ip of a database, or a database itself */,
 };
 
+#define TURN_ALTERNATES_MAX 16
+struct turn_alternate {
+	struct addr addr;
+	uint8_t transports; /* of the clients that it is for: a set of enum transport */
+	char domain[128];   /* ALTERNATE-DOMAIN for clients over TLS and DTLS; "": none */
+};
+
 struct turn_policy {
 	struct auth_policy auth;
 	struct peer_policy peers;
@@ -79,11 +86,13 @@ struct turn_policy {
 	uint32_t permissions_max, channels_max;
 	uint32_t challenges, bindings;    /* per second and prefix; 0: no limit */
 	bool retired[TURN_LISTENERS_MAX]; /* listeners that are not configured any more: no new sessions */
-	bool draining;                    /* new allocations: 300 with `alternate`, else 508 */
-	struct addr alternate;            /* ADDR_NONE: none */
+	bool draining;                    /* new allocations: 300 with one of the alternates, else 508 */
 	bool memory_short;                /* the same: the memory of the control group is nearly used up */
-	uint16_t channel_max;             /* largest channel number that is bound */
-	char software[128];               /* value of SOFTWARE in answers, terminated; empty: none */
+	struct addr alternate;            /* while draining, before the list; ADDR_NONE: none */
+	uint32_t alternate_count;
+	struct turn_alternate alternates[TURN_ALTERNATES_MAX]; /* while draining or full */
+	uint16_t channel_max;                                  /* largest channel number that is bound */
+	char software[128]; /* value of SOFTWARE in answers, terminated; empty: none */
 };
 
 /*

@@ -155,6 +155,8 @@ bool is_unspecified(const struct addr *a); /* 0.0.0.0 or :: */
 /* Keys of a map with a fixed shape: fills out[i] for names[i]; reports unknown keys; false on error. */
 bool shape_read(struct load *l, const struct node *map, const char *what, const char *const *names,
     unsigned count, const struct node **out);
+/* A transport or a list of them as a set of enum transport; errors are noted. */
+void transports_read(struct load *l, const struct node *n, uint8_t *mask);
 void list_read(struct load *l, const struct option_row *o, const struct node *n);
 void users_read(struct load *l, const struct node *n);
 void secrets_read(struct load *l, const struct node *n);
@@ -177,6 +179,10 @@ struct users *creds_block(struct load *l, size_t *len);
 /* ---- databases.c: one entry of auth.databases ---------------------------------------------------- */
 
 void database_read(struct load *l, const struct node *n);
+
+/* ---- alternates.c: one entry of `alternate` ------------------------------------------------------ */
+
+void alternate_read(struct load *l, const struct node *n);
 
 /* ---- certs.c: certificates and keys ------------------------------------------------------------- */
 

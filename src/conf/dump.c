@@ -22,6 +22,8 @@ static const char *const list_example[OPTION_COUNT][4] = {
 	[OPTION_certificates] = { "- { certificate: fullchain.pem, key: privkey.pem }" },
 	[OPTION_relays] = { "- { address: 10.0.0.5, external: 203.0.113.7, ports: 50000-59999 }",
 	    "- \"2001:db8::5\"" },
+	[OPTION_alternates] = { "- 203.0.113.8:3478",
+	    "- { address: \"203.0.113.8:5349\", transport: tls, domain: turn2.example.org }" },
 	[OPTION_peer_deny] = { "- 198.51.100.0/24" },
 	[OPTION_peer_allow] = { "- 203.0.113.0/24" },
 	[OPTION_peer_private] = { "- 10.1.2.0/24" },

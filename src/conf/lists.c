@@ -122,8 +122,8 @@ read_transport(struct load *l, const struct node *n, uint8_t *mask)
 		*mask |= (uint8_t)(1u << bit);
 }
 
-static void
-read_transports(struct load *l, const struct node *n, uint8_t *mask)
+void
+transports_read(struct load *l, const struct node *n, uint8_t *mask)
 {
 	*mask = 0;
 	if (n->kind != NODE_LIST)
@@ -196,7 +196,7 @@ read_listener(struct load *l, const struct node *n)
 		w.addr.port = (uint16_t)port;
 	}
 	if (part[2] != NULL)
-		read_transports(l, part[2], &w.transports);
+		transports_read(l, part[2], &w.transports);
 	if (part[3] != NULL)
 		read_proxies(l, part[3], &w);
 	if (l->wish_count == CONF_LISTENERS_MAX)
@@ -390,6 +390,9 @@ read_entry(struct load *l, const struct option_row *o, const struct node *n)
 		break;
 	case OPTION_databases:
 		database_read(l, n);
+		break;
+	case OPTION_alternates:
+		alternate_read(l, n);
 		break;
 	default:
 		read_rule(l, o, n);

@@ -33,20 +33,28 @@ yaml_print_text(const char *text, FILE *f)
 }
 
 static void
-print_listener(const struct conf_listener *l, FILE *f)
+print_transports(uint8_t set, FILE *f)
 {
-	char buf[ADDR_STRLEN];
 	const char *sep = "";
 
-	fputs("{ address: ", f);
-	yaml_print_text(addr_print_ip(&l->addr, buf), f);
-	fprintf(f, ", port: %u, transport: [ ", l->addr.port);
+	fputs(", transport: [ ", f);
 	for (unsigned bit = 0; bit < TP_COUNT(conf_transport_names); bit++)
-		if (l->transports & (1u << bit)) {
+		if (set & (1u << bit)) {
 			fprintf(f, "%s%s", sep, conf_transport_names[bit]);
 			sep = ", ";
 		}
 	fputs(" ]", f);
+}
+
+static void
+print_listener(const struct conf_listener *l, FILE *f)
+{
+	char buf[ADDR_STRLEN];
+
+	fputs("{ address: ", f);
+	yaml_print_text(addr_print_ip(&l->addr, buf), f);
+	fprintf(f, ", port: %u", l->addr.port);
+	print_transports(l->transports, f);
 	for (unsigned i = 0; i < l->proxy_count; i++) {
 		fputs(i == 0 ? ", proxy_protocol: [ " : ", ", f);
 		yaml_print_text(cidr_print(&l->proxy[i], buf), f);
@@ -80,6 +88,21 @@ print_own(const struct conf_own *o, FILE *f)
 
 	fprintf(f, "\"%s%s%s:%u-%u/udp\"", v6 ? "[" : "", addr_print_ip(&o->addr, buf), v6 ? "]" : "",
 	    o->ports.min, o->ports.max);
+}
+
+static void
+print_alternate(const struct conf_alternate *a, FILE *f)
+{
+	char buf[ADDR_STRLEN];
+
+	fputs("{ address: ", f);
+	yaml_print_text(addr_print(&a->addr, buf), f);
+	print_transports(a->transports, f);
+	if (a->domain[0] != '\0') {
+		fputs(", domain: ", f);
+		yaml_print_text(a->domain, f);
+	}
+	fputs(" }", f);
 }
 
 static void
@@ -129,6 +152,8 @@ list_len(const struct conf *c, enum option_id id)
 		return c->certificate_count;
 	case OPTION_databases:
 		return c->database_count;
+	case OPTION_alternates:
+		return c->alternate_count;
 	case OPTION_peer_own:
 		return c->peer_own_count;
 	case OPTION_peer_deny:
@@ -153,6 +178,8 @@ list_print_entry(const struct conf *c, enum option_id id, unsigned i, FILE *f)
 		print_certificate(&c->certificates[i], f);
 	else if (id == OPTION_databases)
 		print_database(&c->databases[i], f);
+	else if (id == OPTION_alternates)
+		print_alternate(&c->alternates[i], f);
 	else if (id == OPTION_peer_own)
 		print_own(&c->peer_own[i], f);
 	else

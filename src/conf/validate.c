@@ -106,8 +106,8 @@ lists_are_valid(const struct conf *c)
 {
 	if (c->listener_count > CONF_LISTENERS_MAX || c->relay_count > CONF_RELAYS_MAX ||
 	    c->peer_own_count > CONF_OWN_MAX || c->host_addr_count > CONF_HOST_ADDRS_MAX ||
-	    c->certificate_count > CONF_CERTS_MAX || c->warning_count > CONF_WARNINGS_MAX ||
-	    c->secret_file_count > CONF_SECRET_FILES)
+	    c->certificate_count > CONF_CERTS_MAX || c->alternate_count > CONF_ALTERNATES_MAX ||
+	    c->warning_count > CONF_WARNINGS_MAX || c->secret_file_count > CONF_SECRET_FILES)
 		return false;
 	for (uint32_t i = 0; i < c->warning_count; i++)
 		if (!is_terminated(c->warning[i], CONF_WARNING_LEN))
@@ -136,6 +136,13 @@ lists_are_valid(const struct conf *c)
 		if (!addr_is_valid(&r->addr, false) || !addr_is_valid(&r->external, true) ||
 		    r->port_min == 0 || r->port_min > r->port_max ||
 		    !is_terminated(r->external_name, sizeof r->external_name))
+			return false;
+	}
+	for (uint32_t i = 0; i < c->alternate_count; i++) {
+		const struct conf_alternate *a = &c->alternates[i];
+
+		if (!addr_is_valid(&a->addr, false) || a->addr.port == 0 || a->transports == 0 ||
+		    !is_terminated(a->domain, sizeof a->domain))
 			return false;
 	}
 	for (uint32_t i = 0; i < c->peer_own_count; i++)

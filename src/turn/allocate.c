@@ -409,6 +409,13 @@ make(struct turn_call *c, const struct wish *w, const struct relay_ref relay[2],
 	return 0;
 }
 
+/* A server that is full sends the client on; not with a token, which is worth something only here. */
+static enum turn_act
+refuse_allocate(struct turn_call *c, const struct wish *w, unsigned code)
+{
+	return w->token == 0 && alternate_helps(c) ? reply_alternate(c) : reply_error(c, code);
+}
+
 static enum turn_act
 allocate(struct turn_call *c, const struct wish *w)
 {
@@ -424,7 +431,8 @@ allocate(struct turn_call *c, const struct wish *w)
 	if (code != 0) {
 		sockets_give(c, &relay[0]);
 		sockets_give(c, &relay[1]);
-		return code == LOCKED_OUT ? turn_drop(c->t, out, DROP_LOCK_WAIT) : reply_error(c, code);
+		return code == LOCKED_OUT ? turn_drop(c->t, out, DROP_LOCK_WAIT)
+					  : refuse_allocate(c, w, code);
 	}
 	stat_add(c->t->stat, STAT_ALLOC_MADE, 1);
 	out->open_do = true;
@@ -473,12 +481,14 @@ turn_allocate(struct turn_call *c)
 	code = read_wish(c, &w);
 	if (code != 0)
 		return reply_error(c, code);
-	if (p->draining || p->memory_short)
+	if (p->draining || p->memory_short) {
+		c->out->reason = p->draining ? REASON_DRAINING : REASON_MEMORY_LIMIT;
 		return reply_alternate(c);
+	}
 	/* Before a socket is taken or asked for. */
 	code = judge_quota(c, &w);
 	if (code != 0)
-		return reply_error(c, code);
+		return refuse_allocate(c, &w, code);
 	if (must_ask(c, &w))
 		return TURN_NEED_RELAY;
 	return allocate(c, &w);

@@ -264,17 +264,17 @@ reply_unknown(struct turn_call *c, bool sign)
 	return end_error(c, &o, sign);
 }
 
-/* 300 while draining, when there is somewhere to go in the client's family (RFC 8489 10). */
 enum turn_act
 reply_alternate(struct turn_call *c)
 {
-	const struct addr *to = &c->t->policy->alternate;
+	struct alternate to;
 	struct stun_out o;
 
-	c->out->reason = c->t->policy->draining ? REASON_DRAINING : REASON_MEMORY_LIMIT;
-	if (to->family != c->in->client.family)
+	if (!alternate_find(c, &to))
 		return reply_error(c, STUN_E_INSUFFICIENT_CAPACITY);
 	begin_error(c, &o, STUN_E_TRY_ALTERNATE, true);
-	stun_put_addr(&o, STUN_A_ALTERNATE_SERVER, to);
+	stun_put_addr(&o, STUN_A_ALTERNATE_SERVER, to.addr);
+	if (to.domain != NULL)
+		stun_put_bytes(&o, STUN_A_ALTERNATE_DOMAIN, to.domain, strlen(to.domain));
 	return end_error(c, &o, true);
 }

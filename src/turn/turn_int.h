@@ -67,7 +67,18 @@ bool challenge_allowed(struct turn_call *c);
 /* A datagram over a limit: counted as a drop and as a refusal of this client. */
 enum turn_act drop_refused(struct turn_call *c, enum drop drop, enum reason why);
 enum turn_act reply_unknown(struct turn_call *c, bool sign);
+/* 300 to another server if there is one that fits and the client was not sent on before; else 508.  The reason was noted. */
 enum turn_act reply_alternate(struct turn_call *c);
+
+/* alternate.c */
+struct alternate {
+	const struct addr *addr;
+	const char *domain; /* NULL: none */
+};
+/* The server that this client is sent to, and notes that it is; false: none, or it was sent on before. */
+bool alternate_find(const struct turn_call *c, struct alternate *to);
+/* Is the noted reason of a refusal one that another server may not have? */
+bool alternate_helps(const struct turn_call *c);
 /* Whom the log shall name. */
 void reply_names_user(struct turn_call *c);
 void reply_names_claimed(struct turn_call *c); /* the names that the client claims, unproven */

@@ -73,6 +73,22 @@ auth(struct auth_policy *a, const struct conf *c)
 	a->conf_generation = c->generation;
 }
 
+static void
+alternates(struct turn_policy *p, const struct conf *c)
+{
+	_Static_assert(TURN_ALTERNATES_MAX == CONF_ALTERNATES_MAX, "alternates of both");
+	_Static_assert(sizeof p->alternates[0].domain == sizeof c->alternates[0].domain, "domains of both");
+	if (c->drain_alternate[0] != '\0' && addr_parse(&p->alternate, c->drain_alternate) < 0)
+		memset(&p->alternate, 0, sizeof p->alternate);
+	for (uint32_t i = 0; i < c->alternate_count; i++) {
+		struct turn_alternate *to = &p->alternates[p->alternate_count++];
+
+		to->addr = c->alternates[i].addr;
+		to->transports = c->alternates[i].transports;
+		text_copy(to->domain, sizeof to->domain, c->alternates[i].domain);
+	}
+}
+
 /* A validated configuration into a zeroed policy. */
 static void
 policy_build(struct turn_policy *p, const struct conf *c)
@@ -82,8 +98,7 @@ policy_build(struct turn_policy *p, const struct conf *c)
 	auth(&p->auth, c);
 	peers(&p->peers, c);
 	p->generation = c->generation;
-	if (c->drain_alternate[0] != '\0' && addr_parse(&p->alternate, c->drain_alternate) < 0)
-		memset(&p->alternate, 0, sizeof p->alternate);
+	alternates(p, c);
 	for (uint32_t i = 0; i < c->listener_count; i++)
 		p->retired[i] = c->listeners[i].retired != 0;
 	p->relay_count = c->relay_count;

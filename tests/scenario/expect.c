@@ -153,6 +153,7 @@ want_stun(struct script *s, const struct words *l)
 	want_hex(s, l, "icmp", STUN_A_ICMP);
 	want_hex(s, l, "algs", STUN_A_PASSWORD_ALGORITHMS);
 	want_hex(s, l, "alternate", STUN_A_ALTERNATE_SERVER);
+	want_hex(s, l, "domain", STUN_A_ALTERNATE_DOMAIN);
 	if (v != NULL) {
 		snprintf(
 		    text, sizeof text, "%u", stun_get_u32(stun_find(&s->msg, STUN_A_LIFETIME), &n) ? n : 0);

@@ -257,6 +257,26 @@ conf_number(struct script *s, const char *key, unsigned long v)
 	return false;
 }
 
+/* ADDRESS:PORT/TRANSPORTS[/DOMAIN], TRANSPORTS as a number: one more of the list `alternate`; "none" empties it. */
+static void
+conf_send_to(struct turn_policy *p, struct script *s, char *v)
+{
+	char *transports = strchr(v, '/'), *domain;
+	struct turn_alternate *a;
+
+	if (transports == NULL) {
+		p->alternate_count = 0;
+		return;
+	}
+	a = &p->alternates[p->alternate_count++];
+	*transports++ = '\0';
+	domain = strchr(transports, '/');
+	if (domain != NULL)
+		text_copy(a->domain, sizeof a->domain, domain + 1);
+	a->transports = (uint8_t)atoi(transports);
+	conf_address(s, &a->addr, v);
+}
+
 static void
 conf(struct script *s, char *key)
 {
@@ -284,6 +304,8 @@ conf(struct script *s, char *key)
 		conf_address(s, &p->peers.listener[p->peers.listener_count++], v);
 	else if (strcmp(key, "alternate") == 0)
 		conf_address(s, &p->alternate, v);
+	else if (strcmp(key, "send_to") == 0)
+		conf_send_to(p, s, v);
 	else if (strcmp(key, "user") == 0)
 		conf_user(s, v);
 	else if (strcmp(key, "secret") == 0)

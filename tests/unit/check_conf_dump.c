@@ -29,6 +29,7 @@ static const char full[] =
     "tls: { min_version: 1.3, expiry_warning: 3d, watch_interval: 11s }\n"
     "io: { receive_buffer: 100001B, send_buffer: 1MB, relay_receive_buffer: 64KiB, backlog: 9,\n"
     "  engine: mmsg, cpu_affinity: '1,3-4' }\ndrain: { alternate: '[2001:db8::1]:3478' }\n"
+    "alternate: [ '192.0.2.7:3478', { address: '192.0.2.7:5349', transport: tls, domain: t.example } ]\n"
     "log: { level: debug, target: /x/y z.log, format: json, anonymize_addresses: true }\n"
     "metrics: { address: '::1', port: 1, coturn_names: true }\n";
 
@@ -242,6 +243,7 @@ START_TEST(validate)
 	SPOILED(listener_count, CONF_LISTENERS_MAX + 1);
 	SPOILED(relay_count, CONF_RELAYS_MAX + 1);
 	SPOILED(peer_own_count, CONF_OWN_MAX + 1);
+	SPOILED(alternate_count, CONF_ALTERNATES_MAX + 1);
 	SPOILED(host_addr_count, CONF_HOST_ADDRS_MAX + 1);
 	SPOILED(peer_deny.count, CONF_RULES_MAX + 1);
 	SPOILED(peer_deny.rule[0].bits, 33);

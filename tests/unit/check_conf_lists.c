@@ -81,6 +81,16 @@ static const struct {
 	{ "peers: { allow_private: [ 010.0.0.0/8 ] }\n", "peers.allow_private" },
 	{ "peers: { allow_private: [ [ 10.0.0.0/8 ] ] }\n", "peers.allow_private: a list" },
 	{ "peers: { allow_own: 203.0.113.7 }\n", "peers.allow_own" },
+	{ "alternate: 203.0.113.7\n", "alternate: address" },
+	{ "alternate: [ \"0.0.0.0:3478\" ]\n", "alternate: address" },
+	{ "alternate: [ \"224.0.0.1:3478\" ]\n", "alternate: address" },
+	{ "alternate: [ \"turn.example.org:3478\" ]\n", "alternate: address" },
+	{ "alternate: [ { transport: udp } ]\n", "alternate: no address" },
+	{ "alternate: [ { address: \"203.0.113.7:1\", transport: sctp } ]\n", "transport" },
+	{ "alternate: [ { address: \"203.0.113.7:1\", domain: a.example } ]\n", "only for transports tls" },
+	{ "alternate: [ { address: \"203.0.113.7:1\", transport: tls, domain: \"a b\" } ]\n",
+	    "alternate: domain" },
+	{ "alternate: [ \"203.0.113.7:1\", \"203.0.113.7:1\" ]\n", "listed twice" },
 	{ "peers: { allow_own: \"203.0.113.7:1-2\" }\n", "peers.allow_own" },
 	{ "peers: { allow_own: \"203.0.113.7:1-2/tcp\" }\n", "peers.allow_own" },
 	{ "peers: { allow_own: \"203.0.113.7:0-2/udp\" }\n", "peers.allow_own" },
@@ -326,6 +336,24 @@ START_TEST(default_routes)
 }
 END_TEST
 
+START_TEST(alternates)
+{
+	struct loaded *r = load_text("alternate: [ \"203.0.113.7:1\", { address: \"[2001:db8::7]:5349\", "
+				     "transport: [ tls, dtls ], domain: t.example } ]\n");
+	const struct conf_alternate *a = r->conf.alternates;
+	char buf[ADDR_STRLEN];
+
+	ck_assert_msg(r->rc == 0, "%s", r->reports);
+	ck_assert_uint_eq(r->conf.alternate_count, 2);
+	ck_assert_str_eq(addr_print(&a[0].addr, buf), "203.0.113.7:1");
+	ck_assert_uint_eq(a[0].transports, TRANSPORT_UDP | TRANSPORT_TCP);
+	ck_assert_str_eq(addr_print(&a[1].addr, buf), "[2001:db8::7]:5349");
+	ck_assert_uint_eq(a[1].transports, TRANSPORT_TLS | TRANSPORT_DTLS);
+	ck_assert_str_eq(a[1].domain, "t.example");
+	unload(r);
+}
+END_TEST
+
 START_TEST(peers)
 {
 	struct loaded *r = load_text(
@@ -364,6 +392,7 @@ suite_lists(void)
 	tcase_add_test(t, relay_warnings);
 	tcase_add_test(t, default_routes);
 	tcase_add_test(t, peers);
+	tcase_add_test(t, alternates);
 	suite_add_tcase(s, t);
 	return s;
 }

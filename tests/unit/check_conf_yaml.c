@@ -15,7 +15,7 @@ static const struct {
 	{ "auht: { realm: x }\n", "text:1:1: unknown key \"auht\"; did you mean auth?" },
 	{ "limits: { max_lifetime: 1h }\n", "did you mean relay.max_lifetime?" },
 	{ "zzzzzzzzzz: 1\n",
-	    "text:1:1: unknown key \"zzzzzzzzzz\": allowed: include, auth, listeners, tls, relay, peers, limits, " },
+	    "text:1:1: unknown key \"zzzzzzzzzz\": allowed: include, auth, listeners, alternate, tls, relay, peers, limits, " },
 	{ "metrics: { zzzzzzzz: 1 }\n",
 	    "text:1:12: unknown key \"zzzzzzzz\" in metrics: allowed: address, port, coturn_names\n" },
 	{ "limits: []\n", "text:1:9: limits: a list: allowed: a map of name: value" },
