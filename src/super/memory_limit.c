@@ -16,6 +16,8 @@
 
 #include "super_int.h"
 
+static void memory_limit_end(struct memory_limit *m);
+
 #define LOOK_MS     250
 #define RESERVE_MIN (4u << 20)
 #define NO_LIMIT    (UINT64_C(1) << 60) /* what version 1 has for none is a little less than 2^63 */
@@ -122,7 +124,7 @@ memory_limit_find(struct memory_limit *m, const char *root)
 	m->refuse = m->limit > m->refuse ? m->limit - m->refuse : 0;
 }
 
-void
+static void
 memory_limit_end(struct memory_limit *m)
 {
 	if (m->usage_fd >= 0)
@@ -145,7 +147,8 @@ row_of(const char *text, const char *name)
 	return 0;
 }
 
-uint64_t
+/* Without what the kernel can take back. */
+static uint64_t
 memory_limit_used(const struct memory_limit *m)
 {
 	uint64_t used = number_in(m->usage_fd), cache, shmem;

@@ -310,8 +310,6 @@ struct memory_limit {
 };
 /* The lowest limit above this process.  `root`: "" for the real one. */
 void memory_limit_find(struct memory_limit *m, const char *root);
-uint64_t memory_limit_used(const struct memory_limit *m); /* without what the kernel can take back */
-void memory_limit_end(struct memory_limit *m);
 
 /* ---- pidfile.c, notify.c, daemon.c ----------------------------------------------------------- */
 

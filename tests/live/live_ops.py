@@ -77,7 +77,7 @@ class Confinement(unittest.TestCase):
                     have, i = regions(pid), int(index)
                     if role == "worker":
                         own = {"%s%d" % (k, s) for s in (2 * i, 2 * i + 1) for k in ("shard", "keys")}
-                        self.assertEqual(have, own | {"secret0", "conf", "cross0", "stat-worker%d" % i})
+                        self.assertEqual(have, own | {"secret0", "conf", "cross0", "ports0", "stat-worker%d" % i})
                     elif role == "auth":
                         self.assertFalse({r for r in have if r.startswith(("shard", "keys"))}, have)
                     elif role == "admin":
