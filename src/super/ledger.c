@@ -98,19 +98,50 @@ ledger_set(struct ledger *l, int fd, struct ledger_fd entry)
 	ledger_end(l);
 }
 
+uint32_t
+windows_reserve(const struct windows *w)
+{
+	return w->span / 8;
+}
+
+/* The lowest free number in [from, end) of a window.  Not close-on-exec: see spawn.c. */
+static int
+dup_in(const struct windows *w, unsigned shard, int fd, uint32_t from, uint32_t end)
+{
+	int base = window_base(w, shard), n = fcntl(fd, F_DUPFD, base + (int)from);
+
+	if (n < 0)
+		return -errno;
+	if (n < base + (int)end)
+		return n;
+	close(n);
+	return -EMFILE;
+}
+
+/* Connections and relay sockets share the most; of the rest the first part is kept for relay sockets, the last for
+ * connections, and a listener that a reload brings takes what there is. */
+static int
+place(const struct windows *w, unsigned shard, int fd, enum ledger_kind kind)
+{
+	uint32_t reserve = windows_reserve(w), end = w->span - reserve;
+	int n;
+
+	if (kind == LEDGER_LISTENER)
+		return dup_in(w, shard, fd, 0, w->span);
+	if (kind != LEDGER_STREAM)
+		return dup_in(w, shard, fd, 0, end);
+	n = dup_in(w, shard, fd, 0, end - reserve);
+	return n == -EMFILE ? dup_in(w, shard, fd, end, w->span) : n;
+}
+
 int
 ledger_move(struct ledger *l, const struct windows *w, unsigned shard, int fd, struct ledger_fd entry)
 {
-	/* Not close-on-exec: see spawn.c. */
-	int base = window_base(w, shard), n = fcntl(fd, F_DUPFD, base), r = errno;
+	int n = place(w, shard, fd, entry.kind);
 
 	close(fd);
 	if (n < 0)
-		return -r;
-	if (!window_has(w, shard, n)) {
-		close(n);
-		return -EMFILE;
-	}
+		return n;
 	entry.shard = (uint16_t)shard;
 	ledger_set(l, n, entry);
 	return n;

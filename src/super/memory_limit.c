@@ -16,8 +16,6 @@
 
 #include "super_int.h"
 
-static void memory_limit_end(struct memory_limit *m);
-
 #define LOOK_MS     250
 #define RESERVE_MIN (4u << 20)
 #define NO_LIMIT    (UINT64_C(1) << 60) /* what version 1 has for none is a little less than 2^63 */
@@ -63,6 +61,16 @@ number_in(int fd)
 	    : UINT64_MAX;
 }
 
+static void
+forget(struct memory_limit *m)
+{
+	if (m->usage_fd >= 0)
+		close(m->usage_fd);
+	if (m->stat_fd >= 0)
+		close(m->stat_fd);
+	*m = (struct memory_limit){ .usage_fd = -1, .stat_fd = -1 };
+}
+
 /* The limit of this group, when it is the lowest so far. */
 static void
 look_at(
@@ -75,7 +83,7 @@ look_at(
 		close(fd);
 	if (limit >= NO_LIMIT || (m->limit != 0 && limit >= m->limit))
 		return;
-	memory_limit_end(m);
+	forget(m);
 	m->usage_fd = open_in(root, mount, group, v->usage);
 	m->stat_fd = open_in(root, mount, group, "memory.stat");
 	m->cache = v->cache;
@@ -117,21 +125,11 @@ memory_limit_find(struct memory_limit *m, const char *root)
 		}
 	}
 	if (m->usage_fd < 0) {
-		memory_limit_end(m);
+		forget(m);
 		return;
 	}
 	m->refuse = m->limit / 8 < RESERVE_MIN ? RESERVE_MIN : m->limit / 8;
 	m->refuse = m->limit > m->refuse ? m->limit - m->refuse : 0;
-}
-
-static void
-memory_limit_end(struct memory_limit *m)
-{
-	if (m->usage_fd >= 0)
-		close(m->usage_fd);
-	if (m->stat_fd >= 0)
-		close(m->stat_fd);
-	*m = (struct memory_limit){ .usage_fd = -1, .stat_fd = -1 };
 }
 
 static uint64_t
@@ -147,9 +145,8 @@ row_of(const char *text, const char *name)
 	return 0;
 }
 
-/* Without what the kernel can take back. */
 static uint64_t
-memory_limit_used(const struct memory_limit *m)
+used_of(const struct memory_limit *m)
 {
 	uint64_t used = number_in(m->usage_fd), cache, shmem;
 	char text[8192];
@@ -191,7 +188,7 @@ super_memory_step(struct super *s, tp_ms now)
 	if (m->limit == 0 || now < s->memory_due)
 		return;
 	s->memory_due = now + LOOK_MS;
-	used = memory_limit_used(m);
+	used = used_of(m);
 	if (!s->memory_short && used > m->refuse)
 		change(s, true, used);
 	else if (s->memory_short && used < m->refuse - m->refuse / 32)
@@ -207,6 +204,6 @@ super_memory_tell(const struct super *s)
 		return;
 	log_info(
 	    "memory: the control group may have %llu MiB, %llu are used: new allocations are refused above %llu MiB",
-	    (unsigned long long)(m->limit >> 20), (unsigned long long)(memory_limit_used(m) >> 20),
+	    (unsigned long long)(m->limit >> 20), (unsigned long long)(used_of(m) >> 20),
 	    (unsigned long long)(m->refuse >> 20));
 }

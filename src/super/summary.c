@@ -80,6 +80,27 @@ limits(const struct conf *c)
 	    (unsigned long long)c->challenges_per_prefix, (unsigned long long)c->bindings_per_prefix);
 }
 
+#define ROOM_SMALL 1000 /* of connections or relay sockets: fewer than an office needs */
+
+/* Relay sockets and connections are descriptors. */
+static void
+descriptors(const struct super *s)
+{
+	const struct windows *w = &s->win;
+	unsigned long reserve = windows_reserve(w), all = (w->span - reserve) * (unsigned long)w->shards;
+
+	reserve *= w->shards;
+	log_info(
+	    "descriptors: room for %lu relay sockets and connections together; %lu more are kept for connections, and of all "
+	    "these %lu for relay sockets",
+	    all, reserve, reserve);
+	if (all < ROOM_SMALL)
+		log_warnx(
+		    "descriptors: the limit of open files leaves room for %lu allocations, fewer with connections: raise it "
+		    "(ulimit -Hn, LimitNOFILE=)",
+		    all);
+}
+
 static const char *
 user_name(uid_t uid)
 {
@@ -169,6 +190,7 @@ super_summary(struct super *s)
 		    (unsigned long long)c->metrics_port);
 	else
 		log_info("metrics: none (metrics.address)");
+	descriptors(s);
 	super_memory_tell(s);
 	buffers(s);
 	confinement(s);

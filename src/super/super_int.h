@@ -30,6 +30,8 @@ struct windows {
 };
 /* For a hard limit of `limit` descriptors.  -EMFILE when not even 64 per shard are left. */
 int windows_plan(struct windows *w, uint64_t limit, unsigned shards);
+/* Of each window so many numbers are kept for connections, and so many for relay sockets. */
+uint32_t windows_reserve(const struct windows *w);
 static inline int
 window_base(const struct windows *w, unsigned shard)
 {
@@ -47,8 +49,8 @@ struct ledger *ledger_map(int fd);                 /* of another supervisor; NUL
 void ledger_repair(struct ledger *l);
 void ledger_begin(struct ledger *l); /* readers look again while seq is odd */
 void ledger_end(struct ledger *l);
-/* Moves `fd` (consumed in every case) to the lowest free number of the shard's window and enters it; the number or
- * -errno (-EMFILE: the window is full). */
+/* Moves `fd` (consumed in every case) to the lowest free number of the shard's window for its kind and enters it; the number or
+ * -errno (-EMFILE: what there is for its kind is used up). */
 int ledger_move(struct ledger *l, const struct windows *w, unsigned shard, int fd, struct ledger_fd entry);
 void ledger_close(struct ledger *l, int fd); /* closes the descriptor and frees the entry */
 void ledger_set(struct ledger *l, int fd, struct ledger_fd entry);

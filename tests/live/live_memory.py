@@ -1,7 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""A control group with a memory limit: allocations are refused before the kernel kills anything; sessions go on."""
+"""Small limits: with that of a control group allocations are refused before the kernel kills anything; few descriptors serve
+each kind of socket."""
 import os
+import signal
+import socket
 import time
 import unittest
 
@@ -102,6 +105,68 @@ class Memory(unittest.TestCase):
             group.set(-1 if "bytes" in group.limit else "max")
             self.assertEqual(d.ctl("verify")[0], 0)
             self.assertEqual(d.counter("child_deaths"), len(victims))
+
+
+class Descriptors(unittest.TestCase):
+    def test_small_descriptor_limit(self):
+        """At 400 descriptors neither allocations nor connections can take all of them."""
+        config = daemon.DEFAULT.replace("workers: 2", "workers: 1, shards: 1").replace("transport: udp", "transport: [ udp, tcp ]")
+        config += "limits: {{ allocations_per_user: 1000, connections_per_prefix: 0 }}\n"
+        for first, then in (("allocations", "connections"), ("connections", "allocations")):
+            with daemon.Daemon(config, start=False) as d:
+                command = d.command()
+                d.command = lambda: ["setpriv", "--bounding-set=-sys_resource", "sh", "-c", 'ulimit -n 400; exec "$@"',
+                                     "sh", *command]
+                d.start()
+                self.assertIn("the limit of open files leaves room", d.text())
+                held = getattr(self, first)(d)
+                more = getattr(self, then)(d)
+                print("%s: %d, then %s: %d" % (first, len(held), then, len(more)))
+                self.assertGreater(len(held), 100)
+                self.assertGreater(len(more), 16)
+                for c in held[::5] + more:
+                    self.assertTrue(c.refresh(600) if hasattr(c, "relayed") and c.relayed else c.binding())
+                self.assertEqual(d.ctl("verify")[0], 0)
+
+    def test_ports_are_free_when_the_pid_file_has_gone(self):
+        for _ in range(5):
+            with daemon.Daemon(CONFIG) as d:
+                clients = [tc.Client(d.server, "alice", "wonderland") for _ in range(300)]
+                for c in clients:
+                    c.allocate()
+                path = os.path.join(d.runtime, "turnpiked.pid")
+                d.process.send_signal(signal.SIGTERM)
+                while os.path.exists(path):
+                    pass
+                for port in [d.port] + [c.relayed[1] for c in clients]:
+                    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+                        s.bind(("127.0.0.1", port))
+                self.assertEqual(d.process.wait(60), 0)
+                for c in clients:
+                    c.close()
+
+    def allocations(self, d):
+        held = []
+        while True:
+            c = tc.Client(d.server, "alice", "wonderland")
+            try:
+                c.allocate()
+            except tc.TurnError as e:
+                self.assertEqual(e.code, 508)
+                return held
+            held.append(c)
+
+    def connections(self, d):
+        held = []
+        while True:
+            try:
+                c = tc.StreamClient(d.server, timeout=3)
+                c.relayed = None
+                if c.binding() is None:
+                    return held
+            except OSError:
+                return held
+            held.append(c)
 
 
 if __name__ == "__main__":
