@@ -129,7 +129,9 @@ ended(struct super *s, unsigned i, int status)
 		stat_add(s->regions.super_map, STAT_CHILD_DEATHS, 1);
 		if (c->role == ROLE_WORKER)
 			super_poison_death(s, i, status);
-		if (c->role == ROLE_WORKER && super_died_of_its_work(priv, status))
+		/* One that has not served has read nothing from the network, and what waits for it is kept. */
+		if (c->role == ROLE_WORKER && c->state != CHILD_STARTING &&
+		    super_died_of_its_work(priv, status))
 			super_renew_shards(s, i);
 	}
 	priv->shot = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL &&

@@ -149,17 +149,22 @@ static void
 take_children(struct super *s)
 {
 	struct msg_drain drain = { .h.type = MSG_DRAIN, .on = super_drain_flags(s) };
+	struct msg_stop stop = { .h.type = MSG_STOP };
 
 	for (unsigned i = 0; i < s->ledger->child_count; i++)
 		if (s->children.c[i].control >= 0)
 			(void)loop_add(s->loop, s->children.c[i].control, EPOLLIN, super_control_event, s);
 	super_in_hand_again(s);
 	super_reap(s);
-	for (unsigned i = 0; i < s->ledger->child_count; i++)
+	for (unsigned i = 0; i < s->ledger->child_count; i++) {
+		/* The predecessor may have died with its STOP: without this one the child is waited for until a deadline. */
+		if (s->ledger->child[i].state == CHILD_STOPPING)
+			(void)super_send(s, i, &stop, -1);
 		if (s->ledger->child[i].role == ROLE_WORKER && s->ledger->child[i].state == CHILD_READY) {
 			(void)super_send(s, i, &drain, -1);
 			super_poison_tell(s, i);
 		}
+	}
 }
 
 /* Rows whose process was about to be started. */

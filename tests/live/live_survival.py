@@ -462,7 +462,7 @@ class Drain(unittest.TestCase):
                 c.channel_data(0x4000, b"before")
                 self.assertEqual(p.recv()[0], b"before")
                 d.write(daemon.DEFAULT.replace("peers:", "peers:\n  deny: [ 127.0.0.1/32 ]"))
-                self.assertIn("peers.deny: was", d.ctl("reload")[1])
+                self.assertIn("peers.deny: added 127.0.0.1/32", d.ctl("reload")[1])
                 wait_for("the worker knows it", lambda: self.denied(c, p.addr))
                 c.channel_data(0x4000, b"after")
                 self.assertIsNone(p.recv(0.5))
