@@ -75,6 +75,9 @@ on_tick(void *arg)
 		s->usage_last = now;
 		stat_usage(s->regions.super_map, s->usage_fd);
 	}
+	/* A SIGCHLD that came while no supervisor could receive it is lost; the record of the death is not. */
+	if (atomic_load(&s->waiting->taken) != atomic_load(&s->waiting->written))
+		super_reap(s);
 	super_heartbeats(s, now);
 	pool_tick(&s->pool, now);
 	super_closings(s, now);

@@ -228,8 +228,8 @@ ended(struct waiting *w, int fd, int status, unsigned *wait_ms, int *code)
 
 /* ---- the others ------------------------------------------------------------------------------------ */
 
-/* Reaps what has ended but for the supervisor, whose wait status is stored.  1: it ended; 0: not; -EAGAIN: the page is
- * full until the supervisor has read it. */
+/* Records and reaps children that have ended; of the supervisor (work; 0: none) the wait status is stored.  1: the
+ * supervisor ended; 0: not; -EAGAIN: the page is full until the supervisor has read it. */
 static int
 reap(struct waiting *w, pid_t work, int *status)
 {
@@ -252,7 +252,7 @@ reap(struct waiting *w, pid_t work, int *status)
 			w->death[n % WAITING_DEATHS] = (struct waiting_death){ .pid = si.si_pid,
 				.status = how };
 			atomic_store(&w->written, n + 1);
-			if (!work_ended)
+			if (!work_ended && work > 0)
 				(void)kill(work, SIGCHLD);
 		}
 		(void)waitpid(si.si_pid, NULL, 0);
@@ -282,7 +282,7 @@ waiting_run(struct waiting *w, int fd, int (*work)(void *arg), void *arg, int (*
 	struct timespec no_end = { .tv_sec = 3600 }, span = no_end;
 	bool reduced = false, again;
 	unsigned wait_ms = 0;
-	int code = 0, status, signo;
+	int code = 0, status, signo, e;
 	sigset_t set;
 
 	block(&set);
@@ -301,15 +301,14 @@ waiting_run(struct waiting *w, int fd, int (*work)(void *arg), void *arg, int (*
 		if (!reduced && atomic_load(&w->prepared))
 			reduced = reduce() == 0;
 		again = w->work == 0;
-		if (!again) {
-			int e = reap(w, w->work, &status);
-			if (e == -EAGAIN)
-				span = (struct timespec){ .tv_nsec = 50000000 };
-			if (e == 1) {
-				if (!ended(w, fd, status, &wait_ms, &code))
-					return code;
-				again = true;
-			}
+		/* Also in the pause before a start: the signal of a death in it does not come a second time. */
+		e = reap(w, w->work, &status);
+		if (e == -EAGAIN)
+			span = (struct timespec){ .tv_nsec = 50000000 };
+		if (e == 1) {
+			if (!ended(w, fd, status, &wait_ms, &code))
+				return code;
+			again = true;
 		}
 		if (again && now_ms() - w->died_ms >= wait_ms)
 			start(w, work, arg);

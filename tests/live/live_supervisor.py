@@ -145,7 +145,7 @@ class Deaths(unittest.TestCase):
                 t.start()
                 time.sleep(rnd.uniform(0, 0.04))
                 end_one(d)
-                t.join(150)             # a death in the hand-over may leave the rest to the operation's deadline of 60 s
+                t.join(60)
                 self.assertFalse(t.is_alive(), step)
                 self.assertTrue(until(lambda: d.ctl("undrain", check=False)[0] == 0))
                 self.sound(d)
