@@ -101,6 +101,7 @@ tls: {{ certificates: [ {{ certificate: cert.pem, key: key.pem }} ] }}
         folder = self.commands()
         for where, text in found:
             with self.subTest(where):
+                self.assertTrue(daemon.until(self.d.ready))     # the block before may have replaced processes
                 lines = ["true" if line.split(" ")[0] in ("./configure", "autoreconf") else line
                          for line in self.here(text).splitlines()]
                 r = subprocess.run(["sh", "-eu", "-c", "\n".join(lines)], cwd=daemon.TOP_SRC, capture_output=True, text=True,

@@ -126,7 +126,7 @@ class Renew(unittest.TestCase):
             daemon.kill_all(victims)
             self.assertTrue(daemon.until(lambda: not set(victims) & set(d.children("worker")) and d.ready()))
             self.assertTrue(is_damaged(d))
-            for sig in (signal.SIGSEGV, signal.SIGABRT):
+            for sig in (signal.SIGTRAP, signal.SIGABRT):
                 victims = d.children("worker")
                 daemon.kill_all(victims, sig)
                 self.assertTrue(daemon.until(lambda: not set(victims) & set(d.children("worker")) and d.ready()))
