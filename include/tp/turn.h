@@ -88,7 +88,7 @@ struct turn_policy {
 	bool retired[TURN_LISTENERS_MAX]; /* listeners that are not configured any more: no new sessions */
 	bool draining;                    /* new allocations: 300 with one of the alternates, else 508 */
 	bool memory_short;                /* the same: the memory of the control group is nearly used up */
-	struct addr alternate;            /* while draining, before the list; ADDR_NONE: none */
+	struct addr alternate; /* while draining or memory_short, before the list; ADDR_NONE: none */
 	uint32_t alternate_count;
 	struct turn_alternate alternates[TURN_ALTERNATES_MAX]; /* while draining or full */
 	uint16_t channel_max;                                  /* largest channel number that is bound */

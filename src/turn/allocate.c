@@ -481,7 +481,7 @@ turn_allocate(struct turn_call *c)
 	code = read_wish(c, &w);
 	if (code != 0)
 		return reply_error(c, code);
-	if (p->draining || p->memory_short) {
+	if (alternate_is_due(p)) {
 		c->out->reason = p->draining ? REASON_DRAINING : REASON_MEMORY_LIMIT;
 		return reply_alternate(c);
 	}

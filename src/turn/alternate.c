@@ -88,7 +88,7 @@ alternate_find(const struct turn_call *c, struct alternate *to)
 	const struct turn_alternate *a;
 
 	*to = (struct alternate){ 0 };
-	if (p->draining && p->alternate.family == c->in->client.family) {
+	if (alternate_is_due(p) && p->alternate.family == c->in->client.family) {
 		to->addr = &p->alternate;
 	} else {
 		a = choose(c);

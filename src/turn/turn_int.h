@@ -75,11 +75,17 @@ struct alternate {
 	const struct addr *addr;
 	const char *domain; /* NULL: none */
 };
+/* Does this server take no allocation from anyone, for now? */
+static inline bool
+alternate_is_due(const struct turn_policy *p)
+{
+	return p->draining || p->memory_short;
+}
 /* The server that this client is sent to, and notes that it is; false: none, or it was sent on before. */
 bool alternate_find(const struct turn_call *c, struct alternate *to);
 /* Is the noted reason of a refusal one that another server may not have? */
 bool alternate_helps(const struct turn_call *c);
-/* Whom the log shall name. */
+/* The user that the log names. */
 void reply_names_user(struct turn_call *c);
 void reply_names_claimed(struct turn_call *c); /* the names that the client claims, unproven */
 

@@ -249,9 +249,14 @@ class Survival(unittest.TestCase):
             d.turnpiked, d.libexec = d.dir + "/bin/turnpiked", d.dir + "/bin"
             d.start()
             load = Load(d)
-            with daemon.Peer() as p, tc.Client(d.server, "alice", "wonderland") as c:
+            with daemon.Peer() as p, tc.Client(d.server, "alice", "wonderland") as c, \
+                    tc.Client(d.server, "alice", "wonderland") as other_end:
                 c.allocate()
                 c.bind(0x4000, p.addr)
+                # A call between two clients of this server: each is a peer at one of its own relay sockets.
+                other_end.allocate()
+                c.bind(0x4001, other_end.relayed)
+                other_end.bind(0x4001, c.relayed)
                 packets = d.counter("relayed_packets")
                 for n, build in enumerate(builds * 2):
                     for name in ("turnpiked", *("turnpike-" + n for n in ("worker", "auth", "admin", "conf", "tls"))):
@@ -263,6 +268,10 @@ class Survival(unittest.TestCase):
                     wait_for("ready", d.ready)
                     c.channel_data(0x4000, b"payload")
                     self.assertEqual(p.recv()[0], b"payload")
+                    c.channel_data(0x4001, b"hello")
+                    self.assertEqual(other_end.data(), (0x4001, b"hello"))
+                    other_end.channel_data(0x4001, b"yes?")
+                    self.assertEqual(c.data(), (0x4001, b"yes?"))
                     self.assertGreaterEqual(d.counter("relayed_packets"), packets)
                     packets = d.counter("relayed_packets")
             self.assertNotIn("going back", d.text())

@@ -237,6 +237,7 @@ conf_number(struct script *s, const char *key, unsigned long v)
 		{ "strict_expiry", NULL, NULL, &p->auth.strict_expiry },
 		{ "strict_family", NULL, NULL, &p->strict_family },
 		{ "draining", NULL, NULL, &p->draining },
+		{ "memory_short", NULL, NULL, &p->memory_short },
 		{ "nonce_lifetime", NULL, &p->auth.nonce_lifetime, NULL },
 		{ "authd_off", NULL, NULL, &s->w->authd_off },
 		{ "generous", NULL, NULL, &s->w->generous },
