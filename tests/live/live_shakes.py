@@ -20,6 +20,8 @@ import dtlsclient
 import turnclient as tc
 
 ROUNDS = int(os.environ.get("TP_ROUNDS", 4))
+# Connections that the workers may have accepted in the round of their death: ACCEPT_BURST of two listeners and two workers.
+ACCEPTED = 16
 BURST = int(os.environ.get("TP_BURST", 50))
 SEED = int(os.environ.get("TP_SEED") or random.randrange(1 << 32))
 CONFIG = daemon.DEFAULT.replace("transport: udp }}", """transport: [ udp, tcp ] }}
@@ -48,7 +50,7 @@ class Burst:
     twice: a connection that a worker has accepted and not yet passed on to the supervisor ends with the worker."""
 
     def __init__(self, d, n=BURST, tries=1):
-        self.failed, self.go, self.threads, self.tries = [], threading.Event(), [], tries
+        self.failed, self.go, self.threads, self.tries, self.again = [], threading.Event(), [], tries, 0
         for make, port in ((tls_client, d.values["tls"]), (tcp_client, d.port), (dtls_client, d.values["tls"])):
             for _ in range(n):
                 t = threading.Thread(target=self.one, args=(make, port))
@@ -65,6 +67,7 @@ class Burst:
                 c.close()
                 return
             except (OSError, AssertionError, TimeoutError) as e:
+                self.again += 1
                 if left == 0:
                     self.failed.append("%s: %r" % (make.__name__, e))
 
@@ -117,6 +120,7 @@ class Shakes(unittest.TestCase):
             daemon.kill_all(before)
             self.assertTrue(until(lambda: d.replaced("worker", before)))
             self.assertEqual(burst.end(), [])
+            self.assertLessEqual(burst.again, ACCEPTED)
 
     # ---- one handshake at a time, its owner changes in the middle
 
