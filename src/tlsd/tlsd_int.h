@@ -104,7 +104,7 @@ void table_init(struct table *t);
 struct hs *table_find(const struct table *t, const struct hs_who *who);
 /* Half-open or waiting, the newest.  false: no memory. */
 bool table_add(struct table *t, struct hs *h, enum hs_state state, uint64_t per_prefix);
-/* Is there room for one more of this client's prefix, with nobody before it? */
+/* Is there room for one more of this client's prefix, and does none of that prefix wait? */
 bool table_has_room(struct table *t, const struct addr *client, uint64_t per_prefix, uint64_t total);
 /* Of those that wait the one whose turn it is, prefix after prefix: it is half-open then.  NULL: none, or no room. */
 struct hs *table_next(struct table *t, uint64_t per_prefix, uint64_t total);
