@@ -2,8 +2,8 @@
 /*
  * ctl: the control protocol, turnpike-admin, metrics, log targets.
  *
- * turnpike-admin maps every region read-only and answers from them; what changes something it hands to the supervisor.
- * It is the only process that writes logs.  Errors: 0 or -errno.
+ * turnpike-admin maps every region read-only and answers from them; what changes something it hands to
+ * the supervisor.  It is the only process that writes logs.  Errors: 0 or -errno.
  */
 #ifndef TP_ADMIN_H
 #define TP_ADMIN_H
@@ -77,8 +77,8 @@ struct target {
 	uint64_t lost;  /* records that it did not take */
 };
 /*
- * Opens `name` (stderr, syslog, journald or an absolute path); on failure *t stays as it was.  A file is made for its
- * owner, or when it is `shared` for its group as well.
+ * Opens `name` (stderr, syslog, journald or an absolute path); on failure *t stays as it was.  A file is
+ * made for its owner, or when it is `shared` for its group as well.
  */
 int target_open(struct target *t, const char *name, bool json, bool shared);
 void target_close(struct target *t);

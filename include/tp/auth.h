@@ -4,9 +4,9 @@
  *
  * Sans-IO.  Long-term credentials of RFC 8489 9.2 with nonce cookie (9.2.1), PASSWORD-ALGORITHMS and
  * USERHASH.  A worker holds no user database: a request whose key is not cached is sent, whole, to the
- * turnpike-auth, which checks its integrity and answers with the key (struct auth_grant).  A worker thus only
- * ever learns keys of users whose valid message it has seen.
- * Errors: 0 or a STUN error code; AUTH_NEED_KEY.
+ * turnpike-auth, which checks its integrity and answers with the key (struct auth_grant).  A worker thus
+ * only ever learns keys of users whose valid message it has seen.  Errors: 0 or a STUN error code;
+ * AUTH_NEED_KEY.
  */
 #ifndef TP_AUTH_H
 #define TP_AUTH_H
@@ -19,8 +19,8 @@
 
 /*
  * 24 characters: "obMatJos2", 4 of base64 for the 24 security feature bits (RFC 8489 9.2.1), 11 of base64
- * for 16 bits of time (units of 8 s) and 50 bits of MAC over time, feature bits, client address and port, transport
- * and realm.  RFC 8489 9.2.4 forbids the same nonce for two ports.  Nothing is stored.
+ * for 16 bits of time (units of 8 s) and 50 bits of MAC over time, feature bits, client address and port,
+ * transport and realm.  RFC 8489 9.2.4 forbids the same nonce for two ports.  Nothing is stored.
  */
 #define NONCE_LEN            24
 #define NONCE_BIT_ALGORITHMS 0x800000u /* bit 0 of RFC 8489 18.1: password algorithms */
@@ -47,18 +47,18 @@ struct nonce_for {
 };
 void nonce_make(
     char out[NONCE_LEN], const struct nonce_keys *k, uint32_t bits, const struct nonce_for *f, tp_ms now);
-/* *bits are the feature bits that it claims to carry; they are ours unless the verdict is FOREIGN.  0 without the
- * nonce cookie. */
+/* *bits are the feature bits that it claims to carry; they are ours unless the verdict is FOREIGN.  0
+ * without the nonce cookie. */
 enum nonce_verdict nonce_judge(const void *nonce, size_t len, const struct nonce_keys *k,
     const struct nonce_for *f, tp_ms now, tp_ms lifetime, uint32_t *bits);
 
 /* ---- rest_name.c: names of the TURN REST convention -------------------------------------------------- */
 
-/* "1736:alice", "alice:1736" (coturn's other form), "1736".  True when the name is of the form; then *expiry is the
- * Unix time and [*stable, *stable_len) the part beside the timestamp (length 0 for a bare timestamp).
- * REST_ANY refuses a name that reads both ways ("99999999999:eve:1736"): its user part could be the expiry.
- * A timestamp and a colon without a user is no such name.
- * Timestamps: 1 to 11 decimal digits, no sign, no space; "1736:@alice:hs.org" -> "@alice:hs.org". */
+/* "1736:alice", "alice:1736" (coturn's other form), "1736".  True when the name is of the form; then
+ * *expiry is the Unix time and [*stable, *stable_len) the part beside the timestamp (length 0 for a bare
+ * timestamp).  REST_ANY refuses a name that reads both ways ("99999999999:eve:1736"): its user part could
+ * be the expiry.  A timestamp and a colon without a user is no such name.  Timestamps: 1 to 11 decimal
+ * digits, no sign, no space; "1736:@alice:hs.org" -> "@alice:hs.org". */
 enum rest_form { REST_ANY, REST_FIRST, REST_LAST }; /* as enum conf_rest: where the timestamp stands */
 bool rest_name(const char *name, size_t len, enum rest_form form, int64_t *expiry, const char **stable,
     size_t *stable_len);
@@ -158,10 +158,12 @@ struct auth_in {
 	int64_t unix_now;
 };
 /*
- * RFC 8489 9.2.4 in its order: no integrity attribute 401; USERNAME or USERHASH, REALM or NONCE missing 400; password
- * algorithms (bid-down) 400 or 401; realm 401; the key: the session's own when the name is its name, else the cache,
- * else AUTH_NEED_KEY; integrity 401; nonce 438.  An existing allocation of another user is the caller's 441.
- * *foreign: the nonce was never ours for this address, port and transport.  With AUTH_NEED_KEY the sender has not proved its address, so the caller bounds how often it asks.
+ * RFC 8489 9.2.4 in its order: no integrity attribute 401; USERNAME or USERHASH, REALM or NONCE missing
+ * 400; password algorithms (bid-down) 400 or 401; realm 401; the key: the session's own when the name is
+ * its name, else the cache, else AUTH_NEED_KEY; integrity 401; nonce 438.  An existing allocation of
+ * another user is the caller's 441.  *foreign: the nonce was never ours for this address, port and
+ * transport.  With AUTH_NEED_KEY the sender has not proved its address, so the caller bounds how often it
+ * asks.
  */
 int auth_check(const struct auth_in *in, const struct stun_msg *m, struct auth_who *who, bool *foreign);
 /* What session.user is for the stable part of a name (not empty, at most STUN_USERNAME_MAX; realm at

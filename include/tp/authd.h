@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * keep: turnpike-auth.  Answers "whose request is this, and by which key?" from static users and TURN REST secrets.
- * The only process that holds them; it never faces the network.  Errors: 0 or -errno.
+ * keep: turnpike-auth.  Answers "whose request is this, and by which key?" from static users and TURN
+ * REST secrets.  The only process that holds them; it never faces the network.  Errors: 0 or -errno.
  */
 #ifndef TP_AUTHD_H
 #define TP_AUTHD_H
@@ -45,11 +45,12 @@ struct authd_work {
 	uint64_t keys, rest_hmacs, checks;
 };
 /*
- * Which key signed this request (a whole STUN message)?  Candidates are the static user of that name and, when the name
- * has the REST form, both password forms of each secret that is not past its `until`.  All of them are always tried, with
- * stand-ins for those that do not exist, and the result is selected without branches.  Expiry is reported and not
- * judged.  *g is complete; the caller wipes it.  *work (may be NULL) is added to.
- * Keys and secrets of databases (more, may be NULL) are tried behind the static ones.
+ * Which key signed this request (a whole STUN message)?  Candidates are the static user of that name and,
+ * when the name has the REST form, both password forms of each secret that is not past its `until`.  All
+ * of them are always tried, with stand-ins for those that do not exist, and the result is selected
+ * without branches.  Expiry is reported and not judged.  *g is complete; the caller wipes it.  *work (may
+ * be NULL) is added to.  Keys and secrets of databases (more, may be NULL) are tried behind the static
+ * ones.
  */
 void authd_judge(const struct authd_db *db, const struct authd_more *more, const void *message, size_t len,
     int64_t unix_now, struct auth_grant *g, struct authd_work *work);
@@ -61,8 +62,9 @@ void authd_judge(const struct authd_db *db, const struct authd_more *more, const
 size_t rest_password(bool sha256, const void *secret, size_t secret_len, const void *name, size_t name_len,
     char out[REST_PASSWORD_MAX]);
 /*
- * Fills name ("expiry:user", or "expiry" when user is empty), password, realm and expiry by the first valid secret.
- * -ENOENT: there is none; -EINVAL: the user is too long or unprintable, or the lifetime (seconds) is not 1 .. 10 years.
+ * Fills name ("expiry:user", or "expiry" when user is empty), password, realm and expiry by the first
+ * valid secret.  -ENOENT: there is none; -EINVAL: the user is too long or unprintable, or the lifetime
+ * (seconds) is not 1 .. 10 years.
  */
 #define REST_LIFETIME_MAX (INT64_C(3650) * 86400)
 int authd_credential(const struct authd_db *db, const char *user, int64_t lifetime, bool sha256,

@@ -37,8 +37,8 @@ typedef uint64_t tp_ms; /* instant or span, milliseconds, monotonic */
 #define TP_SEC_UP(ms) ((uint32_t)(((ms) + 999u) / 1000u))
 
 /*
- * How a client reaches us.  One bit each, so that a listener's set of transports fits a byte; the numbers are part of
- * shared layouts and messages.
+ * How a client reaches us.  One bit each, so that a listener's set of transports fits a byte; the numbers
+ * are part of shared layouts and messages.
  */
 enum transport { TRANSPORT_UDP = 1, TRANSPORT_TCP = 2, TRANSPORT_TLS = 4, TRANSPORT_DTLS = 8 };
 #define TRANSPORT_STREAMS (TRANSPORT_TCP | TRANSPORT_TLS) /* connections of the kernel */
@@ -298,8 +298,9 @@ int text_time(int64_t *unix_s, const char *text);
 
 /* ---- mdoc.c ------------------------------------------------------------------------------- */
 /*
- * Prints text as lines of mdoc(7) input, at most 72 columns wide where words allow it.  `code` becomes bold, each
- * sentence starts a new line, and what roff would interpret is escaped.  text: NUL-terminated, borrowed.
+ * Prints text as lines of mdoc(7) input, at most 72 columns wide where words allow it.  `code` becomes
+ * bold, each sentence starts a new line, and what roff would interpret is escaped.  text: NUL-terminated,
+ * borrowed.
  */
 void text_print_mdoc(const char *text, FILE *f);
 
@@ -362,8 +363,9 @@ bool log_silent(struct log_class *c, uint32_t per_second, enum log_level level);
 void log_limited(struct log_class *c, uint32_t per_second, enum log_level level, const char *fmt, ...)
     TP_PRINTF(4, 5);
 /*
- * What a record is about, apart from its text: fields of JSON logs and of the journal.  Start with a zeroed struct.
- * key: lower-case letters and `_`; the value is escaped.  A field that does not fit is left out.
+ * What a record is about, apart from its text: fields of JSON logs and of the journal.  Start with a
+ * zeroed struct.  key: lower-case letters and `_`; the value is escaped.  A field that does not fit is
+ * left out.
  */
 struct log_fields {
 	uint16_t len;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * child: what all processes that turnpiked starts have in common: from the first message to READY, rights that are given up,
- * the tick, the end.
+ * child: what all processes that turnpiked starts have in common: from the first message to READY, rights
+ * that are given up, the tick, the end.
  */
 #ifndef TP_CHILD_H
 #define TP_CHILD_H
@@ -13,12 +13,13 @@
 struct child_role {
 	enum proc_role role;
 	bool own_loop; /* a worker: child_told() instead of child_run(), then an event loop of its own */
-	bool
-	    writes_log; /* turnpike-admin: what it says before its end goes to stderr, not into its own queue */
+	/* turnpike-admin: what it says before its end goes to stderr, not into its own queue */
+	bool writes_log;
 	/* START: maps and reads what it was told, then child_confine(). */
 	void (*start)(void *arg, const struct msg_start *m);
 	void (*go)(void *
-		arg); /* GO: requests are answered from now on; READY is sent afterwards; not with own_loop */
+		/* GO: requests are answered from now on; READY is sent afterwards; not with own_loop */
+		arg);
 	void (*message)(void *arg, const union msg *m, int fd); /* any other; owns fd */
 	void (*stop)(void *arg); /* STOP while it serves; NULL: it ends at once */
 };

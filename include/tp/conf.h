@@ -2,9 +2,9 @@
 /*
  * conf: the option table, the YAML reader, the check, the dump.
  *
- * `turnpike-conf` compiles YAML into flat structs without pointers and hands them over as sealed
- * memfds: CONF (no secrets; every process may map it), USERS (turnpike-auth only), CERTS (turnpike-tls processes only).
- * A reload replaces them as a whole; they never change in place.
+ * `turnpike-conf` compiles YAML into flat structs without pointers and hands them over as sealed memfds:
+ * CONF (no secrets; every process may map it), USERS (turnpike-auth only), CERTS (turnpike-tls processes
+ * only).  A reload replaces them as a whole; they never change in place.
  *
  * Two archives: libtp_conf.a (table, difference, dump: no libyaml) and libtp_conf_yaml.a (reader,
  * resolver: only turnpike-conf links it, and turnpikectl for its doctor).  Errors: 0 or -errno.
@@ -46,8 +46,8 @@ enum conf_tls { CONF_TLS12, CONF_TLS13 };
 #define CONF_TRANSPORTS_BUILT (TRANSPORT_UDP | TRANSPORT_TCP | TRANSPORT_TLS | TRANSPORT_DTLS)
 #define CONF_PROXIES_MAX      8
 
-/* What has become of a retired listener: its sockets go with its last session over datagrams, its number with its last
- * connection. */
+/* What has become of a retired listener: its sockets go with its last session over datagrams, its number
+ * with its last connection. */
 enum conf_closed { CONF_ROW_OPEN, CONF_ROW_CLOSED, CONF_ROW_FREE };
 
 struct conf_listener {
@@ -65,11 +65,11 @@ struct conf_relay {
 	uint16_t port_min, port_max; /* inclusive */
 	uint8_t retired;             /* as in conf_listener */
 	uint8_t unknown;             /* external_name gave no address when this was compiled */
-	uint8_t
-	    absent; /* this host does not have the address now: no new sessions; the supervisor's word */
+	/* this host does not have the address now: no new sessions; the supervisor's word */
+	uint8_t absent;
 	uint8_t zero;
-	char external_name
-	    [CONF_EXTERNAL_MAX]; /* a host name or "auto", looked up again and again; "": external is fixed */
+	/* a host name or "auto", looked up again and again; "": external is fixed */
+	char external_name[CONF_EXTERNAL_MAX];
 };
 struct conf_ports {
 	uint16_t min, max;
@@ -306,8 +306,8 @@ struct stat;
 struct conf_stamp conf_stamp_of(const struct stat *st);
 /* Is there a file that the configuration says to watch? */
 bool conf_has_files(const struct conf *c);
-/* The first file that is another than the one that was read, NULL: none; *mix is one number for all that is there now, never 0.
- * It waits for the file systems. */
+/* The first file that is another than the one that was read, NULL: none; *mix is one number for all that
+ * is there now, never 0.  It waits for the file systems. */
 const char *conf_changed_file(const struct conf *c, uint32_t *mix);
 
 /* ---- options.c: the table -------------------------------------------------------------------- */
@@ -382,7 +382,8 @@ users_users(const struct users *u)
  */
 typedef void conf_diff_h(void *arg, const struct option_row *o, const char *was, const char *is);
 unsigned conf_diff(const struct conf *was, const struct conf *is, conf_diff_h *cb, void *arg);
-/* Of a list whose entries are in struct conf: those that are new (`added`) and those that are gone, one call each. */
+/* Of a list whose entries are in struct conf: those that are new (`added`) and those that are gone, one
+ * call each. */
 typedef void conf_entry_h(void *arg, bool added, const char *text);
 unsigned conf_list_diff(
     const struct conf *was, const struct conf *is, const struct option_row *o, conf_entry_h *cb, void *arg);
@@ -424,13 +425,14 @@ struct conf_request {
 	void *arg;
 	bool foreground; /* resolves log.target auto */
 	/*
-	 * Finds the external address of a relay address; may take seconds.  name: a host name; NULL: ask the STUN server
-	 * `stun`.  0, or -errno and why.  NULL: nothing is looked up, and external stays unknown.
+	 * Finds the external address of a relay address; may take seconds.  name: a host name; NULL: ask
+	 * the STUN server `stun`.  0, or -errno and why.  NULL: nothing is looked up, and external stays
+	 * unknown.
 	 */
 	int (*outside)(const char *name, const char *stun, const struct addr *inside, struct addr *out,
 	    char *why, size_t why_len);
-	/* Where to put the CERTS region: a malloc'ed block, for the caller to wipe and free; set on success only, never
-	 * NULL then.  NULL: not wanted. */
+	/* Where to put the CERTS region: a malloc'ed block, for the caller to wipe and free; set on
+	 * success only, never NULL then.  NULL: not wanted. */
 	struct certs **certs;
 	size_t *certs_len;
 };
@@ -444,9 +446,9 @@ int conf_load(const struct conf_request *rq, struct conf *conf, struct users **u
 /* Root's power over others' files is given up: a check reads as a start does.  Once, before conf_load(). */
 void conf_rights_reduce(void);
 /*
- * For a start without any credential: DIR/secret (32 random bytes as base64url, mode 0600, made when it is not there)
- * becomes the only secret of *users; DIR is made when it is missing.  check_only: says what would happen and changes
- * nothing.
+ * For a start without any credential: DIR/secret (32 random bytes as base64url, mode 0600, made when it
+ * is not there) becomes the only secret of *users; DIR is made when it is missing.  check_only: says what
+ * would happen and changes nothing.
  */
 int conf_first_secret(const char *dir, bool check_only, struct conf *c, struct users **users, size_t *len,
     conf_report_h *report, void *arg);

@@ -2,9 +2,10 @@
 /*
  * db: databases of users and secrets in coturn's schema, and the HTTP callback.
  *
- * Used by turnpike-auth alone.  Each database has threads of its own, because name resolution and some client libraries
- * block: the caller puts a question into a queue and takes the answer from another one, told by an eventfd.  Nothing that
- * a database does or fails to do delays the caller.  Errors: 0 or -errno.
+ * Used by turnpike-auth alone.  Each database has threads of its own, because name resolution and some
+ * client libraries block: the caller puts a question into a queue and takes the answer from another one,
+ * told by an eventfd.  Nothing that a database does or fails to do delays the caller.  Errors: 0 or
+ * -errno.
  */
 #ifndef TP_DB_H
 #define TP_DB_H
@@ -123,8 +124,8 @@ struct db_event {
 	int err;            /* DONE: 0 or -errno */
 	uint64_t id;        /* FOUND, ABSENT, FAILED, ROW, DONE: of the question */
 	struct addr server; /* STATE: address of the database, ADDR_NONE when it has none */
-	char text
-	    [DB_NAME_MAX]; /* FAILED, STATE, DONE: why; ROW: one; CHANGED: user name, "" for everything */
+	/* FAILED, STATE, DONE: why; ROW: one; CHANGED: user name, "" for everything */
+	char text[DB_NAME_MAX];
 	struct db_found found;  /* FOUND */
 	struct db_facts *facts; /* FACTS: owned by the event */
 };

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * doctor: is this host fit for this configuration?  Facts are read first (host_facts.c, from /proc), then judged by functions
- * of these facts alone (judge*.c).  Runs in turnpikectl, with the rights of its user.  Errors: 0 or -errno.
+ * doctor: is this host fit for this configuration?  Facts are read first (host_facts.c, from /proc), then
+ * judged by functions of these facts alone (judge*.c).  Runs in turnpikectl, with the rights of its user.
+ * Errors: 0 or -errno.
  */
 #ifndef TP_DOCTOR_H
 #define TP_DOCTOR_H
@@ -35,8 +36,9 @@ struct doctor_load {
 #define DOCTOR_RATE     200000
 #define DOCTOR_STALL_MS 40
 /*
- * What a datagram takes of a buffer as it is asked for by option.  The kernel charges truesize: 768 bytes for a small one
- * in memory of its own, about 2,300 in half a page of a network card's; and it doubles what is asked for.
+ * What a datagram takes of a buffer as it is asked for by option.  The kernel charges truesize: 768 bytes
+ * for a small one in memory of its own, about 2,300 in half a page of a network card's; and it doubles
+ * what is asked for.
  */
 #define DOCTOR_TRUESIZE 1024
 
@@ -101,8 +103,8 @@ void doctor_judge_net(struct doctor_report *r, const struct doctor_case *c);
 void doctor_certificates(struct doctor_report *r, const struct doctor_case *c);
 void doctor_addresses(struct doctor_report *r, const struct doctor_case *c);
 
-/* check_ports.c: reports each port that a start could not have: another process than the daemon of runtime_dir has it, or it
- * needs rights.  How many. */
+/* check_ports.c: reports each port that a start could not have: another process than the daemon of
+ * runtime_dir has it, or it needs rights.  How many. */
 unsigned doctor_ports_taken(
     const struct conf *c, const char *runtime_dir, conf_report_h *report, void *arg);
 

@@ -20,20 +20,20 @@ int64_t clock_unix(void); /* CLOCK_REALTIME, seconds */
 
 /* SOCK_SEQPACKET pair, non-blocking, close-on-exec. */
 int ipc_pair(int fds[2]);
-/* Sends one message of msg_size(type) bytes, with `fd` when the type carries one (-1 otherwise; the caller keeps its
- * own).  0, -EAGAIN when the queue is full, -EPIPE when the other end is gone. */
+/* Sends one message of msg_size(type) bytes, with `fd` when the type carries one (-1 otherwise; the
+ * caller keeps its own).  0, -EAGAIN when the queue is full, -EPIPE when the other end is gone. */
 int ipc_send(int sock, const void *msg, int fd);
-/* Sends messages without descriptors that lie end to end, in order, as many as one call takes.  The bytes that went, which
- * end with a message; -EAGAIN, -EPIPE, -errno when not even the first did. */
+/* Sends messages without descriptors that lie end to end, in order, as many as one call takes.  The bytes
+ * that went, which end with a message; -EAGAIN, -EPIPE, -errno when not even the first did. */
 int ipc_send_run(int sock, const uint8_t *msgs, size_t len);
-/* Sends at most IPC_MANY messages in order, fds[i] with msgs[i] or -1, with one call: the receiver wakes up once.  How many
- * went; -EAGAIN, -EPIPE, -errno when not even the first did. */
+/* Sends at most IPC_MANY messages in order, fds[i] with msgs[i] or -1, with one call: the receiver wakes
+ * up once.  How many went; -EAGAIN, -EPIPE, -errno when not even the first did. */
 #define IPC_MANY 32
 int ipc_send_many(int sock, const void *const *msgs, const int *fds, unsigned n);
 /*
- * Receives one message.  1: *m is filled, *fd is a new close-on-exec descriptor (the caller's) or -1.  0: nothing there
- * (EAGAIN).  -EPIPE: other end closed.  -EPROTO: wrong length, type, number of descriptors or truncated control data, or
- * `from` may not send it to `to`; whatever came with it is closed.
+ * Receives one message.  1: *m is filled, *fd is a new close-on-exec descriptor (the caller's) or -1.  0:
+ * nothing there (EAGAIN).  -EPIPE: other end closed.  -EPROTO: wrong length, type, number of descriptors
+ * or truncated control data, or `from` may not send it to `to`; whatever came with it is closed.
  */
 int ipc_recv(int sock, unsigned from, unsigned to, union msg *m, int *fd);
 
@@ -61,8 +61,9 @@ void loop_stop(struct loop *l, int value);
 struct sock_options {
 	size_t receive_buffer, send_buffer;
 };
-/* UDP listener, also of an address that comes later (IP_FREEBIND, as all listeners): SO_REUSEPORT, V6ONLY, pmtu discovery off, error queue (IP_RECVERR) on, buffers FORCEd when permitted.
- * *granted (may be NULL) is the receive buffer that the kernel gave.  Returns a descriptor or -errno. */
+/* UDP listener, also of an address that comes later (IP_FREEBIND, as all listeners): SO_REUSEPORT,
+ * V6ONLY, pmtu discovery off, error queue (IP_RECVERR) on, buffers FORCEd when permitted.  *granted (may
+ * be NULL) is the receive buffer that the kernel gave.  Returns a descriptor or -errno. */
 int sock_listener_udp(const struct addr *a, const struct sock_options *o, size_t *granted);
 /* UDP relay socket: bound, no reuse, V6ONLY, no broadcast, pmtu discovery off, IP_RECVERR, drop-all
  * filter attached. */
@@ -73,8 +74,9 @@ bool sock_is_here(const struct addr *a);
 int sock_filter_attach(int fd); /* drop all */
 int sock_filter_detach(int fd); /* 0 also when there is none */
 /*
- * The same by a program that is made once and shared: attaching it costs a twentieth, and it tells a socket that has had a
- * session from a fresh one.  sock_filter_program() needs CAP_BPF (or kernel.unprivileged_bpf_disabled=0), attaching nothing.
+ * The same by a program that is made once and shared: attaching it costs a twentieth, and it tells a
+ * socket that has had a session from a fresh one.  sock_filter_program() needs CAP_BPF (or
+ * kernel.unprivileged_bpf_disabled=0), attaching nothing.
  */
 int sock_filter_program(void); /* its descriptor, -errno */
 int sock_filter_share(int fd, int program);
@@ -86,8 +88,8 @@ bool sock_empty(int fd);
 /* TCP listener for clients: SO_REUSEPORT, V6ONLY; no delay, keepalive and time-outs as its connections
  * inherit them. */
 int sock_listener_stream(const struct addr *a, int backlog);
-/* How many bytes of a connection were received by some process, and written by some: the kernel's own counters, for a
- * successor.  -ENOTCONN: it is over. */
+/* How many bytes of a connection were received by some process, and written by some: the kernel's own
+ * counters, for a successor.  -ENOTCONN: it is over. */
 int sock_stream_counts(int fd, uint64_t *received, uint64_t *written);
 /* Listening TCP socket (metrics) and unix socket (control, mode 0660). */
 int sock_listener_tcp(const struct addr *a, int backlog);
@@ -95,8 +97,8 @@ int sock_listener_unix(const char *path, unsigned mode);
 
 /* ---- port_holder.c --------------------------------------------------------------------------- */
 
-/* Is the port free?  Tried without SO_REUSEPORT, so that another instance's is not silently shared.  0, or -errno and a
- * sentence that names the port and, where it can be found, its holder. */
+/* Is the port free?  Tried without SO_REUSEPORT, so that another instance's is not silently shared.  0,
+ * or -errno and a sentence that names the port and, where it can be found, its holder. */
 int port_probe(const struct addr *a, bool tcp, const char *where, char *why, size_t why_len);
 /* Why binding failed with `error` (-errno), in words. */
 void port_sentence(int error, const struct addr *a, bool tcp, const char *where, char *why, size_t why_len);
@@ -106,9 +108,10 @@ bool port_holder(const struct addr *a, bool tcp, char *out, size_t len);
 /* ---- udp_rx.c, udp_tx.c, udp_gso.c, udp_ring.c, udp_err.c, sock.c: batches ------------------------ */
 
 /*
- * The I/O engine is chosen once at start: plain, mmsg, mmsg + GSO/GRO.  It is a table of functions; callers do not ask which one
- * it is.  A datagram lies in memory of its arena with UDP_HEADROOM bytes before it and UDP_TAIL after it, and stays valid
- * until the arena is reset (after the flush of the ring that refers to it).
+ * The I/O engine is chosen once at start: plain, mmsg, mmsg + GSO/GRO.  It is a table of functions;
+ * callers do not ask which one it is.  A datagram lies in memory of its arena with UDP_HEADROOM bytes
+ * before it and UDP_TAIL after it, and stays valid until the arena is reset (after the flush of the ring
+ * that refers to it).
  */
 #define UDP_HEADROOM 64
 #define UDP_TAIL     8
@@ -137,8 +140,8 @@ struct udp_ring; /* datagrams to be sent, in order, borrowed bytes */
 struct udp_ring *udp_ring_new(unsigned capacity);
 void udp_ring_free(struct udp_ring *r);
 
-/* Told for each datagram that was not sent: err = errno (EMSGSIZE, ENETUNREACH, EPERM...), not for EAGAIN, which drops
- * the rest of that socket's batch: each of these datagrams is counted in tx_again. */
+/* Told for each datagram that was not sent: err = errno (EMSGSIZE, ENETUNREACH, EPERM...), not for
+ * EAGAIN, which drops the rest of that socket's batch: each of these datagrams is counted in tx_again. */
 typedef void udp_unsent_h(void *arg, int fd, const struct addr *to, size_t len, int err);
 
 struct udp_counts { /* of one process, added to by the engine */
@@ -156,8 +159,9 @@ struct udp_engine {
 	int (*listener)(int fd);
 	/* The same for a relay socket that a session takes into use. */
 	int (*relay)(int fd);
-	/* Receives what is there, at most UDP_BATCH datagrams or 16 GRO buffers between two resets of the arena.  Count, 0
-	 * when nothing is there, -ENOBUFS when the arena's slots are used up (flush and reset, then come again), -errno. */
+	/* Receives what is there, at most UDP_BATCH datagrams or 16 GRO buffers between two resets of the
+	 * arena.  Count, 0 when nothing is there, -ENOBUFS when the arena's slots are used up (flush and
+	 * reset, then come again), -errno. */
 	int (*rx)(int fd, struct udp_arena *a, struct udp_pkt *pkts, unsigned max, struct udp_counts *c);
 	/* Sends the ring and empties it.  Order within one (socket, destination) is kept. */
 	void (*flush)(struct udp_ring *r, udp_unsent_h *unsent, void *arg, struct udp_counts *c);
@@ -195,18 +199,20 @@ unsigned udp_errors_drop(int fd, unsigned max);
 /* ---- sandbox.c: what a child gives up -------------------------------------------------------- */
 
 /*
- * In this order: sandbox_become (when the supervisor is root), sandbox_harden, sandbox_landlock, sandbox_seccomp.
+ * In this order: sandbox_become (when the supervisor is root), sandbox_harden, sandbox_landlock,
+ * sandbox_seccomp.
  */
 /* When memory ends the kernel ends this process before the supervisor, which replaces it.  Before the
  * files are out of reach. */
 void sandbox_spend_first(void);
 /* No groups, no capabilities, and this user for good; verified.  0 or -errno (then end the process). */
 int sandbox_become(uint32_t uid, uint32_t gid);
-/* No core, no ptrace, no new privileges, and no life after `parent` (getppid() at the start of main); -ESRCH when the
- * parent is gone already. */
+/* No core, no ptrace, no new privileges, and no life after `parent` (getppid() at the start of main);
+ * -ESRCH when the parent is gone already. */
 int sandbox_harden(int parent);
-/* No file, no TCP port, no signal or abstract socket outside; but in and below the directory `log_dir` (-1: none) files may
- * be made and written.  Best effort: 0, or -errno where the kernel has none and in a build with a sanitizer. */
+/* No file, no TCP port, no signal or abstract socket outside; but in and below the directory `log_dir`
+ * (-1: none) files may be made and written.  Best effort: 0, or -errno where the kernel has none and in a
+ * build with a sanitizer. */
 int sandbox_landlock(int log_dir);
 /* The ABI version of Landlock that this kernel has; -errno where it has none or a container does not
  * let us. */
@@ -224,8 +230,8 @@ int sandbox_landlock_reach(const struct sandbox_reach *reach);
 
 /* ---- syscall_filter.c ------------------------------------------------------------------------ */
 
-/* Every system call that include/tp/tbl/syscalls.def does not permit this role kills the process from now on.  Does nothing
- * in a build with a sanitizer.  0 or -errno. */
+/* Every system call that include/tp/tbl/syscalls.def does not permit this role kills the process from now
+ * on.  Does nothing in a build with a sanitizer.  0 or -errno. */
 int sandbox_seccomp(unsigned role);
 /* For `role`: turnpike-auth with databases.  A call of a client library that has no row fails with
  * EPERM. */

@@ -2,8 +2,9 @@
 /*
  * load: the load generator and prober of turnpike-load.
  *
- * It speaks to any TURN server as a client and is the peer as well, in one process, so that every packet's fate is
- * known.  It shares only the codec with the server: its socket code is its own, because it has to be cheaper.
+ * It speaks to any TURN server as a client and is the peer as well, in one process, so that every
+ * packet's fate is known.  It shares only the codec with the server: its socket code is its own, because
+ * it has to be cheaper.
  */
 #ifndef TP_LOAD_H
 #define TP_LOAD_H
@@ -25,9 +26,9 @@ struct load_options {
 	char user[LOAD_TEXT_MAX], password[LOAD_TEXT_MAX];
 	char secret[LOAD_TEXT_MAX]; /* REST: user becomes "expiry:user", password its HMAC */
 	char ca[LOAD_TEXT_MAX]; /* file of certificates to verify the server by; "": it is not verified */
-	char server_name
-	    [LOAD_TEXT_MAX]; /* SNI, and with `ca` what the certificate must be for; "": the address */
-	bool bare;           /* no TURN: the hello of tests/bench/forwarder.c */
+	/* SNI, and with `ca` what the certificate must be for; "": the address */
+	char server_name[LOAD_TEXT_MAX];
+	bool bare; /* no TURN: the hello of tests/bench/forwarder.c */
 	bool indications, no_gso, no_gro, json, per_flow, quiet;
 	unsigned flows, peers, threads, run, setup_window;
 	size_t payload;

@@ -48,16 +48,16 @@ struct msg_start {
 	uint32_t role, index, shard_count, slot_max;
 	int32_t conf_fd, users_fd /* turnpike-auth */, secret_fd, cross_fd,
 	    stat_fd /* its own, read-write */;
-	int32_t
-	    authd_fd; /* worker, turnpike-admin: SEQPACKET to turnpike-auth.  turnpike-auth gets -1 and peer_fd[] */
+	/* worker, turnpike-admin: SEQPACKET to turnpike-auth.  turnpike-auth gets -1 and peer_fd[] */
+	int32_t authd_fd;
 	int32_t peer_fd[MSG_SHARDS_MAX +
 	    1];             /* turnpike-auth: its ends, by worker index; turnpike-admin's is last.
 						 * turnpike-tls: its ends, by shard */
 	int32_t control_fd; /* turnpike-admin: listening control socket */
 	int32_t http_fd;    /* turnpike-admin: listening metrics socket */
 	int32_t log_fd;     /* turnpike-admin: receiving end of the log */
-	int32_t
-	    super_stat_fd; /* turnpike-admin: the supervisor's own STAT region (children table: see ledger_fd) */
+	/* turnpike-admin: the supervisor's own STAT region (children table: see ledger_fd) */
+	int32_t super_stat_fd;
 	int32_t ledger_fd; /* turnpike-admin: struct ledger of tp/ledger.h, read-only */
 	int32_t worker_stat_fd[MSG_SHARDS_MAX]; /* turnpike-admin: read-only, by worker index */
 	int32_t authd_stat_fd, admin_stat_fd;
@@ -80,8 +80,8 @@ struct msg_shard {
 	int32_t region_fd, keys_fd, epoll_fd;
 	uint32_t epoll_is_new;    /* nothing of the predecessor's is in it */
 	int32_t fd_base, fd_span; /* the window of descriptor numbers that this shard's sockets have */
-	int32_t
-	    tlsd_fd[MSG_TLSDS_MAX]; /* worker: SEQPACKET to each turnpike-tls; it belongs to the shard */
+	/* worker: SEQPACKET to each turnpike-tls; it belongs to the shard */
+	int32_t tlsd_fd[MSG_TLSDS_MAX];
 };
 struct msg_listener {
 	struct msg_head h;
@@ -134,8 +134,8 @@ struct msg_want {
 	struct msg_head h;
 	uint32_t shard, row, count;
 };
-/* Sockets for one request now: of these families (row ~0: any row), even with or without reserving the odd sibling, or
- * the reserved one. */
+/* Sockets for one request now: of these families (row ~0: any row), even with or without reserving the
+ * odd sibling, or the reserved one. */
 struct msg_relay {
 	struct msg_head h;
 	uint32_t shard, request;
@@ -147,8 +147,8 @@ struct msg_relay_none {
 	struct msg_head h;
 	uint32_t shard, request;
 };
-/* A connection that was accepted on listener `row`; nothing was read from it.  STREAM_AT: the number that it has from now
- * on (the receiver moves its own there, then reads), -1 when there is none. */
+/* A connection that was accepted on listener `row`; nothing was read from it.  STREAM_AT: the number that
+ * it has from now on (the receiver moves its own there, then reads), -1 when there is none. */
 struct msg_stream {
 	struct msg_head h;
 	uint32_t shard, row, request;
@@ -158,8 +158,8 @@ struct msg_stream_at {
 	uint32_t shard, request;
 	int32_t fd;
 };
-/* The worker has closed its copy: close yours, too.  unused: never left its filter.  Or, with fd -1, the reserved socket of
- * this id has no token: it will not be redeemed. */
+/* The worker has closed its copy: close yours, too.  unused: never left its filter.  Or, with fd -1, the
+ * reserved socket of this id has no token: it will not be redeemed. */
 struct msg_release {
 	struct msg_head h;
 	uint32_t shard;
@@ -315,8 +315,8 @@ struct msg_certs {
 	uint64_t size, generation;
 }; /* + memfd: struct certs */
 /*
- * Which handshake.  A stream is told by {shard, request}, a DTLS one by {shard, row, client}: names that stay true when the shard
- * gets another owner.
+ * Which handshake.  A stream is told by {shard, request}, a DTLS one by {shard, row, client}: names that
+ * stay true when the shard gets another owner.
  */
 struct hs_who {
 	uint64_t request;    /* stream: slot and generation of its struct conn; DTLS: name of
@@ -330,8 +330,8 @@ struct msg_hs_stream {
 	struct msg_head h;
 	struct hs_who who;
 }; /* + the connection, non-blocking, nothing read from it */
-/* hello: a record with a fragment of a ClientHello of a 5-tuple that returned its cookie.  Otherwise a datagram that may belong
- * to a handshake. */
+/* hello: a record with a fragment of a ClientHello of a 5-tuple that returned its cookie.  Otherwise a
+ * datagram that may belong to a handshake. */
 struct msg_hs_datagram {
 	struct msg_head h;
 	struct hs_who who;

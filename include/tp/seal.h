@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * seal: the record layer of TLS 1.2, TLS 1.3 and DTLS 1.2, for sessions whose handshake OpenSSL made in
- * another process.  RFC 5246, 5288, 6347, 7905, 8446.  AEAD only; no handshake, no renegotiation, no tickets.
+ * another process.  RFC 5246, 5288, 6347, 7905, 8446.  AEAD only; no handshake, no renegotiation, no
+ * tickets.
  *
- * Sans-IO: no kernel, no clock, no heap, no log, no globals.  Bytes are borrowed for the call.  The state is plain
- * structs without pointers which the caller keeps in shared memory and a successor reads after kill -9:
+ * Sans-IO: no kernel, no clock, no heap, no log, no globals.  Bytes are borrowed for the call.  The state
+ * is plain structs without pointers which the caller keeps in shared memory and a successor reads after
+ * kill -9:
  *
  *   struct seal          128 B  protocol, suite, keys        both          written at start and by seal_sync()
  *   struct seal_pos       32 B  sequence numbers, counters   TLS streams   a VALUE: functions return the next one
@@ -98,8 +100,8 @@ struct seal {
 	uint8_t suite;    /* enum seal_suite */
 	uint8_t role;     /* enum seal_role */
 	uint8_t fragment; /* max_fragment_length the client asked for (RFC 6066 4): 0 none, 1..4 */
-	uint32_t
-	    gen[2]; /* by enum seal_way: key and iv are those of this generation; SEAL_GEN_NONE: torn */
+	/* by enum seal_way: key and iv are those of this generation; SEAL_GEN_NONE: torn */
+	uint32_t gen[2];
 	uint8_t key[2][32]; /* AES-128 uses 16, the rest is zero */
 	uint8_t iv[2][12];  /* (D)TLS 1.2 GCM uses 4 (the salt), the rest is zero */
 	uint32_t pad;
@@ -170,31 +172,33 @@ size_t seal_secret_len(unsigned suite);
 bool seal_valid(const struct seal *k);
 
 /*
- * A TLS 1.3 session from CLIENT_TRAFFIC_SECRET_0 and SERVER_TRAFFIC_SECRET_0 (len bytes each, as the key log has
- * them).  Generation 0; the numbers in a pos start at zero.  RFC 8446 7.3.  SEAL_F_STATE for a length that
- * does not fit the suite, SEAL_F_CRYPTO.  *k and *s are set only on success.
+ * A TLS 1.3 session from CLIENT_TRAFFIC_SECRET_0 and SERVER_TRAFFIC_SECRET_0 (len bytes each, as the key
+ * log has them).  Generation 0; the numbers in a pos start at zero.  RFC 8446 7.3.  SEAL_F_STATE for a
+ * length that does not fit the suite, SEAL_F_CRYPTO.  *k and *s are set only on success.
  */
 int seal_start13(struct seal *k, struct seal_secrets *s, enum seal_role role, unsigned suite,
     const uint8_t *client, const uint8_t *server, size_t len);
 /*
- * A TLS 1.2 or DTLS 1.2 session from the master secret and the hellos' randoms (RFC 5246 6.3).  nonce: for GCM,
- * the explicit nonce our side would have used for record number 0: (nonce of any record that OpenSSL sent
- * under these keys) - (that record's number, without the epoch), modulo 2^64.  Ignored for ChaCha20.
+ * A TLS 1.2 or DTLS 1.2 session from the master secret and the hellos' randoms (RFC 5246 6.3).  nonce:
+ * for GCM, the explicit nonce our side would have used for record number 0: (nonce of any record that
+ * OpenSSL sent under these keys) - (that record's number, without the epoch), modulo 2^64.  Ignored for
+ * ChaCha20.
  */
 int seal_start12(struct seal *k, enum seal_proto proto, enum seal_role role, unsigned suite,
     const uint8_t master[48], const uint8_t client_random[32], const uint8_t server_random[32],
     uint64_t nonce);
 
 /*
- * The next key of one direction (RFC 8446 7.2): writes the slot of generation committed->gen + 1 in *s, which
- * no committed state refers to, and sets next->gen and next->seq.  Nothing else of *next changes.
+ * The next key of one direction (RFC 8446 7.2): writes the slot of generation committed->gen + 1 in *s,
+ * which no committed state refers to, and sets next->gen and next->seq.  Nothing else of *next changes.
  * SEAL_F_COMMIT when next->gen is ahead already: commit first.  Then call seal_sync() with *next.
  */
 int seal_rekey(const struct seal *k, struct seal_secrets *s, const struct seal_pos *committed,
     struct seal_pos *next, enum seal_way way);
 /*
- * Makes the keys in *k those of pos's generations; does nothing when they are.  Safe to be killed in and to be
- * called before pos is committed: the generations tell, and the secrets are the truth.  TLS 1.2: only checks.
+ * Makes the keys in *k those of pos's generations; does nothing when they are.  Safe to be killed in and
+ * to be called before pos is committed: the generations tell, and the secrets are the truth.  TLS 1.2:
+ * only checks.
  */
 int seal_sync(struct seal *k, const struct seal_secrets *s, const struct seal_pos *pos);
 
@@ -204,9 +208,9 @@ int seal_sync(struct seal *k, const struct seal_secrets *s, const struct seal_po
 struct evp_cipher_ctx_st;
 struct evp_cipher_st;
 /*
- * Working memory for libcrypto's ciphers, one per process (not shared memory, not thread safe).  Made at start,
- * because making it allocates (libcrypto allocates once more at a slot's first use).  A few keyed contexts are
- * kept, so that a busy session is not keyed for every record.
+ * Working memory for libcrypto's ciphers, one per process (not shared memory, not thread safe).  Made at
+ * start, because making it allocates (libcrypto allocates once more at a slot's first use).  A few keyed
+ * contexts are kept, so that a busy session is not keyed for every record.
  */
 struct seal_ctx {
 	bool sodium_aes; /* libsodium has AES-256-GCM on this processor; a test may clear it */
@@ -217,8 +221,8 @@ struct seal_ctx {
 };
 /* 0 or SEAL_F_CRYPTO (nothing to fini then). */
 int seal_ctx_init(struct seal_ctx *c);
-/* What libcrypto makes once, a millisecond or two: done with the first record that needs it, or now.  A worker that takes over
- * has packets to relay first. */
+/* What libcrypto makes once, a millisecond or two: done with the first record that needs it, or now.  A
+ * worker that takes over has packets to relay first. */
 int seal_ctx_warm(struct seal_ctx *c);
 /* Forgets the keys that are kept, for instance after a session ended. */
 void seal_ctx_wipe(struct seal_ctx *c);
@@ -262,18 +266,19 @@ int seal_stream_len(const struct seal *k, const uint8_t *p, size_t n);
 
 /*
  * Opens one whole record (len from seal_stream_len) into out, which must not overlap it and have room for
- * len - seal_before(k) - 16 bytes.  pos is the state before it; *next (set on success only) the state after it,
- * to be committed with what it led to.  With SEAL_KEY_UPDATE *next still has the old generation.
- * 0 or a fault, all of them fatal to the stream except SEAL_F_ROOM and SEAL_F_STATE (the caller's own).
+ * len - seal_before(k) - 16 bytes.  pos is the state before it; *next (set on success only) the state
+ * after it, to be committed with what it led to.  With SEAL_KEY_UPDATE *next still has the old
+ * generation.  0 or a fault, all of them fatal to the stream except SEAL_F_ROOM and SEAL_F_STATE (the
+ * caller's own).
  */
 int seal_open(const struct seal *k, const struct seal_pos *pos, struct seal_ctx *c, const uint8_t *rec,
     size_t len, uint8_t *out, size_t room, struct seal_in *in, struct seal_pos *next);
 
 /*
- * Seals len (0..seal_plain_max(k)) bytes of `type` as one record at out.  data either does not overlap out or is
- * exactly out + seal_before(k) (headroom).  Returns the record's length, seal_before + len + seal_after, or
- * SEAL_F_ROOM, SEAL_F_LENGTH, SEAL_F_STATE, SEAL_F_CRYPTO, SEAL_F_LIMIT (alerts are still sealed at
- * the limit, so that close_notify goes out).
+ * Seals len (0..seal_plain_max(k)) bytes of `type` as one record at out.  data either does not overlap
+ * out or is exactly out + seal_before(k) (headroom).  Returns the record's length, seal_before + len +
+ * seal_after, or SEAL_F_ROOM, SEAL_F_LENGTH, SEAL_F_STATE, SEAL_F_CRYPTO, SEAL_F_LIMIT (alerts are still
+ * sealed at the limit, so that close_notify goes out).
  */
 int seal_seal(const struct seal *k, const struct seal_pos *pos, struct seal_ctx *c, uint8_t type,
     const uint8_t *data, size_t len, uint8_t *out, size_t room, struct seal_pos *next);
@@ -281,23 +286,26 @@ int seal_seal(const struct seal *k, const struct seal_pos *pos, struct seal_ctx 
 int seal_alert(const struct seal *k, const struct seal_pos *pos, struct seal_ctx *c, enum seal_alert what,
     uint8_t *out, size_t room, struct seal_pos *next);
 /*
- * TLS 1.3: a KeyUpdate under the current key; request: the peer shall change its own too.  The caller then calls
- * seal_rekey(SEAL_TX) on *next, seal_sync(), and commits both together.  RFC 8446 4.6.3.
+ * TLS 1.3: a KeyUpdate under the current key; request: the peer shall change its own too.  The caller
+ * then calls seal_rekey(SEAL_TX) on *next, seal_sync(), and commits both together.  RFC 8446 4.6.3.
  */
 int seal_update(const struct seal *k, const struct seal_pos *pos, struct seal_ctx *c, bool request,
     uint8_t *out, size_t room, struct seal_pos *next);
 
 enum seal_due { SEAL_DUE_NOT, SEAL_DUE_UPDATE, SEAL_DUE_REQUEST, SEAL_DUE_END };
-/* TLS 1.3 with AES-GCM near its limit: is a KeyUpdate due, and shall it ask for the peer's (once, until that came)?
- * Never for others.  SEAL_DUE_END: our key may seal no more data, and no other took its place: close_notify, then close. */
+/* TLS 1.3 with AES-GCM near its limit: is a KeyUpdate due, and shall it ask for the peer's (once, until
+ * that came)?  Never for others.  SEAL_DUE_END: our key may seal no more data, and no other took its
+ * place: close_notify, then close. */
 enum seal_due seal_due(const struct seal *k, const struct seal_pos *pos);
 
 /* ---- record_dtls.c ------------------------------------------------------------------------------- */
 
 enum seal_dclass {
 	SEAL_D_SESSION, /* epoch 1: seal_window_fresh() and seal_dtls_open() */
-	SEAL_D_HELLO, /* epoch 0, ClientHello: beside a live session, never instead of it (RFC 6347 4.2.8) */
-	SEAL_D_HANDSHAKE, /* epoch 0, anything else of a handshake; of a live session a retransmission: ignore */
+	/* epoch 0, ClientHello: beside a live session, never instead of it (RFC 6347 4.2.8) */
+	SEAL_D_HELLO,
+	/* epoch 0, anything else of a handshake; of a live session a retransmission: ignore */
+	SEAL_D_HANDSHAKE,
 	SEAL_D_IGNORE, /* epoch 0 alert or data, another epoch, an unknown type */
 };
 struct seal_dhead {
@@ -308,16 +316,16 @@ struct seal_dhead {
 	size_t len;   /* of the record, header included */
 };
 /*
- * The first record of the n bytes left of a datagram; the next one starts head->len further.  Returns its length,
- * or SEAL_F_DECODE (cut short), SEAL_F_TYPE (no DTLS version), SEAL_F_LENGTH: drop the rest of the datagram.
- * Needs no session.
+ * The first record of the n bytes left of a datagram; the next one starts head->len further.  Returns its
+ * length, or SEAL_F_DECODE (cut short), SEAL_F_TYPE (no DTLS version), SEAL_F_LENGTH: drop the rest of
+ * the datagram.  Needs no session.
  */
 int seal_dtls_head(struct seal_dhead *head, const uint8_t *p, size_t n);
 
 /* RFC 6347 4.1.2.6.  Fresh: neither seen nor older than 64; asked before opening, changes nothing. */
 bool seal_window_fresh(const struct seal_dtls *d, uint64_t seq);
-/* After the tag was right and before the content is acted on.  Killed inside, it may refuse a number that never
- * came; it never lets one through twice. */
+/* After the tag was right and before the content is acted on.  Killed inside, it may refuse a number that
+ * never came; it never lets one through twice. */
 void seal_window_mark(struct seal_dtls *d, uint64_t seq);
 /* Counts a wrong tag; true: too many, close the association. */
 bool seal_bad(struct seal_dtls *d);
@@ -325,15 +333,16 @@ bool seal_bad(struct seal_dtls *d);
 /*
  * Opens one record (its exact bytes) of class SEAL_D_SESSION.  out does not overlap rec, or is exactly
  * rec + seal_before(k): in place, a datagram dies with its worker anyway.  Then rec is lost on failure.
- * 0 or a fault; every one means: drop the record silently (RFC 6347 4.1.2.7) and, for SEAL_F_MAC, seal_bad().
+ * 0 or a fault; every one means: drop the record silently (RFC 6347 4.1.2.7) and, for SEAL_F_MAC,
+ * seal_bad().
  */
 int seal_dtls_open(const struct seal *k, struct seal_ctx *c, const uint8_t *rec, size_t len, uint8_t *out,
     size_t room, struct seal_in *in);
 
 /* Takes the next number: stored before it is returned.  0, or SEAL_F_LIMIT at SEAL_SEQ_MAX: close. */
 int seal_dtls_take(struct seal_dtls *d, uint64_t *seq);
-/* Are only the last SEAL_SEQ_LAST numbers left?  Then no more data: close_notify, and close (RFC 6347 4.1: numbers
- * must not wrap, and a new epoch would be a renegotiation). */
+/* Are only the last SEAL_SEQ_LAST numbers left?  Then no more data: close_notify, and close (RFC 6347
+ * 4.1: numbers must not wrap, and a new epoch would be a renegotiation). */
 bool seal_dtls_spent(const struct seal_dtls *d);
 /* As seal_seal(), with a number that was taken and is used for nothing else. */
 int seal_dtls_seal(const struct seal *k, struct seal_ctx *c, uint64_t seq, uint8_t type,
@@ -341,8 +350,8 @@ int seal_dtls_seal(const struct seal *k, struct seal_ctx *c, uint64_t seq, uint8
 int seal_dtls_alert(const struct seal *k, struct seal_ctx *c, uint64_t seq, enum seal_alert what,
     uint8_t *out, size_t room);
 /*
- * ChangeCipherSpec and Finished once more, as one datagram of at most SEAL_FINAL_MAX bytes with fresh numbers
- * (RFC 6347 4.2.4).  Returns its length, SEAL_F_STATE when nothing is stored, SEAL_F_LIMIT after
+ * ChangeCipherSpec and Finished once more, as one datagram of at most SEAL_FINAL_MAX bytes with fresh
+ * numbers (RFC 6347 4.2.4).  Returns its length, SEAL_F_STATE when nothing is stored, SEAL_F_LIMIT after
  * SEAL_RESEND_MAX times, or what the others return.
  */
 #define SEAL_FINAL_MAX (SEAL_DTLS_HEAD + 1 + SEAL_FINISHED_LEN + SEAL_OVERHEAD_MAX)
@@ -406,8 +415,8 @@ void seal_gather_init(struct seal_gather *g, uint8_t *body, uint8_t *seen, size_
 bool seal_gather_add(struct seal_gather *g, const struct seal_frag *f);
 bool seal_gather_whole(const struct seal_gather *g);
 
-/* [0] makes cookies, both are accepted.  number: low byte of the key's epoch, in the cookie's first byte; the two
- * differ by 1 (a daemon younger than one epoch uses any secret key for number - 1). */
+/* [0] makes cookies, both are accepted.  number: low byte of the key's epoch, in the cookie's first byte;
+ * the two differ by 1 (a daemon younger than one epoch uses any secret key for number - 1). */
 struct seal_cookie_keys {
 	uint8_t key[2][32];
 	uint8_t number[2];
@@ -420,15 +429,17 @@ enum seal_proof seal_hello_proof(
 
 enum seal_verdict {
 	SEAL_V_DROP, /* no answer */
-	SEAL_V_VERIFY, /* send reply, SEAL_VERIFY_LEN bytes: a HelloVerifyRequest, less than twice what asked for it */
+	/* send reply, SEAL_VERIFY_LEN bytes: a HelloVerifyRequest, less than twice what asked for it */
+	SEAL_V_VERIFY,
 	SEAL_V_REST, /* later fragments of a first hello: the one at 0 is answered, nothing is to be done */
 	SEAL_V_PASS, /* the address is proven: MSG_HS_DATAGRAM with hello = 1 */
-	SEAL_V_PART, /* fragments of a second hello without its cookie: as PASS if the address was proven before */
+	/* fragments of a second hello without its cookie: as PASS if the address was proven before */
+	SEAL_V_PART,
 };
 /*
- * What to do with a datagram whose first record is of class SEAL_D_HELLO.  Keeps nothing.  A wrong cookie gets no
- * answer: its hello is the client's second message, and one more HelloVerifyRequest would number the handshake out of
- * step; the client starts again.
+ * What to do with a datagram whose first record is of class SEAL_D_HELLO.  Keeps nothing.  A wrong cookie
+ * gets no answer: its hello is the client's second message, and one more HelloVerifyRequest would number
+ * the handshake out of step; the client starts again.
  */
 enum seal_verdict seal_hello_judge(const struct seal_cookie_keys *keys, const struct addr *client,
     const uint8_t *p, size_t n, uint8_t reply[SEAL_VERIFY_LEN]);

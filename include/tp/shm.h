@@ -3,9 +3,9 @@
  * shm: shared regions, lock words, seqlocks, counters.
  *
  * A region is a sealed memfd.  Its one writer has a read-write descriptor; all other processes have a
- * read-only re-open of it.  In a region there are no pointers and no pthread objects; all zero is a valid empty
- * region; what is read from a region of another writer is copied, validated, then used.
- * Errors: 0 or -errno.
+ * read-only re-open of it.  In a region there are no pointers and no pthread objects; all zero is a valid
+ * empty region; what is read from a region of another writer is copied, validated, then used.  Errors: 0
+ * or -errno.
  */
 #ifndef TP_SHM_H
 #define TP_SHM_H
@@ -192,8 +192,8 @@ struct stats {
 	uint64_t rx_batch[STAT_BATCH_BUCKETS], tx_batch[STAT_BATCH_BUCKETS]; /* messages per call */
 	uint64_t gro_batch[STAT_BATCH_BUCKETS],
 	    gso_batch[STAT_BATCH_BUCKETS]; /* datagrams per buffer, per message */
-	struct stat_database
-	    database[STAT_DATABASES]; /* of turnpike-auth, in the order of auth.databases */
+	/* of turnpike-auth, in the order of auth.databases */
+	struct stat_database database[STAT_DATABASES];
 	/* Of turnpike-auth: users that are denied.  A successor goes on with it.  name[0] 0: free. */
 	struct {
 		char name[128];
@@ -251,8 +251,9 @@ void stat_words(struct stats *s, const char *fmt, ...) TP_PRINTF(2, 3);
 
 /*
  * The PORTS region: which ports of which relay row are relay sockets of this server right now, of all
- * shards, in sessions and in pools.  The supervisor writes; workers read on the data path.  A bit is set after
- * bind(2) and cleared before close(2), so another program that takes the port next is never reached.
+ * shards, in sessions and in pools.  The supervisor writes; workers read on the data path.  A bit is set
+ * after bind(2) and cleared before close(2), so another program that takes the port next is never
+ * reached.
  */
 #define PORT_MAP_ROWS 32
 struct port_map {

@@ -145,10 +145,11 @@ void shard_keys_ends(uint32_t slot_max, size_t end[SHARD_KEYS_TABLES]);
 int shard_attach(struct shard *s, unsigned index, void *region, void *keys, uint32_t slot_max, bool writer,
     const uint8_t seed[16]);
 /*
- * Writer, once before it serves: validates every slot, frees what was being filled, rebuilds free lists and,
- * where it does not match the live slots, the index.  `dropped` is called for each session that was live or
- * ending and is not kept (its sockets must go); may be NULL.  Such a session still holds its counts in
- * CROSS, so its slot stays SESSION_ENDING: session_sweep() hands it to `over`, and cross_close() frees it.
+ * Writer, once before it serves: validates every slot, frees what was being filled, rebuilds free lists
+ * and, where it does not match the live slots, the index.  `dropped` is called for each session that was
+ * live or ending and is not kept (its sockets must go); may be NULL.  Such a session still holds its
+ * counts in CROSS, so its slot stays SESSION_ENDING: session_sweep() hands it to `over`, and
+ * cross_close() frees it.
  */
 struct shard_adopted {
 	uint32_t live, dropped, half;
@@ -179,9 +180,10 @@ session_slot(const struct shard *s, const struct session *x)
 struct session *session_get(struct shard *s, struct session_ref ref);
 struct session_key *session_key(struct shard *s, const struct session *x);
 /*
- * For batches, so that the memory of all is on its way before the first is handled: session_prefetch() fetches a client's
- * place in the index and returns its tag, session_prefetch_slot() the slot that is found there (session_prefetch_at(): by its number),
- * session_find_tag() is session_find() without hashing again.
+ * For batches, so that the memory of all is on its way before the first is handled: session_prefetch()
+ * fetches a client's place in the index and returns its tag, session_prefetch_slot() the slot that is
+ * found there (session_prefetch_at(): by its number), session_find_tag() is session_find() without
+ * hashing again.
  */
 uint32_t session_prefetch(
     const struct shard *s, const struct addr *client, uint8_t transport, uint16_t listener);
@@ -191,7 +193,8 @@ struct session *session_find_tag(
     struct shard *s, const struct addr *client, uint8_t transport, uint16_t listener, uint32_t tag);
 
 /* A slot in SESSION_FILLING with a new generation and everything else zero; NULL when the shard is full.
- * Its session_key() is zero but for the generation.  Fill both, then cross_open().  session_abandon() gives it back. */
+ * Its session_key() is zero but for the generation.  Fill both, then cross_open().  session_abandon()
+ * gives it back. */
 struct session *session_new(struct shard *s);
 void session_abandon(struct shard *s, struct session *x);
 /* Cold fields of a live session change between these two (seqlock for readers).  Permissions, channels and
@@ -213,10 +216,10 @@ uint32_t session_sweep(
 #define PERMISSION_LIFETIME 300 /* seconds, RFC 8656 9 */
 #define CHANNEL_LIFETIME    600 /* seconds, RFC 8656 12 */
 /*
- * By IP address only; a permission says whether the port must be judged with each packet, too.  That is the
- * lowest bit of its expiry, which is a second later where need be.  perm_set installs or refreshes until now +
- * PERMISSION_LIFETIME (never shortens); -ENOSPC when `max` is reached or the region's blocks are.  perm_mark
- * changes what the permission says of the port.
+ * By IP address only; a permission says whether the port must be judged with each packet, too.  That is
+ * the lowest bit of its expiry, which is a second later where need be.  perm_set installs or refreshes
+ * until now + PERMISSION_LIFETIME (never shortens); -ENOSPC when `max` is reached or the region's blocks
+ * are.  perm_mark changes what the permission says of the port.
  */
 enum perm_kind { PERM_NONE, PERM_ADDRESS, PERM_PORT };
 enum perm_kind perm_has(const struct shard *s, const struct session *x, const struct addr *peer, tp_ms now);
@@ -242,8 +245,8 @@ uint16_t chan_number(const struct shard *s, const struct session *x, const struc
 /* Binds or refreshes.  -EEXIST: the number has another peer, or the peer another number; -ENOSPC. */
 int chan_bind(
     struct shard *s, struct session *x, uint16_t number, const struct addr *peer, tp_ms now, unsigned max);
-/* Every permission or channel that is in force, with its expiry (turnpikectl sessions ID, audit). channel 0: a
- * permission. */
+/* Every permission or channel that is in force, with its expiry (turnpikectl sessions ID, audit). channel
+ * 0: a permission. */
 typedef void peer_each_h(void *arg, const struct addr *peer, uint16_t channel, uint32_t expiry);
 void session_each_peer(
     const struct shard *s, const struct session *x, tp_ms now, peer_each_h *cb, void *arg);
@@ -251,17 +254,19 @@ void session_each_peer(
 /* ---- conn.c: client connections over TCP, TLS and DTLS --------------------------------------- */
 
 /*
- * A connection is a slot in SHARD; what only a stream needs lies on other pages, so that DTLS associations, of which there may
- * be many, cost their heads alone.  What it has received and not yet used, and what it has yet to send, lies in rings of
- * the same region.  All numbers of bytes are positions in the stream since its first byte, as the kernel counts them:
+ * A connection is a slot in SHARD; what only a stream needs lies on other pages, so that DTLS
+ * associations, of which there may be many, cost their heads alone.  What it has received and not yet
+ * used, and what it has yet to send, lies in rings of the same region.  All numbers of bytes are
+ * positions in the stream since its first byte, as the kernel counts them:
  *
- *	in:	... parsed | in the ring | in_recv           recv() straight into the ring, then in_recv
- *	out:	... out_sent | in the ring | out_head        into the ring, commit, send(), then out_sent
+ * 	in:	... parsed | in the ring | in_recv           recv() straight into the ring, then in_recv
+ * 	out:	... out_sent | in the ring | out_head        into the ring, commit, send(), then out_sent
  *
- * What belongs together is in one record of which there are two: the next is filled, then `which` is stored with release.
- * in_recv and out_sent may be behind the kernel when a worker dies between a call and the store: its successor asks the
- * kernel's own counters.  TLS: `in` holds records, whose content goes to `plain`, where the frames are.  DTLS: no descriptor,
- * no rings, no record; the position is in KEYS and changes in place.
+ * What belongs together is in one record of which there are two: the next is filled, then `which` is
+ * stored with release.  in_recv and out_sent may be behind the kernel when a worker dies between a call
+ * and the store: its successor asks the kernel's own counters.  TLS: `in` holds records, whose content
+ * goes to `plain`, where the frames are.  DTLS: no descriptor, no rings, no record; the position is in
+ * KEYS and changes in place.
  */
 enum conn_state {
 	CONN_FREE,
@@ -317,8 +322,8 @@ struct conn {
 _Static_assert(sizeof(struct conn) == 128, "a connection is two cache lines, and four more for a stream");
 
 /*
- * CONN_GROUP of them: a page of heads, then two pages of the streams' records in the same order.  So a record is found from
- * its head alone, and pages that no stream ever used stay unallocated.
+ * CONN_GROUP of them: a page of heads, then two pages of the streams' records in the same order.  So a
+ * record is found from its head alone, and pages that no stream ever used stay unallocated.
  */
 #define CONN_PAGE        4096u
 #define CONN_GROUP       (CONN_PAGE / sizeof(struct conn))
@@ -384,8 +389,8 @@ bool conn_is_of(struct shard *s, const struct session *x);
 
 /* ---- ring.c: memory of streams --------------------------------------------------------------------- */
 
-/* A free ring, its first byte at position `base`; false: all are in use.  It is free until a committed record
- * names it. */
+/* A free ring, its first byte at position `base`; false: all are in use.  It is free until a committed
+ * record names it. */
 bool ring_take(struct shard *s, struct ring_ref *r, uint64_t base);
 /* How many may still be taken. */
 static inline uint32_t
@@ -394,8 +399,8 @@ ring_left(const struct shard *s)
 	return s->ring_max - s->ring_used;
 }
 void ring_give(struct shard *s, uint32_t ring); /* index + 1, named by no record any more; 0: nothing */
-/* Owner, now and then, when nothing refers to bytes of free rings: the kernel gets back the pages of those that a crowd left
- * behind; a few stay warm.  At most 64 system calls; how many rings it were. */
+/* Owner, now and then, when nothing refers to bytes of free rings: the kernel gets back the pages of
+ * those that a crowd left behind; a few stay warm.  At most 64 system calls; how many rings it were. */
 unsigned ring_rest(struct shard *s);
 static inline uint8_t *
 ring_at(const struct shard *s, const struct ring_ref *r, uint64_t pos)
@@ -407,8 +412,9 @@ ring_room(const struct ring_ref *r, uint64_t pos)
 {
 	return RING_BYTES - (size_t)(pos - r->base);
 }
-/* Room for `want` bytes at `head`, of which those from `tail` on must be kept: as it is, or a fresh ring with a copy of
- * them, then *old is the ring to be given back after the commit.  False: none to be had, or too much to be kept. */
+/* Room for `want` bytes at `head`, of which those from `tail` on must be kept: as it is, or a fresh ring
+ * with a copy of them, then *old is the ring to be given back after the commit.  False: none to be had,
+ * or too much to be kept. */
 bool ring_reserve(
     struct shard *s, struct ring_ref *r, uint64_t tail, uint64_t head, size_t want, uint32_t *old);
 
@@ -417,12 +423,13 @@ bool ring_reserve(
 struct cross {
 	void *region;
 	uint32_t owner; /* index of this worker: the name in lock words and of its redo log */
-	bool
-	    hurried; /* the last transaction did not get its lock in time: the next waits LOCK_WAIT_MS only */
+	/* the last transaction did not get its lock in time: the next waits LOCK_WAIT_MS only */
+	bool hurried;
 };
 size_t cross_region_size(void);
 /* The first process that attaches to the all-zero region (the supervisor) gives the seed and initialises
- * it; all others may pass NULL.  A reader's owner is UINT32_MAX.  -EPROTO: another layout, or not initialised. */
+ * it; all others may pass NULL.  A reader's owner is UINT32_MAX.  -EPROTO: another layout, or not
+ * initialised. */
 int cross_attach(struct cross *c, void *region, uint32_t owner, const uint8_t seed[16]);
 
 struct cross_limits {
@@ -443,16 +450,16 @@ struct reservation {
 struct cross_with {
 	uint64_t redeem;                   /* token that is consumed; 0: none */
 	const struct reservation *reserve; /* reservation that is made; NULL: none */
-	struct session
-	    *replace; /* live session of the same shard, client and user that gives way; NULL: none */
+	/* live session of the same shard, client and user that gives way; NULL: none */
+	struct session *replace;
 };
 /*
  * Makes the filled slot live, counting it for its user, its client's prefix and in total, as one
- * transaction: either all of it is seen, or none, whatever instruction the worker dies at.  A reservation counts like a
- * session until it is redeemed, forgotten or over; redeeming moves its count.  A session that gives way hands its count
- * over and is gone afterwards; a refusal leaves it as it was.  The key must be in session_key() before.  `with` may be NULL.
- * -EDQUOT per user, -EUSERS per prefix, -ENOSPC in total, -ENOMEM no room in tables, -ENOENT the token is gone,
- * -EEXIST it exists, -ETIMEDOUT a lock.
+ * transaction: either all of it is seen, or none, whatever instruction the worker dies at.  A reservation
+ * counts like a session until it is redeemed, forgotten or over; redeeming moves its count.  A session
+ * that gives way hands its count over and is gone afterwards; a refusal leaves it as it was.  The key
+ * must be in session_key() before.  `with` may be NULL.  -EDQUOT per user, -EUSERS per prefix, -ENOSPC in
+ * total, -ENOMEM no room in tables, -ENOENT the token is gone, -EEXIST it exists, -ETIMEDOUT a lock.
  */
 int cross_open(struct cross *c, struct shard *s, struct session *x, const struct cross_limits *limits,
     const struct cross_with *with);
@@ -467,8 +474,9 @@ int cross_close(struct cross *c, struct shard *s, struct session *x);
 uint32_t cross_user_count(struct cross *c, uint64_t user); /* without lock: a moment old */
 uint64_t cross_total(const struct cross *c);
 
-/* Connections of all shards, in total and by prefix (exact but for one busy prefix in thousands, see conn.c).  Each shard's
- * owner writes its own, and counts again when it adopts: no lock.  `shards`: how many there are. */
+/* Connections of all shards, in total and by prefix (exact but for one busy prefix in thousands, see
+ * conn.c).  Each shard's owner writes its own, and counts again when it adopts: no lock.  `shards`: how
+ * many there are. */
 struct conn_limits {
 	uint64_t per_prefix, total;
 }; /* 0: none */
@@ -507,9 +515,9 @@ enum rate_kind {
 bool rate_take(
     struct cross *c, enum rate_kind kind, uint64_t prefix, uint32_t per_second, uint32_t burst, tp_ms now);
 /*
- * Marks, in the same memory and as lossy, seen by every worker and its successors: a name (cross_hash()) is marked for `ms`
- * milliseconds (at most 200,000).  A mark that is there is true but for one in 10^9; one may be gone too early when very many
- * are made.
+ * Marks, in the same memory and as lossy, seen by every worker and its successors: a name (cross_hash())
+ * is marked for `ms` milliseconds (at most 200,000).  A mark that is there is true but for one in 10^9;
+ * one may be gone too early when very many are made.
  */
 void rate_mark(struct cross *c, uint64_t name, uint32_t ms, tp_ms now);
 bool rate_is_marked(const struct cross *c, uint64_t name, tp_ms now);
@@ -528,15 +536,16 @@ bool bandwidth_take(struct cross *c, struct shard *s, struct session *x, const s
     uint32_t bytes, tp_ms now);
 
 /*
- * Supervisor, after waitpid() of worker `owner`: replays its redo record (commit or undo by the state word
- * of the slot it names), then frees its lock words and wakes waiters.  `shards` are read-only mappings.
- * Every field of the record is checked; a record that does not fit what the owner really held is ignored and
- * counted in *refused.
+ * Supervisor, after waitpid() of worker `owner`: replays its redo record (commit or undo by the state
+ * word of the slot it names), then frees its lock words and wakes waiters.  `shards` are read-only
+ * mappings.  Every field of the record is checked; a record that does not fit what the owner really held
+ * is ignored and counted in *refused.
  */
 int cross_recover(
     struct cross *c, uint32_t owner, const struct shard *shards, unsigned n, unsigned *refused);
-/* Frees every lock word that names a worker w without runs[w] (SHARDS_MAX entries), or no possible one: a hostile worker can
- * write any word.  Supervisor; a dead worker counts as running until cross_recover().  Returns how many were freed. */
+/* Frees every lock word that names a worker w without runs[w] (SHARDS_MAX entries), or no possible one: a
+ * hostile worker can write any word.  Supervisor; a dead worker counts as running until cross_recover().
+ * Returns how many were freed. */
 unsigned cross_free_words(struct cross *c, const bool *runs);
 /* Recounts every user, prefix and the total from the shards (a shard started cold; supervisor, no live
  * workers). */
@@ -548,8 +557,8 @@ void cross_recount(struct cross *c, struct shard *shards, unsigned n);
  * The invariants, on read-only mappings: counts per user, prefix, total equal the live sessions; every
  * session is found by its 5-tuple; no descriptor or relayed address twice; channel and peer a bijection;
  * block chains sound, no block in two chains; free lists sound (only with `still`: no process writes).
- * Without `still` counts and locks are read while they change: what is found counts only when it is found again and again.
- * Calls back for each breach; returns how many.
+ * Without `still` counts and locks are read while they change: what is found counts only when it is found
+ * again and again.  Calls back for each breach; returns how many.
  */
 typedef void audit_breach_h(void *arg, const char *text);
 unsigned state_audit(const struct cross *c, const struct shard *shards, unsigned n, bool still, tp_ms now,

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * super: the supervisor.  Binds, spawns, reaps, recovers, reloads.  Holds every socket and region; reads not one byte
- * that came from the network and parses no configuration.  Gets its children as a table.  Errors: 0 or -errno.
+ * super: the supervisor.  Binds, spawns, reaps, recovers, reloads.  Holds every socket and region; reads
+ * not one byte that came from the network and parses no configuration.  Gets its children as a table.
+ * Errors: 0 or -errno.
  */
 #ifndef TP_SUPER_H
 #define TP_SUPER_H
@@ -32,8 +33,8 @@ struct super_program {
 /* Runs until stopped; the exit code of turnpiked (0, 69 cannot bind, 78 configuration, 70 internal). */
 int super_run(const struct super_options *o, const struct super_program *programs, unsigned n);
 
-/* Goes on where another image of the supervisor stopped: with what that one wrote to `state_fd`, and every descriptor.
- * `failed`: NULL, or why a newer image came back to this one. */
+/* Goes on where another image of the supervisor stopped: with what that one wrote to `state_fd`, and
+ * every descriptor.  `failed`: NULL, or why a newer image came back to this one. */
 int super_run_on(const struct super_options *o, const struct super_program *programs, unsigned n,
     int state_fd, const char *failed);
 /* Could it?  Reads the state, maps every region, changes nothing.  Says "ok" or why not on descriptor

@@ -78,8 +78,8 @@ struct turn_policy {
 	struct turn_relay_row relay[TURN_RELAYS_MAX];
 	uint8_t default_family; /* ADDR_V4, ADDR_V6, 0: the client's */
 	bool strict_family;
-	bool
-	    outside_users; /* users come from databases too: no question before a nonce has proved the client */
+	/* users come from databases too: no question before a nonce has proved the client */
+	bool outside_users;
 	uint32_t default_lifetime, max_lifetime, replace_idle; /* seconds */
 	struct cross_limits quota;
 	struct bandwidth bandwidth;
@@ -97,9 +97,10 @@ struct turn_policy {
 
 /*
  * The one decision, on every path and in both directions.  `peer` as the client names it.  The order:
- * never; peers.deny (it wins over every allow); relay sockets of this server (two clients of it meet); own host; allow
- * list; built-in internal ranges unless allow_private.  Port 0 means "any port" (permissions are by address): then own
- * addresses are allowed when some port of theirs may be.  `rule` (may be NULL): the CIDR that decided.
+ * never; peers.deny (it wins over every allow); relay sockets of this server (two clients of it meet);
+ * own host; allow list; built-in internal ranges unless allow_private.  Port 0 means "any port"
+ * (permissions are by address): then own addresses are allowed when some port of theirs may be.  `rule`
+ * (may be NULL): the CIDR that decided.
  */
 enum peer_verdict peer_judge(const struct turn_policy *p, const struct addr *peer, struct cidr *rule);
 const char *peer_verdict_text(enum peer_verdict v);
@@ -107,13 +108,13 @@ const char *peer_verdict_text(enum peer_verdict v);
 bool peer_port_matters(const struct turn_policy *p, const struct addr *peer);
 /* Is it a relay socket of this server, right now? */
 bool peer_is_relay(const struct turn_policy *p, const struct addr *peer);
-/* Behind a 1:1 NAT: external address of one of our relay sockets -> the internal one, before sending; and back for
- * received sources, before permission and channel lookup.  Each row has its own mapping, also when it is not configured
- * any more, so a session keeps the one that it was told.  Others unchanged. */
+/* Behind a 1:1 NAT: external address of one of our relay sockets -> the internal one, before sending; and
+ * back for received sources, before permission and channel lookup.  Each row has its own mapping, also
+ * when it is not configured any more, so a session keeps the one that it was told.  Others unchanged. */
 void peer_to_inside(const struct turn_policy *p, struct addr *peer);
 void peer_to_outside(const struct turn_policy *p, struct addr *peer);
-/* A client source that gets no answer at all: port 0, reflector ports (7 13 17 19 53 123 389 1900 11211), unspecified,
- * multicast, our own listeners. */
+/* A client source that gets no answer at all: port 0, reflector ports (7 13 17 19 53 123 389 1900 11211),
+ * unspecified, multicast, our own listeners. */
 bool source_is_bad(const struct turn_policy *p, const struct addr *client);
 /* RFC 8656 21.4: Teredo and 6to4 client addresses are refused (403). */
 bool source_is_tunnel(const struct addr *client);
@@ -169,11 +170,12 @@ struct turn_in {
 };
 
 enum turn_act {
-	TURN_DROP,      /* out->drop says why; counted already */
-	TURN_DONE,      /* nothing to send */
-	TURN_TO_CLIENT, /* out->p, out->len to out->to (the session's or request's client) by its listener */
-	TURN_TO_PEER,   /* out->p, out->len to out->to through the relay socket out->fd */
-	TURN_NEED_KEY,  /* keep the datagram, ask turnpike-auth with it, come again with grant */
+	TURN_DROP, /* out->drop says why; counted already */
+	TURN_DONE, /* nothing to send */
+	/* out->p, out->len to out->to (the session's or request's client) by its listener */
+	TURN_TO_CLIENT,
+	TURN_TO_PEER,    /* out->p, out->len to out->to through the relay socket out->fd */
+	TURN_NEED_KEY,   /* keep the datagram, ask turnpike-auth with it, come again with grant */
 	TURN_NEED_RELAY, /* keep it, ask the supervisor as out->want says, come again with offer */
 };
 enum turn_event {
@@ -209,8 +211,8 @@ struct turn_out {
 	bool open_do;
 	int32_t close[4]; /* relay sockets to take out, close and release; close_count */
 	uint8_t close_count;
-	uint32_t
-	    unreserve; /* the supervisor's id of a reserved socket that is not needed any more; 0: none */
+	/* the supervisor's id of a reserved socket that is not needed any more; 0: none */
+	uint32_t unreserve;
 	struct turn_want want;
 	enum turn_event event; /* for the log; ref is the session it is about (also of DROP_BANDWIDTH) */
 	struct session_ref ref;
@@ -231,21 +233,22 @@ struct turn_out {
 void turn_out_reset(struct turn_out *out);
 
 /*
- * A datagram (or stream frame) of a client.  ChannelData and Send are forwarded without a copy: out->p points
- * into in->buf.  Never answers anything that is not a well-formed request.
+ * A datagram (or stream frame) of a client.  ChannelData and Send are forwarded without a copy: out->p
+ * points into in->buf.  Never answers anything that is not a well-formed request.
  */
 enum turn_act turn_client_input(struct turn *t, const struct turn_in *in, struct turn_out *out);
 
 /* ---- relay.c: the data path ------------------------------------------------------------------ */
 
 /*
- * A datagram of a peer on relay socket `which` of a session; `payload` has STUN_DATA_HEADROOM bytes before it and 3
- * after it.  `ref.gen` must match.  For a channel on a stream the length is padded to 4.
+ * A datagram of a peer on relay socket `which` of a session; `payload` has STUN_DATA_HEADROOM bytes
+ * before it and 3 after it.  `ref.gen` must match.  For a channel on a stream the length is padded to 4.
  */
 enum turn_act turn_peer_input(struct turn *t, struct shard *s, struct session_ref ref, unsigned which,
     const struct addr *from, uint8_t *payload, size_t len, struct turn_out *out);
-/* An ICMP error for a datagram that went to `peer`: becomes a Data indication with the ICMP attribute (RFC 8656 11.5)
- * when there is a permission.  `family` ADDR_V4: type and code of ICMP; ADDR_V6: of ICMPv6. `data`: MTU for "too big". */
+/* An ICMP error for a datagram that went to `peer`: becomes a Data indication with the ICMP attribute
+ * (RFC 8656 11.5) when there is a permission.  `family` ADDR_V4: type and code of ICMP; ADDR_V6: of
+ * ICMPv6. `data`: MTU for "too big". */
 enum turn_act turn_peer_icmp(struct turn *t, struct shard *s, struct session_ref ref,
     const struct addr *peer, uint8_t type, uint8_t code, uint32_t data, struct turn_out *out);
 
@@ -254,8 +257,8 @@ enum turn_act turn_peer_icmp(struct turn *t, struct shard *s, struct session_ref
 /* Ends a session (EV_CLOSED) for a reason REASON_END_...; out->close has its sockets. */
 enum turn_act turn_close(
     struct turn *t, struct shard *s, struct session_ref ref, enum reason why, struct turn_out *out);
-/* Looks at the next n slots; calls back with a filled `out` for each session that ended (expired; or its credential
- * with strict_expiry); also at some reservations.  Returns the new cursor. */
+/* Looks at the next n slots; calls back with a filled `out` for each session that ended (expired; or its
+ * credential with strict_expiry); also at some reservations.  Returns the new cursor. */
 typedef void turn_swept_h(void *arg, struct turn_out *out);
 uint32_t turn_sweep(struct turn *t, struct shard *s, uint32_t cursor, uint32_t n, struct turn_out *scratch,
     turn_swept_h *cb, void *arg);

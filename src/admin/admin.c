@@ -69,8 +69,8 @@ may_make(const char *path)
 }
 
 /*
- * While this process is root: as its later user, which opens it again at a reload; in a directory of root alone as root,
- * for the group.  Root has no power over others' files here, and could not give one away.
+ * While this process is root: as its later user, which opens it again at a reload; in a directory of root
+ * alone as root, for the group.  Root has no power over others' files here, and could not give one away.
  */
 static int
 open_as_root(struct admin *s, const char *name, bool json)
@@ -92,8 +92,8 @@ open_as_root(struct admin *s, const char *name, bool json)
 }
 
 /*
- * With each configuration: a file that was moved away is made again.  In a directory that is not this user's only a process
- * that starts as root can do that: the supervisor starts one with each reload.
+ * With each configuration: a file that was moved away is made again.  In a directory that is not this
+ * user's only a process that starts as root can do that: the supervisor starts one with each reload.
  */
 static void
 open_target(struct admin *s, bool as_root)
@@ -216,7 +216,8 @@ confine(struct admin *s)
 {
 	int log_dir = log_directory(s);
 
-	tzset(); /* reads /etc/localtime, which is out of reach afterwards: syslog's lines have local time */
+	/* reads /etc/localtime, which is out of reach afterwards: syslog's lines have local time */
+	tzset();
 	child_confine(&s->proc, log_dir);
 	if (log_dir >= 0)
 		close(log_dir);

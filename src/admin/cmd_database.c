@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * cmd_database.c: user, secret: what an operator changes in a database of users; deny, undeny: users that may not go on.
- * turnpike-auth does it.
+ * cmd_database.c: user, secret: what an operator changes in a database of users; deny, undeny: users that
+ * may not go on.  turnpike-auth does it.
  */
 #include "config.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * cmd_doctor.c: what `turnpikectl doctor` must know of the running daemon; it judges by itself, with the rights of its
- * user (turnpike-admin may not read /proc).
+ * cmd_doctor.c: what `turnpikectl doctor` must know of the running daemon; it judges by itself, with the
+ * rights of its user (turnpike-admin may not read /proc).
  */
 #include "config.h"
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * cmd_limits.c: limits: what is configured, which users and prefixes are near to it, what was refused, ports by address.
+ * cmd_limits.c: limits: what is configured, which users and prefixes are near to it, what was refused,
+ * ports by address.
  */
 #include "config.h"
 
@@ -24,7 +25,8 @@ num(const json_t *o, const char *key)
 	return json_integer_value(json_object_get(o, key));
 }
 
-/* ---- users and prefixes near a limit ---------------------------------------------------------------------- */
+/* ---- users and prefixes near a limit
+ * ---------------------------------------------------------------------- */
 
 struct holder {
 	char name[4 * SESSION_NAME + 4];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * cmd_verify.c: are the invariants true right now?  Workers write meanwhile, so a finding counts only when it is there
- * each time that one looks.
+ * cmd_verify.c: are the invariants true right now?  Workers write meanwhile, so a finding counts only
+ * when it is there each time that one looks.
  */
 #include "config.h"
 
@@ -135,7 +135,8 @@ check_conns(const struct view *v, struct look *l, const struct ledger *h)
 		for (uint32_t slot = 0; slot < high; slot++)
 			check_conn(v, l, seen, i, slot);
 	}
-	/* While a worker is being replaced, sockets that its predecessor has just closed are not given back yet. */
+	/* While a worker is being replaced, sockets that its predecessor has just closed are not given
+	 * back yet. */
 	for (uint32_t fd = 0; h->ready && fd < h->fd_max; fd++)
 		if (*(const volatile uint8_t *)&v->ledger->fd[fd].kind == LEDGER_STREAM &&
 		    !(seen[fd / 8] & (1u << fd % 8)))

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * ctl_socket.c: connections to the control socket.  One request at a time each; a client that does not read, or asks for
- * nothing, is let go, and makes room for a new one when there are many.
+ * ctl_socket.c: connections to the control socket.  One request at a time each; a client that does not
+ * read, or asks for nothing, is let go, and makes room for a new one when there are many.
  */
 #include "config.h"
 

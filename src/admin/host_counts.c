@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * host_counts.c: what the kernel counts for the whole network namespace: datagrams lost before any socket saw them.
+ * host_counts.c: what the kernel counts for the whole network namespace: datagrams lost before any socket
+ * saw them.
  */
 #include "config.h"
 

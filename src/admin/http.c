@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * http.c: /metrics, /healthz and /readyz through libmicrohttpd, driven by our loop: no thread, one epoll descriptor.
+ * http.c: /metrics, /healthz and /readyz through libmicrohttpd, driven by our loop: no thread, one epoll
+ * descriptor.
  *
- * A connection is ours until its request has come whole, and libmicrohttpd's for the answer, which fits into the socket's
- * buffer; then it ends.  So a client that is idle or slow holds a place here only, and the oldest of these makes room for a
- * new one: clients that do nothing cost the others nothing, however many they are.
+ * A connection is ours until its request has come whole, and libmicrohttpd's for the answer, which fits
+ * into the socket's buffer; then it ends.  So a client that is idle or slow holds a place here only, and
+ * the oldest of these makes room for a new one: clients that do nothing cost the others nothing, however
+ * many they are.
  */
 #include "config.h"
 

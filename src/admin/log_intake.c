@@ -2,11 +2,11 @@
 /*
  * log_intake.c: records of all processes; the kernel names their senders.
  *
- * A process that is taken over writes what it likes into its records, but not its number: that is the kernel's (SO_PASSCRED).
- * The number gives role and index by the supervisor's table of children; numbers of processes that have ended are remembered
- * for the records that they left.  A number that was never a child's is the supervisor's, or that of a child so young that
- * the table does not have it yet: such a record is believed, but not when it says that it is the supervisor's and another
- * user has sent it.
+ * A process that is taken over writes what it likes into its records, but not its number: that is the
+ * kernel's (SO_PASSCRED).  The number gives role and index by the supervisor's table of children; numbers
+ * of processes that have ended are remembered for the records that they left.  A number that was never a
+ * child's is the supervisor's, or that of a child so young that the table does not have it yet: such a
+ * record is believed, but not when it says that it is the supervisor's and another user has sent it.
  */
 #include "config.h"
 

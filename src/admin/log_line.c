@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * log_line.c: a log record in each of the formats.  The sender may have been taken over: nothing of it is trusted.
+ * log_line.c: a log record in each of the formats.  The sender may have been taken over: nothing of it is
+ * trusted.
  */
 #include "config.h"
 

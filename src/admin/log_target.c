@@ -82,8 +82,8 @@ send_line(const struct target *t, const char *line, size_t n)
 }
 
 /*
- * stderr may be a pipe or terminal that others share, so it cannot be made non-blocking.  A pipe that polls writable has
- * room for PIPE_BUF bytes, and no line is longer.
+ * stderr may be a pipe or terminal that others share, so it cannot be made non-blocking.  A pipe that
+ * polls writable has room for PIPE_BUF bytes, and no line is longer.
  */
 static bool
 write_line(const struct target *t, const char *line, size_t n)

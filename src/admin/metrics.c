@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * metrics.c: the page of metrics, as OpenMetrics or in Prometheus' text format, and health.  Every label has a closed set of
- * values.
+ * metrics.c: the page of metrics, as OpenMetrics or in Prometheus' text format, and health.  Every label
+ * has a closed set of values.
  */
 #include "config.h"
 

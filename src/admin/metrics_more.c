@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * metrics_more.c: the families of the page that are no plain counters: distributions, relay ports, processes, and the names that
- * coturn has for some of it.
+ * metrics_more.c: the families of the page that are no plain counters: distributions, relay ports,
+ * processes, and the names that coturn has for some of it.
  */
 #include "config.h"
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * status_page.c: the page at / of the metrics port, and the figures that it asks for every two seconds.  The page is one file
- * without anything from elsewhere; its policy names its own script and style by their hashes, so that nothing else runs.
+ * status_page.c: the page at / of the metrics port, and the figures that it asks for every two seconds.
+ * The page is one file without anything from elsewhere; its policy names its own script and style by
+ * their hashes, so that nothing else runs.
  */
 #include "config.h"
 

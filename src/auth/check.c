@@ -2,8 +2,8 @@
 /*
  * check.c: is this request from whom it says?  The order of RFC 8489 9.2.4; challenges and signatures.
  *
- * A wrong password always takes the same way as an unknown user, through turnpike-auth, also when the right key
- * is cached: the time until the 401 says nothing about which names exist or are in use.
+ * A wrong password always takes the same way as an unknown user, through turnpike-auth, also when the
+ * right key is cached: the time until the 401 says nothing about which names exist or are in use.
  */
 #include "config.h"
 
@@ -46,8 +46,8 @@ take_identity(const struct stun_msg *m, struct identity *id)
 }
 
 /*
- * Bid-down protection: what the client chose must be what the nonce says that we offered.  *named: the request names an
- * algorithm, which also decides how the answer is signed.
+ * Bid-down protection: what the client chose must be what the nonce says that we offered.  *named: the
+ * request names an algorithm, which also decides how the answer is signed.
  */
 static int
 choose_alg(const struct auth_policy *p, const struct stun_msg *m, uint32_t bits, uint8_t *alg, bool *named)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * rest_name.c: names of the TURN REST convention (draft-uberti-behave-turn-rest, and coturn's reversed form).
+ * rest_name.c: names of the TURN REST convention (draft-uberti-behave-turn-rest, and coturn's reversed
+ * form).
  */
 #include "config.h"
 

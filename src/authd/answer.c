@@ -150,8 +150,8 @@ try_secret(struct trial *t, const void *value, size_t value_len, bool valid, boo
 }
 
 /*
- * Quotas go by the stable name.  One that is too long for its field is shortened to a beginning and a hash, so that two
- * users with the same beginning stay two.
+ * Quotas go by the stable name.  One that is too long for its field is shortened to a beginning and a
+ * hash, so that two users with the same beginning stay two.
  */
 static void
 put_stable(struct auth_grant *g, const void *stable, size_t len)

@@ -2,8 +2,9 @@
 /*
  * authd_sandbox.c: what turnpike-auth gives up when it has databases to talk to.
  *
- * It then needs sockets, threads, name resolution and a few files: the system's, those that a connection string names, and
- * the directory of a SQLite file.  What client libraries call beyond the list fails instead of ending the process.
+ * It then needs sockets, threads, name resolution and a few files: the system's, those that a connection
+ * string names, and the directory of a SQLite file.  What client libraries call beyond the list fails
+ * instead of ending the process.
  */
 #include "config.h"
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * followed.c: what databases say about all users, for the workers: peer lists, limits of the realm, denied users, and the
- * databases' own addresses.  One sealed memfd per version; a worker keeps the last one when this process dies.
+ * followed.c: what databases say about all users, for the workers: peer lists, limits of the realm,
+ * denied users, and the databases' own addresses.  One sealed memfd per version; a worker keeps the last
+ * one when this process dies.
  */
 #include "config.h"
 

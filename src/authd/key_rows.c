@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * key_rows.c: what databases have said about users, set-associative; the row that was not used for longest goes.
+ * key_rows.c: what databases have said about users, set-associative; the row that was not used for
+ * longest goes.
  *
  * A row outlives its time: while its database is down it is better than nothing.
  */

@@ -2,7 +2,8 @@
 /*
  * lookup_rate.c: how many questions to databases one client prefix may cause.
  *
- * Two prefixes that share a place share its allowance: the place is a keyed hash, so a client cannot choose it.
+ * Two prefixes that share a place share its allowance: the place is a keyed hash, so a client cannot
+ * choose it.
  */
 #include "config.h"
 

@@ -2,9 +2,10 @@
 /*
  * child.c: the life of a small process that turnpiked started.
  *
- *	START -> start() -> GO -> go() -> READY -> messages -> STOP, or the supervisor is gone
+ * 	START -> start() -> GO -> go() -> READY -> messages -> STOP, or the supervisor is gone
  *
- * A worker is told more between START and GO, and has an event loop of its own: child_told() is its part of this.
+ * A worker is told more between START and GO, and has an event loop of its own: child_told() is its part
+ * of this.
  */
 #include "config.h"
 

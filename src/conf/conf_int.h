@@ -201,8 +201,8 @@ void no_effect_check(struct load *l);
 
 /* Opens for reading, without waiting, by any right that a start has, too.  A descriptor or -errno. */
 int readable_open(const struct load *l, const char *path);
-/* Is this a container in which there is no user but root, this one and the daemon's?  Then a file that all users may read is
- * one that only these may read. */
+/* Is this a container in which there is no user but root, this one and the daemon's?  Then a file that
+ * all users may read is one that only these may read. */
 bool readable_is_alone(const struct load *l);
 /* Notes whose file was read; the check warns of those that another unprivileged user can change. */
 void readable_owner(struct load *l, const struct node *at, const char *path, const struct stat *st);

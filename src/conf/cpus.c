@@ -117,9 +117,9 @@ place_at(struct conf_place *p, int cpu, const struct conf_node *node, unsigned n
 }
 
 /*
- * Fewer workers than processors: the scheduler knows better which of them are idle, but a worker that it carries to
- * another node leaves its memory behind.  So each gets all processors of one node; the nodes take turns, none with more
- * workers than processors.
+ * Fewer workers than processors: the scheduler knows better which of them are idle, but a worker that it
+ * carries to another node leaves its memory behind.  So each gets all processors of one node; the nodes
+ * take turns, none with more workers than processors.
  */
 static void
 place_node(struct conf_place *p, unsigned index, const cpu_set_t *allowed, const struct conf_node *node,

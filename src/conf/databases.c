@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * databases.c: the entries of auth.databases.  What a connection string says is for the client library; here only what is
- * wrong for certain is refused.
+ * databases.c: the entries of auth.databases.  What a connection string says is for the client library;
+ * here only what is wrong for certain is refused.
  */
 #include "config.h"
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * hostaddr.c: every address of this host.  In a file of its own: the supervisor asks, too, and reads no YAML.
+ * hostaddr.c: every address of this host.  In a file of its own: the supervisor asks, too, and reads no
+ * YAML.
  */
 #include "config.h"
 

@@ -2,10 +2,10 @@
 /*
  * readable.c: by which rights a file is read.
  *
- * A check, a start and a reload read with the same rights: those of root without its power over others' files, then those of
- * the file's owner, then those of the user that the daemon runs as with its groups.  So a key of root's, of the service
- * user's, of a shared group's, or one that an ACL opens, is readable, and nothing that a check can read fails a start.
- * Without root there is only the user itself.
+ * A check, a start and a reload read with the same rights: those of root without its power over others'
+ * files, then those of the file's owner, then those of the user that the daemon runs as with its groups.
+ * So a key of root's, of the service user's, of a shared group's, or one that an ACL opens, is readable,
+ * and nothing that a check can read fails a start.  Without root there is only the user itself.
  */
 #include "config.h"
 

@@ -234,8 +234,8 @@ default_relays(struct load *l)
 }
 
 /*
- * A name or `auto` becomes an address here.  What cannot be found now is no error: the sessions of this address are told
- * the inside one until it is, and the supervisor looks again.
+ * A name or `auto` becomes an address here.  What cannot be found now is no error: the sessions of this
+ * address are told the inside one until it is, and the supervisor looks again.
  */
 static void
 find_external(struct load *l, struct conf_relay *r, const struct node *at)

@@ -86,8 +86,8 @@ suggest_or_list(struct load *l, const char *wrong, const char *const *names, uns
 	return near[0] != '\0' ? near : all_names(l, names, count);
 }
 
-/* Names within the section first; else the same name in another section, else all that there are; top-level names where
- * prefix is "". */
+/* Names within the section first; else the same name in another section, else all that there are;
+ * top-level names where prefix is "". */
 const char *
 suggest_option(struct load *l, const char *prefix, const char *wrong)
 {

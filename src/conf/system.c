@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * system.c: what a start would ask this host beside addresses and ports: the user that the daemon runs as, the file of the log.
+ * system.c: what a start would ask this host beside addresses and ports: the user that the daemon runs
+ * as, the file of the log.
  */
 #include "config.h"
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * db_facts.c: single entries of a database, checked.  An entry that is wrong is left out and counted; the others hold.
+ * db_facts.c: single entries of a database, checked.  An entry that is wrong is left out and counted; the
+ * others hold.
  */
 #include "config.h"
 

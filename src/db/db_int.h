@@ -22,8 +22,9 @@ int db_poll(int fd, short events, uint64_t deadline);
 /* One row of a list for the operator. */
 typedef void db_row_h(void *arg, const char *text);
 /*
- * One kind of database.  Every function runs in a thread of its own connection and may block until the deadline.
- * -ENOTCONN and -ETIMEDOUT mean that the connection is to be made again; any other error leaves it usable.
+ * One kind of database.  Every function runs in a thread of its own connection and may block until the
+ * deadline.  -ENOTCONN and -ETIMEDOUT mean that the connection is to be made again; any other error
+ * leaves it usable.
  */
 struct db_engine {
 	const char *name;
@@ -52,8 +53,9 @@ extern const struct db_engine db_pgsql, db_redis, db_sqlite, db_mariadb, db_http
 
 typedef void sql_row_h(void *arg, unsigned columns, const char *const *value, const size_t *len);
 /*
- * `?` stands for a parameter.  0, -ENOENT no such table, -ENODATA no such column, -EINVAL a parameter that this database
- * cannot hold, -EIO, -ENOTCONN, -ETIMEDOUT.  *changed (may be NULL): rows that it changed.
+ * `?` stands for a parameter.  0, -ENOENT no such table, -ENODATA no such column, -EINVAL a parameter
+ * that this database cannot hold, -EIO, -ENOTCONN, -ETIMEDOUT.  *changed (may be NULL): rows that it
+ * changed.
  */
 struct sql {
 	void *conn;

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * db_pool.c: the threads of each database, the queue of questions before them, and the one queue of events behind them.
+ * db_pool.c: the threads of each database, the queue of questions before them, and the one queue of
+ * events behind them.
  *
- *	caller -> questions -> N threads, a connection each  -> events -> caller
- *	                       1 follower (facts, changes)   /
+ * 	caller -> questions -> N threads, a connection each  -> events -> caller
+ * 	                       1 follower (facts, changes)   /
  */
 #include "config.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * db_redis.c: Redis and Valkey, coturn's keys.  Each key is named: no command looks through all of them, but the list that
- * an operator asks for (SCAN).
+ * db_redis.c: Redis and Valkey, coturn's keys.  Each key is named: no command looks through all of them,
+ * but the list that an operator asks for (SCAN).
  */
 #include "config.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * db_sql.c: what is read from coturn's tables, by column name.  Extra columns are not seen; a table that is missing is an
- * empty one.
+ * db_sql.c: what is read from coturn's tables, by column name.  Extra columns are not seen; a table that
+ * is missing is an empty one.
  */
 #include "config.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * db_sql_change.c: what turnpikectl writes into coturn's tables.  No statement depends on a primary key: some
- * installations have none.
+ * db_sql_change.c: what turnpikectl writes into coturn's tables.  No statement depends on a primary key:
+ * some installations have none.
  */
 #include "config.h"
 

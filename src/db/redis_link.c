@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * redis_link.c: the connection to Redis.  TLS is OpenSSL's under hiredis' reader, so that it does not depend on the
- * version of hiredis.
+ * redis_link.c: the connection to Redis.  TLS is OpenSSL's under hiredis' reader, so that it does not
+ * depend on the version of hiredis.
  */
 #include "config.h"
 

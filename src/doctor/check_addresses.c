@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * check_addresses.c: are the configured addresses this host's, and can peers reach the relayed ones?  "Why would a client get no
- * relay candidate?"
+ * check_addresses.c: are the configured addresses this host's, and can peers reach the relayed ones?
+ * "Why would a client get no relay candidate?"
  */
 #include "config.h"
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * check_certificates.c: the certificates as they are on disk now, beside what the configuration was compiled from.
+ * check_certificates.c: the certificates as they are on disk now, beside what the configuration was
+ * compiled from.
  */
 #include "config.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * check_ports.c: could a start have the ports that a configuration names?  For turnpiked --check, which may run beside the very
- * daemon that has them.
+ * check_ports.c: could a start have the ports that a configuration names?  For turnpiked --check, which
+ * may run beside the very daemon that has them.
  */
 #include "config.h"
 

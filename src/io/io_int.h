@@ -24,16 +24,16 @@ socklen_t sock_addr_of(union sock_addr *out, const struct addr *a);
  *   UDP_BATCH slots, each   | headroom 64 | 65535 bytes | tail | ...   SLOT_STRIDE apart
  *   relay area              bump allocated, each datagram with headroom and tail
  *
- * Only pages that were touched count.  The stride is no multiple of a page, so that the headers of a batch do not
- * share cache sets.
+ * Only pages that were touched count.  The stride is no multiple of a page, so that the headers of a
+ * batch do not share cache sets.
  */
 #define SLOT_STRIDE ((UDP_HEADROOM + UDP_MAX + UDP_TAIL + 127u) / 128u * 128u)
 /* Merged receives (GRO) between two resets: each may fill its slot, so that more of them leave the
  * cache. */
 #define MERGED_MAX  16u
 
-/* What a relay datagram may need of the relay area: its own bytes, and a copy with margins of each datagram that the
- * kernel merged into it (at most 128). */
+/* What a relay datagram may need of the relay area: its own bytes, and a copy with margins of each
+ * datagram that the kernel merged into it (at most 128). */
 #define RELAY_ROOM  (2u * UDP_MAX + 130u * (UDP_HEADROOM + UDP_TAIL + 16u))
 
 /* Room for one control message of an int: UDP_GRO on receive, UDP_SEGMENT on send. */
@@ -92,8 +92,8 @@ struct ring_note {
 struct udp_ring {
 	unsigned count, capacity;
 	struct ring_entry *entry;
-	/* Grouping: sockets and flows in the order of their first datagram, and tables to them whose cells count only with
-	 * the present stamp. */
+	/* Grouping: sockets and flows in the order of their first datagram, and tables to them whose
+	 * cells count only with the present stamp. */
 	unsigned groups, flows;
 	struct ring_chain *group, *flow;
 	struct ring_cell *group_cell, *flow_cell;
@@ -143,8 +143,8 @@ udp_sender_for(struct udp_sender *s, const struct ring_entry *e)
 }
 /* Sends what is left, unless the socket is full (!ok); the option is as it was. */
 void udp_sender_end(struct udp_sender *s, bool ok);
-/* Lays out the next message: `many` entries from `first` on, as one GSO send when there are several.  False: the call is
- * full, send it first. */
+/* Lays out the next message: `many` entries from `first` on, as one GSO send when there are several.
+ * False: the call is full, send it first. */
 bool udp_message_add(struct udp_ring *r, uint32_t first, unsigned many);
 /* Sends what is laid out.  False: the socket is full, the rest of its datagrams is dropped and counted. */
 bool udp_messages_send(struct udp_sender *s);

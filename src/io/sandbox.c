@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * sandbox: what a child gives up before it serves: user, core dumps, files.  (System calls: syscall_filter.c.)
+ * sandbox: what a child gives up before it serves: user, core dumps, files.  (System calls:
+ * syscall_filter.c.)
  */
 #include "config.h"
 

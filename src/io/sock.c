@@ -50,8 +50,9 @@ fail(int fd, int rc)
 	return rc;
 }
 
-/* What listeners and relay sockets have in common: path MTU discovery off (a spoofed ICMP must not shrink what we send,
- * and DF is the client's wish, not the kernel's), errors of each peer in the queue instead of on the next send. */
+/* What listeners and relay sockets have in common: path MTU discovery off (a spoofed ICMP must not shrink
+ * what we send, and DF is the client's wish, not the kernel's), errors of each peer in the queue instead
+ * of on the next send. */
 static int
 udp_common(int fd, uint8_t family)
 {
@@ -78,8 +79,9 @@ udp_open(const struct addr *a)
 }
 
 /*
- * An address that is not here yet, or is being probed for duplicates, may be bound: the socket serves from the moment that it
- * comes.  For listeners only; a relayed address that is not here must not be given to a client.
+ * An address that is not here yet, or is being probed for duplicates, may be bound: the socket serves
+ * from the moment that it comes.  For listeners only; a relayed address that is not here must not be
+ * given to a client.
  */
 static int
 bind_ahead(int fd, uint8_t family)
@@ -194,8 +196,8 @@ sock_filter_share(int fd, int program)
 int
 sock_filter_has(int fd)
 {
-	/* Asked with no room the kernel tells the number of instructions, 0 when there is no filter; it has none to tell of
-	 * a program that was made by bpf(2). */
+	/* Asked with no room the kernel tells the number of instructions, 0 when there is no filter; it
+	 * has none to tell of a program that was made by bpf(2). */
 	socklen_t len = 0;
 
 	if (getsockopt(fd, SOL_SOCKET, SO_GET_FILTER, NULL, &len) < 0)

@@ -37,8 +37,9 @@ udp_probe_gso(int fd)
 }
 
 /*
- * At first as many slots as may be filled to the brim.  If nothing was merged there, the flows are interleaved,
- * and the rest of the batch is fetched as well: a small datagram needs no more of a slot than its own length.
+ * At first as many slots as may be filled to the brim.  If nothing was merged there, the flows are
+ * interleaved, and the rest of the batch is fetched as well: a small datagram needs no more of a slot
+ * than its own length.
  */
 static int
 rx_gso(int fd, struct udp_arena *a, struct udp_pkt *pkts, unsigned max, struct udp_counts *c)
@@ -65,8 +66,8 @@ rx_gso(int fd, struct udp_arena *a, struct udp_pkt *pkts, unsigned max, struct u
 
 /* ---- sending -------------------------------------------------------------------------------- */
 
-/* May datagrams of this length leave this socket as a run?  What was refused is tried again after a while: routes and
- * devices change, and descriptors get new meanings. */
+/* May datagrams of this length leave this socket as a run?  What was refused is tried again after a
+ * while: routes and devices change, and descriptors get new meanings. */
 static bool
 may_merge(struct udp_ring *r, int fd, uint32_t len)
 {

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * udp_ring: datagrams that wait to be sent, and putting them in order: by socket, or by socket and destination.
+ * udp_ring: datagrams that wait to be sent, and putting them in order: by socket, or by socket and
+ * destination.
  *
- * A flush takes the sockets one after the other, in the order of their first datagram, and each one's datagrams in
- * the order they were put (with GSO: each destination's): several packets for one relay socket leave in one
- * call, and no flow is reordered.
+ * A flush takes the sockets one after the other, in the order of their first datagram, and each one's
+ * datagrams in the order they were put (with GSO: each destination's): several packets for one relay
+ * socket leave in one call, and no flow is reordered.
  */
 #include "config.h"
 

@@ -156,9 +156,10 @@ ready(struct udp_arena *a, unsigned i)
 }
 
 /*
- * An engine before this one, in another process, may have left merging on.  What is merged already in the queue can
- * be told apart only while it is on, so it goes off only at an empty queue: off first, so that nothing merged comes
- * any more, and on again if there is something.  Then it stays on for good, and rx reads what is merged, as well.
+ * An engine before this one, in another process, may have left merging on.  What is merged already in the
+ * queue can be told apart only while it is on, so it goes off only at an empty queue: off first, so that
+ * nothing merged comes any more, and on again if there is something.  Then it stays on for good, and rx
+ * reads what is merged, as well.
  */
 int
 udp_unmerged(int fd)

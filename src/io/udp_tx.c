@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * udp_tx: sending the ring.  A message of a call is one datagram, or with GSO a run of them for one destination.
+ * udp_tx: sending the ring.  A message of a call is one datagram, or with GSO a run of them for one
+ * destination.
  *
- * A send can fail for a reason that is not its own: a socket with an error queue reports each ICMP error once, on
- * whatever comes next, and then forgets it.  So the message at which a call failed is tried once more; if it
- * fails again it is its own fault, it is reported, and those behind it go on.  A run that the device or the path does
- * not take as one is sent datagram by datagram.
+ * A send can fail for a reason that is not its own: a socket with an error queue reports each ICMP error
+ * once, on whatever comes next, and then forgets it.  So the message at which a call failed is tried once
+ * more; if it fails again it is its own fault, it is reported, and those behind it go on.  A run that the
+ * device or the path does not take as one is sent datagram by datagram.
  */
 #include "config.h"
 

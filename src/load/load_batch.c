@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * load_batch: the sockets' side of the load: runs leave with UDP_SEGMENT, several messages in one sendmmsg; what comes in
- * is read with UDP_GRO and recvmmsg.  The generator must cost less than the server it measures.
+ * load_batch: the sockets' side of the load: runs leave with UDP_SEGMENT, several messages in one
+ * sendmmsg; what comes in is read with UDP_GRO and recvmmsg.  The generator must cost less than the
+ * server it measures.
  */
 #include "config.h"
 

@@ -249,8 +249,8 @@ void tx_put(struct worker *w, struct tx *t, int fd, const struct sockaddr_storag
 void tx_record(
     struct worker *w, struct tx *t, int fd, struct flow *f, unsigned dir, const uint8_t *p, size_t n);
 void tx_flush(struct worker *w, struct tx *t);
-/* For a caller that sends by itself: `count` packets of *wire bytes, one behind the other; then say what became
- * of them. */
+/* For a caller that sends by itself: `count` packets of *wire bytes, one behind the other; then say what
+ * became of them. */
 const uint8_t *tx_stamp(struct worker *w, struct tx *t, struct flow *f, unsigned dir, unsigned count,
     uint64_t time, size_t *wire);
 void tx_account(struct worker *w, struct flow *f, unsigned dir, unsigned count, bool went);

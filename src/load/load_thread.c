@@ -474,8 +474,8 @@ heard_since(const struct worker *w, uint64_t then)
 	return true;
 }
 
-/* Asked to stop.  A hold that may end at any moment gives each flow time to be heard once more: silence is what it is
- * there to tell. */
+/* Asked to stop.  A hold that may end at any moment gives each flow time to be heard once more: silence
+ * is what it is there to tell. */
 static bool
 may_stop(struct worker *w, uint64_t now)
 {

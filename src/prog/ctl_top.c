@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * ctl_top.c: turnpikectl top: a live screen made from `status` and `limits`; one plain page where there is no terminal.
+ * ctl_top.c: turnpikectl top: a live screen made from `status` and `limits`; one plain page where there
+ * is no terminal.
  */
 #include "config.h"
 

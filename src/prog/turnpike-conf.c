@@ -34,8 +34,8 @@ struct args {
 	struct conf_request rq;
 	const char *sets[SETS_MAX];
 	const char *runtime_dir; /* --check: whose daemon may have the ports; NULL: ports are not tried */
-	const char
-	    *state_dir; /* --fd: NULL means that no credential is an error of the caller's to judge */
+	/* --fd: NULL means that no credential is an error of the caller's to judge */
+	const char *state_dir;
 	uint64_t generation;
 	int fd, files_fd; /* of a compiled configuration: only its files are looked at */
 	uint32_t errors, warnings;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * turnpikectl: sends one command to turnpike-admin and prints its answer.  Exit code 0 done, 1 refused, 2 usage,
- * 3 not running.  doctor is worked on here, with what turnpike-admin tells about the daemon.
+ * turnpikectl: sends one command to turnpike-admin and prints its answer.  Exit code 0 done, 1 refused, 2
+ * usage, 3 not running.  doctor is worked on here, with what turnpike-admin tells about the daemon.
  */
 #include "config.h"
 
@@ -135,8 +135,8 @@ receive(int fd, unsigned *code, size_t *body_len, size_t *at)
 	return NULL;
 }
 
-/* One question.  -1 and the answer, for the caller to free; EXIT_LOST when none came; another exit code, after a sentence
- * unless `quiet`. */
+/* One question.  -1 and the answer, for the caller to free; EXIT_LOST when none came; another exit code,
+ * after a sentence unless `quiet`. */
 static int
 ask_once(const struct command_line *c, int argc, char *const *argv, bool json, bool quiet, char **answer,
     unsigned *code, size_t *body, size_t *at)

@@ -14,8 +14,8 @@ _Static_assert(crypto_aead_chacha20poly1305_ietf_ABYTES == TAG_LEN, "tag");
 
 static const char *const cipher_names[] = { NULL, "AES-128-GCM", "AES-256-GCM", "ChaCha20-Poly1305" };
 
-/* libsodium is keyed in no time but does not use wide vectors: from about these sizes libcrypto is faster, with AES
- * at least for the sessions whose keys are kept (tests/bench/bench_seal). */
+/* libsodium is keyed in no time but does not use wide vectors: from about these sizes libcrypto is
+ * faster, with AES at least for the sessions whose keys are kept (tests/bench/bench_seal). */
 #define CHACHA_EVP_FROM 256
 #define AES256_EVP_FROM 900
 
@@ -98,8 +98,8 @@ nonce_explicit(uint8_t nonce[12], const uint8_t salt[4], const uint8_t part[EXPL
 }
 
 /*
- * A context keyed for this record, the nonce set; NULL when libcrypto fails.  Direct mapped by a key byte, one half
- * for each way so that a session's two keys never push each other out.
+ * A context keyed for this record, the nonce set; NULL when libcrypto fails.  Direct mapped by a key
+ * byte, one half for each way so that a session's two keys never push each other out.
  */
 static EVP_CIPHER_CTX *
 keyed(const struct aead *a, int enc)

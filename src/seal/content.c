@@ -70,8 +70,8 @@ judge_alert(const struct seal *k, struct seal_in *in)
 	return SEAL_OK;
 }
 
-/* RFC 8446 4.6.3.  Nothing may stand behind it in its record, because the key changes; and one that is split over
- * two records, which no known client sends, is not put together. */
+/* RFC 8446 4.6.3.  Nothing may stand behind it in its record, because the key changes; and one that is
+ * split over two records, which no known client sends, is not put together. */
 static int
 judge_handshake13(struct seal_in *in)
 {

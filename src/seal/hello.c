@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * hello.c: a DTLS ClientHello before anything is kept about its sender: its fragments (RFC 6347 4.2.3) and the cookie exchange
- * (RFC 6347 4.2.1).
+ * hello.c: a DTLS ClientHello before anything is kept about its sender: its fragments (RFC 6347 4.2.3)
+ * and the cookie exchange (RFC 6347 4.2.1).
  */
 #include "config.h"
 
@@ -169,8 +169,8 @@ has_first(const struct seal_gather *g, uint32_t n)
 /* ---- cookies --------------------------------------------------------------------------------- */
 
 /*
- * The address and, of what the second hello must repeat, version and random: the rest may lie in a later fragment.  A first
- * fragment that is shorter than these leaves the address alone.
+ * The address and, of what the second hello must repeat, version and random: the rest may lie in a later
+ * fragment.  A first fragment that is shorter than these leaves the address alone.
  */
 static void
 mac(uint8_t out[MAC_LEN], const uint8_t key[32], const struct addr *client, const uint8_t *parameters)

@@ -213,9 +213,10 @@ sync_way(struct seal *k, const struct seal_secrets *s, uint32_t gen, unsigned wa
 	int fault = traffic_key(k->suite, s->secret[way][gen & 1], key, iv);
 
 	if (fault == SEAL_OK) {
-		/* The generation goes away before the first byte of the key does, and comes back after the last:
-		 * killed between, the successor sees SEAL_GEN_NONE and derives again.  A fence against the compiler
-		 * is enough: what a process stored before it died is in the memory in program order. */
+		/* The generation goes away before the first byte of the key does, and comes back after
+		 * the last:  killed between, the successor sees SEAL_GEN_NONE and derives again.  A fence
+		 * against the compiler is enough: what a process stored before it died is in the memory
+		 * in program order. */
 		volatile uint32_t *tag = &k->gen[way];
 		*tag = SEAL_GEN_NONE;
 		atomic_signal_fence(memory_order_seq_cst);

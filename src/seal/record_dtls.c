@@ -58,9 +58,9 @@ seal_window_fresh(const struct seal_dtls *d, uint64_t seq)
 }
 
 /*
- * The bit of a number is seq % 64, so that moving the window shifts nothing.  The top moves first: killed before
- * the bits follow, those of the numbers just passed are stale ones of 64 earlier, which may refuse a number that
- * never came; the other order would forget numbers that did.
+ * The bit of a number is seq % 64, so that moving the window shifts nothing.  The top moves first: killed
+ * before the bits follow, those of the numbers just passed are stale ones of 64 earlier, which may refuse
+ * a number that never came; the other order would forget numbers that did.
  */
 void
 seal_window_mark(struct seal_dtls *d, uint64_t seq)

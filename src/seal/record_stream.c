@@ -23,8 +23,8 @@ seal_plain_max(const struct seal *k)
 	return k->fragment == 0 ? SEAL_PLAIN_MAX : (size_t)256 << k->fragment;
 }
 
-/* The only outer types that an established session has: after the handshake TLS 1.3 hides them all and sends no
- * ChangeCipherSpec any more (RFC 8446 5); in TLS 1.2 that would be a renegotiation. */
+/* The only outer types that an established session has: after the handshake TLS 1.3 hides them all and
+ * sends no ChangeCipherSpec any more (RFC 8446 5); in TLS 1.2 that would be a renegotiation. */
 static bool
 outer_type_ok(const struct seal *k, uint8_t type)
 {

@@ -38,8 +38,8 @@ head_len(const struct seal *k)
 	return k->proto == SEAL_DTLS12 ? SEAL_DTLS_HEAD : SEAL_HEAD;
 }
 
-/* aead.c: one AEAD operation.  in -> out, both `len` bytes of text; the tag follows the text on the cipher's side.
- * out == in, or no overlap.  0, SEAL_F_MAC (out wiped) or SEAL_F_CRYPTO. */
+/* aead.c: one AEAD operation.  in -> out, both `len` bytes of text; the tag follows the text on the
+ * cipher's side.  out == in, or no overlap.  0, SEAL_F_MAC (out wiped) or SEAL_F_CRYPTO. */
 struct aead {
 	struct seal_ctx *ctx;
 	unsigned suite;

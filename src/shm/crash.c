@@ -2,8 +2,9 @@
 /*
  * crash.c: death at a marked place, for the crash tests.  Empty in production builds.
  *
- * A process is told where to die by crash_arm(), or from outside: by a file "crash-orders" beside its program, mapped
- * before main() because a worker gives up all files later.  Its rows are a test's to write at any time.
+ * A process is told where to die by crash_arm(), or from outside: by a file "crash-orders" beside its
+ * program, mapped before main() because a worker gives up all files later.  Its rows are a test's to
+ * write at any time.
  */
 #include "config.h"
 

@@ -20,8 +20,8 @@ put(_Atomic uint32_t *p, uint32_t v)
 	atomic_store_explicit(p, v, memory_order_release);
 }
 
-/* Without the lock (bandwidth, turnpike-admin) a chain may change underfoot: a miss is then possible, anything
- * worse is not. */
+/* Without the lock (bandwidth, turnpike-admin) a chain may change underfoot: a miss is then possible,
+ * anything worse is not. */
 uint32_t
 account_find(const struct cross *c, enum account_kind kind, uint64_t key)
 {

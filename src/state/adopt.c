@@ -157,8 +157,8 @@ adopt_slot(struct adoption *a, struct session *x)
 }
 
 /*
- * Sessions that were about to take another's place, see take_place() of cross.c: the new one is certain, so the old one
- * goes, whose counts are the new one's.
+ * Sessions that were about to take another's place, see take_place() of cross.c: the new one is certain,
+ * so the old one goes, whose counts are the new one's.
  */
 static void
 finish_taking(struct shard *s)

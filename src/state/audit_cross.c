@@ -220,8 +220,8 @@ audit_locks(struct audit *a)
 			audit_breach(a, "cross: owner %u has a redo record", i);
 }
 
-/* Sessions come and go while they are counted: a difference of the same size each time that one looks is one, and one that
- * is far beyond what a look can miss. */
+/* Sessions come and go while they are counted: a difference of the same size each time that one looks is
+ * one, and one that is far beyond what a look can miss. */
 static void
 audit_live(struct audit *a)
 {

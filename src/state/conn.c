@@ -147,8 +147,9 @@ counts(const struct cross *c, unsigned shard)
 }
 
 /*
- * A prefix has two counters, one in each half of the table, and its count is at most the smaller one.  Both are shared with
- * another busy prefix only when two independent hashes collide: with 100 busy prefixes for one in 6,700.
+ * A prefix has two counters, one in each half of the table, and its count is at most the smaller one.
+ * Both are shared with another busy prefix only when two independent hashes collide: with 100 busy
+ * prefixes for one in 6,700.
  */
 static uint32_t
 bucket_of(uint64_t prefix, unsigned half)

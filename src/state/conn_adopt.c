@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * conn_adopt.c: connections of a predecessor: validated, their rings owned once, the free lists derived again; and the
- * audit of the same.  What the kernel must be asked (how far the stream really is) is the worker's.
+ * conn_adopt.c: connections of a predecessor: validated, their rings owned once, the free lists derived
+ * again; and the audit of the same.  What the kernel must be asked (how far the stream really is) is the
+ * worker's.
  */
 #include "config.h"
 

@@ -100,9 +100,10 @@ tx_unlock(struct tx *t, unsigned n)
 }
 
 /*
- * The holder of a stripe may have lost its processor for a few ms: on a loaded machine 2 ms are not enough, and an Allocate
- * that is dropped costs its client half a second.  A lock that does not come free at all must not cost that much each time,
- * because the sessions of this shard wait meanwhile: after one long wait without success the waits are short until one succeeds.
+ * The holder of a stripe may have lost its processor for a few ms: on a loaded machine 2 ms are not
+ * enough, and an Allocate that is dropped costs its client half a second.  A lock that does not come free
+ * at all must not cost that much each time, because the sessions of this shard wait meanwhile: after one
+ * long wait without success the waits are short until one succeeds.
  */
 static int
 tx_lock(struct tx *t)

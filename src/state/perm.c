@@ -2,9 +2,9 @@
 /*
  * perm.c: permissions of one session (RFC 8656 9).
  *
- * Six IPv4 addresses are in the slot, more and IPv6 in chained blocks.  An entry whose expiry is 0 is free;
- * an IPv4 entry is stored as one word, an IPv6 one with its expiry last: it is there or not.  An odd expiry says that the
- * port matters; builds that do not know this see seconds.
+ * Six IPv4 addresses are in the slot, more and IPv6 in chained blocks.  An entry whose expiry is 0 is
+ * free; an IPv4 entry is stored as one word, an IPv6 one with its expiry last: it is there or not.  An
+ * odd expiry says that the port matters; builds that do not know this see seconds.
  */
 #include "config.h"
 

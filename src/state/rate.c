@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * rate.c: how often a source prefix is answered without credentials, and which strangers proved their address.
+ * rate.c: how often a source prefix is answered without credentials, and which strangers proved their
+ * address.
  *
  * A word is {32-bit tag, 32-bit instant at which the bucket is full again}, in us.  Four places
  * per prefix; when all are busy with others the one that is full soonest is forgotten.  A lost race lets
@@ -22,8 +23,9 @@ word(uint32_t tag, uint32_t tat)
 }
 
 /*
- * How far `tat` is ahead of now; 0 when it is past, or so far ahead that the clock must have wrapped.  Each worker reads the
- * time once per batch: another one's full bucket may be a little further ahead than `most`, and is full all the same.
+ * How far `tat` is ahead of now; 0 when it is past, or so far ahead that the clock must have wrapped.
+ * Each worker reads the time once per batch: another one's full bucket may be a little further ahead than
+ * `most`, and is full all the same.
  */
 static uint32_t
 ahead(uint32_t tat, uint32_t now, uint32_t most)

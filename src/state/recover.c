@@ -76,8 +76,8 @@ after(const struct redo_count *n)
 	return v > 0 ? (uint32_t)v : 0;
 }
 
-/* In the middle of things a count is between the one before and the one after; an account whose count reached 0 may
- * be gone from its chain, so the accounts themselves are searched. */
+/* In the middle of things a count is between the one before and the one after; an account whose count
+ * reached 0 may be gone from its chain, so the accounts themselves are searched. */
 static bool
 may_be(const struct cross *c, enum account_kind kind, const struct redo_count *n)
 {

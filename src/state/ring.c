@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * ring.c: the pool of stream memory.  Taken from the front of the free list, so that few rings stay warm; the list is
- * derived from the connections' records when a shard is adopted.
+ * ring.c: the pool of stream memory.  Taken from the front of the free list, so that few rings stay warm;
+ * the list is derived from the connections' records when a shard is adopted.
  */
 #include "config.h"
 

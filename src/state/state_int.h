@@ -23,8 +23,8 @@
  *   | ring_max x RING_BYTES                 used below `ring_bump`; sparse
  *   +--------------------------------
  *
- * KEYS[i]: one page of struct keys_head, then slot_max each of struct session_key, struct conn_key, CONN_PLACE_LEN (DTLS) and
- * CONN_SECRETS_LEN (TLS 1.3) bytes.
+ * KEYS[i]: one page of struct keys_head, then slot_max each of struct session_key, struct conn_key,
+ * CONN_PLACE_LEN (DTLS) and CONN_SECRETS_LEN (TLS 1.3) bytes.
  *
  * CROSS:
  *
@@ -335,8 +335,8 @@ void peers_sweep(struct shard *s, struct session *x, tp_ms now);
 struct cross_head {
 	uint32_t magic, layout;
 	uint8_t seed[16];
-	_Atomic uint32_t
-	    reserved; /* 1 from the first reservation on: before it no page of tokens is touched */
+	/* 1 from the first reservation on: before it no page of tokens is touched */
+	_Atomic uint32_t reserved;
 	_Alignas(64) _Atomic uint64_t total;  /* under STRIPE_TOTAL */
 	_Alignas(64) _Atomic uint64_t tat[2]; /* total bandwidth, up and down */
 };
@@ -359,8 +359,8 @@ struct account {
 };
 _Static_assert(sizeof(struct account) == 64, "an account is one cache line");
 
-/* A reservation counts for its owner, its prefix and in total as long as the token word is not 0.  prefix 0: it does not
- * count (made by a release before it did). */
+/* A reservation counts for its owner, its prefix and in total as long as the token word is not 0.  prefix
+ * 0: it does not count (made by a release before it did). */
 struct token {
 	_Atomic uint64_t token;
 	uint64_t user;
@@ -370,8 +370,9 @@ struct token {
 
 /*
  * What a worker is about to change under locks that it holds: typed, by keys and slot, no addresses.
- * `op` is stored last when it is staged, and zeroed when all is applied.  What happened is said by the state word of the
- * slot (OPEN is done when the slot is live or takes another's place, CLOSE when it is free) or, for FORGET, by the token word.
+ * `op` is stored last when it is staged, and zeroed when all is applied.  What happened is said by the
+ * state word of the slot (OPEN is done when the slot is live or takes another's place, CLOSE when it is
+ * free) or, for FORGET, by the token word.
  */
 enum redo_op { REDO_NONE, REDO_OPEN = 3, REDO_CLOSE, REDO_FORGET /* a reservation that is over */ };
 /* An account before and by how much it changes; key 0: none. */

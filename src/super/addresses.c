@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * addresses.c: this host's own addresses, which peers may not be, as they are now and not as they were when the
- * configuration was read: DHCP, a moved service address, a tunnel that comes up.
+ * addresses.c: this host's own addresses, which peers may not be, as they are now and not as they were
+ * when the configuration was read: DHCP, a moved service address, a tunnel that comes up.
  *
- * The kernel's word (rtnetlink) only says when to look; without it they are looked at now and then.  The new list goes to
- * all processes as a configuration that differs in it, as with the log level: nothing else of the files is applied.  A relay row
- * whose address is not here, or not ready, serves no new session; where the configuration says "*" or leaves the choice to the
- * host, another address is a reload.
+ * The kernel's word (rtnetlink) only says when to look; without it they are looked at now and then.  The
+ * new list goes to all processes as a configuration that differs in it, as with the log level: nothing
+ * else of the files is applied.  A relay row whose address is not here, or not ready, serves no new
+ * session; where the configuration says "*" or leaves the choice to the host, another address is a
+ * reload.
  */
 #include "config.h"
 

@@ -78,8 +78,8 @@ await_orphan(const struct addr *a, bool tcp, tp_ms end)
 		(void)nanosleep(&nap, NULL);
 }
 
-/* The children of a supervisor that was killed end as soon as they notice; a service manager that starts it again may
- * be faster.  A port that is known to be held by another program is not waited for. */
+/* The children of a supervisor that was killed end as soon as they notice; a service manager that starts
+ * it again may be faster.  A port that is known to be held by another program is not waited for. */
 static void
 await_orphans(const struct super *s)
 {

@@ -15,8 +15,8 @@
 
 #include "super_int.h"
 
-/* KILL: to end children that run as another user.  SETPCAP: without it the children, which start as root, could not
- * empty their bounding sets. */
+/* KILL: to end children that run as another user.  SETPCAP: without it the children, which start as root,
+ * could not empty their bounding sets. */
 #define KEEP                                                                                               \
 	(1u << CAP_NET_BIND_SERVICE | 1u << CAP_NET_ADMIN | 1u << CAP_SETUID | 1u << CAP_SETGID |          \
 	    1u << CAP_KILL | 1u << CAP_SETPCAP)
@@ -47,8 +47,8 @@ caps_reduce(void)
 }
 
 /*
- * As root without these no child could become another user.  A container that drops all capabilities has to add them; or it
- * starts turnpiked as the user that it is to run as, which needs none.
+ * As root without these no child could become another user.  A container that drops all capabilities has
+ * to add them; or it starts turnpiked as the user that it is to run as, which needs none.
  */
 int
 caps_check(bool change_user)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * carry.c: writes the state that the next image of the supervisor takes over; walks records; says which descriptors
- * belong to it.
+ * carry.c: writes the state that the next image of the supervisor takes over; walks records; says which
+ * descriptors belong to it.
  */
 #include "config.h"
 

@@ -4,9 +4,10 @@
  *
  *   u16 type, u16 flags, u32 length, body padded to 8 bytes;  HEAD first, END last
  *
- * Rules: a type never changes its number, nor the places of its fields.  New fields go to the end: a reader takes
- * what it knows and finds zero where an older writer had nothing, so 0 always means absent (no field here needs
- * descriptor 0).  An unknown record is left out, unless CARRY_MUST says that this would be wrong.
+ * Rules: a type never changes its number, nor the places of its fields.  New fields go to the end: a
+ * reader takes what it knows and finds zero where an older writer had nothing, so 0 always means absent
+ * (no field here needs descriptor 0).  An unknown record is left out, unless CARRY_MUST says that this
+ * would be wrong.
  */
 #ifndef TP_SUPER_CARRY_H
 #define TP_SUPER_CARRY_H
@@ -126,8 +127,8 @@ struct super;
 /* A sealed memfd with everything, or -errno. */
 int carry_save(const struct super *s);
 /*
- * Into a zeroed struct super with s->o and programs set: everything but mappings, loop and heap.  0, or -EPROTO and a
- * sentence that says what does not fit.  Touches no descriptor.
+ * Into a zeroed struct super with s->o and programs set: everything but mappings, loop and heap.  0, or
+ * -EPROTO and a sentence that says what does not fit.  Touches no descriptor.
  */
 int carry_load(struct super *s, int fd, char *why, size_t len);
 /* Of the bytes alone: 0, or -EPROTO and a sentence. */

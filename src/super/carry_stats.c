@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * carry_stats.c: counters across an upgrade to a build that has other ones: by name, into fresh regions.  What the old
- * processes still count until they are replaced is not in the sums.
+ * carry_stats.c: counters across an upgrade to a build that has other ones: by name, into fresh regions.
+ * What the old processes still count until they are replaced is not in the sums.
  */
 #include "config.h"
 

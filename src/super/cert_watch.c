@@ -2,9 +2,10 @@
 /*
  * cert_watch.c: certificates and secrets that change on disk, and certificates that end.
  *
- * The configuration carries what each file was when turnpike-conf read it; another turnpike-conf looks the names up again: a file
- * system may not answer, and the supervisor waits for none.  Anything else found there is a reason for a reload.  What made a
- * reload fail is not tried again at once, but it is tried: half of a pair may have been written.
+ * The configuration carries what each file was when turnpike-conf read it; another turnpike-conf looks
+ * the names up again: a file system may not answer, and the supervisor waits for none.  Anything else
+ * found there is a reason for a reload.  What made a reload fail is not tried again at once, but it is
+ * tried: half of a pair may have been written.
  */
 #include "config.h"
 

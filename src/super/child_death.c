@@ -2,8 +2,8 @@
 /*
  * child_death.c: children that ended, and children that hang.
  *
- * Order after a worker's death: its last messages, its redo record and lock words, then its successor.  The kernel has
- * it all by the time waitpid() returns.
+ * Order after a worker's death: its last messages, its redo record and lock words, then its successor.
+ * The kernel has it all by the time waitpid() returns.
  */
 #include "config.h"
 
@@ -129,7 +129,8 @@ ended(struct super *s, unsigned i, int status)
 		stat_add(s->regions.super_map, STAT_CHILD_DEATHS, 1);
 		if (c->role == ROLE_WORKER)
 			super_poison_death(s, i, status);
-		/* One that has not served has read nothing from the network, and what waits for it is kept. */
+		/* One that has not served has read nothing from the network, and what waits for it is
+		 * kept. */
 		if (c->role == ROLE_WORKER && c->state != CHILD_STARTING &&
 		    super_died_of_its_work(priv, status))
 			super_renew_shards(s, i);
@@ -161,9 +162,10 @@ one_death(struct super *s, pid_t pid, int status)
 }
 
 /*
- * The waiting process writes a death before it reaps: what the kernel then clears away (a name for each of ten thousand
- * descriptors that was looked at under /proc) took up to 5 ms, and a successor need not wait for it.  A death counts as
- * taken when its row says so: a supervisor that dies in between leaves it to the next one.
+ * The waiting process writes a death before it reaps: what the kernel then clears away (a name for each
+ * of ten thousand descriptors that was looked at under /proc) took up to 5 ms, and a successor need not
+ * wait for it.  A death counts as taken when its row says so: a supervisor that dies in between leaves it
+ * to the next one.
  */
 void
 super_reap(struct super *s)
@@ -227,8 +229,8 @@ state_of(pid_t pid)
 	return p != NULL && p[1] == ' ' ? p[2] : 0;
 }
 
-/* Runnable, and given hardly any processor since it was found late: the machine hangs.  A child in an endless loop
- * uses all the time that it gets. */
+/* Runnable, and given hardly any processor since it was found late: the machine hangs.  A child in an
+ * endless loop uses all the time that it gets. */
 static bool
 is_starved(struct child *k, char state, pid_t pid, uint64_t beat)
 {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * children.c: the table of children: states, generations, back-off, deadlines.  A replacement has the row, role and
- * index of its predecessor and the next generation.  Time and what came to pass are arguments.
+ * children.c: the table of children: states, generations, back-off, deadlines.  A replacement has the
+ * row, role and index of its predecessor and the next generation.  Time and what came to pass are
+ * arguments.
  *
  *   NONE --start--> STARTING --ready--> READY --stopping--> STOPPING --ended--> NONE (or STARTING again)
  *                      |                  |

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * conf_rows.c: numbers of listener and relay rows across reloads.  Sessions name their listener and relay address by row,
- * so a row keeps its number as long as the daemon lives; one that is gone stays as retired.
+ * conf_rows.c: numbers of listener and relay rows across reloads.  Sessions name their listener and relay
+ * address by row, so a row keeps its number as long as the daemon lives; one that is gone stays as
+ * retired.
  *
- * What clients are told of a relay address belongs to its row: another external address makes another row, and the
- * sessions of the former one keep theirs.
+ * What clients are told of a relay address belongs to its row: another external address makes another
+ * row, and the sessions of the former one keep theirs.
  */
 #include "config.h"
 
@@ -16,8 +17,9 @@
 #define DATAGRAMS (TRANSPORT_UDP | TRANSPORT_DTLS)
 
 /*
- * TCP and TLS share one socket, UDP and DTLS another.  A row that loses its datagrams is retired: its sessions send by its
- * socket, and no new one may come to it.  Its TCP socket goes to the row that follows (listeners_inherit()).
+ * TCP and TLS share one socket, UDP and DTLS another.  A row that loses its datagrams is retired: its
+ * sessions send by its socket, and no new one may come to it.  Its TCP socket goes to the row that
+ * follows (listeners_inherit()).
  */
 static bool
 same_listener(const struct conf_listener *was, const struct conf_listener *is, unsigned of)
@@ -64,8 +66,9 @@ keep_those_of(struct conf_listener *out, uint32_t n, struct conf *is, unsigned o
 }
 
 /*
- * Datagrams first: sessions send by the socket of their row.  A connection has a socket of its own, so that the row
- * which serves a TCP port may be another one from now on (two rows that are written as one, or one as two).
+ * Datagrams first: sessions send by the socket of their row.  A connection has a socket of its own, so
+ * that the row which serves a TCP port may be another one from now on (two rows that are written as one,
+ * or one as two).
  */
 static int
 keep_listeners(const struct conf *was, struct conf *is)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * confchild.c: runs turnpike-conf and takes what it compiled.  The supervisor parses nothing: it checks the compiled
- * form as every process does, keeps the numbers of rows that sessions refer to, and seals the result.
+ * confchild.c: runs turnpike-conf and takes what it compiled.  The supervisor parses nothing: it checks
+ * the compiled form as every process does, keeps the numbers of rows that sessions refer to, and seals
+ * the result.
  */
 #include "config.h"
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * daemon.c: standard descriptors, and going to the background in such a way that the caller learns the outcome.
+ * daemon.c: standard descriptors, and going to the background in such a way that the caller learns the
+ * outcome.
  */
 #include "config.h"
 
@@ -13,8 +14,8 @@
 
 #include "super_int.h"
 
-/* Takes the lowest number that is free.  A container may have no /dev/null, or one for root only: then a descriptor that
- * can be neither read nor written. */
+/* Takes the lowest number that is free.  A container may have no /dev/null, or one for root only: then a
+ * descriptor that can be neither read nor written. */
 static int
 open_null(int flags)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * dispatch.c: messages of the children.  Each is hostile until proven otherwise: io has checked length, type and
- * direction; here it is checked that a worker speaks only of its own shards and sockets.
+ * dispatch.c: messages of the children.  Each is hostile until proven otherwise: io has checked length,
+ * type and direction; here it is checked that a worker speaks only of its own shards and sockets.
  */
 #include "config.h"
 
@@ -146,8 +146,9 @@ message(struct super *s, unsigned i, const union msg *m, int fd, bool dead)
 }
 
 /*
- * One message, which is in the shared region until it is dealt with: the kernel writes it there, so a supervisor that
- * dies with it has not lost it.  The next one deals with it once more; what was done already does no harm.
+ * One message, which is in the shared region until it is dealt with: the kernel writes it there, so a
+ * supervisor that dies with it has not lost it.  The next one deals with it once more; what was done
+ * already does no harm.
  */
 static int
 one(struct super *s, unsigned i, bool dead)

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * external_watch.c: external addresses that are host names or `auto`, looked up again while the daemon runs.
+ * external_watch.c: external addresses that are host names or `auto`, looked up again while the daemon
+ * runs.
  *
- * turnpike-conf compiles the configuration once more, because the supervisor asks the network nothing.  Only the external
- * addresses of the result are taken; what else stands in the file waits for a reload.
+ * turnpike-conf compiles the configuration once more, because the supervisor asks the network nothing.
+ * Only the external addresses of the result are taken; what else stands in the file waits for a reload.
  */
 #include "config.h"
 

@@ -55,8 +55,8 @@ super_spawn(void *arg, unsigned i)
 		.win = &s->win,
 		.first_shard = c->first_shard,
 		.shard_count = c->shard_count,
-		/* In the background no process holds the caller's terminal or pipe; turnpike-admin only until it is ready, to
-		 * say there what it cannot log. */
+		/* In the background no process holds the caller's terminal or pipe; turnpike-admin only
+		 * until it is ready, to say there what it cannot log. */
 		.sibling = true,
 		.pid = &priv->born,
 		.keep_stderr = s->foreground || (s->daemon_fd >= 0 && c->role == ROLE_ADMIN),

@@ -17,8 +17,9 @@
 int
 windows_plan(struct windows *w, uint64_t limit, unsigned shards)
 {
-	/* Per shard: two regions with two descriptors each, an epoll, a STAT region with two, a control socket, both
-	 * ends of turnpike-auth pair and of a pair with each turnpike-tls; and room for what passes through (a socket that is being made, a reload's memfds). */
+	/* Per shard: two regions with two descriptors each, an epoll, a STAT region with two, a control
+	 * socket, both ends of turnpike-auth pair and of a pair with each turnpike-tls; and room for what
+	 * passes through (a socket that is being made, a reload's memfds). */
 	uint64_t first = 128 + 2 * MSG_TLSDS_MAX + (uint64_t)shards * (16 + 2 * MSG_TLSDS_MAX);
 
 	if (limit > LEDGER_FDS)
@@ -118,8 +119,8 @@ dup_in(const struct windows *w, unsigned shard, int fd, uint32_t from, uint32_t 
 	return -EMFILE;
 }
 
-/* Connections and relay sockets share the most; of the rest the first part is kept for relay sockets, the last for
- * connections, and a listener that a reload brings takes what there is. */
+/* Connections and relay sockets share the most; of the rest the first part is kept for relay sockets, the
+ * last for connections, and a listener that a reload brings takes what there is. */
 static int
 place(const struct windows *w, unsigned shard, int fd, enum ledger_kind kind)
 {

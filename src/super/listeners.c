@@ -83,8 +83,9 @@ open_datagram(struct ledger *l, const struct windows *w, const struct conf *c, u
 }
 
 /*
- * The new socket joins the group as its last member; when the old one leaves, the kernel puts the last member into its place.
- * In between, for some microseconds, a datagram may come to another shard, where it is dropped.
+ * The new socket joins the group as its last member; when the old one leaves, the kernel puts the last
+ * member into its place.  In between, for some microseconds, a datagram may come to another shard, where
+ * it is dropped.
  */
 int
 listener_renew(const struct ledger *l, const struct conf *c, int fd)

@@ -2,9 +2,9 @@
 /*
  * memory_limit.c: the memory limit of a control group (a container, MemoryMax=).
  *
- * At the limit the kernel kills processes, and sessions are in memory that belongs to none of them: a death frees nothing.  So new
- * allocations are refused while less than an eighth of the limit, and at least 4 MiB, is left.  Page cache is not counted: the
- * kernel takes it back.
+ * At the limit the kernel kills processes, and sessions are in memory that belongs to none of them: a
+ * death frees nothing.  So new allocations are refused while less than an eighth of the limit, and at
+ * least 4 MiB, is left.  Page cache is not counted: the kernel takes it back.
  */
 #include "config.h"
 
@@ -91,7 +91,8 @@ look_at(
 	m->limit = limit;
 }
 
-/* A limit holds for all groups below it.  A container may see its own group as the top, under another path. */
+/* A limit holds for all groups below it.  A container may see its own group as the top, under another
+ * path. */
 static void
 look_up(struct memory_limit *m, const char *root, const char *mount, char *group, const struct version *v)
 {

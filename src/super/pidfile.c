@@ -47,8 +47,8 @@ open_locked(const char *path, pid_t *holder)
 
 	if (fd < 0)
 		return -errno;
-	/* flock() needs no right to write: any process that can open the file could hold the lock, and keep a
-	 * start waiting. */
+	/* flock() needs no right to write: any process that can open the file could hold the lock, and
+	 * keep a start waiting. */
 	(void)fchmod(fd, 0600);
 	if (flock(fd, LOCK_EX | LOCK_NB) == 0)
 		return fd;

@@ -2,8 +2,8 @@
 /*
  * poison.c: did a worker die of what it worked on?  Its in-progress record tells.
  *
- * Two deaths on one session: it is closed.  Two on a source without one: that source is dropped for ten minutes.  Three
- * deaths over the adoption of one shard: that shard starts cold, alone.
+ * Two deaths on one session: it is closed.  Two on a source without one: that source is dropped for ten
+ * minutes.  Three deaths over the adoption of one shard: that shard starts cold, alone.
  */
 #include "config.h"
 
@@ -71,8 +71,8 @@ is_same(const struct suspect *x, const struct stat_busy *b)
 	return x->slot == b->slot && x->shard == b->shard && x->gen == b->gen;
 }
 
-/* The entry of what died, new or old.  The oldest makes room: of the same shard when that one has its share, so that no
- * worker can push out what others have died of. */
+/* The entry of what died, new or old.  The oldest makes room: of the same shard when that one has its
+ * share, so that no worker can push out what others have died of. */
 static struct suspect *
 entry_of(struct super *s, const struct stat_busy *b, tp_ms now)
 {
@@ -120,7 +120,8 @@ suspect(struct super *s, const struct stat_busy *b)
 			super_poison_tell(s, i);
 }
 
-/* ---- a shard that kills each worker that adopts it ------------------------------------------------------- */
+/* ---- a shard that kills each worker that adopts it
+ * ------------------------------------------------------- */
 
 static void
 cold(struct super *s, unsigned shard)
@@ -167,8 +168,8 @@ super_poison_death(struct super *s, unsigned i, int status)
 	b = st->busy; /* hostile: a sibling's shard or session is not its to blame */
 	if (b.shard < c->first_shard || b.shard - c->first_shard >= c->shard_count)
 		return;
-	/* One whose adoption does not end was killed for not being READY in time.  A worker that has served has
-	 * adopted. */
+	/* One whose adoption does not end was killed for not being READY in time.  A worker that has
+	 * served has adopted. */
 	if (b.phase == BUSY_ADOPT && c->state == CHILD_STARTING &&
 	    (super_died_of_its_work(priv, status) || priv->killed)) {
 		if (++s->adopt_deaths[b.shard] >= COLD_DEATHS)

@@ -2,9 +2,9 @@
 /*
  * pool.c: relay sockets for the workers.
  *
- * The kernel is the port map: a port is free when bind(2) says so.  Ports are tried at random; a whole scan comes
- * before a "none".  When the range is used up, other shards are asked to give back what lies idle in their pools, and
- * the request waits a moment for it.
+ * The kernel is the port map: a port is free when bind(2) says so.  Ports are tried at random; a whole
+ * scan comes before a "none".  When the range is used up, other shards are asked to give back what lies
+ * idle in their pools, and the request waits a moment for it.
  */
 #include "config.h"
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * regions.c: the shared regions and shard epolls, made once at first start, kept for the life of the daemon.
+ * regions.c: the shared regions and shard epolls, made once at first start, kept for the life of the
+ * daemon.
  */
 #include "config.h"
 

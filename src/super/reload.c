@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * reload.c: the configuration, at first start and later.  Checked whole by the conf child; applied as a whole or not
- * at all; each changed option is reported with what came of it.
+ * reload.c: the configuration, at first start and later.  Checked whole by the conf child; applied as a
+ * whole or not at all; each changed option is reported with what came of it.
  */
 #include "config.h"
 
@@ -270,8 +270,8 @@ set_buffers(struct super *s)
 }
 
 /*
- * turnpike-admin with another metrics port, or that may write elsewhere, is a new turnpike-admin; it is replaced after it has passed the
- * answer on.
+ * turnpike-admin with another metrics port, or that may write elsewhere, is a new turnpike-admin; it is
+ * replaced after it has passed the answer on.
  */
 void
 super_renew_step(struct super *s)
@@ -287,7 +287,8 @@ super_renew_step(struct super *s)
 		children_stopping(&s->children, (unsigned)i, clock_ms(), CHILD_STOP_MS, true);
 }
 
-/* An option that waits for a restart keeps its value in the children's copy, so that all processes agree on it. */
+/* An option that waits for a restart keeps its value in the children's copy, so that all processes agree
+ * on it. */
 static void
 keep_restart_options(const struct conf *was, struct conf *is)
 {

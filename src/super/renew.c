@@ -2,9 +2,10 @@
 /*
  * renew.c: kernel objects that a worker shares with its successors, after it died of what it did.
  *
- * A process that was taken over can leave filters and options at the listeners, and registrations in the shard's epoll under
- * numbers that no successor has.  So a death by anything but another's SIGKILL gives the shard other listeners and another epoll.
- * Relay sockets stay: a client's address is bound to each.  The next session that takes one gets it without a filter.
+ * A process that was taken over can leave filters and options at the listeners, and registrations in the
+ * shard's epoll under numbers that no successor has.  So a death by anything but another's SIGKILL gives
+ * the shard other listeners and another epoll.  Relay sockets stay: a client's address is bound to each.
+ * The next session that takes one gets it without a filter.
  */
 #include "config.h"
 
@@ -39,8 +40,8 @@ super_renew_shards(struct super *s, unsigned i)
 	for (uint32_t shard = c->first_shard; shard < c->first_shard + c->shard_count; shard++) {
 		int e;
 
-		s->renewed[shard] =
-		    true; /* first: a supervisor that dies here leaves a worker that fills it */
+		/* first: a supervisor that dies here leaves a worker that fills it */
+		s->renewed[shard] = true;
 		CRASH_POINT("super:renew");
 		e = regions_epoll(&s->regions, shard);
 		if (e == 0)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * resume.c: the new image of an upgrade.  Takes over what the old one carried, then replaces the children one by one:
- * workers, turnpike-auth and turnpike-tls processes, turnpike-admin.  What fails before the first of them is touched, or because they do not come up, leads
- * back to the old image.
+ * resume.c: the new image of an upgrade.  Takes over what the old one carried, then replaces the children
+ * one by one:  workers, turnpike-auth and turnpike-tls processes, turnpike-admin.  What fails before the
+ * first of them is touched, or because they do not come up, leads back to the old image.
  */
 #include "config.h"
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * roll.c: workers replaced on purpose: one by one (new binary, new listeners), or all at once with another split of
- * the shards.  A shard changes its owner only by one process ending and another starting.
+ * roll.c: workers replaced on purpose: one by one (new binary, new listeners), or all at once with
+ * another split of the shards.  A shard changes its owner only by one process ending and another
+ * starting.
  */
 #include "config.h"
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * row_close.c: a listener that a reload has removed serves its sessions; with the last of them its sockets are closed, and with
- * its last connection, which has a socket of its own, its number is free for another listener.
+ * row_close.c: a listener that a reload has removed serves its sessions; with the last of them its
+ * sockets are closed, and with its last connection, which has a socket of its own, its number is free for
+ * another listener.
  */
 #include "config.h"
 

@@ -2,10 +2,10 @@
 /*
  * spawn.c: fork + exec with an exact list of descriptors and an empty environment.
  *
- * Everything that the supervisor has is close-on-exec, and between fork and exec the child takes the flag off what it is
- * to keep; but not the sockets in the shards' windows: a worker with ten thousand of them would make as many calls while its
- * packets wait.  Of these the child closes all windows that are not its own, each with one call.  Only async-signal-safe
- * calls here.
+ * Everything that the supervisor has is close-on-exec, and between fork and exec the child takes the flag
+ * off what it is to keep; but not the sockets in the shards' windows: a worker with ten thousand of them
+ * would make as many calls while its packets wait.  Of these the child closes all windows that are not
+ * its own, each with one call.  Only async-signal-safe calls here.
  */
 #include "config.h"
 
@@ -121,8 +121,8 @@ static void __attribute__((noreturn)) child(const struct spawn *s, char *const e
 {
 	int err = STDERR_FILENO;
 
-	/* A worker without its supervisor must not live on: a new one would start a second generation.  (Children
-	 * that change their uid have to set this again, the kernel clears it then.) */
+	/* A worker without its supervisor must not live on: a new one would start a second generation.
+	 * (Children that change their uid have to set this again, the kernel clears it then.) */
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
 		_exit(127);
 	reset_signals();
@@ -139,7 +139,8 @@ static void __attribute__((noreturn)) child(const struct spawn *s, char *const e
 		keep(s->keep[i]);
 	if (s->win != NULL)
 		leave_windows(s);
-	/* 0 and 1 are /dev/null in the supervisor.  A failing exec is still told to the process that started this one. */
+	/* 0 and 1 are /dev/null in the supervisor.  A failing exec is still told to the process that
+	 * started this one. */
 	if (!s->keep_stderr) {
 		err = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, CHILD_FD_LOG + 1);
 		(void)dup2(STDOUT_FILENO, STDERR_FILENO);

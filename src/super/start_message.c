@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * start_message.c: what the supervisor tells its children: the queue of a full socket, and the words of a start.
+ * start_message.c: what the supervisor tells its children: the queue of a full socket, and the words of a
+ * start.
  */
 #include "config.h"
 
@@ -56,8 +57,8 @@ enqueue(struct super *s, unsigned i, const union msg *m, int fd)
 	return 0;
 }
 
-/* A descriptor that waited may be another one by now: a configuration is sent as it is at that moment, a socket only if
- * it is still the shard's. */
+/* A descriptor that waited may be another one by now: a configuration is sent as it is at that moment, a
+ * socket only if it is still the shard's. */
 static bool
 refresh(struct super *s, struct out_msg *o)
 {

@@ -150,7 +150,8 @@ super_cleanup(struct super *s)
 	/* By name only while we hold the lock: files of another daemon are not removed. */
 	snprintf(path, sizeof path, "%s/control", s->o->runtime_dir);
 	(void)unlink(path);
-	/* The pid file goes last: when it has gone every port is free, also after the time that 100,000 sockets take. */
+	/* The pid file goes last: when it has gone every port is free, also after the time that 100,000
+	 * sockets take. */
 	if (s->http_fd >= 0)
 		close(s->http_fd);
 	if (s->win.first > 0)

@@ -2,9 +2,10 @@
 /*
  * successor.c: a supervisor goes on where another one died, at whatever point that was.
  *
- * Descriptors and children are still there; what the dead one knew is in struct super and the ledger, both shared
- * memory.  Half-done things are settled as those of workers are: a message in hand is dealt with once more, a process
- * that was being told something is replaced, an operation begins again, a descriptor that nothing names is closed.
+ * Descriptors and children are still there; what the dead one knew is in struct super and the ledger,
+ * both shared memory.  Half-done things are settled as those of workers are: a message in hand is dealt
+ * with once more, a process that was being told something is replaced, an operation begins again, a
+ * descriptor that nothing names is closed.
  */
 #include "config.h"
 
@@ -157,7 +158,8 @@ take_children(struct super *s)
 	super_in_hand_again(s);
 	super_reap(s);
 	for (unsigned i = 0; i < s->ledger->child_count; i++) {
-		/* The predecessor may have died with its STOP: without this one the child is waited for until a deadline. */
+		/* The predecessor may have died with its STOP: without this one the child is waited for
+		 * until a deadline. */
 		if (s->ledger->child[i].state == CHILD_STOPPING)
 			(void)super_send(s, i, &stop, -1);
 		if (s->ledger->child[i].role == ROLE_WORKER && s->ledger->child[i].state == CHILD_READY) {

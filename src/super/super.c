@@ -21,8 +21,8 @@
 
 #define TICK_MS   250
 #define SLOTS_MAX (1u << 20)
-/* DTLS associations have no descriptor: however few of those there are, a shard has room for these.  Sparse: what was never
- * used costs nothing. */
+/* DTLS associations have no descriptor: however few of those there are, a shard has room for these.
+ * Sparse: what was never used costs nothing. */
 #define SLOTS_MIN (1u << 18)
 #define PROBE_MS  50
 
@@ -75,7 +75,8 @@ on_tick(void *arg)
 		s->usage_last = now;
 		stat_usage(s->regions.super_map, s->usage_fd);
 	}
-	/* A SIGCHLD that came while no supervisor could receive it is lost; the record of the death is not. */
+	/* A SIGCHLD that came while no supervisor could receive it is lost; the record of the death is
+	 * not. */
 	if (atomic_load(&s->waiting->taken) != atomic_load(&s->waiting->written))
 		super_reap(s);
 	super_heartbeats(s, now);

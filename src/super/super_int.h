@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What the files of room super share.  Everything that must outlive a binary upgrade is in plain arrays: the ledger,
- * struct pool, struct regions, struct children.
+ * What the files of room super share.  Everything that must outlive a binary upgrade is in plain arrays:
+ * the ledger, struct pool, struct regions, struct children.
  */
 #ifndef TP_SUPER_INT_H
 #define TP_SUPER_INT_H
@@ -20,8 +20,8 @@
 /* ---- ledger.c: the holder of each descriptor ------------------------------------------------------ */
 
 /*
- * Descriptor numbers.  Below `first` the supervisor's own; then one window per shard for its listeners and relay
- * sockets, which have the same number in the worker:
+ * Descriptor numbers.  Below `first` the supervisor's own; then one window per shard for its listeners
+ * and relay sockets, which have the same number in the worker:
  *
  *   0 1 2 | 3 control | 4 log | regions, pairs, epolls ... | first: shard 0 ... | first + span: shard 1 ... |
  */
@@ -49,8 +49,8 @@ struct ledger *ledger_map(int fd);                 /* of another supervisor; NUL
 void ledger_repair(struct ledger *l);
 void ledger_begin(struct ledger *l); /* readers look again while seq is odd */
 void ledger_end(struct ledger *l);
-/* Moves `fd` (consumed in every case) to the lowest free number of the shard's window for its kind and enters it; the number or
- * -errno (-EMFILE: what there is for its kind is used up). */
+/* Moves `fd` (consumed in every case) to the lowest free number of the shard's window for its kind and
+ * enters it; the number or -errno (-EMFILE: what there is for its kind is used up). */
 int ledger_move(struct ledger *l, const struct windows *w, unsigned shard, int fd, struct ledger_fd entry);
 void ledger_close(struct ledger *l, int fd); /* closes the descriptor and frees the entry */
 void ledger_set(struct ledger *l, int fd, struct ledger_fd entry);
@@ -71,16 +71,17 @@ struct spawn {
 	int32_t *pid;     /* sibling: where the kernel stores the pid before the child runs; NULL */
 	int binary;       /* descriptor of the program, -1: by path */
 	bool reduce;      /* give up capabilities before exec (the conf child at first start) */
-	const char *const
-	    *pass_env; /* names of variables that go through; NULL: none.  (Sanitizer builds add theirs) */
+	/* names of variables that go through; NULL: none.  (Sanitizer builds add theirs) */
+	const char *const *pass_env;
 };
 /* The pid, or -errno.  A failing exec ends the child with status 127 after a line on its stderr. */
 pid_t spawn_child(const struct spawn *s);
 
 /* ---- caps.c ---------------------------------------------------------------------------------- */
 
-/* As root: gives up all but NET_BIND_SERVICE, NET_ADMIN, SETUID, SETGID, KILL (to end children that have another uid)
- * and SETPCAP (for them to empty their bounding sets), in the bounding set too.  0 when there is nothing to give up. */
+/* As root: gives up all but NET_BIND_SERVICE, NET_ADMIN, SETUID, SETGID, KILL (to end children that have
+ * another uid) and SETPCAP (for them to empty their bounding sets), in the bounding set too.  0 when
+ * there is nothing to give up. */
 int caps_reduce(void);
 /* RLIMIT_NOFILE as high as it can be made; the soft limit then. */
 /* Has root what the start needs?  0, or -EPERM after a sentence that names the capability. */
@@ -127,8 +128,8 @@ struct children {
 	void *arg;
 };
 void children_init(struct children *t, struct ledger *l, const struct children_ops *ops, void *arg);
-/* The table of a supervisor that died: living children stay.  A process that was being told something is killed, its
- * successor is told everything. */
+/* The table of a supervisor that died: living children stay.  A process that was being told something is
+ * killed, its successor is told everything. */
 void children_adopt(
     struct children *t, struct ledger *l, const struct children_ops *ops, void *arg, tp_ms now);
 /* Row of (role, index), made when it is new; -ENOSPC. */
@@ -200,7 +201,8 @@ void pool_init(struct pool *p, struct ledger *l, const struct windows *w, pool_s
 void pool_adopt(struct pool *p, struct ledger *l, pool_send_h *send, void *arg);
 /* Sockets whose worker may not have been told of them: it is told. */
 void pool_offer_again(struct pool *p);
-/* Publishes in `ports` the sockets that the ledger has: before pool_rows(), and again when the ledger has been carried over. */
+/* Publishes in `ports` the sockets that the ledger has: before pool_rows(), and again when the ledger has
+ * been carried over. */
 int pool_ports(struct pool *p, struct port_map *ports); /* 0 or -ENOMEM */
 void pool_rows(struct pool *p, const struct conf *c);
 /* Before a worker starts: up to `n` sockets of a row for a shard; how many. */
@@ -254,12 +256,13 @@ struct opened {
 /* One socket per shard and kind (UDP, TCP) that row `row` needs and has not.  A retired row needs none. */
 int listener_open(struct ledger *l, const struct windows *w, const struct conf *c, unsigned row,
     struct opened *done, char *why, size_t why_len);
-/* Another socket of the same address under the same number, in the same place of the kernel's group: clients stay with their
- * shards.  What waited in the old one is lost. */
+/* Another socket of the same address under the same number, in the same place of the kernel's group:
+ * clients stay with their shards.  What waited in the old one is lost. */
 int listener_renew(const struct ledger *l, const struct conf *c, int fd);
 void listener_close(struct ledger *l, const struct windows *w, unsigned row, bool stream);
-/* TCP sockets whose address is another row's now become that row's: after every row could be opened.  (Its workers learn it as
- * new ones; those that there are accept under the old number, which the kernel's event names.) */
+/* TCP sockets whose address is another row's now become that row's: after every row could be opened.
+ * (Its workers learn it as new ones; those that there are accept under the old number, which the kernel's
+ * event names.) */
 void listeners_inherit(struct ledger *l, const struct windows *w, const struct conf *c);
 
 /* ---- confchild.c: runs turnpike-conf --------------------------------------------------------- */
@@ -294,9 +297,10 @@ int conf_seal(const char *name, const void *bytes, size_t len);
 /* ---- conf_rows.c ---- */
 
 /*
- * Rows of listeners and relay addresses are names: sessions refer to them.  Gives rows of `is` that also were in `was`
- * their old number, keeps rows that are gone as retired, new ones get free numbers.  A relay row with another external
- * address is another row.  `ports`: which relay rows have sockets.  -ENOSPC.
+ * Rows of listeners and relay addresses are names: sessions refer to them.  Gives rows of `is` that also
+ * were in `was` their old number, keeps rows that are gone as retired, new ones get free numbers.  A
+ * relay row with another external address is another row.  `ports`: which relay rows have sockets.
+ * -ENOSPC.
  */
 #define ROW_EXTERNAL_NOT_CARRIED                                                                           \
 	2 /* conf_relay.unknown of a row that an image without this field carried over */
@@ -315,8 +319,8 @@ void memory_limit_find(struct memory_limit *m, const char *root);
 
 /* ---- pidfile.c, notify.c, daemon.c ----------------------------------------------------------- */
 
-/* Makes the directory and locks DIR/turnpiked.pid.  The descriptor, or -errno: -EWOULDBLOCK another instance has it
- * (*holder its pid). */
+/* Makes the directory and locks DIR/turnpiked.pid.  The descriptor, or -errno: -EWOULDBLOCK another
+ * instance has it (*holder its pid). */
 int pidfile_lock(const char *runtime_dir, pid_t *holder);
 int pidfile_write(int fd, pid_t pid);
 void pidfile_remove(const char *runtime_dir);
@@ -418,9 +422,10 @@ struct in_hand {
 };
 
 /*
- * In a memfd of its own.  The first part belongs to one process and is zero when a supervisor starts.  What follows
- * outlives it: the next one goes on with that (successor.c).  A word that names a descriptor is stored after the descriptor
- * is open and replaced before the old one is closed; a descriptor that is not named is closed by the next supervisor.
+ * In a memfd of its own.  The first part belongs to one process and is zero when a supervisor starts.
+ * What follows outlives it: the next one goes on with that (successor.c).  A word that names a descriptor
+ * is stored after the descriptor is open and replaced before the old one is closed; a descriptor that is
+ * not named is closed by the next supervisor.
  */
 #define SUPER_MAGIC 0x54505355u /* "TPSU" */
 struct super {
@@ -437,8 +442,8 @@ struct super {
 	tp_ms addresses_due; /* the host's own are looked at; 0 at the next tick */
 	tp_ms external_due, rows_due, memory_due;
 	struct memory_limit memory; /* each supervisor opens its own */
-	uint8_t row_next
-	    [CONF_LISTENERS_MAX]; /* enum conf_closed: what the last look found a retired one to be */
+	/* enum conf_closed: what the last look found a retired one to be */
+	uint8_t row_next[CONF_LISTENERS_MAX];
 	unsigned timer, tick_timer;
 	tp_ms dog_last;                 /* WATCHDOG=1 last sent */
 	tp_ms tick_last, on_time_since; /* the supervisor's own punctuality */

@@ -112,8 +112,8 @@ command_line(const struct super *s, struct waiting_program *p, int exe, int stat
 	return fits;
 }
 
-/* Ends this supervisor; the waiting process executes the program, or `back` if that one's supervisor does not come up.
- * Returns only when the command line is too long. */
+/* Ends this supervisor; the waiting process executes the program, or `back` if that one's supervisor does
+ * not come up.  Returns only when the command line is too long. */
 static int
 become(struct super *s, int exe, int state_fd, const char *failed)
 {

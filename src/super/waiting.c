@@ -2,8 +2,8 @@
 /*
  * waiting.c: the process that starts the supervisor and waits.  See waiting.h.
  *
- * Order of a death: it is written to the page, the supervisor is woken, then the process is reaped.  So a pid that is
- * not in the page is not free for another process.
+ * Order of a death: it is written to the page, the supervisor is woken, then the process is reaped.  So a
+ * pid that is not in the page is not free for another process.
  */
 #include "config.h"
 
@@ -228,8 +228,8 @@ ended(struct waiting *w, int fd, int status, unsigned *wait_ms, int *code)
 
 /* ---- the others ------------------------------------------------------------------------------------ */
 
-/* Records and reaps children that have ended; of the supervisor (work; 0: none) the wait status is stored.  1: the
- * supervisor ended; 0: not; -EAGAIN: the page is full until the supervisor has read it. */
+/* Records and reaps children that have ended; of the supervisor (work; 0: none) the wait status is
+ * stored.  1: the supervisor ended; 0: not; -EAGAIN: the page is full until the supervisor has read it. */
 static int
 reap(struct waiting *w, pid_t work, int *status)
 {
@@ -301,7 +301,8 @@ waiting_run(struct waiting *w, int fd, int (*work)(void *arg), void *arg, int (*
 		if (!reduced && atomic_load(&w->prepared))
 			reduced = reduce() == 0;
 		again = w->work == 0;
-		/* Also in the pause before a start: the signal of a death in it does not come a second time. */
+		/* Also in the pause before a start: the signal of a death in it does not come a second
+		 * time. */
 		e = reap(w, w->work, &status);
 		if (e == -EAGAIN)
 			span = (struct timespec){ .tv_nsec = 50000000 };

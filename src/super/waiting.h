@@ -2,10 +2,10 @@
 /*
  * waiting.h: the process that the service manager knows, and the page that it shares with the supervisor.
  *
- * The waiting process starts the supervisor with clone(CLONE_FILES): both have the same descriptor table, so every
- * socket stays open under its number when the supervisor dies.  All other processes are children of the waiting
- * process too (spawn.c), so they live on.  It reaps all of them, passes signals on, and starts the next supervisor.
- * It reads no file, no socket and no configuration.
+ * The waiting process starts the supervisor with clone(CLONE_FILES): both have the same descriptor table,
+ * so every socket stays open under its number when the supervisor dies.  All other processes are children
+ * of the waiting process too (spawn.c), so they live on.  It reaps all of them, passes signals on, and
+ * starts the next supervisor.  It reads no file, no socket and no configuration.
  */
 #ifndef TP_SUPER_WAITING_H
 #define TP_SUPER_WAITING_H
@@ -26,8 +26,8 @@ enum waiting_end {
 	WAITING_EXEC /* execute `next` */
 };
 
-/* A program to execute: `count` strings that end with a null byte each, one after the other.  The path is text[0 ..],
- * or the program is open as descriptor `fd`, then it is only the name. */
+/* A program to execute: `count` strings that end with a null byte each, one after the other.  The path is
+ * text[0 ..], or the program is open as descriptor `fd`, then it is only the name. */
 struct waiting_program {
 	int32_t fd; /* 0: by path */
 	uint32_t count;
@@ -44,8 +44,8 @@ struct waiting {
 	int32_t code;
 	_Atomic uint32_t prepared;  /* everything is bound: the waiting process gives up capabilities */
 	_Atomic uint32_t adoptable; /* the supervisor's state is complete: a death is survived */
-	_Atomic int32_t
-	    state_fd; /* 0, or what an upgrade hands over (carry.h): read while nothing is adoptable */
+	/* 0, or what an upgrade hands over (carry.h): read while nothing is adoptable */
+	_Atomic int32_t state_fd;
 	_Atomic int32_t work; /* pid of the supervisor */
 	/* Deaths of the other processes: entry [n % WAITING_DEATHS] is death n, for taken <= n <
 	 * written. */
@@ -68,8 +68,9 @@ struct waiting {
 struct waiting *waiting_page(int *fd);
 #define WAITING_ENV "TURNPIKE_WAITING_FD" /* tells the next program the descriptor of the page */
 /*
- * Starts `work` in a process of its own, again whenever it dies, until it says what it ends for.  Returns the exit code.
- * `reduce` is called once everything is bound: it gives up capabilities.  `fd`: of the page, passed to another program.
+ * Starts `work` in a process of its own, again whenever it dies, until it says what it ends for.  Returns
+ * the exit code.  `reduce` is called once everything is bound: it gives up capabilities.  `fd`: of the
+ * page, passed to another program.
  */
 int waiting_run(struct waiting *w, int fd, int (*work)(void *arg), void *arg, int (*reduce)(void));
 /* Appends a string; false: no room. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * hello_part.c: DTLS hellos that come in fragments (RFC 6347 4.2.3), until they are whole.  Their clients have returned a cookie.
- * There are PARTS of them at most, and a new one takes the place of the oldest: its client sends it again.
+ * hello_part.c: DTLS hellos that come in fragments (RFC 6347 4.2.3), until they are whole.  Their clients
+ * have returned a cookie.  There are PARTS of them at most, and a new one takes the place of the oldest:
+ * its client sends it again.
  */
 #include "config.h"
 

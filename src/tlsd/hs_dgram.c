@@ -2,10 +2,10 @@
 /*
  * hs_dgram.c: a DTLS handshake whose datagrams come and go through the worker.
  *
- * The worker made the cookie and checked it, and kept nothing.  DTLSv1_listen() begins at the hello that carries it: its
- * message numbers, and the transcript with them, are those of the client, and our record numbers of epoch 0 go on from
- * the hello's, as RFC 6347 4.2.1 wants it, or the client would take our first records for repetitions of
- * HelloVerifyRequests.
+ * The worker made the cookie and checked it, and kept nothing.  DTLSv1_listen() begins at the hello that
+ * carries it: its message numbers, and the transcript with them, are those of the client, and our record
+ * numbers of epoch 0 go on from the hello's, as RFC 6347 4.2.1 wants it, or the client would take our
+ * first records for repetitions of HelloVerifyRequests.
  */
 #include "config.h"
 

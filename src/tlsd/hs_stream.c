@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * hs_stream.c: a TLS handshake on a connection.  Reads one record at a time and not one byte behind it, because
- * what follows the client's Finished is the worker's to read.  The last flight is not written here either.
+ * hs_stream.c: a TLS handshake on a connection.  Reads one record at a time and not one byte behind it,
+ * because what follows the client's Finished is the worker's to read.  The last flight is not written
+ * here either.
  *
- * A step looks at what is there (MSG_PEEK) with one call, lets OpenSSL have as much of it as it wants, and takes that out of
- * the socket with another one: two calls, where header and content of each record alone would be two.
+ * A step looks at what is there (MSG_PEEK) with one call, lets OpenSSL have as much of it as it wants,
+ * and takes that out of the socket with another one: two calls, where header and content of each record
+ * alone would be two.
  */
 #include "config.h"
 
@@ -248,7 +250,8 @@ stream_start(struct tlsd *u, const struct hs_who *who, int fd)
 		if (h != NULL)
 			begin(h);
 	} else {
-		/* As in a queue of the kernel: the client sees a slow server, and those before it are done sooner. */
+		/* As in a queue of the kernel: the client sees a slow server, and those before it are
+		 * done sooner. */
 		(void)hs_new(u, who, false, fd, HS_WAITING);
 	}
 }

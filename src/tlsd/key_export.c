@@ -31,8 +31,9 @@ hex_value(char c)
 }
 
 /*
- * "LABEL client_random secret", hex in lower case, each byte of which costs OpenSSL a call of sprintf(): a server asks for
- * lines only from one Finished of TLS 1.3 (on_message) to the secret that comes behind it.
+ * "LABEL client_random secret", hex in lower case, each byte of which costs OpenSSL a call of sprintf():
+ * a server asks for lines only from one Finished of TLS 1.3 (on_message) to the secret that comes behind
+ * it.
  */
 static void
 on_keylog(const SSL *ssl, const char *line)
@@ -59,8 +60,8 @@ on_keylog(const SSL *ssl, const char *line)
 		SSL_CTX_set_keylog_callback(SSL_get_SSL_CTX(ssl), NULL);
 }
 
-/* The Finished that we send over DTLS, with its message_seq, whole: what seal_final_flight() repeats.  In TLS 1.3 our secret is
- * made when ours was written, and the client's when its own was read. */
+/* The Finished that we send over DTLS, with its message_seq, whole: what seal_final_flight() repeats.  In
+ * TLS 1.3 our secret is made when ours was written, and the client's when its own was read. */
 static void
 on_message(int write, int version, int type, const void *buf, size_t len, SSL *ssl, void *arg)
 {
@@ -229,8 +230,8 @@ export12(
 	return 0;
 }
 
-/* A TLS 1.3 ticket would have used record numbers that were not counted, and DTLS would have to repeat one with the
- * final flight: exporting after all would use a nonce twice. */
+/* A TLS 1.3 ticket would have used record numbers that were not counted, and DTLS would have to repeat
+ * one with the final flight: exporting after all would use a nonce twice. */
 static int
 plain_enough(SSL *ssl)
 {

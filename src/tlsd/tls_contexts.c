@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * tls_contexts.c: certificates and keys as OpenSSL contexts: one pair (TLS, DTLS) for each set of names, in which
- * certificates of different kinds of key stand beside each other and OpenSSL takes what the client can check.
+ * tls_contexts.c: certificates and keys as OpenSSL contexts: one pair (TLS, DTLS) for each set of names,
+ * in which certificates of different kinds of key stand beside each other and OpenSSL takes what the
+ * client can check.
  */
 #include "config.h"
 

@@ -106,7 +106,8 @@ struct hs *table_find(const struct table *t, const struct hs_who *who);
 bool table_add(struct table *t, struct hs *h, enum hs_state state, uint64_t per_prefix);
 /* Is there room for one more of this client's prefix, and does none of that prefix wait? */
 bool table_has_room(struct table *t, const struct addr *client, uint64_t per_prefix, uint64_t total);
-/* Of those that wait the one whose turn it is, prefix after prefix: it is half-open then.  NULL: none, or no room. */
+/* Of those that wait the one whose turn it is, prefix after prefix: it is half-open then.  NULL: none, or
+ * no room. */
 struct hs *table_next(struct table *t, uint64_t per_prefix, uint64_t total);
 void table_untaken(struct table *t, struct hs *h, uint64_t per_prefix); /* from half-open to untaken */
 void table_del(struct table *t, struct hs *h, uint64_t per_prefix);
@@ -148,8 +149,8 @@ struct tlsd {
 	struct cert_set *certs;
 	BIO_METHOD *stream_bio, *dgram_bio;
 	struct flight out; /* of the current DTLS handshake */
-	uint8_t
-	    ahead[16384]; /* of the current stream: what is in its socket; a flight is a quarter of it */
+	/* of the current stream: what is in its socket; a flight is a quarter of it */
+	uint8_t ahead[16384];
 	uint32_t ahead_len, ahead_at; /* looked at; given to OpenSSL */
 	uint64_t numbers;             /* given to handshakes */
 	unsigned gathered;            /* messages to workers in this round */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * worker_box.c: messages to workers.  They leave together, when a round of the loop ends or some have gathered: each alone would
- * wake its worker, which often takes this processor and finds one datagram to send.
+ * worker_box.c: messages to workers.  They leave together, when a round of the loop ends or some have
+ * gathered: each alone would wake its worker, which often takes this processor and finds one datagram to
+ * send.
  */
 #include "config.h"
 
@@ -13,8 +14,8 @@
 
 #define GATHER 8
 
-/* A message that is lost in a full queue blocks nothing: sessions are offered again, flights repeated, and for the rest the worker
- * has deadlines. */
+/* A message that is lost in a full queue blocks nothing: sessions are offered again, flights repeated,
+ * and for the rest the worker has deadlines. */
 static void
 flush_one(struct peer *p)
 {

@@ -26,9 +26,10 @@ mark_name(const struct turn_call *c, const struct sent *s)
 }
 
 /*
- * May this client be sent on?  A circle of servers that send to each other ends at the first of them, because that one
- * remembers.  A UDP client is its address and port.  A stream comes again from another port: there the number of
- * connections that one user at one address may have sent on is bounded.  A retransmission gets the same answer.
+ * May this client be sent on?  A circle of servers that send to each other ends at the first of them,
+ * because that one remembers.  A UDP client is its address and port.  A stream comes again from another
+ * port: there the number of connections that one user at one address may have sent on is bounded.  A
+ * retransmission gets the same answer.
  */
 static bool
 may_send_on(const struct turn_call *c)

@@ -29,7 +29,8 @@ peer_may(struct turn_call *c, const struct addr *peer)
 	return refuse(c, REASON_PEER_DENIED, STUN_E_FORBIDDEN);
 }
 
-/* Of a permission whose address is this host's or a database's.  Rules of addresses were judged with the permission. */
+/* Of a permission whose address is this host's or a database's.  Rules of addresses were judged with the
+ * permission. */
 static bool
 port_may(
     struct turn *t, struct shard *s, const struct session *x, const struct addr *peer, struct turn_out *out)

@@ -2,8 +2,8 @@
 /*
  * policy.c: which peers may be reached.  One canonical form, one decision, on every path.
  *
- *	never -> databases' own addresses -> peers.deny -> denied_peer_ip of databases -> relay sockets of this server (two
- *	clients of it meet) -> this host -> internal and transition ranges (allow_private opens them) -> peers.allow
+ * 	never -> databases' own addresses -> peers.deny -> denied_peer_ip of databases -> relay sockets of this server (two
+ * 	clients of it meet) -> this host -> internal and transition ranges (allow_private opens them) -> peers.allow
  *
  * An IPv6 form that carries IPv4 addresses is expanded once; each form has to pass.
  */
@@ -205,7 +205,8 @@ embedded(struct addr *out, const struct addr *a, unsigned at, bool inverted)
 		out->ip[i] = (uint8_t)(a->ip[at + i] ^ (inverted ? 0xff : 0));
 }
 
-/* A peer in all its forms: as it is written, then the IPv4 addresses inside an IPv6 one.  The port goes with each. */
+/* A peer in all its forms: as it is written, then the IPv4 addresses inside an IPv6 one.  The port goes
+ * with each. */
 struct forms {
 	unsigned n;
 	struct addr a[5];
@@ -267,7 +268,8 @@ is_database(const struct peer_policy *pp, const struct addr *a, bool any_port)
 	return false;
 }
 
-/* One form of a peer.  *ours: it is a relay socket or an allowed port of this server, whatever range it is in. */
+/* One form of a peer.  *ours: it is a relay socket or an allowed port of this server, whatever range it
+ * is in. */
 static enum peer_verdict
 judge_form(const struct turn_policy *p, const struct addr *a, const struct cidr *carries,
     const struct cidr **rule, bool *ours)

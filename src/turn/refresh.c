@@ -2,8 +2,8 @@
 /*
  * refresh.c: Refresh, RFC 8656 8.2.
  *
- * An allocation has one expiry.  A dual one that is refreshed for one family therefore keeps both; with lifetime
- * 0 for one family it loses that one, with the permissions and channels of that family.
+ * An allocation has one expiry.  A dual one that is refreshed for one family therefore keeps both; with
+ * lifetime 0 for one family it loses that one, with the permissions and channels of that family.
  */
 #include "config.h"
 

@@ -2,11 +2,12 @@
 /*
  * reply.c: every answer to a request is made here.
  *
- * The network carries at most three times as many bytes to a stranger as came from it, headers of IP and UDP included,
- * and a message of at most ANSWER_MAX bytes: a forged source gains nothing.  So what an answer may do without is left out
- * where it does not fit: first SOFTWARE, then the reason phrase, then PASSWORD-ALGORITHMS; FINGERPRINT is only for those
- * that sent one.  A realm over REALM_FREE characters may exceed the bound by the excess.  A client with an allocation or
- * a connection has proved its address and is no stranger.
+ * The network carries at most three times as many bytes to a stranger as came from it, headers of IP and
+ * UDP included, and a message of at most ANSWER_MAX bytes: a forged source gains nothing.  So what an
+ * answer may do without is left out where it does not fit: first SOFTWARE, then the reason phrase, then
+ * PASSWORD-ALGORITHMS; FINGERPRINT is only for those that sent one.  A realm over REALM_FREE characters
+ * may exceed the bound by the excess.  A client with an allocation or a connection has proved its address
+ * and is no stranger.
  */
 #include "config.h"
 

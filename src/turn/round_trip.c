@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * round_trip.c: how long the ways to the client and to the peer take, from ICE connectivity checks that pass through.
+ * round_trip.c: how long the ways to the client and to the peer take, from ICE connectivity checks that
+ * pass through.
  *
- * A Binding request that goes out on one side comes back on it as a success response with the same transaction id.  One
- * transaction in eight is looked at, in a small table whose entries give way to the next.  What a client makes up here shifts
- * a distribution and nothing else.
+ * A Binding request that goes out on one side comes back on it as a success response with the same
+ * transaction id.  One transaction in eight is looked at, in a small table whose entries give way to the
+ * next.  What a client makes up here shifts a distribution and nothing else.
  */
 #include "config.h"
 

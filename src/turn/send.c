@@ -6,8 +6,8 @@
 
 #include "turn_int.h"
 
-/* RFC 8656 13: between families and from IPv6 to IPv6 the attribute must be ignored, but not where the client comes over
- * a stream. */
+/* RFC 8656 13: between families and from IPv6 to IPv6 the attribute must be ignored, but not where the
+ * client comes over a stream. */
 static bool
 may_forbid_fragments(const struct turn_call *c, const struct addr *peer)
 {

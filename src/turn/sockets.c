@@ -2,7 +2,8 @@
 /*
  * sockets.c: relay sockets for an allocation, from the shard's pool or from the supervisor's offer.
  *
- * What was taken and is not needed in the end goes back to the pool: it is still closed to packets and in no epoll.
+ * What was taken and is not needed in the end goes back to the pool: it is still closed to packets and in
+ * no epoll.
  */
 #include "config.h"
 

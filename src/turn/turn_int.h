@@ -67,7 +67,8 @@ bool challenge_allowed(struct turn_call *c);
 /* A datagram over a limit: counted as a drop and as a refusal of this client. */
 enum turn_act drop_refused(struct turn_call *c, enum drop drop, enum reason why);
 enum turn_act reply_unknown(struct turn_call *c, bool sign);
-/* 300 to another server if there is one that fits and the client was not sent on before; else 508.  The reason was noted. */
+/* 300 to another server if there is one that fits and the client was not sent on before; else 508.  The
+ * reason was noted. */
 enum turn_act reply_alternate(struct turn_call *c);
 
 /* alternate.c */
@@ -119,11 +120,12 @@ uint32_t permissions_max(const struct turn_call *c);
 int permission_set(struct turn_call *c, const struct addr *peer);
 /* 0, 443 or 403 (then the event says which peer and why). */
 unsigned peer_may(struct turn_call *c, const struct addr *peer);
-/* Data to or from a peer of which a permission says more than "by address", or of which there is none.  False: it is
- * dropped, counted and the event says why. */
+/* Data to or from a peer of which a permission says more than "by address", or of which there is none.
+ * False: it is dropped, counted and the event says why. */
 bool peer_data_judge(struct turn *t, struct shard *s, struct session *x, const struct addr *peer,
     enum perm_kind kind, struct turn_out *out);
-/* The same for any peer.  *port: its port was judged, too; only such a peer has another address behind a NAT. */
+/* The same for any peer.  *port: its port was judged, too; only such a peer has another address behind a
+ * NAT. */
 static inline bool
 peer_data_may(struct turn *t, struct shard *s, struct session *x, const struct addr *peer, bool *port,
     struct turn_out *out)
@@ -135,8 +137,8 @@ peer_data_may(struct turn *t, struct shard *s, struct session *x, const struct a
 }
 /* After a reload every peer of a session is judged again before it is used. */
 void peers_judge_all(struct turn *t, struct shard *s, struct session *x);
-/* What a session keeps of the policy that its peers were judged by.  It differs from what builds stored whose
- * permissions do not say whether their port matters, so sessions of such a build are judged again. */
+/* What a session keeps of the policy that its peers were judged by.  It differs from what builds stored
+ * whose permissions do not say whether their port matters, so sessions of such a build are judged again. */
 static inline uint32_t
 policy_stamp(const struct turn_policy *p)
 {

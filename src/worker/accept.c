@@ -2,10 +2,10 @@
 /*
  * accept: the beginning and the end of connections.
  *
- *	accept4() -> STREAM to the supervisor -> STREAM_AT: its number -> dup3() there -> slot, epoll -> read
+ * 	accept4() -> STREAM to the supervisor -> STREAM_AT: its number -> dup3() there -> slot, epoll -> read
  *
- * Nothing is read before the supervisor holds it, so no death of ours loses a byte.  At most ACCEPTS_MAX stand in
- * between; more wait in the listener's queue.
+ * Nothing is read before the supervisor holds it, so no death of ours loses a byte.  At most ACCEPTS_MAX
+ * stand in between; more wait in the listener's queue.
  */
 #include "config.h"
 

@@ -2,10 +2,10 @@
 /*
  * assoc: how DTLS associations begin, which are connections without a descriptor.
  *
- *	HS_DONE -> slot and keys, published -> in the index -> the last flight -> HS_ACK
+ * 	HS_DONE -> slot and keys, published -> in the index -> the last flight -> HS_ACK
  *
- * turnpike-tls keeps a handshake until then, so a client that only begins one costs nothing here, and a new handshake on a
- * live 5-tuple takes the old one's place only when it is complete.
+ * turnpike-tls keeps a handshake until then, so a client that only begins one costs nothing here, and a
+ * new handshake on a live 5-tuple takes the old one's place only when it is complete.
  */
 #include "config.h"
 
@@ -108,12 +108,14 @@ assoc_done(struct worker *w, struct lane *l, const struct msg_hs_done *m)
 		if (old->heard == 0)
 			dtls_final(w, l, old);
 	} else if (!hello_may_end(w, l, &m->who)) {
-		/* Its session was published, used and closed: a recorded datagram of it must not be accepted again.  Or a
-		 * turnpike-tls that was taken over made it up, and no association is replaced. */
+		/* Its session was published, used and closed: a recorded datagram of it must not be
+		 * accepted again.  Or a turnpike-tls that was taken over made it up, and no association
+		 * is replaced. */
 		stat_drop(w->stat, DROP_DTLS_STRAY);
 	} else {
-		/* An earlier worker may have published this session, used it and died before acknowledging it, once for each
-		 * repetition of HS_DONE.  So many numbers are skipped that none is used twice. */
+		/* An earlier worker may have published this session, used it and died before
+		 * acknowledging it, once for each repetition of HS_DONE.  So many numbers are skipped
+		 * that none is used twice. */
 		s.dtls.tx += m->again * NUMBERS_AHEAD;
 		bool published = publish(w, l, &m->who, &s, old != NULL) != NULL;
 		hello_ended(w, l, &m->who);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * assoc_index: DTLS associations by client.  The index is this process's own: a successor makes it from the slots.
+ * assoc_index: DTLS associations by client.  The index is this process's own: a successor makes it from
+ * the slots.
  */
 #include "config.h"
 

@@ -99,8 +99,8 @@ conn_forget_fd(struct worker *w, struct lane *l, int fd)
 	if (!lane_window(l, fd))
 		return;
 	lane_unwatch(l, fd);
-	/* The supervisor's copy is the last one: the connection ends when it has read RELEASE.  No shutdown() here: a
-	 * worker that may call it may end listeners, too. */
+	/* The supervisor's copy is the last one: the connection ends when it has read RELEASE.  No
+	 * shutdown() here: a worker that may call it may end listeners, too. */
 	close(fd);
 	*lane_use(l, fd) = FD_NONE;
 	outbox_put(w, &m);

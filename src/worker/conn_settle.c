@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * conn_settle: connections of a predecessor.  What it had received and sent is what the kernel says, whatever it came to note
- * down; then the connection goes on from its committed record.
+ * conn_settle: connections of a predecessor.  What it had received and sent is what the kernel says,
+ * whatever it came to note down; then the connection goes on from its committed record.
  */
 #include "config.h"
 
@@ -84,8 +84,8 @@ adopt_one(struct worker *w, struct lane *l, struct conn *c)
 		conn_mark_again(w, l, c, why);
 }
 
-/* Handed over, but its worker died before it had a slot: nothing was read from it, so it begins now.  Or it was being
- * closed. */
+/* Handed over, but its worker died before it had a slot: nothing was read from it, so it begins now.  Or
+ * it was being closed. */
 static void
 adopt_left(struct worker *w, struct lane *l, const struct msg_stream_sock *s)
 {

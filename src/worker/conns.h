@@ -2,9 +2,9 @@
 /*
  * Connections of clients: streams (TCP, TLS) and DTLS associations.
  *
- * Calls go one way.  A function that finds that a connection must end marks it (conn_mark_end()) and returns; the event
- * loop ends it when the event in hand is over.  A function that finds no room, no ring or a full queue stalls the
- * connection (conn_stall()); the loop resumes it when there is room.
+ * Calls go one way.  A function that finds that a connection must end marks it (conn_mark_end()) and
+ * returns; the event loop ends it when the event in hand is over.  A function that finds no room, no ring
+ * or a full queue stalls the connection (conn_stall()); the loop resumes it when there is room.
  */
 #ifndef TP_WORKER_CONNS_H
 #define TP_WORKER_CONNS_H
@@ -72,8 +72,9 @@ struct conn_marks {
 enum conn_mark { MARK_TOUCHED = 1, MARK_AGAIN = 2 };
 
 /*
- * What differs between the transports of clients.  worker.client[] has one for each enum transport but UDP, whose data path
- * calls its functions directly.  `c` is always open and not marked, but in goodbye().
+ * What differs between the transports of clients.  worker.client[] has one for each enum transport but
+ * UDP, whose data path calls its functions directly.  `c` is always open and not marked, but in
+ * goodbye().
  */
 struct client_ops {
 	/* Relayed data, or a Data indication, for the client of o->conn. */
@@ -270,8 +271,8 @@ bool hello_is_proved(const struct worker *w, const struct lane *l, unsigned row,
 /* May the handshake that began with this hello end in a session? */
 bool hello_may_end(const struct worker *w, const struct lane *l, const struct hs_who *who);
 void hello_ended(struct worker *w, const struct lane *l, const struct hs_who *who); /* it has */
-/* To a turnpike-tls; name: of the hello that this is a part of, 0: none.  Over the rate, or without room, it is a counted
- * drop. */
+/* To a turnpike-tls; name: of the hello that this is a part of, 0: none.  Over the rate, or without room,
+ * it is a counted drop. */
 void hello_pass_on(struct worker *w, struct lane *l, unsigned row, const struct addr *from,
     const uint8_t *p, size_t len, bool hello, uint64_t name);
 
@@ -303,8 +304,8 @@ int accept_listen(struct worker *w, struct lane *l, bool on); /* TCP listeners i
 /* ---- proxy.c -------------------------------------------------------------------------------------- */
 
 #define PROXY_MAX (16 + 65535) /* the longest that version 2 can say */
-/* > 0: the length of the header, and *source is set (ADDR_NONE: it names none; IPv4 in IPv6 is IPv4).  0: more is needed.
- * -EPROTO. */
+/* > 0: the length of the header, and *source is set (ADDR_NONE: it names none; IPv4 in IPv6 is IPv4).  0:
+ * more is needed.  -EPROTO. */
 int proxy_parse(const uint8_t *p, size_t n, struct addr *source);
 
 #endif

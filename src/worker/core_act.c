@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * core_act: what the core says is carried out: sockets are opened and closed, requests wait for a key or a socket.
+ * core_act: what the core says is carried out: sockets are opened and closed, requests wait for a key or
+ * a socket.
  */
 #include "config.h"
 

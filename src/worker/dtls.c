@@ -2,12 +2,13 @@
 /*
  * dtls: datagrams of DTLS listeners, record by record.
  *
- *	a hello        dtls_hello.c
- *	a handshake    to turnpike-tls, if its 5-tuple returned a cookie
- *	a session      not seen before -> opened in place -> marked -> core
+ * 	a hello        dtls_hello.c
+ * 	a handshake    to turnpike-tls, if its 5-tuple returned a cookie
+ * 	a session      not seen before -> opened in place -> marked -> core
  *
- * Outward a number is taken, and stored, before anything is sealed with it.  What is in the hands of a worker that dies is
- * lost, as datagrams are; nothing is ever sent twice under one number or accepted twice.
+ * Outward a number is taken, and stored, before anything is sealed with it.  What is in the hands of a
+ * worker that dies is lost, as datagrams are; nothing is ever sent twice under one number or accepted
+ * twice.
  */
 #include "config.h"
 

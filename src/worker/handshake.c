@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * handshake: turnpike-tls processes make handshakes.  A connection that begins with TLS is handed over unread; its keys and
- * the last flight come back.  They are published before a byte of the flight is sent, and only then acknowledged: until
- * then turnpike-tls repeats them, to a successor as well.
+ * handshake: turnpike-tls processes make handshakes.  A connection that begins with TLS is handed over
+ * unread; its keys and the last flight come back.  They are published before a byte of the flight is
+ * sent, and only then acknowledged: until then turnpike-tls repeats them, to a successor as well.
  */
 #include "config.h"
 
@@ -180,7 +180,8 @@ handshake_readable(struct worker *w, struct lane *l, unsigned tlsd)
 			continue;
 		}
 		if (rc != 1)
-			break; /* the supervisor holds the other end: a turnpike-tls's death does not close it */
+			/* the supervisor holds the other end: a turnpike-tls's death does not close it */
+			break;
 		if (m.h.type == MSG_HS_DONE)
 			done(w, l, tlsd, &m.msg_hs_done);
 		else if (m.h.type == MSG_HS_FAIL)

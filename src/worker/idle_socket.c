@@ -2,13 +2,14 @@
 /*
  * idle_socket: relay sockets between two sessions.
  *
- * A socket whose session has ended need not be closed and another made, which costs ten system calls in two processes.
- * A shared program drops whatever comes for it, and it lies here, bound and silent, until a good many others have come
- * after it or two minutes have passed.  Then it goes to the pool, in random order, or back to the supervisor.  What still
- * waited in its queue is thrown away before its next session gets it.
+ * A socket whose session has ended need not be closed and another made, which costs ten system calls in
+ * two processes.  A shared program drops whatever comes for it, and it lies here, bound and silent, until
+ * a good many others have come after it or two minutes have passed.  Then it goes to the pool, in random
+ * order, or back to the supervisor.  What still waited in its queue is thrown away before its next
+ * session gets it.
  *
- * It stays in the shard's epoll under a tag that names its number: what was queued before the program came, and late ICMP
- * errors, must be read, since the epoll is level triggered.
+ * It stays in the shard's epoll under a tag that names its number: what was queued before the program
+ * came, and late ICMP errors, must be read, since the epoll is level triggered.
  */
 #include "config.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A lane is what the owner of a shard keeps beside it in its own memory: what each descriptor of the window is, which
- * relay sockets are idle, where DTLS associations are found.
+ * A lane is what the owner of a shard keeps beside it in its own memory: what each descriptor of the
+ * window is, which relay sockets are idle, where DTLS associations are found.
  */
 #ifndef TP_WORKER_LANE_H
 #define TP_WORKER_LANE_H
@@ -17,10 +17,10 @@ struct worker;
 #define SLOT_MAX_MAX (1u << 24) /* what a tag can name */
 
 /*
- * Data of a registration in a shard's epoll.  It outlives the process that made it, so there is nothing in it that only one
- * process knows:
+ * Data of a registration in a shard's epoll.  It outlives the process that made it, so there is nothing
+ * in it that only one process knows:
  *
- *	63..60 kind   59..52 listener row, or which relay socket   51..28 slot   27..0 low bits of the generation
+ * 	63..60 kind   59..52 listener row, or which relay socket   51..28 slot   27..0 low bits of the generation
  */
 enum tag_kind {
 	TAG_LISTENER = 1,
@@ -128,8 +128,8 @@ lane_window(const struct lane *l, int fd)
 	return fd >= l->told.fd_base && fd - l->told.fd_base < l->told.fd_span;
 }
 /*
- * A socket that keeps bringing one datagram at a time is not asked for a second, which would cost a system call to learn
- * that there is none; after HABIT_END - HABIT_SINGLE wake-ups it is asked again.
+ * A socket that keeps bringing one datagram at a time is not asked for a second, which would cost a
+ * system call to learn that there is none; after HABIT_END - HABIT_SINGLE wake-ups it is asked again.
  */
 #define HABIT_SINGLE 4
 #define HABIT_END    20

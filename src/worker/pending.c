@@ -2,9 +2,10 @@
 /*
  * pending: requests that wait for a key of turnpike-auth or a socket of the supervisor.
  *
- * A fixed ring: at most one request of a 5-tuple, two seconds each.  All have the same span, so the order of arrival is
- * the order of expiry.  A retransmission of what waits is swallowed (its answer comes), but asks turnpike-auth again, which
- * may have died with the question; another request takes its place.  An id names the slot and the generation of its use: a late answer finds no request.
+ * A fixed ring: at most one request of a 5-tuple, two seconds each.  All have the same span, so the order
+ * of arrival is the order of expiry.  A retransmission of what waits is swallowed (its answer comes), but
+ * asks turnpike-auth again, which may have died with the question; another request takes its place.  An
+ * id names the slot and the generation of its use: a late answer finds no request.
  */
 #include "config.h"
 

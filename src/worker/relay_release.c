@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * relay_release: a relay socket goes back to the supervisor.  DEL comes first: the supervisor's copy would keep the
- * registration alive.
+ * relay_release: a relay socket goes back to the supervisor.  DEL comes first: the supervisor's copy
+ * would keep the registration alive.
  */
 #include "config.h"
 

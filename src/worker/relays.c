@@ -2,10 +2,11 @@
 /*
  * relays: the worker's side of relay sockets.
  *
- * A socket has the supervisor's number in every process.  It comes with a filter that drops everything and is in no epoll;
- * a session that takes it adds it to the shard's epoll and then takes the filter off, so its first event finds a
- * published session.  When the session ends it rests for others (idle_socket.c), or it is given back: DEL (the supervisor's copy
- * would keep the registration alive), close, RELEASE.
+ * A socket has the supervisor's number in every process.  It comes with a filter that drops everything
+ * and is in no epoll; a session that takes it adds it to the shard's epoll and then takes the filter off,
+ * so its first event finds a published session.  When the session ends it rests for others
+ * (idle_socket.c), or it is given back: DEL (the supervisor's copy would keep the registration alive),
+ * close, RELEASE.
  */
 #include "config.h"
 
@@ -22,8 +23,9 @@
 #define QUIET_MS 5000u /* after a RECALL */
 
 /*
- * Into the epoll, and off with the filter.  What has rested is in the epoll already, and may have something left in its
- * queue from its last session, as may what a predecessor was about to open.  0 or -errno.
+ * Into the epoll, and off with the filter.  What has rested is in the epoll already, and may have
+ * something left in its queue from its last session, as may what a predecessor was about to open.  0 or
+ * -errno.
  */
 static int
 open_one(const struct worker *w, struct lane *l, int fd, uint64_t tag)
@@ -148,8 +150,8 @@ relays_pool(struct worker *w, struct lane *l, const struct msg_socket *m)
 
 	if (m->request == 0 && l->asked[m->row] > 0)
 		l->asked[m->row]--;
-	/* Both of a reserved pair are given back, since no token was made.  So is what was wanted before a RECALL and granted
-	 * after it. */
+	/* Both of a reserved pair are given back, since no token was made.  So is what was wanted before
+	 * a RECALL and granted after it. */
 	relays_unreserve(w, l, m->reservation);
 	if (m->reservation != 0 || w->turn.now < l->quiet_until[m->row] || !pool_put(l, &r))
 		relay_release(w, l, m->fd, true);
@@ -222,8 +224,8 @@ settle_one(struct worker *w, struct lane *l, const struct msg_pool_sock *s)
 	int filter = sock_filter_has(s->fd);
 	if (filter == SOCK_FILTER_SHARED && rest_adopt(w, l, s->fd))
 		return;
-	/* Without its first filter it has had a session: strangers may know it, so it is not for the next one.  And a RECALL
-	 * that came first meant this one, too. */
+	/* Without its first filter it has had a session: strangers may know it, so it is not for the next
+	 * one.  And a RECALL that came first meant this one, too. */
 	if (w->turn.now < l->quiet_until[s->row] || filter != SOCK_FILTER_OWN ||
 	    l->pool.row[s->row].count >= w->pools.depth[s->row] || !pool_put(l, &r))
 		relay_release(w, l, s->fd, false);

@@ -191,8 +191,9 @@ locked(struct worker *w, size_t size)
 }
 
 /*
- * Keys stay out of swap, where that is permitted.  The limit counts what may be touched one day, which is far more than a
- * host without the unit's LimitMEMLOCK allows: then the beginning of each table, which fills up from there.
+ * Keys stay out of swap, where that is permitted.  The limit counts what may be touched one day, which is
+ * far more than a host without the unit's LimitMEMLOCK allows: then the beginning of each table, which
+ * fills up from there.
  */
 static void
 lock_keys(const struct worker *w, uint8_t *keys, size_t size)

@@ -2,11 +2,11 @@
 /*
  * stream_in: from a connection to the core, byte-exact and exactly once.
  *
- *	recv() into the ring -> in_recv -> frames -> core -> commit {parsed, answer} -> send
+ * 	recv() into the ring -> in_recv -> frames -> core -> commit {parsed, answer} -> send
  *
- * The kernel's counters tell a successor what recv() and send() did that their stores did not; everything else is in the
- * committed record.  A request that needs a key or a socket stays at the front, unused, until the answer is there: it is
- * not sent again as a datagram would be.
+ * The kernel's counters tell a successor what recv() and send() did that their stores did not; everything
+ * else is in the committed record.  A request that needs a key or a socket stays at the front, unused,
+ * until the answer is there: it is not sent again as a datagram would be.
  */
 #include "config.h"
 
@@ -30,8 +30,8 @@ is_open(const struct conn *c)
 
 /* ---- frames ---------------------------------------------------------------------------------- */
 
-/* The frame counts as used, with the core's answer when there is one, before its datagram leaves: nothing is sent to a
- * peer twice. */
+/* The frame counts as used, with the core's answer when there is one, before its datagram leaves: nothing
+ * is sent to a peer twice. */
 static void
 use(struct worker *w, struct lane *l, struct conn *c, size_t len, enum turn_act act)
 {
@@ -320,8 +320,8 @@ flag_off(struct worker *w, struct lane *l, struct conn *c, enum conn_flag flag, 
 }
 
 /*
- * The header and not one byte more: what follows may be another process's to read.  The connection goes on with its
- * next event.
+ * The header and not one byte more: what follows may be another process's to read.  The connection goes
+ * on with its next event.
  */
 static void
 read_proxy(struct worker *w, struct lane *l, struct conn *c)
@@ -375,8 +375,8 @@ choose(struct worker *w, struct lane *l, struct conn *c)
 		flag_off(w, l, c, CONN_CHOOSE, 0);
 }
 
-/* The first byte has mostly come by now, with the client's part of the connection's own handshake: then a connection of a
- * turnpike-tls's never was in the epoll. */
+/* The first byte has mostly come by now, with the client's part of the connection's own handshake: then a
+ * connection of a turnpike-tls's never was in the epoll. */
 void
 stream_first(struct worker *w, struct lane *l, struct conn *c)
 {

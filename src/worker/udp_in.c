@@ -192,8 +192,8 @@ peer_input(struct worker *w, struct lane *l, struct session_ref ref, unsigned wh
 }
 
 /*
- * Datagrams that the kernel merged lie end to end, and each needs room for a header before it: they are copied.  A copy
- * of a hundred bytes costs a hundredth of the receive that it saves.
+ * Datagrams that the kernel merged lie end to end, and each needs room for a header before it: they are
+ * copied.  A copy of a hundred bytes costs a hundredth of the receive that it saves.
  */
 static void
 peer_merged(

@@ -161,8 +161,8 @@ control_readable(struct worker *w)
 			continue;
 		}
 		if (rc < 0) {
-			w->events.stop =
-			    true; /* the supervisor is gone: its regions may not be used any more */
+			/* the supervisor is gone: its regions may not be used any more */
+			w->events.stop = true;
 			return;
 		}
 		if (m.h.generation != w->start.h.generation) {
@@ -189,7 +189,8 @@ control_authd(struct worker *w)
 			continue;
 		}
 		if (rc != 1)
-			break; /* the supervisor holds the other end: turnpike-auth's death does not close it */
+			/* the supervisor holds the other end: turnpike-auth's death does not close it */
+			break;
 		if (m.h.type == MSG_FOLLOWED) {
 			new_followed(w, fd);
 			continue;

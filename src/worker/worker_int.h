@@ -2,14 +2,14 @@
 /*
  * The worker, and what its files share.  Each floor calls those below it only:
  *
- *	worker  start
- *	events				the loop: what is ready, in turn; the end of a round
- *	worker_control  accept  conn_settle  session_adopt  handshake  conn_end	    messages, beginnings and ends
- *	udp_in  batch  stream_in  assoc			datagrams, bytes and handshakes in
- *	dtls  dtls_hello  core_act					the core and what it says
- *	pending  conn_admit  stream_out  tls  assoc_index
- *	relays  idle_socket  relay_release  tlsd_box  conn_tx  conn_mark
- *	lane  outbox  udp_out  poisoned  worklog  worker_policy  worker_keys  lane_tune  proxy
+ * 	worker  start
+ * 	events				the loop: what is ready, in turn; the end of a round
+ * 	worker_control  accept  conn_settle  session_adopt  handshake  conn_end	    messages, beginnings and ends
+ * 	udp_in  batch  stream_in  assoc			datagrams, bytes and handshakes in
+ * 	dtls  dtls_hello  core_act					the core and what it says
+ * 	pending  conn_admit  stream_out  tls  assoc_index
+ * 	relays  idle_socket  relay_release  tlsd_box  conn_tx  conn_mark
+ * 	lane  outbox  udp_out  poisoned  worklog  worker_policy  worker_keys  lane_tune  proxy
  *
  * tests/lint/circles.sh holds the room to it.
  */
@@ -202,8 +202,9 @@ void udp_relay(struct worker *w, struct lane *l, uint64_t tag, uint32_t events);
 /* ---- core_act.c -------------------------------------------------------------------------------------- */
 
 /*
- * Feeds a message of a client to the core and carries its effects out: relay sockets are opened and closed, the log is
- * written.  What is to be sent is the act that is returned, with w->out; the caller sends it.
+ * Feeds a message of a client to the core and carries its effects out: relay sockets are opened and
+ * closed, the log is written.  What is to be sent is the act that is returned, with w->out; the caller
+ * sends it.
  */
 enum turn_act core_input(struct worker *w, struct lane *l, const struct turn_in *in);
 /* Effects of a turn_xxx() that was called directly; a NEED of act is returned as it is. */
@@ -249,9 +250,10 @@ void tune_cpu(struct worker *w, const char *affinity, uint64_t workers /* 0: aut
 /* The turnpike-tls for this client. */
 unsigned tlsd_of(const struct worker *w, const struct addr *client);
 /*
- * Appends a message of this type and returns it, its header filled in.  The caller fills in every other field before it
- * calls anything else; fd must stay open until tlsd_box_flush().  NULL: there is no turnpike-tls or no memory.  When the
- * message cannot be sent, a stream's connection is stalled and a datagram is counted as dropped.
+ * Appends a message of this type and returns it, its header filled in.  The caller fills in every other
+ * field before it calls anything else; fd must stay open until tlsd_box_flush().  NULL: there is no
+ * turnpike-tls or no memory.  When the message cannot be sent, a stream's connection is stalled and a
+ * datagram is counted as dropped.
  */
 void *tlsd_box(struct worker *w, struct lane *l, unsigned tlsd, uint32_t type, int fd);
 void tlsd_box_flush(struct worker *w);
@@ -319,8 +321,8 @@ void policy_again(struct worker *w);
 
 /* ---- followed_policy.c ------------------------------------------------------------------------------- */
 
-/* What turnpike-auth has found in databases; policy_again() takes it into use, then *was may be unmapped.  Closes fd.
- * 0 or -errno. */
+/* What turnpike-auth has found in databases; policy_again() takes it into use, then *was may be unmapped.
+ * Closes fd.  0 or -errno. */
 int followed_take(struct worker *w, int fd, const struct conf_followed **was);
 void followed_unmap(const struct conf_followed *was); /* NULL allowed */
 void followed_ask(struct worker *w);                  /* at the start */
@@ -351,8 +353,8 @@ void worklog_dropped(
 
 struct log_once *log_once_new(void); /* NULL: no memory */
 /*
- * May this be said now?  Once a minute per user, source and reason, and ONCE_LINES a minute per source.  *more: how often it
- * was swallowed since it was said last.
+ * May this be said now?  Once a minute per user, source and reason, and ONCE_LINES a minute per source.
+ * *more: how often it was swallowed since it was said last.
  */
 #define ONCE_LINES 10
 bool log_once(struct log_once *o, const struct addr *source, const char *user, size_t user_len,

@@ -2,7 +2,8 @@
 /*
  * worker_policy: from the compiled configuration to what the core asks.
  *
- * Two buffers: a reload builds the other one and then changes the pointer, so the core never sees half of one.
+ * Two buffers: a reload builds the other one and then changes the pointer, so the core never sees half of
+ * one.
  */
 #include "config.h"
 
@@ -161,7 +162,8 @@ policy_again(struct worker *w)
 	w->turn.policy = p;
 }
 
-/* A row that nothing refers to any more gives its port back: the supervisor has closed its own descriptor. */
+/* A row that nothing refers to any more gives its port back: the supervisor has closed its own
+ * descriptor. */
 static void
 close_socket(struct lane *l, int *fd)
 {

@@ -2,14 +2,14 @@
 /*
  * dtls_crowd: very many DTLS clients in one process, for benchmarks and tests on loopback.
  *
- *	dtls_crowd hold ADDRESS:PORT N		N handshakes and one Binding each; then, for each line on stdin, one Binding
- *						more over each session; at the end of stdin close_notify to all
- *	dtls_crowd hellos ADDRESS:PORT N	N hellos without a cookie, each from another source and with another random
- *	dtls_crowd halves ADDRESS:PORT N	N handshakes that end with the hello that returns the cookie: then silence
+ * 	dtls_crowd hold ADDRESS:PORT N		N handshakes and one Binding each; then, for each line on stdin, one Binding
+ * 						more over each session; at the end of stdin close_notify to all
+ * 	dtls_crowd hellos ADDRESS:PORT N	N hellos without a cookie, each from another source and with another random
+ * 	dtls_crowd halves ADDRESS:PORT N	N handshakes that end with the hello that returns the cookie: then silence
  *
- * A client is an address of 127.16.0.0/12 and one of PORTS ports: a wildcard socket of each port, the address by
- * IP_PKTINFO, so a hundred thousand need eight descriptors.  libssl makes the handshake; its keys are exported as turnpike-tls
- * does it, and 168 bytes are what is kept of a client.
+ * A client is an address of 127.16.0.0/12 and one of PORTS ports: a wildcard socket of each port, the
+ * address by IP_PKTINFO, so a hundred thousand need eight descriptors.  libssl makes the handshake; its
+ * keys are exported as turnpike-tls does it, and 168 bytes are what is kept of a client.
  */
 #include "config.h"
 
@@ -458,8 +458,8 @@ timeouts(void)
 	}
 }
 
-/* Idle associations without an allocation end after ten minutes, and a busy machine needs long for the rest: each is used
- * now and then.  The answers are not waited for. */
+/* Idle associations without an allocation end after ten minutes, and a busy machine needs long for the
+ * rest: each is used now and then.  The answers are not waited for. */
 static void
 keep_alive(void)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * crash_deaths.c: the worker dies at each passage of a marked point of the script in turn; then, in other states every
- * time, at each marked point as often as is asked for.
+ * crash_deaths.c: the worker dies at each passage of a marked point of the script in turn; then, in other
+ * states every time, at each marked point as often as is asked for.
  *
  * Afterwards the audit finds nothing and the operation it died in has happened as a whole, or not at all:
  * what can be seen from outside equals what was seen before or after it in an undisturbed run.

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * crash_script.c: a script of operations that passes every marked point, and what can be seen of them from outside.
+ * crash_script.c: a script of operations that passes every marked point, and what can be seen of them
+ * from outside.
  */
 #include "config.h"
 

@@ -5,9 +5,9 @@
  *   crash_state [script | points | kills | evil]      all of them by default
  *
  * TP_CONTROL=1: kills without replay of the redo record, which the audit must notice sooner or later.
- * TP_SCRIPTS: how often each passage of a marked point is died at (1; make soak: 100);
- * TP_POINTS: how often each marked point is died at, each time in another state (10; make check-crash: 100; make soak: 1000);
- * TP_KILLS: random kills (300); TP_SEED: the seed, printed otherwise; TP_ROUNDS: of evil (300).
+ * TP_SCRIPTS: how often each passage of a marked point is died at (1; make soak: 100); TP_POINTS: how
+ * often each marked point is died at, each time in another state (10; make check-crash: 100; make soak:
+ * 1000); TP_KILLS: random kills (300); TP_SEED: the seed, printed otherwise; TP_ROUNDS: of evil (300).
  */
 #include "config.h"
 

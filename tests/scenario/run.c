@@ -2,8 +2,9 @@
 /*
  * run.c: plays scenario scripts (*.tp) against the TURN core in virtual time; the language is in README.
  *
- * After every line: each answer to an unknown client is within three times the request and 400 bytes, each signed
- * one is signed by the key and kind of its request, all padding is zero.  After every file: the audits.
+ * After every line: each answer to an unknown client is within three times the request and 400 bytes,
+ * each signed one is signed by the key and kind of its request, all padding is zero.  After every file:
+ * the audits.
  */
 #include "config.h"
 
@@ -258,7 +259,8 @@ conf_number(struct script *s, const char *key, unsigned long v)
 	return false;
 }
 
-/* ADDRESS:PORT/TRANSPORTS[/DOMAIN], TRANSPORTS as a number: one more of the list `alternate`; "none" empties it. */
+/* ADDRESS:PORT/TRANSPORTS[/DOMAIN], TRANSPORTS as a number: one more of the list `alternate`; "none"
+ * empties it. */
 static void
 conf_send_to(struct turn_policy *p, struct script *s, char *v)
 {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * check_admin_intake.c: records of the log have the sender and the time that the kernel knows, whatever they say.
+ * check_admin_intake.c: records of the log have the sender and the time that the kernel knows, whatever
+ * they say.
  */
 #include "config.h"
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * check_admin_openmetrics.c: a small reader of OpenMetrics text, strict where scrapers are: families declared before their
- * samples and only once, suffixes by type, quoting of labels, numbers, cumulative buckets, the end.
+ * check_admin_openmetrics.c: a small reader of OpenMetrics text, strict where scrapers are: families
+ * declared before their samples and only once, suffixes by type, quoting of labels, numbers, cumulative
+ * buckets, the end.
  */
 #include "config.h"
 

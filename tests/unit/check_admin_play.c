@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * check_admin_play.c: the test plays the supervisor and a worker to a real turnpike-auth, a real turnpike-admin and turnpikectl.
+ * check_admin_play.c: the test plays the supervisor and a worker to a real turnpike-auth, a real
+ * turnpike-admin and turnpikectl.
  */
 #include "config.h"
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * check_admin_stage.c: what a supervisor and a worker make, for a real turnpike-auth, a real turnpike-admin and turnpikectl to play with.
+ * check_admin_stage.c: what a supervisor and a worker make, for a real turnpike-auth, a real
+ * turnpike-admin and turnpikectl to play with.
  */
 #include "config.h"
 

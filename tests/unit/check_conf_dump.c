@@ -79,8 +79,8 @@ START_TEST(full_differs_everywhere)
 {
 	struct loaded *a = load_text(full), *b = load_text("");
 
-	/* All but auth.users, auth.secrets and auth.databases, which text from memory may hold but a dump never shows, and
-	 * tls.certificates, which names files, and such text may not. */
+	/* All but auth.users, auth.secrets and auth.databases, which text from memory may hold but a dump
+	 * never shows, and tls.certificates, which names files, and such text may not. */
 	ck_assert_uint_eq(conf_diff(&a->conf, &b->conf, NULL, NULL), option_count - 4);
 	unload(a);
 	unload(b);

@@ -249,8 +249,8 @@ START_TEST(test_arena)
 }
 END_TEST
 
-/* Two destinations by turns on one socket, all lengths from none to long, single ones and runs that end short: each
- * gets its own in order and whole, also by an engine's own merged receive. */
+/* Two destinations by turns on one socket, all lengths from none to long, single ones and runs that end
+ * short: each gets its own in order and whole, also by an engine's own merged receive. */
 START_TEST(test_runs)
 {
 	static const uint16_t lengths[] = { 100, 100, 100, 40, 40, 0, 0, 7, 900, 900, 900, 900, 100, 1,

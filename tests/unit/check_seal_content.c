@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Authenticated content that must be refused or understood, and limits: two ends of our own say what libssl would
- * not. */
+/* Authenticated content that must be refused or understood, and limits: two ends of our own say what
+ * libssl would not. */
 #include "config.h"
 
 #include <check.h>

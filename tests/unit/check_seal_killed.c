@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The rules of tp/seal.h under kill -9: a child owns the session in shared memory and echoes; it is killed at random
- * and succeeded by another one; the libssl client must not notice.  Rings stand in for the kernel's sockets.
+ * The rules of tp/seal.h under kill -9: a child owns the session in shared memory and echoes; it is
+ * killed at random and succeeded by another one; the libssl client must not notice.  Rings stand in for
+ * the kernel's sockets.
  */
 #include "config.h"
 
@@ -255,8 +256,8 @@ START_TEST(streams)
 }
 END_TEST
 
-/* Reads echoes until all `want` came or the worker has none to send any more; returns how many came.  No number comes
- * twice, no content comes twice. */
+/* Reads echoes until all `want` came or the worker has none to send any more; returns how many came.  No
+ * number comes twice, no content comes twice. */
 static unsigned
 dtls_echoes(uint64_t *fed, uint64_t *last, unsigned want, pid_t pid)
 {

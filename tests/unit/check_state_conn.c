@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * check_state_conn: connections and rings: what is committed stays, what is not never was; adoption; counts by prefix.
+ * check_state_conn: connections and rings: what is committed stays, what is not never was; adoption;
+ * counts by prefix.
  */
 #include "config.h"
 

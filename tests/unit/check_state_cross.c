@@ -105,8 +105,8 @@ START_TEST(locks_time_out)
 }
 END_TEST
 
-/* The first wait without success is a long one, those after it are short until a lock was free again: longer than ours is what
- * the machine adds, shorter is wrong. */
+/* The first wait without success is a long one, those after it are short until a lock was free again:
+ * longer than ours is what the machine adds, shorter is wrong. */
 START_TEST(patience)
 {
 	struct cross_limits l = { 0 };

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Rows across reloads, the lock of the runtime directory, what a spawned process gets, the holder of a port. */
+/* Rows across reloads, the lock of the runtime directory, what a spawned process gets, the holder of a
+ * port. */
 #include "config.h"
 
 #include <errno.h>

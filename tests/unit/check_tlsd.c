@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A real turnpike-tls between libssl clients and room seal: handshakes, their takeover, and everything that a
- * stranger, a worker or a death can do to them. */
+/* A real turnpike-tls between libssl clients and room seal: handshakes, their takeover, and everything
+ * that a stranger, a worker or a death can do to them. */
 #include "config.h"
 
 #include <arpa/inet.h>

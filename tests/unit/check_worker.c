@@ -283,8 +283,8 @@ relay_fd(void)
 	ck_abort_msg("no socket has port %u", client.relayed.port);
 }
 
-/* With SPAN numbers 50 sockets rest: the newest 25 are not given out, and when there are more than 38 one of
- * the others serves. */
+/* With SPAN numbers 50 sockets rest: the newest 25 are not given out, and when there are more than 38 one
+ * of the others serves. */
 #define REST_MAX  (SPAN / 8)
 #define REST_KEEP (REST_MAX / 2)
 

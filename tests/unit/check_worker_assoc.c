@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* DTLS associations of a worker, with the test as its turnpike-tls and as the clients: published once, replaced, many, left to a
- * successor, ended when their numbers are used up. */
+/* DTLS associations of a worker, with the test as its turnpike-tls and as the clients: published once,
+ * replaced, many, left to a successor, ended when their numbers are used up. */
 #include "config.h"
 
 #include <string.h>
@@ -274,8 +274,9 @@ all_answered(const bool *gone)
 	}
 }
 
-/* Published, used, closed, and turnpike-tls was not told and offers it again: nothing of it is accepted any more, least of all a
- * datagram of the client that an attacker has kept.  Not after a death of the worker either. */
+/* Published, used, closed, and turnpike-tls was not told and offers it again: nothing of it is accepted
+ * any more, least of all a datagram of the client that an attacker has kept.  Not after a death of the
+ * worker either. */
 START_TEST(never_again)
 {
 	uint8_t buf[200];
