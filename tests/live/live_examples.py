@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""Examples in documents work: each ```yaml block of doc/*.md passes turnpiked --check, and each ```sh block ends with 0.
-Commands of this tree run beside a daemon; a command that would change the host (apt, systemctl, make install) is only
-looked at: it must be one of HOST."""
+"""Examples in documents work: each configuration in README and each ```yaml block of doc/*.md passes turnpiked --check, and
+each ```sh block ends with 0.  Commands of this tree run beside a daemon; for a command that would change
+the host (apt, systemctl, make install) a stand-in of HOST runs."""
 import glob
 import os
 import re
@@ -27,6 +27,14 @@ def blocks(kind):
         for m in re.finditer(r"^```%s\n(.*?)^```$" % kind, text, re.M | re.S):
             found.append(("%s:%d" % (os.path.basename(path), text.count("\n", 0, m.start()) + 1), m.group(1)))
     return found
+
+
+def readme():
+    """The configurations of README: indented by a tab, and beginning with a section."""
+    with open(os.path.join(daemon.TOP_SRC, "README")) as f:
+        text = f.read()
+    return [("README:%d" % (text.count("\n", 0, m.start()) + 1), re.sub(r"^\t", "", m.group(0), flags=re.M))
+            for m in re.finditer(r"^\t(auth|listeners|tls|relay|metrics):.*\n(\t.*\n)*", text, re.M)]
 
 
 def script(path, text):
@@ -66,8 +74,8 @@ tls: {{ certificates: [ {{ certificate: cert.pem, key: key.pem }} ] }}
 
     def test_configurations(self):
         turnpiked, _, libexec = daemon.paths()
-        found = blocks("yaml")
-        self.assertGreater(len(found), 15)
+        found = blocks("yaml") + readme()
+        self.assertGreater(len(found), 17)
         for where, text in found:
             with self.subTest(where):
                 path = os.path.join(self.etc, "t.yaml")
