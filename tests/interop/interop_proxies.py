@@ -197,7 +197,7 @@ class Proxies(unittest.TestCase):
                           for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
         conf = self.example(
             "nginx.conf", ("(?m)^user .*$", ""), ("(?m)^worker_processes.*$", ""), ("(?m)^pid .*$", "pid %s/nginx.pid;" % self.d.dir),
-            ("(?m)^include .*$", "load_module %s;" % module), ("worker_connections 20000", "worker_connections 200"),
+            ("(?m)^include .*$", 'load_module "%s";' % module), ("worker_connections 20000", "worker_connections 200"),
             ("(?m)^http {\n", "http {\n\taccess_log off;\n" + scratch), ("/etc/ssl/certs/www.pem", self.www + "/cert.pem"),
             ("/etc/ssl/private/www.key", self.www + "/key.pem"), ("/var/www/html", self.www))
         self.run_proxy([nginx, "-e", "stderr", "-p", self.d.dir, "-c", conf, "-g", "daemon off; master_process off;"])

@@ -40,6 +40,12 @@ def isolate():
         os.execvpe("unshare", ["unshare", *flags, sys.executable, *sys.argv], env)
 
 
+def other_user():
+    """A process of another user, while this one lives: without any, a container may have files that all may read."""
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        subprocess.Popen(["setpriv", "--pdeathsig", "KILL", "sleep", "infinity"], user=65533, stdin=subprocess.DEVNULL)
+
+
 def keep_ports_apart():
     """The kernel gives clients no port of a relay range (49152 on, or of a test's own): a test that needs every port of
     such a range would fail by chance.  Nor one that free_port() gives."""

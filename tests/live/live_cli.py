@@ -574,4 +574,5 @@ class Ctl(Base):
 
 if __name__ == "__main__":
     daemon.isolate()
+    daemon.other_user()
     unittest.main(verbosity=2, warnings="ignore")

@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import subprocess
 import sys
 import unittest
@@ -135,7 +136,7 @@ class Commands(unittest.TestCase):
         with daemon.Daemon(start=False) as d:
             def complete(*words):
                 line = "source %s; COMP_WORDS=(turnpikectl %s); COMP_CWORD=%d; _turnpikectl; echo ${COMPREPLY[*]}" % (
-                    script, " ".join("'%s'" % w for w in words), len(words))
+                    shlex.quote(script), " ".join("'%s'" % w for w in words), len(words))
                 env = dict(os.environ, PATH=os.path.dirname(d.turnpikectl) + ":" + os.environ["PATH"])
                 return subprocess.run(["bash", "-c", line], capture_output=True, text=True, env=env).stdout.split()
             self.assertEqual(complete("sta"), ["status"])

@@ -12,6 +12,8 @@ import subprocess
 import tempfile
 import unittest
 
+import daemon
+
 BUILD = os.environ.get("top_builddir", ".")
 SRC = os.environ.get("top_srcdir", ".")
 PREFIX = os.environ.get("TP_PREFIX")
@@ -234,4 +236,5 @@ class Program(unittest.TestCase):
 
 
 if __name__ == "__main__":
+    daemon.other_user()
     unittest.main()

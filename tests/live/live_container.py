@@ -7,6 +7,7 @@ import glob
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -77,7 +78,7 @@ class Container(unittest.TestCase):
         cls.prefix = make_root(cls.root)
         # The image has prefix /usr, this build the one that it was configured with; the configuration is /etc in both.
         entry = [re.sub(r"^/usr(?=/)", cls.prefix, word) for word in instruction("ENTRYPOINT")]
-        script = INSIDE.format(root=cls.root, uid=UID, entry=" ".join(entry))
+        script = INSIDE.format(root=cls.root, uid=UID, entry=shlex.join(entry))
         cls.log = open(cls.root + ".log", "w+")
         cls.outer = subprocess.Popen(["unshare", "-m", "-p", "-f", "--kill-child", "sh", "-c", script], stdout=cls.log,
                                      stderr=cls.log, stdin=subprocess.DEVNULL)

@@ -69,4 +69,5 @@ if __name__ == "__main__":
         with open(VERDICTS, "w") as out:
             out.writelines("%s %s\n" % pair for pair in verdicts().items())
     else:
+        daemon.other_user()
         unittest.main()

@@ -6,6 +6,7 @@ the host (apt, systemctl, make install) a stand-in of HOST runs."""
 import glob
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import unittest
@@ -16,6 +17,10 @@ HOST = ("apt adduser autoreconf ./configure make systemctl certbot ufw firewall-
         "redis-cli psql turnpike-convert").split()
 ADDRESSES = ("10.0.0.5/24", "10.0.0.6/24", "192.168.1.5/24", "2001:db8:7::5/64")
 SECRET = "uC4mZ0yJx0kQm7mB9fJtq3Yw2s8VdLhRkP"
+
+
+def quoted(*words):
+    return tuple(shlex.quote(w) for w in words)
 
 
 def blocks(kind):
@@ -94,9 +99,9 @@ tls: {{ certificates: [ {{ certificate: cert.pem, key: key.pem }} ] }}
         for name in HOST:
             if "/" not in name and (name != "nft" or not shutil.which("nft")):
                 script(os.path.join(folder, name), "exit 0\n")
-        script(os.path.join(folder, "turnpikectl"), "exec %s --runtime-dir %s \"$@\"\n" % (ctl, self.d.runtime))
+        script(os.path.join(folder, "turnpikectl"), "exec %s --runtime-dir %s \"$@\"\n" % quoted(ctl, self.d.runtime))
         script(os.path.join(folder, "turnpiked"), "exec %s --runtime-dir %s --libexec-dir %s -c %s \"$@\"\n" %
-               (turnpiked, self.d.runtime, libexec, self.d.config))
+               quoted(turnpiked, self.d.runtime, libexec, self.d.config))
         # Names of the examples: this test's own certificate stands for theirs.
         script(os.path.join(folder, "openssl"), "case $1 in s_client) exit 0 ;; esac\nexec %s \"$@\"\n" %
                shutil.which("openssl"))

@@ -20,10 +20,12 @@ class Init(unittest.TestCase):
         self.port = daemon.free_port()
         program, ctl, libexec = daemon.paths()
         self.run_dir = self.tmp.name + "/run"
+        # TURNPIKE_OPTIONS is split at blanks, and this tree may lie below a name with one.
+        os.symlink(libexec, self.tmp.name + "/libexec")
         self.write("etc/turnpike/turnpike.yaml", "listeners: [ { address: 127.0.0.1, port: %d, transport: udp } ]\n"
                    "relay: { addresses: 127.0.0.1 }\nlog: { target: %s/log }\n" % (self.port, self.tmp.name))
         self.write("default", 'TURNPIKE_OPTIONS="--libexec-dir %s --runtime-dir %s --state-dir %s/var/lib%s"\n' % (
-            libexec, self.run_dir, self.tmp.name, " --set process.user=nobody" if os.geteuid() == 0 else ""))
+            self.tmp.name + "/libexec", self.run_dir, self.tmp.name, " --set process.user=nobody" if os.geteuid() == 0 else ""))
         self.write("bin/turnpikectl", '#!/bin/sh\nexec "%s" --runtime-dir "%s" "$@"\n' % (ctl, self.run_dir), 0o755)
         with open(os.path.join(daemon.TOP_SRC, "contrib", "turnpike.init.in")) as f:
             text = f.read()

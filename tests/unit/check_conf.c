@@ -6,7 +6,9 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <stdio.h>
+#include <signal.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -129,9 +131,40 @@ temp_file(const char *name, const char *text, unsigned mode)
 	return path;
 }
 
+/*
+ * A container in which all processes belong to root and the service user may have files that all may
+ * read.  The tests of such files need a process of another user there; on a host there always is one.
+ */
+#define OTHER_USER 65533
+static pid_t
+start_other_user(void)
+{
+	int ready[2];
+	char byte;
+	pid_t pid;
+
+	if (geteuid() != 0 || pipe(ready) < 0)
+		return -1;
+	pid = fork();
+	if (pid == 0) {
+		int e = setuid(OTHER_USER);
+
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (write(ready[1], "", e == 0) != 1)
+			_exit(1);
+		for (;;)
+			pause();
+	}
+	close(ready[1]);
+	(void)!read(ready[0], &byte, 1);
+	close(ready[0]);
+	return pid;
+}
+
 int
 main(void)
 {
+	pid_t other = start_other_user();
 	SRunner *sr = srunner_create(suite_options());
 	int failed;
 
@@ -143,5 +176,7 @@ main(void)
 	srunner_run_all(sr, CK_NORMAL);
 	failed = srunner_ntests_failed(sr);
 	srunner_free(sr);
+	if (other > 0)
+		kill(other, SIGKILL);
 	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
