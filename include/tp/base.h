@@ -372,6 +372,9 @@ struct log_fields {
 	char bytes[LOG_FIELDS_MAX];
 };
 void log_field(struct log_fields *f, const char *key, const char *value);
+/* The number of a key in the list of those that a record may have, below 32; -1: it is not in the list
+ * (log.c), and log_field() leaves the field out. */
+int log_field_key(const char *key, size_t len);
 void log_with(enum log_level level, uint32_t suppressed, const struct log_fields *f, const char *fmt, ...)
     TP_PRINTF(4, 5);
 /* log_err() and exit(code). */

@@ -375,6 +375,7 @@ enum hs_reason {
 	HS_R_VERSION /* none in common */,
 	HS_R_ALPN /* another protocol than ours */,
 	HS_R_UNTRUSTED /* an alert about our certificate */,
+	HS_R_CROWDED_PREFIX /* oldest of its prefix beyond a cap */,
 	HS_REASONS
 };
 /* It came to nothing; an alert, if any is due, was sent. */

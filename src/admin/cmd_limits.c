@@ -139,17 +139,22 @@ limits_data(const struct conf *c)
 	return o;
 }
 
+static uint64_t
+refused_by(const struct stats *s, unsigned reason)
+{
+	return s != NULL && s->magic == STAT_MAGIC ? view_read(&s->counter[STAT_REASON_NONE + reason]) : 0;
+}
+
 static json_t *
 refused_data(const struct view *v)
 {
 	json_t *o = json_object();
 
-	for (unsigned r = REASON_LIMIT_USER; r <= REASON_MEMORY; r++) {
-		uint64_t n = 0;
+	for (unsigned r = REASON_LIMIT_USER; r <= REASON_MEMORY_LIMIT; r++) {
+		uint64_t n = refused_by(v->authd, r);
 
 		for (unsigned i = 0; i < MSG_SHARDS_MAX; i++)
-			if (v->worker[i] != NULL && v->worker[i]->magic == STAT_MAGIC)
-				n += view_read(&v->worker[i]->counter[STAT_REASON_NONE + r]);
+			n += refused_by(v->worker[i], r);
 		json_object_set_new(o, reason_rows[r].word, json_integer((json_int_t)n));
 	}
 	return o;

@@ -14,39 +14,6 @@
 
 #define TIME_LEN 32
 
-/* Fields that a record may have, each once; a taken-over process cannot write over `message` or `level`. */
-static const char *const field_keys[] = {
-	"event",
-	"session",
-	"reason",
-	"code",
-	"user",
-	"client",
-	"transport",
-	"relay",
-	"peer",
-	"lifetime",
-	"seconds",
-	"up_bytes",
-	"up_packets",
-	"down_bytes",
-	"down_packets",
-	"meaning",
-	"listener",
-};
-
-/* Its number in field_keys; -1: it is none. */
-static int
-field_key(const char *field)
-{
-	size_t n = strcspn(field, "=");
-
-	for (unsigned i = 0; i < TP_COUNT(field_keys); i++)
-		if (strlen(field_keys[i]) == n && memcmp(field_keys[i], field, n) == 0 && field[n] == '=')
-			return (int)i;
-	return -1;
-}
-
 /* Every field is "key=value" of printable ASCII with a NUL behind it. */
 static bool
 fields_check(const struct log_rec *r)
@@ -57,9 +24,9 @@ fields_check(const struct log_rec *r)
 	if (r->fields_len > 0 && end[-1] != '\0')
 		return false;
 	for (; p < end; p++) {
-		int key = field_key(p);
+		int key = log_field_key(p, strcspn(p, "="));
 
-		if (key < 0 || (seen & 1u << key) != 0)
+		if (key < 0 || p[strcspn(p, "=")] != '=' || (seen & 1u << key) != 0)
 			return false;
 		seen |= 1u << key;
 		for (; *p != '\0'; p++)

@@ -68,7 +68,8 @@ static void
 take_conf(void *arg, const struct conf *c)
 {
 	*(struct wanted *)arg = (struct wanted){ c->generation,
-		{ c->database_cache, c->database_negative_cache, c->lookups_per_prefix } };
+		{ c->database_cache, c->database_negative_cache, c->lookups_per_prefix,
+		    c->log_anonymize } };
 }
 
 static bool

@@ -35,6 +35,7 @@ void authd_confine_open(struct child_proc *proc, const struct users *u);
 struct lookup;
 struct lookup_limits {
 	uint64_t cache_ms, negative_ms, lookups_per_prefix;
+	bool anonymous; /* log.anonymize_addresses */
 };
 /* The answer to a request that was parked. */
 typedef void lookup_answer_h(

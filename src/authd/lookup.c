@@ -177,6 +177,33 @@ ask_one(struct lookup *k, unsigned at, unsigned d, const struct addr *client, tp
 	    db_set_name(k->set, d));
 }
 
+static bool
+is_over_rate(struct lookup *k, const struct addr *client, tp_ms now)
+{
+	struct addr net = *client;
+	struct log_fields f = { 0 };
+	unsigned kept = client->family == ADDR_V4 ? 4 : 8;
+	char text[ADDR_STRLEN];
+	bool tell;
+
+	if (lookup_rate_take(&k->rate, client, k->limits->lookups_per_prefix, now, &tell))
+		return false;
+	stat_reason(k->proc->stat, REASON_LIMIT_LOOKUPS);
+	if (!tell || log_silent(&k->over, 5, LOG_L_WARN))
+		return true;
+	if (k->limits->anonymous)
+		kept = client->family == ADDR_V4 ? 3 : 6;
+	memset(net.ip + kept, 0, sizeof net.ip - kept);
+	addr_print_ip(&net, text);
+	log_field(&f, "event", "refused");
+	log_field(&f, "reason", reason_rows[REASON_LIMIT_LOOKUPS].word);
+	log_field(&f, "prefix", text);
+	log_with(LOG_L_WARN, 0, &f, "refused without an answer: %s (%llu): clients of %s",
+	    reason_rows[REASON_LIMIT_LOOKUPS].text, (unsigned long long)k->limits->lookups_per_prefix,
+	    text);
+	return true;
+}
+
 static void
 park(struct lookup *k, unsigned peer, const struct msg_key_ask *m, const struct authd_asked *who,
     uint64_t id, uint8_t ask, uint8_t follow)
@@ -185,8 +212,7 @@ park(struct lookup *k, unsigned peer, const struct msg_key_ask *m, const struct 
 	unsigned at;
 	struct parked *p;
 
-	if (!lookup_rate_take(&k->rate, &m->client, k->limits->lookups_per_prefix, now) ||
-	    (p = place(k, &at)) == NULL) {
+	if (is_over_rate(k, &m->client, now) || (p = place(k, &at)) == NULL) {
 		stat_drop(k->proc->stat, DROP_LOOKUP_RATE);
 		return;
 	}

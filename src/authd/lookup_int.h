@@ -38,13 +38,15 @@ void key_rows_forget(struct key_rows *t, unsigned database, uint64_t id); /* id 
 #define LOOKUP_BUCKETS 4096
 struct lookup_bucket {
 	uint64_t left;
-	tp_ms when;
+	tp_ms when, told; /* told: when the log said last that it was empty */
 };
 struct lookup_rate {
 	uint8_t key[16];
 	struct lookup_bucket bucket[LOOKUP_BUCKETS];
 };
-bool lookup_rate_take(struct lookup_rate *r, const struct addr *client, uint64_t rate, tp_ms now);
+/* May this prefix cause another question?  *tell: it may not, and a minute has passed since it was told so. */
+bool lookup_rate_take(
+    struct lookup_rate *r, const struct addr *client, uint64_t rate, tp_ms now, bool *tell);
 
 /* ---- lookup.c, lookup_events.c --------------------------------------------------------------- */
 
@@ -81,7 +83,7 @@ struct lookup {
 	lookup_answer_h *answer;
 	lookup_rows_h *told;
 	void *arg;
-	struct log_class trouble, full;
+	struct log_class trouble, full, over;
 };
 /* Judges parked[i] again; answers and frees it when there is something to say. */
 void lookup_again(struct lookup *k, unsigned i);

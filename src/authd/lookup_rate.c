@@ -11,8 +11,10 @@
 
 #include "lookup_int.h"
 
+#define TELL_MS 60000
+
 bool
-lookup_rate_take(struct lookup_rate *r, const struct addr *client, uint64_t rate, tp_ms now)
+lookup_rate_take(struct lookup_rate *r, const struct addr *client, uint64_t rate, tp_ms now, bool *tell)
 {
 	uint8_t prefix[9] = { client->family };
 	uint64_t at, cap = rate * 10000; /* thousandths of a question; a burst of ten seconds */
@@ -29,8 +31,13 @@ lookup_rate_take(struct lookup_rate *r, const struct addr *client, uint64_t rate
 		b->left = b->left + more > cap ? cap : b->left + more;
 	}
 	b->when = now;
-	if (b->left < 1000)
+	*tell = false;
+	if (b->left < 1000) {
+		*tell = b->told == 0 || now - b->told >= TELL_MS;
+		if (*tell)
+			b->told = now;
 		return false;
+	}
 	b->left -= 1000;
 	return true;
 }

@@ -213,12 +213,45 @@ log_limited(struct log_class *c, uint32_t per_second, enum log_level level, cons
 	errno = saved;
 }
 
+/* The sink refuses others, so that a taken-over process cannot write over `message` or `level`. */
+static const char *const field_keys[] = {
+	"event",
+	"session",
+	"reason",
+	"code",
+	"user",
+	"client",
+	"transport",
+	"relay",
+	"peer",
+	"lifetime",
+	"seconds",
+	"up_bytes",
+	"up_packets",
+	"down_bytes",
+	"down_packets",
+	"meaning",
+	"listener",
+	"prefix",
+};
+
+int
+log_field_key(const char *key, size_t len)
+{
+	for (unsigned i = 0; i < TP_COUNT(field_keys); i++)
+		if (strlen(field_keys[i]) == len && memcmp(field_keys[i], key, len) == 0)
+			return (int)i;
+	return -1;
+}
+
 void
 log_field(struct log_fields *f, const char *key, const char *value)
 {
 	char text[256];
 	int n;
 
+	if (log_field_key(key, strlen(key)) < 0)
+		return;
 	text_escape(text, sizeof text, value, strlen(value));
 	n = snprintf(f->bytes + f->len, sizeof f->bytes - f->len, "%s=%s", key, text);
 	if (n > 0 && (size_t)n < sizeof f->bytes - f->len)

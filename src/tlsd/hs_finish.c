@@ -16,6 +16,7 @@ static const enum stat_counter fail_row[HS_REASONS] = {
 	[HS_R_CLOSED] = STAT_HS_FAIL_CLOSED,
 	[HS_R_TIMEOUT] = STAT_HS_FAIL_TIMEOUT,
 	[HS_R_CROWDED] = STAT_HS_FAIL_CROWDED,
+	[HS_R_CROWDED_PREFIX] = STAT_HS_FAIL_CROWDED,
 	[HS_R_ALERT] = STAT_HS_FAIL_ALERT,
 	[HS_R_PROTOCOL] = STAT_HS_FAIL_PROTOCOL,
 	[HS_R_NO_MATCH] = STAT_HS_FAIL_NO_MATCH,
@@ -94,6 +95,7 @@ hs_begin(struct hs *h)
 {
 	struct tlsd *u = h->u;
 	struct hs *oldest;
+	bool of_prefix;
 
 	h->moved = clock_ms();
 	h->until = h->moved + u->timeout;
@@ -107,9 +109,10 @@ hs_begin(struct hs *h)
 	}
 	SSL_set_accept_state(h->ssl);
 	/* A connection has waited for its room; a datagram waits nowhere. */
-	while (h->dtls && (oldest = table_beyond(&u->table, h, u->per_prefix, u->total)) != NULL &&
+	while (h->dtls &&
+	    (oldest = table_beyond(&u->table, h, u->per_prefix, u->total, &of_prefix)) != NULL &&
 	    oldest != h)
-		hs_fail(oldest, HS_R_CROWDED);
+		hs_fail(oldest, of_prefix ? HS_R_CROWDED_PREFIX : HS_R_CROWDED);
 	u->swollen |= u->table.line[HS_HALF].count >= CROWD;
 	hs_gauges(u);
 	CRASH_POINT("tls:begun");

@@ -274,9 +274,11 @@ table_del(struct table *t, struct hs *h, uint64_t per_prefix)
 }
 
 struct hs *
-table_beyond(const struct table *t, const struct hs *h, uint64_t per_prefix, uint64_t total)
+table_beyond(
+    const struct table *t, const struct hs *h, uint64_t per_prefix, uint64_t total, bool *of_prefix)
 {
-	if (h->prefix->line.count > per_prefix)
+	*of_prefix = h->prefix->line.count > per_prefix;
+	if (*of_prefix)
 		return h->prefix->line.oldest;
 	return t->line[HS_HALF].count > total ? t->line[HS_HALF].oldest : NULL;
 }

@@ -111,8 +111,9 @@ bool table_has_room(struct table *t, const struct addr *client, uint64_t per_pre
 struct hs *table_next(struct table *t, uint64_t per_prefix, uint64_t total);
 void table_untaken(struct table *t, struct hs *h, uint64_t per_prefix); /* from half-open to untaken */
 void table_del(struct table *t, struct hs *h, uint64_t per_prefix);
-/* The oldest of h's prefix or of all when there are more than these; NULL. */
-struct hs *table_beyond(const struct table *t, const struct hs *h, uint64_t per_prefix, uint64_t total);
+/* The oldest of h's prefix (*of_prefix) or of all, when there are more than these; NULL. */
+struct hs *table_beyond(
+    const struct table *t, const struct hs *h, uint64_t per_prefix, uint64_t total, bool *of_prefix);
 
 /* ---- hello_part.c: DTLS hellos in fragments -------------------------------------------------- */
 

@@ -91,15 +91,19 @@ void
 hello_pass_on(struct worker *w, struct lane *l, unsigned row, const struct addr *from, const uint8_t *p,
     size_t len, bool hello, uint64_t name)
 {
-	struct msg_hs_datagram *m = NULL;
+	struct msg_hs_datagram *m;
 
 	if (len > sizeof m->datagram) {
 		stat_drop(w->stat, DROP_DTLS_RECORD);
 		return;
 	}
-	if (rate_take(&w->cross, RATE_HANDSHAKE, cross_prefix(&w->cross, from), w->streams.shakes,
-		w->streams.shakes, w->turn.now))
-		m = tlsd_box(w, l, tlsd_of(w, from), MSG_HS_DATAGRAM, -1);
+	if (!rate_take(&w->cross, RATE_HANDSHAKE, cross_prefix(&w->cross, from), w->streams.shakes,
+		w->streams.shakes, w->turn.now)) {
+		stat_drop(w->stat, DROP_DTLS_BUSY);
+		worklog_over_limit(w, REASON_LIMIT_HALF_PREFIX, from);
+		return;
+	}
+	m = tlsd_box(w, l, tlsd_of(w, from), MSG_HS_DATAGRAM, -1);
 	if (m == NULL) {
 		stat_drop(w->stat, DROP_DTLS_BUSY);
 		return;

@@ -64,6 +64,7 @@ stream_relayed(struct worker *w, struct lane *l, const struct turn_out *o)
 		stream_write(w, l, c);
 	if (is_over(w, c, o->len)) {
 		stat_drop(w->stat, DROP_STREAM_FULL);
+		worklog_over_limit(w, REASON_LIMIT_QUEUE, &c->client);
 		return;
 	}
 	conn_touch(w, l, c); /* without room its keys may be used up: stream_flush() looks */

@@ -147,6 +147,7 @@ struct worker {
 	uint32_t followed_seq;
 	struct conf_listener *rows; /* of the configuration */
 	struct stream_policy streams;
+	uint64_t limit[REASONS];    /* the options that reasons are named by; 0: not one of them */
 	uint32_t handshake_seconds; /* that a handshake may take */
 	struct seal_ctx seal;
 	const struct client_ops *client[TRANSPORT_DTLS + 1]; /* by enum transport */
@@ -344,10 +345,17 @@ void worklog_handshake(
 void worklog_tick(struct worker *w); /* tells it, once a minute */
 /* A connection of this client is over a limit. */
 void worklog_conn_limit(struct worker *w, const struct addr *client);
-/* One line a minute for each client address and limit that refuses without an answer. */
+/* One line a minute for each client prefix and limit that refuses or drops without an answer. */
 void worklog_limit(struct worker *w, enum reason why, const struct addr *client);
+/* The same, and counted. */
+void worklog_over_limit(struct worker *w, enum reason why, const struct addr *client);
 void worklog_dropped(
     struct worker *w, unsigned shard, const struct session *x, uint32_t slot, const char *why);
+
+/* ---- limit_values.c ---------------------------------------------------------------------------------- */
+
+/* value[r]: the option that reason r is named by, in the unit of struct conf; 0 when it is no limit. */
+void limit_values_take(uint64_t value[REASONS], const struct conf *c);
 
 /* ---- log_once.c -------------------------------------------------------------------------------------- */
 

@@ -201,6 +201,7 @@ take(struct worker *w, const struct conf *c)
 		.deadline = (uint32_t)((c->stream_deadline + 999) / 1000),
 		.handshakes = (uint32_t)c->handshakes_per_prefix,
 		.shakes = (uint32_t)c->half_open_per_prefix * SHAKES_PER_HALF };
+	limit_values_take(w->limit, c);
 	/* It may wait for its turn twice as long as it may last. */
 	w->handshake_seconds = (uint32_t)(3 * c->handshake_timeout / 1000) + HANDSHAKE_GRACE;
 	memcpy(w->rows, c->listeners, sizeof c->listeners);

@@ -227,30 +227,51 @@ denied(struct worker *w, const struct lane *l, const struct turn_out *o)
 
 /* ---- refusals -------------------------------------------------------------------------------- */
 
-/* " (2)" for a limit, " 100 s ago" for an end: what the reason's text leaves open. */
+/* Whom a line is about: a limit of the whole server is told once a minute, however many clients meet it. */
+static const struct addr *
+subject(enum reason why, const struct addr *client)
+{
+	static const struct addr all;
+
+	return strstr(reason_rows[why].word, "_total") != NULL ? &all : client;
+}
+
+#define VALUE_MAX 40
+/* " (2)": the value of a limit, and the network that it counts. */
+static const char *
+limit_text(const struct worker *w, enum reason why, const struct addr *client, struct log_fields *f,
+    char *out, size_t size)
+{
+	struct addr net = *client;
+	char text[ADDR_STRLEN], prefix[ADDR_STRLEN + 4];
+
+	out[0] = '\0';
+	if (w->limit[why] == 0)
+		return out;
+	snprintf(out, size, " (%llu)", (unsigned long long)w->limit[why]);
+	if (strstr(reason_rows[why].word, "_per_prefix") == NULL)
+		return out;
+	if (net.family == ADDR_V6)
+		memset(net.ip + 8, 0, 8);
+	net.port = 0;
+	if (w->anonymous)
+		address_text(w, client, text);
+	else
+		addr_print_ip(&net, text);
+	snprintf(prefix, sizeof prefix, "%s%s", text, net.family == ADDR_V6 ? "/64" : "");
+	log_field(f, "prefix", prefix);
+	return out;
+}
+
+/* " 100 s ago" for an end: what the reason's text leaves open. */
 static void
-reason_value(const struct worker *w, const struct turn_out *o, char *out, size_t size)
+reason_value(const struct worker *w, const struct turn_out *o, struct log_fields *f, char *out, size_t size)
 {
 	const struct turn_policy *p = w->policy[0];
 	int64_t late = w->turn.unix_now - o->credential_expiry;
 
-	out[0] = '\0';
+	limit_text(w, o->reason, &o->to, f, out, size);
 	switch (o->reason) {
-	case REASON_LIMIT_USER:
-		snprintf(out, size, " (%llu)", (unsigned long long)p->quota.per_user);
-		break;
-	case REASON_LIMIT_PREFIX:
-		snprintf(out, size, " (%llu)", (unsigned long long)p->quota.per_prefix);
-		break;
-	case REASON_LIMIT_TOTAL:
-		snprintf(out, size, " (%llu)", (unsigned long long)p->quota.total);
-		break;
-	case REASON_LIMIT_PERMISSIONS:
-		snprintf(out, size, " (%u)", p->permissions_max);
-		break;
-	case REASON_LIMIT_CHANNELS:
-		snprintf(out, size, " (%u)", p->channels_max);
-		break;
 	case REASON_EXPIRED:
 		if (o->credential_expiry != 0)
 			snprintf(out, size, " %lld s ago", (long long)(late > 0 ? late : 0));
@@ -305,7 +326,7 @@ refused(struct worker *w, const struct lane *l, const struct turn_out *o)
 		return;
 	text_escape(user, sizeof user, o->user, o->user_len);
 	address_text(w, &o->to, client);
-	reason_value(w, o, value, sizeof value);
+	reason_value(w, o, &f, value, sizeof value);
 	log_field(&f, "event", "refused");
 	log_field(&f, "reason", reason_rows[o->reason].word);
 	field(&f, "code", "%u", o->code);
@@ -321,19 +342,18 @@ void
 worklog_handshake(
     struct worker *w, const struct lane *l, const struct addr *client, uint8_t transport, enum reason why)
 {
-	enum log_level level = why == REASON_HS_RATE ? LOG_L_WARN : LOG_L_INFO;
+	enum log_level level = w->limit[why] != 0 ? LOG_L_WARN : LOG_L_INFO;
 	struct log_fields f = { 0 };
 	uint32_t more = 0, suppressed;
-	char text[ADDR_STRLEN], value[40] = "";
+	char text[ADDR_STRLEN], value[VALUE_MAX];
 
 	if (why == REASON_NONE)
 		return;
 	stat_reason(w->stat, why);
-	if (!log_once(w->once, client, "", 0, why, w->turn.now, &more) ||
+	if (!log_once(w->once, subject(why, client), "", 0, why, w->turn.now, &more) ||
 	    !line_allowed(w, WL_STRANGER, STRANGER_LINES_PER_SEC, level, &suppressed))
 		return;
-	if (why == REASON_HS_RATE)
-		snprintf(value, sizeof value, " (%u)", w->streams.handshakes);
+	limit_text(w, why, client, &f, value, sizeof value);
 	log_field(&f, "event", "handshake_failed");
 	log_field(&f, "reason", reason_rows[why].word);
 	log_field(&f, "client", address_text(w, client, text));
@@ -345,19 +365,27 @@ worklog_handshake(
 void
 worklog_limit(struct worker *w, enum reason why, const struct addr *client)
 {
-	char text[ADDR_STRLEN];
+	char text[ADDR_STRLEN], value[VALUE_MAX];
 	struct log_fields f = { 0 };
 	uint32_t more = 0, suppressed;
 
-	if (!log_once(w->once, client, "", 0, why, w->turn.now, &more) ||
+	if (!log_once(w->once, subject(why, client), "", 0, why, w->turn.now, &more) ||
 	    !line_allowed(w, WL_STRANGER, STRANGER_LINES_PER_SEC, LOG_L_WARN, &suppressed))
 		return;
+	limit_text(w, why, client, &f, value, sizeof value);
 	address_text(w, client, text);
 	log_field(&f, "event", "refused");
 	log_field(&f, "reason", reason_rows[why].word);
 	log_field(&f, "client", text);
-	log_with(
-	    LOG_L_WARN, more, &f, "refused without an answer: %s: client %s", reason_rows[why].text, text);
+	log_with(LOG_L_WARN, more, &f, "refused without an answer: %s%s: client %s", reason_rows[why].text,
+	    value, text);
+}
+
+void
+worklog_over_limit(struct worker *w, enum reason why, const struct addr *client)
+{
+	stat_reason(w->stat, why);
+	worklog_limit(w, why, client);
 }
 
 void
@@ -369,8 +397,7 @@ worklog_conn_limit(struct worker *w, const struct addr *client)
 	stat_drop(w->stat, DROP_STREAM_LIMIT);
 	if (why == REASON_NONE) /* one ended meanwhile */
 		return;
-	stat_reason(w->stat, why);
-	worklog_limit(w, why, client);
+	worklog_over_limit(w, why, client);
 }
 
 /* Only noted: this is the data path. */

@@ -4,10 +4,12 @@
 
 TP_COTURN names the directory where Debian's coturn package was unpacked; without it the tests of turnadmin are skipped."""
 import glob
+import json
 import os
 import shutil
 import subprocess
 import sys
+import time
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
@@ -192,6 +194,45 @@ class Turnadmin(unittest.TestCase):
         self.addCleanup(s.stop)
         self.write(s, "-N", "ip=127.0.0.1 port=%d dbname=0 password=%s" % (s.port, s.password))
         self.serve(s)
+
+
+FLOOD = """limits: {{ lookups_per_prefix: 2 }}
+"""
+
+
+@unittest.skipUnless(db.Redis.is_there(), "Redis is not installed")
+class Flood(unittest.TestCase):
+    def test_unknown_names(self):
+        """A flood of made-up names does not become a flood of questions, and says so; others are served in it."""
+        s = db.Redis()
+        self.addCleanup(s.stop)
+        s.tables()
+        s.add_user("alice", "wonderland")
+        d = daemon.Daemon(base.CONFIG + FLOOD, type=s.type, connection=s.connection(), more="")
+        self.addCleanup(d.stop)
+        self.assertTrue(daemon.until(lambda: d.status()["databases"][0]["up"]), d.text())
+        count, began = 400, time.monotonic()
+        transport = tc.attr("REQUESTED_TRANSPORT", b"\x11\0\0\0")
+        with tc.Client(d.server, "x", "x", local=("127.0.0.66", 0)) as c:
+            self.assertEqual(c.request(tc.ALLOCATE, transport).code, 401)
+            for i in range(count):
+                c.user = "made-up-%d" % i
+                c.once(tc.ALLOCATE, transport, timeout=0.001)
+            for i in range(10):                 # known users from elsewhere, cached or not, in the middle of it
+                c.user = "more-%d" % i
+                c.once(tc.ALLOCATE, transport, timeout=0.001)
+                with tc.Client(d.server, "alice", "wonderland", local=("127.0.0.%d" % (70 + i), 0)) as other:
+                    other.allocate()
+                with tc.Client(d.server, "static", "a-static-password", local=("127.0.0.66", 0)) as other:
+                    other.allocate()
+            asked = d.counter("database_lookups", database="main", result="unknown")
+            burst = 2 * 10 + 2 * (time.monotonic() - began) + 2
+            self.assertLessEqual(asked, burst)
+            self.assertGreaterEqual(asked, 20)
+        refused = json.loads(d.ctl("limits", as_json=True)[1])["refused"]["limits.lookups_per_prefix"]
+        self.assertGreaterEqual(refused, count - burst)
+        said = [x for x in d.text().splitlines() if "limits.lookups_per_prefix is reached (2): clients of 127.0.0.66" in x]
+        self.assertEqual(len(said), 1, d.text())
 
 
 if __name__ == "__main__":

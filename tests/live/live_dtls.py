@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
 """TURN over DTLS: relaying, workers and turnpike-tls processes that die, bad records, cookies, a new handshake on a live 5-tuple."""
+import json
 import os
 import random
 import struct
@@ -393,6 +394,12 @@ class Dtls(unittest.TestCase):
             begun = flood(count)
             ends = sum(d.counter("handshake_failures", reason=r) for r in ("crowded", "timeout"))
             self.assertGreaterEqual(ends, begun)
+            crowded = d.counter("handshake_failures", reason="crowded")
+            refused = json.loads(d.ctl("limits", as_json=True)[1])["refused"]["limits.half_open_total"]
+            self.assertGreater(refused, 0)
+            self.assertLessEqual(refused, crowded)
+            said = d.text().count("limits.half_open_total is reached (%d): client 127." % cap)
+            self.assertIn(said, (1, 2), "by each worker once")
             grown = memory() - before
             print("%+d KiB after %d half-open handshakes" % (grown, count), flush=True)
             if not daemon.is_sanitized(d.process.pid):        # it keeps what was freed; 300 of libssl's objects are 18 MB

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
 """TURN over TCP: framing at any split, what closes a connection, limits, PROXY headers, slow readers."""
+import json
 import os
 import random
 import socket
@@ -177,19 +178,38 @@ class Tcp(Base):
         self.relay(c, p, b"tcp")
         self.relay(u, p, b"udp")
 
-    def test_limit_per_prefix(self):
+    def limit_per_prefix(self, client):
         def served(c):
             try:
                 return c.binding() is not None
             except OSError:
                 return False
-        held = [self.client(local=("127.0.0.9", 0)) for _ in range(60)]
+        held = [client() for _ in range(60)]
         alive = sum(map(served, held))
         self.assertLessEqual(alive, 40)
         self.assertGreaterEqual(alive, 35)
+        yield
         for c in held:
             c.close()
-        self.assertTrue(until(lambda: served(self.client(local=("127.0.0.9", 0)))))
+        self.assertTrue(until(lambda: served(client())))
+        yield
+
+    def test_limit_per_prefix(self):
+        for _ in self.limit_per_prefix(lambda: self.client(local=("127.0.0.9", 0))):
+            pass
+
+    def test_limit_per_prefix_of_proxied_clients(self):
+        """The client that the header names counts, and not the proxy, which all of them share."""
+        def from_address(last):
+            return self.proxied(b"PROXY TCP4 203.0.113.%d 127.0.0.1 4567 3478\r\n" % last)
+        steps = self.limit_per_prefix(lambda: from_address(9))
+        next(steps)
+        others = [from_address(i) for i in range(10, 60)]
+        for c in others:
+            self.assertIsNotNone(c.binding())
+        for c in others:
+            c.close()
+        next(steps)
 
     def test_slow_reader_loses_data_and_nothing_else(self):
         c, p = self.client(), self.peer()
@@ -205,6 +225,8 @@ class Tcp(Base):
             if i % 50 == 0:
                 time.sleep(0.005)
         self.assertTrue(until(lambda: self.d.drops("stream_full") > full))
+        self.assertTrue(until(lambda: "limits.stream_queue is reached (65536): client 127.0.0.1:" in self.d.text()))
+        self.assertGreater(json.loads(self.d.ctl("limits", as_json=True)[1])["refused"]["limits.stream_queue"], 0)
         self.relay(other, q)
         p.send(b"the last", c.relayed)
         last, count = -1, 0

@@ -44,6 +44,7 @@ EXTRA_DIST += tests/corpus
 TP_LIVE += %D%/live_renew.py
 TP_LIVE += %D%/live_memory.py
 TP_LIVE += %D%/live_alternate.py
+TP_LIVE += %D%/live_office.py
 # `make check` runs a short set; `make check-live` runs all of them.
 TESTS += %D%/live_basic.py %D%/live_survive.py %D%/live_conf.py %D%/live_path.py %D%/live_policy.py %D%/live_tcp.py \
 	%D%/live_ops.py
