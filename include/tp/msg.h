@@ -366,7 +366,7 @@ enum hs_reason {
 	HS_R_NONE,
 	HS_R_CLOSED /* by the client */,
 	HS_R_TIMEOUT,
-	HS_R_CROWDED /* oldest beyond a cap */,
+	HS_R_CROWDED /* silent while others waited for room */,
 	HS_R_ALERT /* the client sent one */,
 	HS_R_PROTOCOL /* what the client sent is wrong */,
 	HS_R_NO_MATCH /* no common suite, group or signature */,
@@ -375,7 +375,7 @@ enum hs_reason {
 	HS_R_VERSION /* none in common */,
 	HS_R_ALPN /* another protocol than ours */,
 	HS_R_UNTRUSTED /* an alert about our certificate */,
-	HS_R_CROWDED_PREFIX /* oldest of its prefix beyond a cap */,
+	HS_R_CROWDED_PREFIX /* the same, its prefix being full */,
 	HS_REASONS
 };
 /* It came to nothing; an alert, if any is due, was sent. */

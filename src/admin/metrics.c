@@ -42,6 +42,7 @@ scope_of(unsigned row)
 	case STAT_HS_FAIL_INTERNAL:
 	case STAT_HS_FAIL_CANCELED:
 	case STAT_HS_STRAY:
+	case STAT_HS_PUT_OFF:
 	case STAT_HS_RESENT:
 	case STAT_HS_LOST:
 	case STAT_HS_HALF_OPEN:

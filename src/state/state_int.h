@@ -330,7 +330,7 @@ void peers_sweep(struct shard *s, struct session *x, tp_ms now);
 #define TOKENS          8192u
 #define TOKEN_WINDOW    16u /* places where one token may be */
 #define RATES           65536u
-#define RATE_WAYS       4u
+#define RATE_WAYS       8u
 
 struct cross_head {
 	uint32_t magic, layout;

@@ -15,6 +15,8 @@
 
 #include "tlsd_int.h"
 
+#define WAITING_MAX 16384 /* above it a hello is dropped; its client sends it again */
+
 /* ---- BIO --------------------------------------------------------------------------------------- */
 
 static int
@@ -141,6 +143,7 @@ feed(struct hs *h, const uint8_t *p, size_t n)
 {
 	h->in = p;
 	h->in_len = n;
+	h->moved = clock_ms();
 	ERR_clear_error();
 	if (hs_judge(h, SSL_do_handshake(h->ssl)))
 		return;
@@ -181,24 +184,64 @@ listen_to(struct hs *h, const uint8_t *p, size_t n)
 }
 
 static void
-start(struct tlsd *u, const struct hs_who *who, const struct seal_hello *hello, const uint8_t *p, size_t n)
+begin(struct hs *h, const uint8_t *p, size_t n)
 {
-	struct hs *h = hs_new(u, who, true, -1, HS_HALF);
-
-	if (h == NULL || !hs_begin(h))
+	if (!hs_begin(h))
 		return;
-	memcpy(h->random, hello->random, sizeof h->random);
-	memcpy(h->cookie, hello->cookie, SEAL_COOKIE_LEN);
 	if (!prepare(h)) {
 		hs_fail(h, HS_R_INTERNAL);
 		return;
 	}
 	if (!listen_to(h, p, n)) {
-		flight_reset(&u->out);
+		flight_reset(&h->u->out);
 		hs_fail(h, HS_R_PROTOCOL);
 		return;
 	}
 	feed(h, NULL, 0);
+}
+
+void
+dgram_begin(struct hs *h)
+{
+	uint8_t *p = h->hello;
+
+	h->hello = NULL;
+	begin(h, p, h->hello_len);
+	free(p);
+}
+
+/* Its client sends the hello again until there is an answer; what it keeps here is its place in the line. */
+static void
+wait_for_room(struct hs *h, const uint8_t *p, size_t n)
+{
+	h->hello = malloc(n);
+	if (h->hello == NULL) {
+		hs_fail(h, HS_R_INTERNAL);
+		return;
+	}
+	memcpy(h->hello, p, n);
+	h->hello_len = n;
+}
+
+static void
+start(struct tlsd *u, const struct hs_who *who, const struct seal_hello *hello, const uint8_t *p, size_t n)
+{
+	bool has_room = table_has_room(&u->table, &who->client, u->per_prefix, u->total);
+	struct hs *h;
+
+	if (!has_room && u->table.line[HS_WAITING].count >= WAITING_MAX) {
+		stat_add(u->proc.stat, STAT_HS_PUT_OFF, 1);
+		return;
+	}
+	h = hs_new(u, who, true, -1, has_room ? HS_HALF : HS_WAITING);
+	if (h == NULL)
+		return;
+	memcpy(h->random, hello->random, sizeof h->random);
+	memcpy(h->cookie, hello->cookie, SEAL_COOKIE_LEN);
+	if (has_room)
+		begin(h, p, n);
+	else
+		wait_for_room(h, p, n);
 }
 
 /* A hello that is whole, as one record: OpenSSL takes none in pieces before it has seen the cookie. */
@@ -216,7 +259,8 @@ take_hello(struct tlsd *u, const struct hs_who *who, const struct seal_frag *f)
 	}
 	n = seal_frag_write(u->hello, f);
 	if (h != NULL && memcmp(h->random, hello.random, sizeof h->random) == 0) {
-		feed(h, u->hello, n);
+		if (h->state == HS_HALF)
+			feed(h, u->hello, n);
 		return;
 	}
 	if (h != NULL)

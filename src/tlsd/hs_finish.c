@@ -94,8 +94,6 @@ bool
 hs_begin(struct hs *h)
 {
 	struct tlsd *u = h->u;
-	struct hs *oldest;
-	bool of_prefix;
 
 	h->moved = clock_ms();
 	h->until = h->moved + u->timeout;
@@ -108,11 +106,6 @@ hs_begin(struct hs *h)
 		return false;
 	}
 	SSL_set_accept_state(h->ssl);
-	/* A connection has waited for its room; a datagram waits nowhere. */
-	while (h->dtls &&
-	    (oldest = table_beyond(&u->table, h, u->per_prefix, u->total, &of_prefix)) != NULL &&
-	    oldest != h)
-		hs_fail(oldest, of_prefix ? HS_R_CROWDED_PREFIX : HS_R_CROWDED);
 	u->swollen |= u->table.line[HS_HALF].count >= CROWD;
 	hs_gauges(u);
 	CRASH_POINT("tls:begun");
@@ -147,7 +140,7 @@ on_room(void *arg)
 	struct tlsd *u = arg;
 
 	u->begins = false;
-	stream_start_waiting(u);
+	tlsd_start_waiting(u);
 }
 
 /* One handshake less: what waits may begin, though not at this depth of calls. */
@@ -168,6 +161,7 @@ hs_free(struct hs *h)
 	if (h->done != NULL)
 		sodium_memzero(h->done, sizeof *h->done);
 	free(h->done);
+	free(h->hello);
 	sodium_memzero(h, sizeof *h);
 	free(h);
 	hs_gauges(u);

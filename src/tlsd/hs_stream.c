@@ -213,8 +213,8 @@ on_socket(void *arg, int fd, uint32_t events)
 	step(arg);
 }
 
-static void
-begin(struct hs *h)
+void
+stream_begin(struct hs *h)
 {
 	struct tlsd *u = h->u;
 	BIO *bio;
@@ -248,19 +248,10 @@ stream_start(struct tlsd *u, const struct hs_who *who, int fd)
 	if (table_has_room(&u->table, &who->client, u->per_prefix, u->total)) {
 		h = hs_new(u, who, false, fd, HS_HALF);
 		if (h != NULL)
-			begin(h);
+			stream_begin(h);
 	} else {
 		/* As in a queue of the kernel: the client sees a slow server, and those before it are
 		 * done sooner. */
 		(void)hs_new(u, who, false, fd, HS_WAITING);
 	}
-}
-
-void
-stream_start_waiting(struct tlsd *u)
-{
-	struct hs *h;
-
-	while ((h = table_next(&u->table, u->per_prefix, u->total)) != NULL)
-		begin(h);
 }

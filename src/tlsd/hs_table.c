@@ -273,12 +273,8 @@ table_del(struct table *t, struct hs *h, uint64_t per_prefix)
 	LINE_DEL(&t->line[h->state], h, age);
 }
 
-struct hs *
-table_beyond(
-    const struct table *t, const struct hs *h, uint64_t per_prefix, uint64_t total, bool *of_prefix)
+bool
+table_prefix_is_full(const struct hs *h, uint64_t per_prefix)
 {
-	*of_prefix = h->prefix->line.count > per_prefix;
-	if (*of_prefix)
-		return h->prefix->line.oldest;
-	return t->line[HS_HALF].count > total ? t->line[HS_HALF].oldest : NULL;
+	return h->prefix->line.count >= per_prefix;
 }

@@ -19,6 +19,7 @@
 #define TICK_BUSY_MS  50
 #define PEER_BURST    32 /* messages of one worker before the others get their turn */
 #define STILL_MS      4000
+#define STILL_DTLS_MS 1000 /* where more wait than there is room for */
 #define STOP_MS       1500 /* the supervisor kills after 2000 */
 #define REGION_MAX    ((size_t)1 << 26)
 #define EXIT_INTERNAL 70
@@ -160,17 +161,33 @@ on_peer(void *arg, int sock, uint32_t events)
 static void
 sweep_half(struct tlsd *u, tp_ms now)
 {
+	uint32_t waiting = u->table.line[HS_WAITING].count;
 	tp_ms still = u->timeout / 2 < STILL_MS ? u->timeout / 2 : STILL_MS;
+	tp_ms still_dtls = waiting > u->total && still > STILL_DTLS_MS ? STILL_DTLS_MS : still;
 	struct hs *next;
 
 	for (struct hs *h = u->table.line[HS_HALF].oldest; h != NULL; h = next) {
 		next = h->age.newer;
 		if (now >= h->until)
 			hs_fail(h, HS_R_TIMEOUT);
-		else if (u->table.line[HS_WAITING].count > 0 && now >= h->moved + still)
-			hs_fail(h, HS_R_CROWDED);
+		else if (waiting > 0 && now >= h->moved + (h->dtls ? still_dtls : still))
+			hs_fail(
+			    h, table_prefix_is_full(h, u->per_prefix) ? HS_R_CROWDED_PREFIX : HS_R_CROWDED);
 		else if (h->wake != 0 && now >= h->wake)
 			dgram_timeout(h);
+	}
+}
+
+void
+tlsd_start_waiting(struct tlsd *u)
+{
+	struct hs *h;
+
+	while ((h = table_next(&u->table, u->per_prefix, u->total)) != NULL) {
+		if (h->dtls)
+			dgram_begin(h);
+		else
+			stream_begin(h);
 	}
 }
 
@@ -181,7 +198,7 @@ sweep_waiting(struct tlsd *u, tp_ms now)
 
 	while ((h = u->table.line[HS_WAITING].oldest) != NULL && now >= h->until)
 		hs_fail(h, HS_R_TIMEOUT);
-	stream_start_waiting(u);
+	tlsd_start_waiting(u);
 }
 
 static void

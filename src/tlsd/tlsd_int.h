@@ -57,7 +57,7 @@ struct line {
 enum hs_state {
 	HS_HALF,
 	HS_UNTAKEN,
-	HS_WAITING /* a connection, until there is room: it has no SSL object */
+	HS_WAITING /* until there is room: it has no SSL object */
 };
 struct hs {
 	struct hs *chain; /* same bucket */
@@ -69,7 +69,7 @@ struct hs {
 	bool dtls, closed, broken; /* stream: the client closed it, or it sent too much */
 	struct hs_who who;
 	tp_ms began;
-	tp_ms moved; /* half-open: when it last had something to answer */
+	tp_ms moved; /* half-open: when the client was last heard, or answered */
 	tp_ms until; /* half-open, waiting: deadline; untaken: given up */
 	tp_ms wake;  /* DTLS: retransmission; untaken: resend; 0: never */
 	struct cert_set *certs;
@@ -88,6 +88,8 @@ struct hs {
 	const uint8_t *in; /* the current datagram */
 	size_t in_len;
 	uint8_t random[32], cookie[SEAL_COOKIE_LEN];
+	uint8_t *hello; /* waiting: hello_len bytes, the hello as one record */
+	size_t hello_len;
 	struct msg_hs_done *done; /* untaken */
 };
 
@@ -111,9 +113,7 @@ bool table_has_room(struct table *t, const struct addr *client, uint64_t per_pre
 struct hs *table_next(struct table *t, uint64_t per_prefix, uint64_t total);
 void table_untaken(struct table *t, struct hs *h, uint64_t per_prefix); /* from half-open to untaken */
 void table_del(struct table *t, struct hs *h, uint64_t per_prefix);
-/* The oldest of h's prefix (*of_prefix) or of all, when there are more than these; NULL. */
-struct hs *table_beyond(
-    const struct table *t, const struct hs *h, uint64_t per_prefix, uint64_t total, bool *of_prefix);
+bool table_prefix_is_full(const struct hs *h, uint64_t per_prefix);
 
 /* ---- hello_part.c: DTLS hellos in fragments -------------------------------------------------- */
 
@@ -172,13 +172,14 @@ struct tlsd {
 /* NULL: no memory. */
 BIO_METHOD *stream_bio_method(void);
 BIO_METHOD *dgram_bio_method(void);
-/* Takes fd. */
+/* Begins or waits.  Takes fd. */
 void stream_start(struct tlsd *u, const struct hs_who *who, int fd);
-/* Begins what waits, as far as there is room. */
-void stream_start_waiting(struct tlsd *u);
+/* h has waited, and there is room.  h may be gone afterwards. */
+void stream_begin(struct hs *h);
 /* What the handshake wrote and the socket takes.  0, or -errno. */
 int stream_flush(struct hs *h);
 void dgram_take(struct tlsd *u, const struct msg_hs_datagram *m);
+void dgram_begin(struct hs *h); /* as stream_begin() */
 void dgram_timeout(struct hs *h);
 /* What is in u->out goes to the client through the worker. */
 void dgram_reply(struct hs *h);
@@ -209,5 +210,7 @@ void toworker_flush(struct tlsd *u);
 
 /* tlsd.c: there is something to be timed. */
 void tlsd_hurry(struct tlsd *u);
+/* Begins what waits, as far as there is room. */
+void tlsd_start_waiting(struct tlsd *u);
 
 #endif
