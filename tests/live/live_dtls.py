@@ -356,7 +356,7 @@ class Dtls(unittest.TestCase):
     def test_half_open_handshakes(self):
         """Thousands return the cookie and then fall silent: at most the cap are kept, the deadline clears them, another
         client gets through at any time, and what they took is given back."""
-        cap, count = 300, int(os.environ.get("TP_HALF_OPEN", 10000))
+        cap, count = 300, int(os.environ.get("TP_HALF_OPEN", 3000))
         d = daemon.Daemon(CONFIG + "limits: {{ half_open_total: %d, handshake_timeout: 5s }}\n" % cap, start=False,
                           dtls=daemon.free_port())
         daemon.certificate(d.dir)
@@ -365,7 +365,7 @@ class Dtls(unittest.TestCase):
             return daemon.memory([d.process.pid, *d.children()]) >> 10
 
         def newcomer():
-            for _ in range(12):         # one that is too slow is displaced, too, and tries again
+            for _ in range(12):         # one that waits too long tries again
                 try:
                     c = self.client(port=d.values["dtls"], within=5)
                 except TimeoutError:
@@ -390,7 +390,7 @@ class Dtls(unittest.TestCase):
         with d:
             d.start()
             newcomer()
-            before = memory()
+            before, since = memory(), time.monotonic()
             begun = flood(count)
             ends = sum(d.counter("handshake_failures", reason=r) for r in ("crowded", "timeout"))
             self.assertGreaterEqual(ends, begun)
@@ -399,7 +399,8 @@ class Dtls(unittest.TestCase):
             self.assertGreater(refused, 0)
             self.assertLessEqual(refused, crowded)
             said = d.text().count("limits.half_open_total is reached (%d): client 127." % cap)
-            self.assertIn(said, (1, 2), "by each worker once")
+            minutes = 1 + (time.monotonic() - since) // 60
+            self.assertTrue(1 <= said <= 2 * minutes, "%d lines: by each worker once a minute" % said)
             grown = memory() - before
             print("%+d KiB after %d half-open handshakes" % (grown, count), flush=True)
             if not daemon.is_sanitized(d.process.pid):        # it keeps what was freed; 300 of libssl's objects are 18 MB
