@@ -40,9 +40,13 @@ int child_begin(struct child_proc *c, const struct child_role *r, void *arg, int
 int child_run(struct child_proc *c); /* until it is told to end; the exit code */
 void child_end(struct child_proc *c);
 void child_beat(struct child_proc *c); /* in the tick: heartbeat, lost log lines */
-/* With own_loop: start() and message() for what comes, until GO.  Ends the process at STOP and without
- * a supervisor. */
-void child_told(struct child_proc *c);
+/* With own_loop: start() and message() for what comes, until GO (true) or PREPARE (false: there is more to
+ * come).  Ends the process at STOP and without a supervisor. */
+bool child_told(struct child_proc *c);
+/* After PREPARE, once everything is ready: answers PREPARED. */
+void child_prepared(struct child_proc *c);
+/* A stand-by, at GO: its counters are those of its predecessor from now on, at the same address. */
+void child_take_over(struct child_proc *c);
 /* Leaves last words, and ends the process.  err: errno or 0. */
 void child_give_up(struct child_proc *c, int err, const char *what) __attribute__((noreturn));
 /* User, core dumps, files but for those below log_dir (-1: none), system calls but for the role's rows

@@ -62,7 +62,9 @@ struct msg_start {
 	int32_t worker_stat_fd[MSG_SHARDS_MAX]; /* turnpike-admin: read-only, by worker index */
 	int32_t authd_stat_fd, admin_stat_fd;
 	uint64_t boot_ms; /* CLOCK_MONOTONIC at the daemon's first start */
-	uint8_t foreground, drop_privileges, zero[2];
+	uint8_t foreground, drop_privileges;
+	uint8_t stand_by; /* worker: stat_fd is its predecessor's until GO */
+	uint8_t zero;
 	uint32_t uid, gid; /* when drop_privileges: what to become */
 	uint32_t draining;
 	/* TLS.  Look at the first tlsd_count entries of tlsd_stat_fd[], and of tlsd_fd[] in struct
@@ -110,6 +112,23 @@ struct msg_streams {
 	struct msg_head h;
 	uint32_t shard, count;
 	struct msg_stream_sock sock[MSG_POOL_MAX];
+};
+/* A worker that waits for the end of its predecessor (stand_by) was told its shards, and gets ready as far
+ * as it can without their state.  Then it answers PREPARED. */
+struct msg_prepare {
+	struct msg_head h;
+};
+struct msg_prepared {
+	struct msg_head h;
+};
+/* To a stand-by before GO: what it did not inherit under this number, and what it did and is no more. */
+struct msg_held {
+	struct msg_head h;
+	int32_t fd;
+};
+struct msg_not_held {
+	struct msg_head h;
+	int32_t fd;
 };
 /* Everything was told: adopt, then answer READY, then serve. */
 struct msg_go {

@@ -5,7 +5,7 @@
  * 	START -> start() -> GO -> go() -> READY -> messages -> STOP, or the supervisor is gone
  *
  * A worker is told more between START and GO, and has an event loop of its own: child_told() is its part
- * of this.
+ * of this.  One that stands by for the end of its predecessor also gets PREPARE, and answers PREPARED.
  */
 #include "config.h"
 
@@ -112,8 +112,11 @@ on_start(struct child_proc *c, const struct msg_start *m)
 		child_give_up(c, EPROTO, "start: told to be another process");
 	c->started = true;
 	c->start = *m;
-	c->stat = region_map(m->stat_fd, STAT_SIZE, true, false);
-	if (c->stat == NULL)
+	if (m->stand_by)
+		c->stat = mmap(NULL, STAT_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	else
+		c->stat = region_map(m->stat_fd, STAT_SIZE, true, false);
+	if (c->stat == NULL || c->stat == MAP_FAILED)
 		child_give_up(c, errno, "start: cannot map the counters");
 	stat_init(c->stat, m->role, m->index, m->h.generation, clock_ms());
 	c->role->start(c->arg, m);
@@ -210,7 +213,7 @@ await_message(struct child_proc *c, union msg *m, int *fd)
 	}
 }
 
-void
+bool
 child_told(struct child_proc *c)
 {
 	union msg m;
@@ -220,10 +223,28 @@ child_told(struct child_proc *c)
 		await_message(c, &m, &fd);
 		if (m.h.type == MSG_STOP)
 			exit(0);
-		if (m.h.type == MSG_GO && c->started)
-			return;
+		if ((m.h.type == MSG_GO || m.h.type == MSG_PREPARE) && c->started)
+			return m.h.type == MSG_GO;
 		handle(c, &m, fd);
 	}
+}
+
+void
+child_prepared(struct child_proc *c)
+{
+	struct msg_prepared m = { .h = { .type = MSG_PREPARED, .generation = c->start.h.generation } };
+
+	if (ipc_send(CHILD_FD_CONTROL, &m, -1) < 0)
+		child_give_up(c, errno, "start: cannot answer PREPARED");
+}
+
+void
+child_take_over(struct child_proc *c)
+{
+	if (mmap(c->stat, STAT_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, c->start.stat_fd, 0) ==
+	    MAP_FAILED)
+		child_give_up(c, errno, "start: cannot map the counters");
+	stat_init(c->stat, c->role->role, c->index, c->start.h.generation, clock_ms());
 }
 
 /* ---- the process ------------------------------------------------------------------------------------ */

@@ -154,7 +154,7 @@ one_death(struct super *s, pid_t pid, int status)
 		s->conf_run.pid = 0;
 		return;
 	}
-	if (super_upgrade_reaped(s, pid, status))
+	if (super_upgrade_reaped(s, pid, status) || stand_by_reaped(s, pid))
 		return;
 	i = children_by_pid(&s->children, pid);
 	if (i >= 0)

@@ -134,6 +134,8 @@ message(struct super *s, unsigned i, const union msg *m, int fd, bool dead)
 		if (!dead)
 			on_ready(s, i, &m->msg_ready);
 		ok = true;
+	} else if (m->h.type == MSG_PREPARED) {
+		ok = true; /* it took its row before it had said so */
 	} else if (c->role == ROLE_WORKER) {
 		ok = worker_message(s, c, m, dead);
 	} else if (m->h.type == MSG_COMMAND) {

@@ -25,18 +25,14 @@ binary_of(const struct super *s, unsigned role)
 }
 
 int
-super_spawn(void *arg, unsigned i)
+super_launch(struct super *s, const struct ledger_child *c, int *control, int32_t *born)
 {
-	struct super *s = arg;
-	const struct ledger_child *c = &s->ledger->child[i];
-	struct child *priv = &s->children.c[i];
 	const char *binary = binary_of(s, c->role);
 	int pair[2], keep[HELD_KEEP_MAX], size = CONTROL_BUFFER, e;
 	char path[PATH_MAX], name[32], index[16];
 	char *argv[] = { name, index, NULL };
 	pid_t pid;
 
-	assert(priv->control < 0);
 	if ((e = ipc_pair(pair)) < 0)
 		return e;
 	(void)setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
@@ -58,22 +54,40 @@ super_spawn(void *arg, unsigned i)
 		/* In the background no process holds the caller's terminal or pipe; turnpike-admin only
 		 * until it is ready, to say there what it cannot log. */
 		.sibling = true,
-		.pid = &priv->born,
+		.pid = born,
 		.keep_stderr = s->foreground || (s->daemon_fd >= 0 && c->role == ROLE_ADMIN),
 	};
-	priv->control = pair[0];
+	*control = pair[0];
 	CRASH_POINT("super:spawn");
 	pid = spawn_child(&sp);
 	CRASH_POINT("super:spawned");
 	close(pair[1]);
 	if (pid < 0) {
-		priv->control = -1;
+		*control = -1;
 		close(pair[0]);
 		log_warnx("%s %u: cannot start: %s", proc_role_name(c->role), c->index, strerror(-pid));
 		return pid;
 	}
-	(void)loop_add(s->loop, pair[0], EPOLLIN, super_control_event, s);
 	stat_add(s->regions.super_map, STAT_CHILD_STARTS, 1);
+	return pid;
+}
+
+int
+super_spawn(void *arg, unsigned i)
+{
+	struct super *s = arg;
+	struct child *priv = &s->children.c[i];
+	int pid = stand_by_take(s, i);
+
+	if (pid > 0) {
+		super_tell_rest(s, i);
+		return pid;
+	}
+	assert(priv->control < 0);
+	pid = super_launch(s, &s->ledger->child[i], &priv->control, &priv->born);
+	if (pid < 0)
+		return pid;
+	(void)loop_add(s->loop, priv->control, EPOLLIN, super_control_event, s);
 	super_tell_start(s, i);
 	return pid;
 }

@@ -86,10 +86,26 @@ count(struct ledger *l, unsigned kind, bool more)
 		l->reserved_sockets += d;
 }
 
+/* Not in the ledger: a stand-by ends with the supervisor that started it. */
+static uint64_t changed[LEDGER_FDS / 64];
+
+void
+ledger_watch(void)
+{
+	memset(changed, 0, sizeof changed);
+}
+
+bool
+ledger_has_changed(int fd)
+{
+	return (changed[fd / 64] >> fd % 64 & 1) != 0;
+}
+
 void
 ledger_set(struct ledger *l, int fd, struct ledger_fd entry)
 {
 	assert(fd >= 0 && fd < LEDGER_FDS);
+	changed[fd / 64] |= (uint64_t)1 << fd % 64;
 	ledger_begin(l);
 	count(l, l->fd[fd].kind, false);
 	count(l, entry.kind, true);

@@ -37,6 +37,7 @@ super_renew_shards(struct super *s, unsigned i)
 {
 	const struct ledger_child *c = &s->ledger->child[i];
 
+	stand_by_end(s);
 	for (uint32_t shard = c->first_shard; shard < c->first_shard + c->shard_count; shard++) {
 		int e;
 

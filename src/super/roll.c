@@ -27,6 +27,7 @@ finish(struct super *s)
 	uint32_t then_workers = s->roll.then_workers, workers = s->ledger->worker_count;
 
 	memset(&s->roll, 0, sizeof s->roll);
+	stand_by_end(s);
 	log_info("workers: %u replaced", workers);
 	super_reply(s, who, 0, false, "%u workers replaced", workers);
 	if (then != ROLL_NONE)
@@ -81,28 +82,82 @@ all_workers_ready(const struct super *s)
 	return true;
 }
 
+static void
+stop_all(struct super *s)
+{
+	for (unsigned i = 0; i < s->ledger->child_count; i++)
+		if (s->ledger->child[i].role == ROLE_WORKER)
+			stop_worker(s, i, false);
+}
+
 void
-super_roll_step(struct super *s)
+super_roll_go(struct super *s)
 {
 	int i;
 
+	if (!s->roll.preparing)
+		return;
+	s->roll.preparing = false;
+	if (s->roll.mode == ROLL_RESIZE) {
+		stop_all(s);
+	} else {
+		i = children_find(&s->children, ROLE_WORKER, s->roll.next++);
+		if (i >= 0)
+			stop_worker(s, (unsigned)i, true);
+	}
+	super_roll_step(s); /* those that had ended by themselves are not waited for */
+	super_rearm(s);
+}
+
+/* Successors of the workers that are to stop get ready.  Without any, the workers stop at once. */
+static void
+prepare(struct super *s)
+{
+	uint32_t first, count;
+	bool any = false;
+	int i;
+
+	s->roll.preparing = true;
+	s->roll.prepared_by = clock_ms() + CHILD_READY_MS;
+	if (s->roll.mode == ROLL_RESIZE) {
+		for (unsigned w = 0; w < s->roll.workers; w++) {
+			shards_split(s->regions.shards, s->roll.workers, w, &first, &count);
+			any |= stand_by_start(s, w, first, count);
+		}
+	} else {
+		i = children_find(&s->children, ROLE_WORKER, s->roll.next);
+		any = i >= 0 &&
+		    stand_by_start(
+			s, s->roll.next, s->ledger->child[i].first_shard, s->ledger->child[i].shard_count);
+	}
+	if (!any)
+		super_roll_go(s);
+}
+
+void
+super_roll_step(struct super *s)
+{
 	if (s->roll.mode == ROLL_NONE || s->phase == SUPER_STOPPING || s->phase == SUPER_ENDING)
 		return;
+	if (s->roll.preparing) {
+		/* A worker that died meanwhile has taken its own. */
+		if (!stand_by_exists(s))
+			super_roll_go(s);
+		return;
+	}
 	if (s->roll.mode == ROLL_RESIZE && !s->roll.waiting) {
 		resplit(s);
 		return;
 	}
 	/* Never two at once: whatever else is being replaced comes first. */
-	if (!all_workers_ready(s))
+	if (!all_workers_ready(s) || stand_by_exists(s))
 		return;
 	if (s->roll.mode == ROLL_RESIZE || s->roll.next >= s->ledger->worker_count) {
 		finish(s);
 		return;
 	}
 	s->roll.deadline = clock_ms() + STEP_MS;
-	i = children_find(&s->children, ROLE_WORKER, s->roll.next++);
-	if (i >= 0)
-		stop_worker(s, (unsigned)i, true);
+	prepare(s);
 	super_rearm(s);
 }
 
@@ -114,6 +169,7 @@ super_roll_cancel(struct super *s, const char *why)
 	log_errx("workers: %s: their replacement is given up", why);
 	super_reply(s, s->roll.who, 1, false, "%s: the replacement of workers is given up", why);
 	memset(&s->roll, 0, sizeof s->roll);
+	stand_by_end(s);
 }
 
 /* All of another split have to end first, and are killed in time; those of a roll may not come up. */
@@ -128,11 +184,19 @@ super_roll_deadline(struct super *s, tp_ms now)
 void
 super_roll_again(struct super *s)
 {
+	s->roll.preparing = false;
 	if (s->roll.mode == ROLL_RESIZE && !s->roll.waiting)
-		for (unsigned i = 0; i < s->ledger->child_count; i++)
-			if (s->ledger->child[i].role == ROLE_WORKER)
-				stop_worker(s, i, false);
+		stop_all(s);
 	super_roll_step(s);
+}
+
+static void
+begin(struct super *s, enum roll_mode mode, unsigned workers, struct requester who)
+{
+	s->roll = (struct roll){
+		.mode = mode, .workers = workers, .who = who, .deadline = clock_ms() + STEP_MS
+	};
+	super_rearm(s);
 }
 
 void
@@ -144,7 +208,10 @@ super_roll_force(struct super *s)
 	if (s->phase == SUPER_STOPPING || s->phase == SUPER_ENDING)
 		return;
 	memset(&s->roll, 0, sizeof s->roll);
-	super_roll(s, ROLL_RESIZE, workers, who);
+	stand_by_end(s);
+	begin(s, ROLL_RESIZE, workers, who);
+	stop_all(s);
+	super_roll_step(s);
 }
 
 unsigned
@@ -167,13 +234,9 @@ super_roll(struct super *s, enum roll_mode mode, unsigned workers, struct reques
 		super_reply(s, who, 0, false, "workers are being replaced already; they will be once more");
 		return;
 	}
-	s->roll = (struct roll){
-		.mode = mode, .workers = workers, .who = who, .deadline = clock_ms() + STEP_MS
-	};
+	begin(s, mode, workers, who);
 	if (mode == ROLL_RESIZE)
-		for (unsigned i = 0; i < s->ledger->child_count; i++)
-			if (s->ledger->child[i].role == ROLE_WORKER)
-				stop_worker(s, i, false);
+		prepare(s);
 	super_roll_step(s);
 	super_rearm(s);
 }

@@ -57,6 +57,13 @@ enqueue(struct super *s, unsigned i, const union msg *m, int fd)
 	return 0;
 }
 
+/* What a worker inherits. */
+static bool
+is_told(unsigned kind)
+{
+	return kind == LEDGER_LISTENER || kind == LEDGER_STREAM || kind == LEDGER_POOL;
+}
+
 /* A descriptor that waited may be another one by now: a configuration is sent as it is at that moment, a
  * socket only if it is still the shard's. */
 static bool
@@ -73,6 +80,8 @@ refresh(struct super *s, struct out_msg *o)
 		o->fd = s->certs_fd;
 		o->m.msg_certs.size = s->certs_size;
 		o->m.msg_certs.generation = s->conf.generation;
+	} else if (o->m.h.type == MSG_HELD) {
+		return is_told(s->ledger->fd[o->fd].kind);
 	} else if (o->m.h.type == MSG_SOCKET) {
 		const struct ledger_fd *e = &s->ledger->fd[o->fd];
 		return e->kind == LEDGER_POOL && e->shard == o->m.msg_socket.shard &&
@@ -128,9 +137,8 @@ super_send(struct super *s, unsigned i, const void *msg, int fd)
 }
 
 static void
-start_message(const struct super *s, unsigned i, struct msg_start *m)
+start_message(const struct super *s, const struct ledger_child *c, struct msg_start *m)
 {
-	const struct ledger_child *c = &s->ledger->child[i];
 	int keep[HELD_KEEP_MAX];
 
 	memset(m, 0xff, sizeof *m); /* every descriptor -1 */
@@ -142,7 +150,8 @@ start_message(const struct super *s, unsigned i, struct msg_start *m)
 	m->boot_ms = s->ledger->boot_ms;
 	m->foreground = s->foreground;
 	m->drop_privileges = s->drop;
-	memset(m->zero, 0, sizeof m->zero);
+	m->stand_by = 0;
+	m->zero = 0;
 	m->uid = s->uid;
 	m->gid = s->gid;
 	m->draining = super_drain_flags(s);
@@ -150,8 +159,8 @@ start_message(const struct super *s, unsigned i, struct msg_start *m)
 	(void)held_keep(s, c, keep, m);
 }
 
-static void
-tell_shard(struct super *s, unsigned i, unsigned shard, bool owner)
+static struct msg_shard
+shard_message(const struct super *s, unsigned shard, bool owner)
 {
 	const struct regions *r = &s->regions;
 	struct msg_shard m = {
@@ -167,6 +176,13 @@ tell_shard(struct super *s, unsigned i, unsigned shard, bool owner)
 
 	for (unsigned k = 0; k < MSG_TLSDS_MAX; k++)
 		m.tlsd_fd[k] = owner && k < s->tlsd_count ? s->tlsd_pair[shard][k][0] : -1;
+	return m;
+}
+
+static void
+tell_shard(struct super *s, unsigned i, unsigned shard, bool owner)
+{
+	struct msg_shard m = shard_message(s, shard, owner);
 
 	(void)super_send(s, i, &m, -1);
 }
@@ -211,14 +227,24 @@ tell_sockets(struct super *s, unsigned i, unsigned shard)
 		(void)super_send(s, i, &t, -1);
 }
 
+static void
+go(struct super *s, unsigned i)
+{
+	struct msg_go m = { .h.type = MSG_GO };
+
+	(void)super_send(s, i, &m, -1);
+	super_poison_tell(s, i);
+	s->children.c[i].told = true;
+	CRASH_POINT("super:told");
+}
+
 void
 super_tell_start(struct super *s, unsigned i)
 {
 	const struct ledger_child *c = &s->ledger->child[i];
-	struct msg_go go = { .h.type = MSG_GO };
 	struct msg_start m;
 
-	start_message(s, i, &m);
+	start_message(s, c, &m);
 	(void)super_send(s, i, &m, -1);
 	if (c->role == ROLE_ADMIN)
 		for (unsigned k = 0; k < s->regions.shards; k++)
@@ -227,10 +253,68 @@ super_tell_start(struct super *s, unsigned i)
 		tell_shard(s, i, c->first_shard + k, true);
 		tell_sockets(s, i, c->first_shard + k);
 	}
-	(void)super_send(s, i, &go, -1);
-	super_poison_tell(s, i);
-	s->children.c[i].told = true;
-	CRASH_POINT("super:told");
+	go(s, i);
+}
+
+/* Each is small, and the socket is empty: what it does not take, no other will. */
+static int
+tell_one(const struct stand_by *b, void *msg)
+{
+	struct msg_head *h = msg;
+
+	h->generation = b->generation;
+	return ipc_send(b->control, msg, -1);
+}
+
+int
+super_tell_stand_by(struct super *s, const struct stand_by *b)
+{
+	struct ledger_child c = s->ledger->child[b->child];
+	struct msg_prepare p = { .h.type = MSG_PREPARE };
+	struct msg_start m;
+	int err;
+
+	c.first_shard = b->first_shard;
+	c.shard_count = b->shard_count;
+	start_message(s, &c, &m);
+	m.stand_by = 1;
+	err = tell_one(b, &m);
+	for (unsigned k = 0; k < b->shard_count && err == 0; k++) {
+		struct msg_shard shard = shard_message(s, b->first_shard + k, true);
+		err = tell_one(b, &shard);
+	}
+	return err == 0 ? tell_one(b, &p) : err;
+}
+
+/* What the stand-by has under a number of this window and what the shard has there are no longer the same. */
+static void
+tell_changes(struct super *s, unsigned i, unsigned shard)
+{
+	int base = window_base(&s->win, shard), end = base + (int)s->win.span;
+
+	if (end > (int)s->ledger->fd_max)
+		end = (int)s->ledger->fd_max;
+	for (int fd = base; fd < end; fd++) {
+		struct msg_held held = { .h.type = MSG_HELD, .fd = fd };
+		struct msg_not_held not = { .h.type = MSG_NOT_HELD, .fd = fd };
+		if (!ledger_has_changed(fd))
+			continue;
+		(void)super_send(s, i, &not, -1);
+		if (is_told(s->ledger->fd[fd].kind))
+			(void)super_send(s, i, &held, fd);
+	}
+}
+
+void
+super_tell_rest(struct super *s, unsigned i)
+{
+	const struct ledger_child *c = &s->ledger->child[i];
+
+	for (unsigned k = 0; k < c->shard_count; k++)
+		tell_changes(s, i, c->first_shard + k);
+	for (unsigned k = 0; k < c->shard_count; k++)
+		tell_sockets(s, i, c->first_shard + k);
+	go(s, i);
 }
 
 void
@@ -246,6 +330,7 @@ super_tell_conf(struct super *s)
 		.h.type = MSG_USERS, .size = s->users_size, .generation = s->conf.generation
 	};
 
+	stand_by_end(s);
 	for (unsigned i = 0; i < s->ledger->child_count; i++) {
 		if (!child_is_running(&s->ledger->child[i]))
 			continue;

@@ -81,6 +81,7 @@ super_tell_drain(struct super *s)
 {
 	struct msg_drain m = { .h.type = MSG_DRAIN, .on = super_drain_flags(s) };
 
+	stand_by_end(s);
 	for (unsigned i = 0; i < s->ledger->child_count; i++)
 		if (s->ledger->child[i].role == ROLE_WORKER && child_is_running(&s->ledger->child[i]))
 			(void)super_send(s, i, &m, -1);

@@ -84,6 +84,7 @@ on_tick(void *arg)
 	super_closings(s, now);
 	super_drain_step(s, now);
 	super_reload_step(s, now);
+	stand_by_deadline(s, now);
 	super_roll_deadline(s, now);
 	super_locks_step(s);
 	super_watch_step(s, now);

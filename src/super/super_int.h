@@ -54,6 +54,9 @@ void ledger_end(struct ledger *l);
 int ledger_move(struct ledger *l, const struct windows *w, unsigned shard, int fd, struct ledger_fd entry);
 void ledger_close(struct ledger *l, int fd); /* closes the descriptor and frees the entry */
 void ledger_set(struct ledger *l, int fd, struct ledger_fd entry);
+/* Which entries are set from now on. */
+void ledger_watch(void);
+bool ledger_has_changed(int fd); /* since ledger_watch(), in this process */
 
 /* ---- spawn.c: fork + exec -------------------------------------------------------------------- */
 
@@ -350,11 +353,21 @@ enum roll_mode { ROLL_NONE, ROLL_ONE_BY_ONE, ROLL_RESIZE };
 struct roll { /* workers being replaced on purpose */
 	enum roll_mode mode;
 	uint32_t next, workers; /* next worker to stop; workers there shall be */
-	bool waiting;           /* for worker next - 1 to be READY */
-	enum roll_mode then;    /* asked for meanwhile */
-	tp_ms deadline;         /* of the step that it waits for */
+	bool preparing;         /* stand-bys get ready, until prepared_by; then the workers stop */
+	tp_ms prepared_by;
+	bool waiting;        /* for worker next - 1 to be READY */
+	enum roll_mode then; /* asked for meanwhile */
+	tp_ms deadline;      /* of the step that it waits for */
 	uint32_t then_workers;
 	struct requester who;
+};
+/* The successor of a worker that still serves, by the worker's index. */
+struct stand_by {
+	int32_t pid; /* 0: there is none */
+	int control; /* our end, -1: it is being ended */
+	bool prepared;
+	uint32_t child;                                /* the row that it is to take */
+	uint32_t generation, first_shard, shard_count; /* that it will have there */
 };
 struct closing {
 	bool used;
@@ -444,6 +457,7 @@ struct super {
 	struct memory_limit memory; /* each supervisor opens its own */
 	/* enum conf_closed: what the last look found a retired one to be */
 	uint8_t row_next[CONF_LISTENERS_MAX];
+	struct stand_by stand_by[SHARDS_MAX];
 	unsigned timer, tick_timer;
 	tp_ms dog_last;                 /* WATCHDOG=1 last sent */
 	tp_ms tick_last, on_time_since; /* the supervisor's own punctuality */
@@ -513,8 +527,14 @@ int super_send(struct super *s, unsigned i, const void *msg, int fd); /* queues 
 void super_flush(struct super *s, unsigned i);
 void super_out_clear(struct child *c);
 void super_tell_start(struct super *s, unsigned i); /* START ... GO */
-void super_tell_conf(struct super *s);              /* CONF and USERS to all processes */
-int super_spawn(void *arg, unsigned i);             /* launch.c */
+/* START ... PREPARE, to a stand-by; 0 or -errno.  The rest when it takes its row. */
+int super_tell_stand_by(struct super *s, const struct stand_by *b);
+void super_tell_rest(struct super *s, unsigned i);
+void super_tell_conf(struct super *s); /* CONF and USERS to all processes */
+/* launch.c */
+int super_spawn(void *arg, unsigned i);
+/* A process for this row, which is told nothing: its pid or -errno.  *born is its pid before it runs; NULL. */
+int super_launch(struct super *s, const struct ledger_child *c, int *control, int32_t *born);
 int super_kill(void *arg, unsigned i);
 /* dispatch.c */
 void super_control_event(void *arg, int fd, uint32_t events);
@@ -574,10 +594,21 @@ void super_roll(struct super *s, enum roll_mode mode, unsigned workers, struct r
 void super_roll_step(struct super *s);
 void super_roll_cancel(struct super *s, const char *why);
 void super_roll_deadline(struct super *s, tp_ms now);
+void super_roll_go(struct super *s);    /* no stand-by is being prepared: workers stop */
 void super_roll_again(struct super *s); /* after a supervisor's death */
 void super_roll_force(struct super *s); /* all at once, now; it ends what runs */
 unsigned super_roll_workers(
     const struct super *s); /* how many there will be when all that was asked for is done */
+/* stand_by.c */
+/* For worker `index` of another split, or of this one; false: there is none. */
+bool stand_by_start(struct super *s, unsigned index, uint32_t first_shard, uint32_t shard_count);
+bool stand_by_exists(const struct super *s);
+/* One takes row i, whose process has ended: its pid; 0: there is none. */
+int stand_by_take(struct super *s, unsigned i);
+/* What they were started with is true no more, or they are not wanted. */
+void stand_by_end(struct super *s);
+bool stand_by_reaped(struct super *s, pid_t pid);
+void stand_by_deadline(struct super *s, tp_ms now);
 /* super_control.c */
 void super_command(struct super *s, unsigned i, const struct msg_command *m);
 void super_reply(struct super *s, struct requester who, unsigned code, bool more, const char *fmt, ...)

@@ -7,11 +7,17 @@
  *	give up                           user, core dumps, files, system calls
  *	adopt                             state that a predecessor left, then its sockets
  *
+ * A stand-by waits for its predecessor's end after the third of these:
+ *
+ *	START SHARD* PREPARE              answered by PREPARED
+ *	HELD* NOT_HELD* LISTENER* POOL* STREAMS* GO
+ *
  * Whatever is wrong ends the process: the supervisor tries again, with back-off, and shows the last words.
  */
 #include "config.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -139,11 +145,31 @@ told_streams(struct worker *w, const struct msg_streams *m)
 	}
 }
 
+/* A descriptor of one of its windows, under its number. */
+static void
+told_held(struct worker *w, int number, int fd)
+{
+	bool ours = false;
+
+	for (unsigned i = 0; i < w->lane_count; i++)
+		ours |= lane_window(&w->lane[i], number);
+	if (!ours)
+		refuse(w, "HELD names a wrong descriptor", -EPROTO);
+	if (fd < 0)
+		close(number);
+	else if (fd != number && (dup3(fd, number, O_CLOEXEC) < 0 || close(fd) < 0))
+		refuse(w, "descriptor", -errno);
+}
+
 void
 worker_told(void *arg, const union msg *m, int fd)
 {
 	struct worker *w = arg;
 
+	if (m->h.type == MSG_HELD) {
+		told_held(w, m->msg_held.fd, fd);
+		return;
+	}
 	if (fd >= 0) {
 		close(fd);
 		refuse(w, "a descriptor before GO", -EPROTO);
@@ -160,6 +186,9 @@ worker_told(void *arg, const union msg *m, int fd)
 		break;
 	case MSG_STREAMS:
 		told_streams(w, &m->msg_streams);
+		break;
+	case MSG_NOT_HELD:
+		told_held(w, m->msg_not_held.fd, -1);
 		break;
 	default:
 		refuse(w, "a message that has no place before GO", -EPROTO);
@@ -314,21 +343,47 @@ adopt(struct worker *w, struct msg_ready *m)
 	w->stat->busy.slot = SLOT_NONE;
 }
 
-void
-worker_start(struct worker *w)
+/* All that needs no state of a predecessor, which may still run. */
+static void
+prepare(struct worker *w)
 {
-	struct msg_ready m = { .h = { MSG_READY, 0 } };
+	int rc;
 
-	child_told(&w->proc);
 	if (w->lane_count == 0)
 		refuse(w, "no shard", -EPROTO);
 	map_all(w);
 	make_core(w);
 	w->authd = w->start.authd_fd;
-	int rc = events_open(w);
+	rc = events_open(w);
 	if (rc < 0)
 		refuse(w, "event loop", rc);
 	child_confine(&w->proc, -1);
+}
+
+static void
+stand_by(struct worker *w)
+{
+	CRASH_POINT("start:preparing");
+	child_prepared(&w->proc);
+	CRASH_POINT("start:prepared");
+	if (!child_told(&w->proc))
+		refuse(w, "PREPARE twice", -EPROTO);
+	child_take_over(&w->proc);
+	CRASH_POINT("start:taken");
+	batch_now(w);
+}
+
+void
+worker_start(struct worker *w)
+{
+	struct msg_ready m = { .h = { MSG_READY, 0 } };
+	bool go = child_told(&w->proc);
+
+	prepare(w);
+	if (go == (w->start.stand_by != 0))
+		refuse(w, "PREPARE is for a stand-by", -EPROTO);
+	if (!go)
+		stand_by(w);
 	adopt(w, &m);
 	w->serving = true;
 	followed_ask(w);

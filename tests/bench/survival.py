@@ -137,7 +137,7 @@ def p99(values):
 
 def show(affinity, turns):
     kills, rolls = sum((t["kills"] for t in turns), []), sum((t["rolls"] for t in turns), [])
-    print("| %s | %d | %.0f | %.0f | %.0f | %.0f | %.0f | %.0f | %d of %d | %d | %d | %.0f |" % (
+    print("| %s | %d | %.1f | %.1f | %.1f | %.1f | %.1f | %.1f | %d of %d | %d | %d | %.0f |" % (
         affinity, len(kills), statistics.median(t["idle"] for t in turns), statistics.median(kills), p99(kills), max(kills),
         statistics.median(rolls), max(rolls), sum(t["lost"] for t in turns), sum(t["sent"] for t in turns),
         sum(t["stopped"] for t in turns), sum(t["bad"] for t in turns), max(t["stop"] for t in turns)), flush=True)

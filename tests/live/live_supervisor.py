@@ -27,7 +27,7 @@ SEED = int(os.environ.get("TP_SEED", random.SystemRandom().randrange(1 << 31)))
 KILLS = int(os.environ.get("TP_SUPER_KILLS", 1000 if SOAK else 200))
 FLOWS = int(os.environ.get("TP_FLOWS", 1000))
 POINTS = ("super:in_hand", "super:done", "super:offer", "super:offered", "super:spawn", "super:spawned", "super:told",
-          "super:death", "super:buried", "super:adopt", "super:adopted", "super:publish", "super:stream", "super:exec")
+          "super:death", "super:buried", "super:prepared", "super:taken", "super:adopt", "super:adopted", "super:publish", "super:stream", "super:exec")
 
 
 def end_one(d):
@@ -190,6 +190,8 @@ class Deaths(unittest.TestCase):
             kill_all(list(d.children("worker"))[:1])
         elif name in ("super:adopt", "super:adopted"):
             end_one(d)
+        elif name in ("super:prepared", "super:taken"):
+            d.ctl("restart-workers", check=False)
         elif name == "super:publish":
             d.ctl("reload", check=False)
         elif name == "super:exec":

@@ -15,6 +15,7 @@ TP_LIVE += %D%/live_ops.py
 TP_LIVE += %D%/live_addresses.py
 TP_LIVE += %D%/live_init.py
 TP_LIVE += %D%/live_survival.py
+TP_LIVE += %D%/live_stand_by.py
 TP_LIVE += %D%/live_tcp.py
 TP_LIVE += %D%/live_streams.py
 TP_LIVE += %D%/live_tls.py

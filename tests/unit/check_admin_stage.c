@@ -223,6 +223,7 @@ start_message(unsigned role, int stat_fd)
 	struct msg_start m;
 
 	memset(&m, 0xff, sizeof m);
+	m.stand_by = 0;
 	m.h = (struct msg_head){ .type = MSG_START, .generation = 1 };
 	m.role = role;
 	m.index = 0;

@@ -184,6 +184,7 @@ tell_start(void)
 	struct msg_go g = { .h = { MSG_GO, 0 } };
 
 	memset(&s, 0xff, sizeof s);
+	s.stand_by = 0;
 	s.tlsd_count = 1;
 	s.h.type = MSG_START;
 	s.role = world.wrong_role ? ROLE_AUTHD : ROLE_WORKER;
