@@ -40,17 +40,6 @@ at(const struct rest *r, uint32_t i)
 	return &r->ring[(r->head + i) % REST_MAX];
 }
 
-/* Out of the other sessions' way in the epoll.  False: it is not there.  A new epoll gets it. */
-static bool
-retag(const struct lane *l, int fd)
-{
-	uint64_t tag = tag_make(TAG_REST, 0, (uint32_t)fd, 0);
-
-	if (l->told.epoll_is_new != 0)
-		return lane_watch(l, fd, EPOLLIN, tag) == 0;
-	return lane_rewatch(l, fd, EPOLLIN, tag) == 0;
-}
-
 static bool
 has_room(const struct worker *w, struct lane *l, unsigned row)
 {
@@ -67,11 +56,10 @@ has_room(const struct worker *w, struct lane *l, unsigned row)
 static bool
 lay_down(struct worker *w, struct lane *l, int fd)
 {
-	struct lane_sock *s = lane_sock(l, fd);
+	const struct lane_sock *s = lane_sock(l, fd);
 
-	if (!retag(l, fd))
+	if (relay_change(w, l, fd, FD_RESTING, tag_make(TAG_REST, 0, (uint32_t)fd, 0)) < 0)
 		return false;
-	s->state = (s->state & SOCK_PREPARED) | SOCK_SILENCED | SOCK_RESTS;
 	*at(&l->rest[s->row], l->rest[s->row].count++) = (struct rested){
 		.sock = { .fd = fd, .port = s->port, .row = s->row, .family = s->family },
 		.since = w->turn.now
@@ -82,9 +70,7 @@ lay_down(struct worker *w, struct lane *l, int fd)
 bool
 rest_put(struct worker *w, struct lane *l, int fd)
 {
-	if (!has_room(w, l, lane_sock(l, fd)->row) || sock_filter_share(fd, w->start.filter_fd) < 0)
-		return false;
-	return lay_down(w, l, fd);
+	return has_room(w, l, lane_sock(l, fd)->row) && lay_down(w, l, fd);
 }
 
 bool
@@ -98,13 +84,13 @@ rest_adopt(struct worker *w, struct lane *l, int fd)
 }
 
 static struct relay_ref
-take(struct lane *l, struct rest *r)
+take(struct worker *w, struct lane *l, struct rest *r)
 {
 	struct relay_ref s = at(r, 0)->sock;
 
 	r->head = (r->head + 1) % REST_MAX;
 	r->count--;
-	lane_sock(l, s.fd)->state &= (uint8_t)~SOCK_RESTS;
+	(void)relay_change(w, l, s.fd, FD_RESTED, 0);
 	return s;
 }
 
@@ -133,7 +119,7 @@ rest_draw(struct worker *w, struct lane *l, unsigned row)
 		struct rested *first = at(r, 0), *one = at(r, dice(w, r->count - max / 2)), kept = *first;
 		*first = *one;
 		*one = kept;
-		l->pool.row[row].sock[l->pool.row[row].count++] = take(l, r);
+		l->pool.row[row].sock[l->pool.row[row].count++] = take(w, l, r);
 	}
 }
 
@@ -144,7 +130,7 @@ rest_expire(struct worker *w, struct lane *l)
 		struct rest *r = &l->rest[row];
 		for (unsigned n = 0;
 		     n < EXPIRE_STEP && r->count > 0 && at(r, 0)->since + REST_MS <= w->turn.now; n++) {
-			struct relay_ref s = take(l, r);
+			struct relay_ref s = take(w, l, r);
 			if (l->pool.row[row].count < w->pools.depth[row])
 				l->pool.row[row].sock[l->pool.row[row].count++] = s;
 			else
@@ -157,18 +143,17 @@ void
 rest_clear(struct worker *w, struct lane *l, unsigned row)
 {
 	while (l->rest[row].count > 0)
-		relay_release(w, l, take(l, &l->rest[row]).fd, false);
+		relay_release(w, l, take(w, l, &l->rest[row]).fd, false);
 }
 
 void
 rest_event(struct worker *w, struct lane *l, uint64_t tag, uint32_t events)
 {
 	int fd = (int)tag_slot(tag);
+	enum fd_use state = lane_window(l, fd) ? *lane_use(l, fd) : FD_NONE;
 
 	/* What a session has opened since this event was fetched is its own. */
-	if (!lane_window(l, fd) ||
-	    (*lane_use(l, fd) != FD_UNSETTLED &&
-		(*lane_use(l, fd) != FD_RELAY || (lane_sock(l, fd)->state & SOCK_SILENCED) == 0))) {
+	if (state != FD_INHERITED && state != FD_RESTING && state != FD_RESTED) {
 		stat_drop(w->stat, DROP_STALE_EVENT);
 		return;
 	}

@@ -57,24 +57,29 @@ tag_gen(uint64_t tag)
 	return (uint32_t)tag & TAG_GEN_MASK;
 }
 
-/* What a descriptor number in a shard's window is. */
+/*
+ * What a descriptor number in a shard's window is.  Relay sockets: their way from one to the next is in
+ * relay_state.c, with the owner of each.
+ */
 enum fd_use {
 	FD_NONE,
 	FD_LISTENER,
-	FD_RELAY,
-	FD_UNSETTLED /* inherited, not yet looked at */,
 	FD_STREAM,
-	FD_STREAM_LEFT /* inherited, of no connection yet */
+	FD_STREAM_LEFT, /* inherited, of no connection yet */
+	FD_INHERITED,   /* relay socket of a predecessor, not yet looked at */
+	FD_FRESH,       /* has had no session */
+	FD_OPEN,        /* a session's */
+	FD_RESTING,     /* between two sessions */
+	FD_RESTED,      /* has had a session, and may have another */
+	FD_USES
 };
 
 /* What a relay socket is, by number - fd_base. */
 struct lane_sock {
 	uint16_t port;
-	uint8_t row, family, state;
+	uint8_t row, family;
+	bool prepared; /* by this process's engine */
 };
-#define SOCK_PREPARED 1u /* by this process's engine */
-#define SOCK_SILENCED 2u /* it is in the epoll under TAG_REST: it rests, or waits in the pool */
-#define SOCK_RESTS    4u /* it is in the ring */
 
 /* Relay sockets of one row that rest, oldest first. */
 struct rested {

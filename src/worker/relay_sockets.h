@@ -17,6 +17,19 @@ struct relay_pools {
 	uint64_t dice;                      /* which idle socket is next; never 0 */
 };
 
+/* ---- relay_state.c --------------------------------------------------------------------------- */
+
+/*
+ * Makes the system calls of this change and notes it; `tag`: of the registration in the epoll, where the
+ * change makes one.  0, or -errno, then nothing is noted: -EINVAL there is no such change (logged),
+ * -EBUSY its queue is not empty.  Releasing (FD_NONE) never fails.
+ */
+int relay_change(struct worker *w, struct lane *l, int fd, enum fd_use to, uint64_t tag);
+bool relay_may_change(enum fd_use from, enum fd_use to);
+/* Out of the epoll, closed, and the supervisor told. */
+void relay_release(struct worker *w, struct lane *l, int fd, bool unused);
+const char *relay_state_name(enum fd_use state); /* NULL: not a relay socket's */
+
 /* ---- relays.c -------------------------------------------------------------------------------- */
 
 /* Into the epoll, then off with the filter, then SESSION_RELAY_OPEN.  False: it could not be done. */
@@ -32,11 +45,6 @@ void relays_pool(struct worker *w, struct lane *l, const struct msg_socket *m);
 void relays_recall(struct worker *w, unsigned row, unsigned keep);
 bool relays_settle(struct worker *w, unsigned n); /* looks at n inherited sockets; false: all done */
 void relays_wish(struct worker *w, bool settled); /* WANT for pools below their mark */
-
-/* ---- relay_release.c ------------------------------------------------------------------------- */
-
-/* Out of the epoll, closed, and the supervisor told. */
-void relay_release(struct worker *w, struct lane *l, int fd, bool unused);
 
 /* ---- session_adopt.c ------------------------------------------------------------------------- */
 

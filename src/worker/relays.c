@@ -5,8 +5,7 @@
  * A socket has the supervisor's number in every process.  It comes with a filter that drops everything
  * and is in no epoll; a session that takes it adds it to the shard's epoll and then takes the filter off,
  * so its first event finds a published session.  When the session ends it rests for others
- * (idle_socket.c), or it is given back: DEL (the supervisor's copy would keep the registration alive),
- * close, RELEASE.
+ * (idle_socket.c), or it is given back.  The states and their system calls: relay_state.c.
  */
 #include "config.h"
 
@@ -22,28 +21,15 @@
 #define ASKED_MS 2000u /* a WANT that brought nothing may be repeated after this */
 #define QUIET_MS 5000u /* after a RECALL */
 
-/*
- * Into the epoll, and off with the filter.  What has rested is in the epoll already, and may have
- * something left in its queue from its last session, as may what a predecessor was about to open.  0 or
- * -errno.
- */
 static int
-open_one(const struct worker *w, struct lane *l, int fd, uint64_t tag)
+open_one(struct worker *w, struct lane *l, int fd, uint64_t tag)
 {
-	uint8_t *state = &lane_sock(l, fd)->state;
-	bool listed = (*state & SOCK_SILENCED) != 0;
+	bool again = *lane_use(l, fd) == FD_RESTED;
+	int err = relay_change(w, l, fd, FD_OPEN, tag);
 
-	if ((listed || (!w->serving && sock_filter_has(fd) == SOCK_FILTER_SHARED)) && !sock_empty(fd))
-		return -EBUSY;
-	int rc = listed ? lane_rewatch(l, fd, EPOLLIN, tag) : lane_watch(l, fd, EPOLLIN, tag);
-	if (rc < 0)
-		return rc;
-	if (listed)
+	if (err == 0 && again)
 		stat_add(w->stat, STAT_SOCKETS_AGAIN, 1);
-	if ((*state & SOCK_PREPARED) == 0)
-		(void)w->engine->relay(fd); /* before its first datagram; without it, it only costs more */
-	*state = SOCK_PREPARED;
-	return sock_filter_detach(fd);
+	return err;
 }
 
 bool
@@ -66,7 +52,6 @@ relays_open(struct worker *w, struct lane *l, struct session_ref ref)
 			    x->relay[i].port, strerror(-rc));
 			return false;
 		}
-		*lane_use(l, fd) = FD_RELAY;
 		*lane_habit(l, fd) = 0;
 	}
 	session_change(x);
@@ -89,10 +74,11 @@ relays_unreserve(struct worker *w, const struct lane *l, uint32_t reservation)
 void
 relays_close(struct worker *w, struct lane *l, int fd)
 {
-	if (!lane_window(l, fd) || *lane_use(l, fd) != FD_RELAY ||
-	    (lane_sock(l, fd)->state & SOCK_RESTS) != 0)
+	enum fd_use state = lane_window(l, fd) ? *lane_use(l, fd) : FD_NONE;
+
+	if (state != FD_FRESH && state != FD_OPEN && state != FD_RESTED)
 		return;
-	if (!rest_put(w, l, fd))
+	if (state == FD_FRESH || !rest_put(w, l, fd))
 		relay_release(w, l, fd, false);
 }
 
@@ -138,7 +124,7 @@ relays_place(struct worker *w, const struct msg_socket *m, int fd)
 		    m->shard, m->fd);
 		return NULL;
 	}
-	*lane_use(l, m->fd) = FD_RELAY;
+	(void)relay_change(w, l, m->fd, FD_FRESH, 0);
 	*lane_sock(l, m->fd) = (struct lane_sock){ .port = m->port, .row = m->row, .family = m->family };
 	return l;
 }
@@ -217,9 +203,8 @@ relays_wish(struct worker *w, bool settled)
 static void
 settle_one(struct worker *w, struct lane *l, const struct msg_pool_sock *s)
 {
-	if (*lane_use(l, s->fd) != FD_UNSETTLED)
+	if (*lane_use(l, s->fd) != FD_INHERITED)
 		return; /* a session's, or closed since */
-	*lane_use(l, s->fd) = FD_RELAY;
 	struct relay_ref r = { .fd = s->fd, .port = s->port, .row = s->row, .family = s->family };
 	int filter = sock_filter_has(s->fd);
 	if (filter == SOCK_FILTER_SHARED && rest_adopt(w, l, s->fd))
@@ -227,7 +212,8 @@ settle_one(struct worker *w, struct lane *l, const struct msg_pool_sock *s)
 	/* Without its first filter it has had a session: strangers may know it, so it is not for the next
 	 * one.  And a RECALL that came first meant this one, too. */
 	if (w->turn.now < l->quiet_until[s->row] || filter != SOCK_FILTER_OWN ||
-	    l->pool.row[s->row].count >= w->pools.depth[s->row] || !pool_put(l, &r))
+	    l->pool.row[s->row].count >= w->pools.depth[s->row] ||
+	    relay_change(w, l, s->fd, FD_FRESH, 0) < 0 || !pool_put(l, &r))
 		relay_release(w, l, s->fd, false);
 }
 

@@ -11,7 +11,7 @@
 
 /* False: the session's descriptor is none, is another's, or is not open in this process. */
 static bool
-adopt_fds(struct lane *l, const struct session *x)
+are_there(struct lane *l, const struct session *x)
 {
 	for (unsigned i = 0; i < 2; i++) {
 		int fd = x->relay[i].fd;
@@ -19,35 +19,38 @@ adopt_fds(struct lane *l, const struct session *x)
 			continue;
 		/* What the supervisor told is there: exec kept it.  It is asked of what it did not tell. */
 		if (!lane_window(l, fd) ||
-		    (*lane_use(l, fd) != FD_NONE && *lane_use(l, fd) != FD_UNSETTLED) ||
+		    (*lane_use(l, fd) != FD_NONE && *lane_use(l, fd) != FD_INHERITED) ||
 		    (*lane_use(l, fd) == FD_NONE && fcntl(fd, F_GETFD) < 0))
 			return false;
 	}
-	for (unsigned i = 0; i < 2; i++)
-		if (x->relay[i].family != ADDR_NONE && x->relay[i].fd >= 0)
-			*lane_use(l, x->relay[i].fd) = FD_RELAY;
 	return true;
 }
 
-/* In a new epoll there is nothing of the predecessor's. */
+/* As the predecessor had it when it died.  A socket that it was about to open may still be silenced. */
 static bool
-watch_again(const struct lane *l, const struct session *x, struct session_ref ref)
+adopt_fd(struct worker *w, struct lane *l, int fd, uint64_t tag, bool open)
 {
-	for (unsigned i = 0; i < 2; i++)
-		if (x->relay[i].family != ADDR_NONE && x->relay[i].fd >= 0 &&
-		    lane_watch(l, x->relay[i].fd, EPOLLIN, tag_make(TAG_RELAY, i, ref.slot, ref.gen)) < 0)
-			return false;
-	return true;
+	enum fd_use to = FD_OPEN;
+
+	if (!open)
+		to = sock_filter_has(fd) == SOCK_FILTER_SHARED ? FD_RESTED : FD_FRESH;
+	if (*lane_use(l, fd) == FD_NONE)
+		(void)relay_change(w, l, fd, FD_INHERITED, 0);
+	return relay_change(w, l, fd, to, tag) == 0;
 }
 
 static bool
 adopt_one(struct worker *w, struct lane *l, const struct session *x, struct session_ref ref)
 {
-	if (!adopt_fds(l, x))
+	bool open = (x->flags & SESSION_RELAY_OPEN) != 0;
+
+	if (!are_there(l, x))
 		return false;
-	if ((x->flags & SESSION_RELAY_OPEN) == 0)
-		return relays_open(w, l, ref);
-	return l->told.epoll_is_new == 0 || watch_again(l, x, ref);
+	for (unsigned i = 0; i < 2; i++)
+		if (x->relay[i].family != ADDR_NONE && x->relay[i].fd >= 0 &&
+		    !adopt_fd(w, l, x->relay[i].fd, tag_make(TAG_RELAY, i, ref.slot, ref.gen), open))
+			return false;
+	return open || relays_open(w, l, ref);
 }
 
 void

@@ -113,7 +113,7 @@ told_pool(struct worker *w, const struct msg_pool *m)
 		if (!lane_window(l, s->fd) || *lane_use(l, s->fd) != FD_NONE || s->row >= TURN_RELAYS_MAX ||
 		    (s->family != ADDR_V4 && s->family != ADDR_V6))
 			refuse(w, "POOL names a wrong socket", -EPROTO);
-		*lane_use(l, s->fd) = FD_UNSETTLED;
+		*lane_use(l, s->fd) = FD_INHERITED;
 		*lane_sock(
 		    l, s->fd) = (struct lane_sock){ .port = s->port, .row = s->row, .family = s->family };
 		l->inherited[l->inherited_count++] = *s;

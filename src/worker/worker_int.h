@@ -8,7 +8,7 @@
  * 	udp_in  batch  stream_in  assoc			datagrams, bytes and handshakes in
  * 	dtls  dtls_hello  core_act					the core and what it says
  * 	pending  conn_admit  stream_out  tls  assoc_index
- * 	relays  idle_socket  relay_release  tlsd_box  conn_tx  conn_mark
+ * 	relays  idle_socket  relay_state  tlsd_box  conn_tx  conn_mark
  * 	lane  outbox  udp_out  poisoned  worklog  worker_policy  worker_keys  lane_tune  proxy
  *
  * tests/lint/circles.sh holds the room to it.

@@ -7,4 +7,10 @@ TESTS += %D%/check_worker
 %C%_check_worker_LDADD = src/seal/libtp_seal.a src/state/libtp_state.a src/stun/libtp_stun.a src/conf/libtp_conf.a src/shm/libtp_shm.a \
 	src/io/libtp_io.a src/base/libtp_base.a $(CHECK_LIBS) $(SODIUM_LIBS) $(CRYPTO_LIBS)
 %C%_check_worker_DEPENDENCIES = src/prog/turnpike-worker$(EXEEXT)
+check_PROGRAMS += %D%/check_relay_state
+TESTS += %D%/check_relay_state
+%C%_check_relay_state_SOURCES = %D%/check_relay_state.c
+%C%_check_relay_state_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(SODIUM_CFLAGS)
+%C%_check_relay_state_LDADD = src/worker/libtp_worker.a src/state/libtp_state.a src/io/libtp_io.a src/shm/libtp_shm.a \
+	src/base/libtp_base.a $(CHECK_LIBS) $(SODIUM_LIBS)
 endif
