@@ -18,16 +18,16 @@ try_bind(struct addr a, uint16_t port)
 {
 	struct sockaddr_storage ss;
 	socklen_t len;
-	int fd, e;
+	int fd, err;
 
 	a.port = port;
 	len = addr_to_sockaddr(&a, &ss);
 	fd = socket(ss.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
-	e = bind(fd, (struct sockaddr *)&ss, len) < 0 ? -errno : 0;
+	err = bind(fd, (struct sockaddr *)&ss, len) < 0 ? -errno : 0;
 	close(fd);
-	return e;
+	return err;
 }
 
 /* Reached from this host, or from its own network, only. */
@@ -61,7 +61,7 @@ check_relay(struct doctor_report *r, const struct conf_relay *relay)
 	const char *kind = narrow(&relay->addr);
 	struct doctor_finding *f = doctor_put(r, DOCTOR_OK, "relay.addresses");
 	char text[ADDR_STRLEN], seen[ADDR_STRLEN];
-	int e = try_bind(relay->addr, 0);
+	int err = try_bind(relay->addr, 0);
 
 	addr_print_ip(&relay->addr, text);
 	if (relay->external.family != ADDR_NONE)
@@ -69,9 +69,9 @@ check_relay(struct doctor_report *r, const struct conf_relay *relay)
 		    f->is, "%s, shown to clients as %s", text, addr_print_ip(&relay->external, seen));
 	else
 		doctor_text(f->is, "%s%s%s", text, kind != NULL ? ", " : "", kind != NULL ? kind : "");
-	if (e < 0) {
+	if (err < 0) {
 		f->level = DOCTOR_BAD;
-		doctor_text(f->should, "an address of this host: %s", strerror(-e));
+		doctor_text(f->should, "an address of this host: %s", strerror(-err));
 		doctor_text(f->set, "ip addr add %s dev DEVICE, or relay: { addresses: [ ... ] }", text);
 	} else if (kind != NULL && relay->external.family == ADDR_NONE) {
 		f->level = DOCTOR_WARNING;
@@ -87,21 +87,21 @@ check_listener(struct doctor_report *r, const struct conf_listener *l, bool runn
 {
 	struct doctor_finding *f = doctor_put(r, DOCTOR_OK, "listeners");
 	bool udp = (l->transports & (TRANSPORT_UDP | TRANSPORT_DTLS)) != 0;
-	int e = try_bind(l->addr, running || !udp ? 0 : l->addr.port);
+	int err = try_bind(l->addr, running || !udp ? 0 : l->addr.port);
 	char text[ADDR_STRLEN];
 
 	doctor_text(f->is, "%s", addr_print(&l->addr, text));
-	if (e == 0)
+	if (err == 0)
 		return;
 	f->level = DOCTOR_BAD;
-	if (e == -EADDRINUSE)
+	if (err == -EADDRINUSE)
 		doctor_text(f->should, "free: another program has that UDP port (ss -lunp sport = :%u)",
 		    l->addr.port);
-	else if (e == -EACCES) {
+	else if (err == -EACCES) {
 		f->level = DOCTOR_NOTE;
 		doctor_text(f->should, "tried as root: ports below 1024 need its rights");
 	} else {
-		doctor_text(f->should, "an address of this host: %s", strerror(-e));
+		doctor_text(f->should, "an address of this host: %s", strerror(-err));
 	}
 }
 

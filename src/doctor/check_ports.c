@@ -69,11 +69,11 @@ static void
 check_port(struct ports *p, const struct addr *a, bool tcp, const char *where)
 {
 	char why[400], holder[128];
-	int e = port_probe(a, tcp, where, why, sizeof why);
+	int err = port_probe(a, tcp, where, why, sizeof why);
 
-	if (e != -EADDRINUSE && e != -EACCES)
+	if (err != -EADDRINUSE && err != -EACCES)
 		return;
-	if (e == -EADDRINUSE && port_holder(a, tcp, holder, sizeof holder) && is_ours(p, holder))
+	if (err == -EADDRINUSE && port_holder(a, tcp, holder, sizeof holder) && is_ours(p, holder))
 		return;
 	p->errors++;
 	p->report(p->arg, LOG_L_ERROR, why);

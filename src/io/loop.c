@@ -111,9 +111,9 @@ loop_add(struct loop *l, int fd, uint32_t events, loop_fd_h *cb, void *arg)
 {
 	if (fd < 0)
 		return -EBADF;
-	int rc = watch_room(l, fd);
-	if (rc < 0)
-		return rc;
+	int err = watch_room(l, fd);
+	if (err < 0)
+		return err;
 	if (l->watch[fd] != NULL)
 		return -EEXIST;
 	struct watch *w = calloc(1, sizeof *w);
@@ -122,9 +122,9 @@ loop_add(struct loop *l, int fd, uint32_t events, loop_fd_h *cb, void *arg)
 	*w = (struct watch){ .fd = fd, .cb = cb, .arg = arg };
 	struct epoll_event ev = { .events = events, .data.ptr = w };
 	if (epoll_ctl(l->epoll, EPOLL_CTL_ADD, fd, &ev) < 0) {
-		rc = -errno;
+		err = -errno;
 		free(w);
-		return rc;
+		return err;
 	}
 	l->watch[fd] = w;
 	return 0;
@@ -286,10 +286,10 @@ loop_signals(struct loop *l, const int *signos, unsigned n, loop_signal_h *cb, v
 	l->signal_arg = arg;
 	if (l->signals >= 0)
 		return 0;
-	int rc = loop_add(l, fd, EPOLLIN, signal_ready, l);
-	if (rc < 0) {
+	int err = loop_add(l, fd, EPOLLIN, signal_ready, l);
+	if (err < 0) {
 		close(fd);
-		return rc;
+		return err;
 	}
 	l->signals = fd;
 	return 0;

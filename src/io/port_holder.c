@@ -157,7 +157,7 @@ bind_plain(const struct addr *a)
 {
 	struct sockaddr_storage ss;
 	socklen_t len = addr_to_sockaddr(a, &ss);
-	int fd = socket(ss.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0), one = 1, r = 0;
+	int fd = socket(ss.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0), one = 1, err = 0;
 
 	if (fd < 0)
 		return -errno;
@@ -168,9 +168,9 @@ bind_plain(const struct addr *a)
 		(void)setsockopt(fd, IPPROTO_IP, IP_FREEBIND, &one, sizeof one);
 	}
 	if (bind(fd, (struct sockaddr *)&ss, len) < 0)
-		r = -errno;
+		err = -errno;
 	close(fd);
-	return r;
+	return err;
 }
 
 int

@@ -191,13 +191,13 @@ sandbox_landlock_reach(const struct sandbox_reach *reach)
 	int fd = (int)syscall(SYS_landlock_create_ruleset, &attr, size, 0);
 	if (fd < 0)
 		return -errno;
-	int rc = allow_log(fd, reach->log_dir);
-	for (unsigned i = 0; rc == 0 && i < reach->read_count; i++)
-		rc = allow_path(fd, reach->read[i], false);
-	for (unsigned i = 0; rc == 0 && i < reach->write_count; i++)
-		rc = allow_path(fd, reach->write[i], true);
-	if (rc == 0 && syscall(SYS_landlock_restrict_self, fd, 0) < 0)
-		rc = -errno;
+	int err = allow_log(fd, reach->log_dir);
+	for (unsigned i = 0; err == 0 && i < reach->read_count; i++)
+		err = allow_path(fd, reach->read[i], false);
+	for (unsigned i = 0; err == 0 && i < reach->write_count; i++)
+		err = allow_path(fd, reach->write[i], true);
+	if (err == 0 && syscall(SYS_landlock_restrict_self, fd, 0) < 0)
+		err = -errno;
 	close(fd);
-	return rc;
+	return err;
 }

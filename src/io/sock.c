@@ -56,16 +56,16 @@ fail(int fd, int rc)
 static int
 udp_common(int fd, uint8_t family)
 {
-	int rc;
+	int err;
 
 	if (family == ADDR_V6) {
-		if ((rc = set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1)) < 0 ||
-		    (rc = set_int(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DONT)) < 0)
-			return rc;
+		if ((err = set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1)) < 0 ||
+		    (err = set_int(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DONT)) < 0)
+			return err;
 		return set_int(fd, IPPROTO_IPV6, IPV6_RECVERR, 1);
 	}
-	if ((rc = set_int(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT)) < 0)
-		return rc;
+	if ((err = set_int(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT)) < 0)
+		return err;
 	return set_int(fd, IPPROTO_IP, IP_RECVERR, 1);
 }
 
@@ -104,18 +104,18 @@ bind_addr(int fd, const struct addr *a)
 int
 sock_listener_udp(const struct addr *a, const struct sock_options *o, size_t *granted)
 {
-	int fd = udp_open(a), rc, value = 0;
+	int fd = udp_open(a), err, value = 0;
 	socklen_t len = sizeof value;
 
 	if (fd < 0)
 		return fd;
-	if ((rc = udp_common(fd, a->family)) < 0 || (rc = set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1)) < 0 ||
-	    (rc = bind_ahead(fd, a->family)) < 0)
-		return fail(fd, rc);
+	if ((err = udp_common(fd, a->family)) < 0 || (err = set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1)) < 0 ||
+	    (err = bind_ahead(fd, a->family)) < 0)
+		return fail(fd, err);
 	set_buffer(fd, SO_RCVBUFFORCE, SO_RCVBUF, o->receive_buffer);
 	set_buffer(fd, SO_SNDBUFFORCE, SO_SNDBUF, o->send_buffer);
-	if ((rc = bind_addr(fd, a)) < 0)
-		return fail(fd, rc);
+	if ((err = bind_addr(fd, a)) < 0)
+		return fail(fd, err);
 	/* The kernel doubles what it is asked for, for its own overhead, and tells the doubled value. */
 	if (granted != NULL && getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &value, &len) == 0)
 		*granted = (size_t)value / 2;
@@ -139,16 +139,16 @@ sock_is_here(const struct addr *a)
 int
 sock_relay_udp(const struct addr *a, size_t receive_buffer)
 {
-	int fd = udp_open(a), rc;
+	int fd = udp_open(a), err;
 
 	if (fd < 0)
 		return fd;
 	/* The filter comes before bind: from its first moment the port takes nothing in. */
-	if ((rc = udp_common(fd, a->family)) < 0 || (rc = sock_filter_attach(fd)) < 0)
-		return fail(fd, rc);
+	if ((err = udp_common(fd, a->family)) < 0 || (err = sock_filter_attach(fd)) < 0)
+		return fail(fd, err);
 	set_buffer(fd, SO_RCVBUFFORCE, SO_RCVBUF, receive_buffer);
-	if ((rc = bind_addr(fd, a)) < 0)
-		return fail(fd, rc);
+	if ((err = bind_addr(fd, a)) < 0)
+		return fail(fd, err);
 	return fd;
 }
 
@@ -257,9 +257,9 @@ stream_common(int fd)
 	};
 
 	for (unsigned i = 0; i < TP_COUNT(options); i++) {
-		int rc = set_int(fd, options[i].level, options[i].name, options[i].value);
-		if (rc < 0)
-			return rc;
+		int err = set_int(fd, options[i].level, options[i].name, options[i].value);
+		if (err < 0)
+			return err;
 	}
 	return 0;
 }
@@ -316,7 +316,7 @@ int
 sock_listener_unix(const char *path, unsigned mode)
 {
 	struct sockaddr_un su = { .sun_family = AF_UNIX };
-	int fd, rc = 0;
+	int fd, err = 0;
 
 	if (text_copy(su.sun_path, sizeof su.sun_path, path) >= sizeof su.sun_path)
 		return -ENAMETOOLONG;
@@ -328,11 +328,11 @@ sock_listener_unix(const char *path, unsigned mode)
 	/* Narrow first, then open: no connection may come in between. */
 	mode_t was = umask(0777);
 	if (bind(fd, (struct sockaddr *)&su, sizeof su) < 0)
-		rc = -errno;
+		err = -errno;
 	umask(was);
-	if (rc == 0 && (chmod(path, (mode_t)mode) < 0 || listen(fd, 16) < 0))
-		rc = -errno;
-	return rc < 0 ? fail(fd, rc) : fd;
+	if (err == 0 && (chmod(path, (mode_t)mode) < 0 || listen(fd, 16) < 0))
+		err = -errno;
+	return err < 0 ? fail(fd, err) : fd;
 }
 
 int

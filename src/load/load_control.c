@@ -187,7 +187,7 @@ ctl_by_relayed(const struct worker *w, const struct addr *a)
 static void
 reach(struct worker *w, struct flow *f, uint64_t now)
 {
-	int r;
+	int err;
 
 	f->challenged = false;
 	f->closed = false;
@@ -196,11 +196,11 @@ reach(struct worker *w, struct flow *f, uint64_t now)
 	f->step = CTL_CONNECT;
 	f->tries = 0;
 	f->deadline = now + CONNECT_NS;
-	r = w->transport->open(w, f);
-	if (r < 0) {
-		worker_why(w, strerror(-r));
+	err = w->transport->open(w, f);
+	if (err < 0) {
+		worker_why(w, strerror(-err));
 		end(w, f, CTL_FAILED, ERROR_SOCKET, now);
-	} else if (r == 0) {
+	} else if (err == 0) {
 		begin(w, f, w->o->mode == LOAD_CONNECT ? CTL_BINDING : CTL_ALLOCATE, now);
 	}
 }

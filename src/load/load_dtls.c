@@ -23,10 +23,10 @@ out(void *arg, const uint8_t *p, size_t n)
 static int
 dtls_open(struct worker *w, struct flow *f)
 {
-	int r = udp_socket(w, f, !w->o->no_gro);
+	int err = udp_socket(w, f, !w->o->no_gro);
 
-	if (r != 0)
-		return r;
+	if (err != 0)
+		return err;
 	if (w->records == NULL)
 		w->records = tx_new_records(!w->o->no_gso);
 	(void)secure_handshake(conn_new(w, f, out)->secure); /* ClientHello; it cannot fail yet */

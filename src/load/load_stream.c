@@ -99,12 +99,12 @@ stream_writable(struct worker *w, struct flow *f, uint64_t now)
 {
 	struct conn *c = f->conn;
 	ssize_t k;
-	int e = 0;
-	socklen_t len = sizeof e;
+	int err = 0;
+	socklen_t len = sizeof err;
 
 	if (c->connecting) {
-		if (getsockopt(f->fd, SOL_SOCKET, SO_ERROR, &e, &len) != 0 || e != 0) {
-			conn_lost(w, f, ERROR_CONNECT, strerror(e), now);
+		if (getsockopt(f->fd, SOL_SOCKET, SO_ERROR, &err, &len) != 0 || err != 0) {
+			conn_lost(w, f, ERROR_CONNECT, strerror(err), now);
 			return;
 		}
 		c->connecting = false;

@@ -37,7 +37,7 @@ worker_init(struct worker *w)
 {
 	size_t n = w->o->payload, pad = w->o->indications || w->transport->padded ? (4 - n % 4) % 4 : 0;
 	bool gso = !w->o->no_gso;
-	int r;
+	int err;
 
 	w->single = w->n == 1;
 	w->flows = calloc(w->n, sizeof *w->flows);
@@ -55,9 +55,9 @@ worker_init(struct worker *w)
 	}
 	for (unsigned i = 0; i < w->peer_count; i++)
 		w->peers[i].fd = -1;
-	r = peer_open(w);
-	if (r != 0)
-		return r;
+	err = peer_open(w);
+	if (err != 0)
+		return err;
 	w->tx[UP] = tx_new(!w->o->indications        ? CHANNEL_HEADER
 		: w->peers[0].addr.family == ADDR_V4 ? 36
 						     : 48,

@@ -21,7 +21,7 @@ local_address(const struct load_options *o, struct addr *out)
 {
 	struct sockaddr_storage ss;
 	socklen_t len = addr_to_sockaddr(&o->server, &ss);
-	int fd, r = 0;
+	int fd, err = 0;
 
 	if (o->peer.family != ADDR_NONE) {
 		*out = o->peer;
@@ -32,12 +32,12 @@ local_address(const struct load_options *o, struct addr *out)
 		return -errno;
 	if (connect(fd, (struct sockaddr *)&ss, len) != 0 ||
 	    (len = sizeof ss, getsockname(fd, (struct sockaddr *)&ss, &len)) != 0)
-		r = -errno;
+		err = -errno;
 	else
-		r = addr_from_sockaddr(out, (struct sockaddr *)&ss);
+		err = addr_from_sockaddr(out, (struct sockaddr *)&ss);
 	close(fd);
 	out->port = 0;
-	return r;
+	return err;
 }
 
 static int
@@ -69,13 +69,13 @@ int
 peer_open(struct worker *w)
 {
 	struct addr local;
-	int r = local_address(w->o, &local);
+	int err = local_address(w->o, &local);
 
-	for (unsigned i = 0; i < w->peer_count && r == 0; i++) {
+	for (unsigned i = 0; i < w->peer_count && err == 0; i++) {
 		w->peers[i].addr = local;
-		r = open_one(w, &w->peers[i], i);
+		err = open_one(w, &w->peers[i], i);
 	}
-	return r;
+	return err;
 }
 
 void

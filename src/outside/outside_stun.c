@@ -70,7 +70,7 @@ open_socket(const struct addr *inside, const struct addr *server)
 	struct sockaddr_storage ss;
 	struct addr from = *inside;
 	socklen_t len;
-	int fd, e;
+	int fd, err;
 
 	from.port = 0;
 	len = addr_to_sockaddr(&from, &ss);
@@ -82,9 +82,9 @@ open_socket(const struct addr *inside, const struct addr *server)
 		if (connect(fd, (const struct sockaddr *)&ss, len) == 0)
 			return fd;
 	}
-	e = -errno;
+	err = -errno;
 	close(fd);
-	return e;
+	return err;
 }
 
 /* True when these bytes are the answer to the request. */
@@ -136,10 +136,10 @@ outside_stun(const char *server, const struct addr *inside, struct addr *out, ch
 	struct addr to, seen;
 	struct stun_out o;
 	size_t len;
-	int e, fd;
+	int err, fd;
 
-	if ((e = find_server(server, inside->family, &to, why, why_len)) < 0)
-		return e;
+	if ((err = find_server(server, inside->family, &to, why, why_len)) < 0)
+		return err;
 	fd = open_socket(inside, &to);
 	if (fd < 0) {
 		snprintf(why, why_len, "STUN server %s: %s", server, strerror(-fd));
@@ -149,17 +149,17 @@ outside_stun(const char *server, const struct addr *inside, struct addr *out, ch
 	stun_begin(&o, request, sizeof request, STUN_REQUEST, STUN_BINDING, txid);
 	stun_put_fingerprint(&o);
 	len = stun_end(&o);
-	e = -ETIMEDOUT;
-	for (unsigned i = 0; i < TP_COUNT(waits) && e < 0; i++) {
+	err = -ETIMEDOUT;
+	for (unsigned i = 0; i < TP_COUNT(waits) && err < 0; i++) {
 		(void)send(fd, request, len, MSG_NOSIGNAL);
 		if (await_answer(fd, waits[i], txid, &seen)) {
 			seen.port = 0;
 			*out = seen;
-			e = 0;
+			err = 0;
 		}
 	}
 	close(fd);
-	if (e < 0)
+	if (err < 0)
 		snprintf(why, why_len, "STUN server %s gives no answer", server);
-	return e;
+	return err;
 }

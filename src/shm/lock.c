@@ -81,7 +81,7 @@ int
 lock_take(lock_word *w, uint32_t owner, unsigned wait_ms)
 {
 	uint32_t me = owner + 1;
-	int r;
+	int err;
 
 	if (swap(w, 0, me)) {
 		CRASH_POINT("lock:taken");
@@ -96,10 +96,10 @@ lock_take(lock_word *w, uint32_t owner, unsigned wait_ms)
 		}
 		relax();
 	}
-	r = wait_for(w, me, wait_ms);
-	if (r == 0)
+	err = wait_for(w, me, wait_ms);
+	if (err == 0)
 		CRASH_POINT("lock:taken");
-	return r;
+	return err;
 }
 
 static void

@@ -37,7 +37,7 @@ int
 region_make(const char *name, size_t size, int *fd_rw, int *fd_ro)
 {
 	char path[40];
-	int rw = -1, ro = -1, r;
+	int rw = -1, ro = -1, err;
 
 	if (size == 0 || size > (size_t)INT64_MAX || size % page_size() != 0)
 		return -EINVAL;
@@ -48,9 +48,9 @@ region_make(const char *name, size_t size, int *fd_rw, int *fd_ro)
 	if (fchmod(rw, 0600) != 0 || ftruncate(rw, (off_t)size) != 0 ||
 	    fcntl(rw, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0 ||
 	    (ro = open(path, O_RDONLY | O_CLOEXEC)) < 0) {
-		r = -errno;
+		err = -errno;
 		close(rw);
-		return r;
+		return err;
 	}
 	*fd_rw = rw;
 	*fd_ro = ro;
@@ -79,14 +79,14 @@ region_map(int fd, size_t size, bool write, bool secret)
 {
 	size_t page = page_size(), span = size + 2 * page;
 	uint8_t *base;
-	int r;
+	int err;
 
 	if (size == 0 || size % page != 0 || span < size) {
 		errno = EINVAL;
 		return NULL;
 	}
-	if ((r = check_fd(fd, size)) != 0) {
-		errno = -r;
+	if ((err = check_fd(fd, size)) != 0) {
+		errno = -err;
 		return NULL;
 	}
 	base = mmap(NULL, span, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -95,9 +95,9 @@ region_map(int fd, size_t size, bool write, bool secret)
 	if (mmap(base + page, size, write ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED | MAP_FIXED, fd,
 		0) == MAP_FAILED ||
 	    (secret && madvise(base + page, size, MADV_DONTDUMP) != 0)) {
-		r = errno;
+		err = errno;
 		munmap(base, span);
-		errno = r;
+		errno = err;
 		return NULL;
 	}
 	return base + page;

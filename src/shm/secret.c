@@ -13,8 +13,8 @@ _Static_assert(SECRET_BYTES == crypto_kdf_KEYBYTES, "the master is a libsodium K
 void
 secret_derive(uint8_t out[32], const uint8_t master[SECRET_BYTES], const char context[8], uint64_t number)
 {
-	int r = crypto_kdf_derive_from_key(out, 32, number, context, master);
+	int err = crypto_kdf_derive_from_key(out, 32, number, context, master);
 
-	assert(r == 0);
-	(void)r;
+	assert(err == 0);
+	(void)err;
 }

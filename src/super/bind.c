@@ -18,7 +18,7 @@ int
 super_http(const struct conf *c, int *fd, char *why, size_t len)
 {
 	struct addr a;
-	int e;
+	int err;
 
 	*fd = -1;
 	if (c->metrics_address[0] == '\0')
@@ -28,14 +28,14 @@ super_http(const struct conf *c, int *fd, char *why, size_t len)
 		return -EINVAL;
 	}
 	a.port = (uint16_t)c->metrics_port;
-	if ((e = port_probe(&a, true, "metrics", why, len)) < 0)
-		return e;
-	e = sock_listener_tcp(&a, 64);
-	if (e < 0)
-		snprintf(why, len, "metrics: %s", strerror(-e));
+	if ((err = port_probe(&a, true, "metrics", why, len)) < 0)
+		return err;
+	err = sock_listener_tcp(&a, 64);
+	if (err < 0)
+		snprintf(why, len, "metrics: %s", strerror(-err));
 	else
-		*fd = e;
-	return e < 0 ? e : 0;
+		*fd = err;
+	return err < 0 ? err : 0;
 }
 
 /* root:turnpike 0660.  By the effective group while it is made: changing an owner would need CAP_CHOWN. */

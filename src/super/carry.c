@@ -348,7 +348,7 @@ carry_walk(const void *bytes, size_t len, carry_h *cb, void *arg, char *why, siz
 	struct carry_end end = { 0 };
 	uint32_t records = 0;
 	size_t at = 0;
-	int e;
+	int err;
 
 	while (len - at >= sizeof(struct carry_record)) {
 		struct carry_record r;
@@ -364,8 +364,8 @@ carry_walk(const void *bytes, size_t len, carry_h *cb, void *arg, char *why, siz
 				return 0;
 			break;
 		}
-		if ((e = cb(arg, &r, p + at + sizeof r)) < 0)
-			return e;
+		if ((err = cb(arg, &r, p + at + sizeof r)) < 0)
+			return err;
 		records++;
 		at += sizeof r + (((size_t)r.len + 7) & ~(size_t)7);
 		if (at > len)

@@ -110,10 +110,10 @@ head(struct loading *l, const struct carry_head *h)
 {
 	struct super *s = l->s;
 	struct regions *r = &s->regions;
-	int e = check_layouts(l, h);
+	int err = check_layouts(l, h);
 
-	if (e < 0)
-		return e;
+	if (err < 0)
+		return err;
 	head_numbers(s, h);
 	s->conf_fd = fd_in(h->conf_fd);
 	s->users_fd = fd_in(h->users_fd);
@@ -348,16 +348,16 @@ carry_load(struct super *s, int fd, char *why, size_t len)
 	struct loading l = { .s = s, .why = why, .len = len };
 	struct stat st;
 	void *p;
-	int e;
+	int err;
 
 	if (fstat(fd, &st) < 0 || st.st_size < (off_t)sizeof(struct carry_record))
 		return refuse(&l, "there is no supervisor's state on descriptor %d", fd);
 	p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
 	if (p == MAP_FAILED)
 		return refuse(&l, "the supervisor's state cannot be mapped: %s", strerror(errno));
-	e = carry_walk(p, (size_t)st.st_size, record, &l, why, len);
-	if (e == 0)
+	err = carry_walk(p, (size_t)st.st_size, record, &l, why, len);
+	if (err == 0)
 		check_tlsds(s);
 	munmap(p, (size_t)st.st_size);
-	return e;
+	return err;
 }

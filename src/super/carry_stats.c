@@ -68,10 +68,10 @@ move_region(struct region *r, const void *state, size_t state_len)
 	struct stat st;
 	char why[WHY_MAX];
 	void *was;
-	int e = region_make("turnpike-stat", STAT_SIZE, &fresh.rw, &fresh.ro);
+	int err = region_make("turnpike-stat", STAT_SIZE, &fresh.rw, &fresh.ro);
 
-	if (e < 0)
-		return e;
+	if (err < 0)
+		return err;
 	m.is = region_map(fresh.rw, STAT_SIZE, true, false);
 	if (m.is == NULL || fstat(r->ro, &st) < 0)
 		return -errno;
@@ -80,7 +80,7 @@ move_region(struct region *r, const void *state, size_t state_len)
 		return -errno;
 	m.was = was;
 	m.size = (size_t)st.st_size;
-	e = carry_walk(state, state_len, move_row, &m, why, sizeof why);
+	err = carry_walk(state, state_len, move_row, &m, why, sizeof why);
 	/* Its process still writes the old one: it must not look as if it hung. */
 	atomic_store_explicit(&m.is->heartbeat_ms, clock_ms(), memory_order_relaxed);
 	region_unmap(m.is, STAT_SIZE);
@@ -88,7 +88,7 @@ move_region(struct region *r, const void *state, size_t state_len)
 	close(r->rw);
 	close(r->ro);
 	*r = fresh;
-	return e;
+	return err;
 }
 
 int
@@ -96,23 +96,23 @@ regions_carry_stats(struct regions *r, int state_fd)
 {
 	struct stat st;
 	void *p;
-	int e;
+	int err;
 
 	if (fstat(state_fd, &st) < 0)
 		return -errno;
 	p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, state_fd, 0);
 	if (p == MAP_FAILED)
 		return -errno;
-	e = move_region(&r->stat_authd, p, (size_t)st.st_size);
-	if (e == 0)
-		e = move_region(&r->stat_admin, p, (size_t)st.st_size);
-	if (e == 0)
-		e = move_region(&r->stat_super, p, (size_t)st.st_size);
-	for (unsigned i = 0; e == 0 && i < MSG_TLSDS_MAX; i++)
+	err = move_region(&r->stat_authd, p, (size_t)st.st_size);
+	if (err == 0)
+		err = move_region(&r->stat_admin, p, (size_t)st.st_size);
+	if (err == 0)
+		err = move_region(&r->stat_super, p, (size_t)st.st_size);
+	for (unsigned i = 0; err == 0 && i < MSG_TLSDS_MAX; i++)
 		if (r->stat_tlsd[i].ro >= 0)
-			e = move_region(&r->stat_tlsd[i], p, (size_t)st.st_size);
-	for (unsigned i = 0; e == 0 && i < r->shards; i++)
-		e = move_region(&r->stat_worker[i], p, (size_t)st.st_size);
+			err = move_region(&r->stat_tlsd[i], p, (size_t)st.st_size);
+	for (unsigned i = 0; err == 0 && i < r->shards; i++)
+		err = move_region(&r->stat_worker[i], p, (size_t)st.st_size);
 	munmap(p, (size_t)st.st_size);
-	return e;
+	return err;
 }

@@ -29,10 +29,10 @@ recover_cross(struct super *s, const struct ledger_child *c)
 {
 	struct shard shards[SHARDS_MAX];
 	unsigned n = regions_shards(&s->regions, shards), refused = 0;
-	int e = cross_recover(&s->regions.cross_map, c->index, shards, n, &refused);
+	int err = cross_recover(&s->regions.cross_map, c->index, shards, n, &refused);
 
-	if (e < 0)
-		log_errx("worker %u: recovery of the shared tables: %s", c->index, strerror(-e));
+	if (err < 0)
+		log_errx("worker %u: recovery of the shared tables: %s", c->index, strerror(-err));
 	if (refused > 0)
 		log_warnx("worker %u: %u operations of its redo record do not fit what it held: ignored",
 		    c->index, refused);

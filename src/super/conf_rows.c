@@ -148,9 +148,9 @@ keep_relays(const struct conf *was, struct conf *is, const struct port_map *port
 int
 conf_keep_rows(const struct conf *was, struct conf *is, const struct port_map *ports)
 {
-	int e = keep_listeners(was, is);
+	int err = keep_listeners(was, is);
 
-	return e < 0 ? e : keep_relays(was, is, ports);
+	return err < 0 ? err : keep_relays(was, is, ports);
 }
 
 /* Without the retired rows, as the file has it: for the difference that is reported. */

@@ -28,12 +28,12 @@ static int
 run(struct conf_run *r, int binary, const char *path, const char *const *argv, const int *keep,
     unsigned kept, bool keep_stderr)
 {
-	int pair[2], e;
+	int pair[2], err;
 
 	memset(r, 0, sizeof *r);
 	r->fd = r->conf_fd = r->users_fd = r->certs_fd = -1;
-	if ((e = ipc_pair(pair)) < 0)
-		return e;
+	if ((err = ipc_pair(pair)) < 0)
+		return err;
 	struct spawn s = { .path = path,
 		.argv = (char *const *)argv,
 		.control = pair[1],
@@ -48,10 +48,10 @@ run(struct conf_run *r, int binary, const char *path, const char *const *argv, c
 	r->pid = spawn_child(&s);
 	close(pair[1]);
 	if (r->pid < 0) {
-		e = r->pid;
+		err = r->pid;
 		r->pid = 0;
 		close(pair[0]);
-		return e;
+		return err;
 	}
 	r->fd = pair[0];
 	return 0;
@@ -124,9 +124,9 @@ int
 conf_run_read(struct conf_run *r)
 {
 	union msg m;
-	int e, fd;
+	int err, fd;
 
-	while ((e = ipc_recv(r->fd, ROLE_CONF, ROLE_SUPER, &m, &fd)) == 1) {
+	while ((err = ipc_recv(r->fd, ROLE_CONF, ROLE_SUPER, &m, &fd)) == 1) {
 		switch (m.h.type) {
 		case MSG_CONF_TEXT:
 			if (r->line_count < CONF_LINES) {
@@ -149,7 +149,7 @@ conf_run_read(struct conf_run *r)
 			return -EPROTO;
 		}
 	}
-	return e;
+	return err;
 }
 
 void
@@ -168,18 +168,18 @@ int
 conf_run_wait(struct conf_run *r)
 {
 	tp_ms end = clock_ms() + CONF_FIRST_MS, now;
-	int e = 0;
+	int err = 0;
 
-	while ((now = clock_ms()) < end && (e = conf_run_read(r)) == 0) {
+	while ((now = clock_ms()) < end && (err = conf_run_read(r)) == 0) {
 		struct pollfd p = { .fd = r->fd, .events = POLLIN };
 		(void)poll(&p, 1, (int)(end - now));
 	}
 	(void)kill(r->pid, SIGKILL); /* it has nothing left to say */
-	if (e == 0)
-		e = -ETIMEDOUT;
+	if (err == 0)
+		err = -ETIMEDOUT;
 	r->pid = 0;
-	if (e < 0)
-		return e;
+	if (err < 0)
+		return err;
 	return r->ok ? 0 : -EINVAL;
 }
 
@@ -188,7 +188,7 @@ int
 conf_run_conf(const struct conf_run *r, struct conf *c)
 {
 	const struct conf *p;
-	int e;
+	int err;
 
 	if (r->conf_size != sizeof *c || (fcntl(r->conf_fd, F_GET_SEALS) & SEALS) != SEALS)
 		return -EPROTO;
@@ -197,10 +197,10 @@ conf_run_conf(const struct conf_run *r, struct conf *c)
 		return -errno;
 	memcpy(c, p, sizeof *c);
 	munmap((void *)(uintptr_t)p, sizeof *c);
-	e = conf_validate(c, sizeof *c);
-	if (e == 0)
+	err = conf_validate(c, sizeof *c);
+	if (err == 0)
 		(void)super_addresses_mark(c);
-	return e;
+	return err;
 }
 
 int

@@ -28,13 +28,13 @@ int
 super_launch(struct super *s, const struct ledger_child *c, int *control, int32_t *born)
 {
 	const char *binary = binary_of(s, c->role);
-	int pair[2], keep[HELD_KEEP_MAX], size = CONTROL_BUFFER, e;
+	int pair[2], keep[HELD_KEEP_MAX], size = CONTROL_BUFFER, err;
 	char path[PATH_MAX], name[32], index[16];
 	char *argv[] = { name, index, NULL };
 	pid_t pid;
 
-	if ((e = ipc_pair(pair)) < 0)
-		return e;
+	if ((err = ipc_pair(pair)) < 0)
+		return err;
 	(void)setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
 	snprintf(path, sizeof path, "%s/%s", s->o->libexec_dir, binary);
 	snprintf(name, sizeof name, "%s", binary);

@@ -42,10 +42,10 @@ struct ledger *
 ledger_new(int *fd_rw, int *fd_ro)
 {
 	struct ledger *l;
-	int r = region_make("turnpike-ledger", LEDGER_SIZE, fd_rw, fd_ro);
+	int err = region_make("turnpike-ledger", LEDGER_SIZE, fd_rw, fd_ro);
 
-	if (r < 0) {
-		errno = -r;
+	if (err < 0) {
+		errno = -err;
 		return NULL;
 	}
 	l = ledger_map(*fd_rw);

@@ -140,14 +140,14 @@ listener_open(struct ledger *l, const struct windows *w, const struct conf *c, u
     struct opened *done, char *why, size_t why_len)
 {
 	uint8_t transports = c->listeners[row].transports;
-	int r;
+	int err;
 
 	if (c->listeners[row].retired)
 		return 0;
 	if ((transports & ~TRANSPORT_STREAMS) != 0 && !has_sockets(l, w, row, false)) {
 		done->datagram[row] = true;
-		if ((r = open_datagram(l, w, c, row, &done->granted, why, why_len)) < 0)
-			return r;
+		if ((err = open_datagram(l, w, c, row, &done->granted, why, why_len)) < 0)
+			return err;
 	}
 	if ((transports & TRANSPORT_STREAMS) != 0 && !has_sockets(l, w, row, true) &&
 	    donor(l, w, c, row) < 0) {

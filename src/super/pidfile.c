@@ -43,7 +43,7 @@ is_named(int fd, const char *path)
 static int
 open_locked(const char *path, pid_t *holder)
 {
-	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600), r;
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600), err;
 
 	if (fd < 0)
 		return -errno;
@@ -52,10 +52,10 @@ open_locked(const char *path, pid_t *holder)
 	(void)fchmod(fd, 0600);
 	if (flock(fd, LOCK_EX | LOCK_NB) == 0)
 		return fd;
-	r = -errno;
+	err = -errno;
 	*holder = read_pid(fd);
 	close(fd);
-	return r;
+	return err;
 }
 
 int

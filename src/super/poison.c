@@ -127,11 +127,11 @@ static void
 cold(struct super *s, unsigned shard)
 {
 	struct msg_stop stop = { .h.type = MSG_STOP };
-	int e = regions_cold(&s->regions, shard), i = children_find(&s->children, ROLE_ADMIN, 0);
+	int err = regions_cold(&s->regions, shard), i = children_find(&s->children, ROLE_ADMIN, 0);
 
 	s->adopt_deaths[shard] = 0;
-	if (e < 0) {
-		log_errx("shard %u: cannot be started cold: %s", shard, strerror(-e));
+	if (err < 0) {
+		log_errx("shard %u: cannot be started cold: %s", shard, strerror(-err));
 		return;
 	}
 	log_errx(

@@ -202,14 +202,14 @@ hand_over(struct pool *p, int fd, uint32_t request, uint32_t left, uint32_t rese
 		.row = e->row,
 		.family = e->family,
 	};
-	int r;
+	int err;
 
 	CRASH_POINT("super:offer");
-	r = p->send(p->arg, e->shard, &m, fd);
+	err = p->send(p->arg, e->shard, &m, fd);
 	CRASH_POINT("super:offered");
-	if (r < 0) {
+	if (err < 0) {
 		drop(p, fd);
-		return r;
+		return err;
 	}
 	struct ledger_fd told = *e;
 	told.kind = LEDGER_POOL;

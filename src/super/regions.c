@@ -45,12 +45,12 @@ static int
 make_secret(struct regions *r)
 {
 	uint8_t *p;
-	int e = make(&r->secret, SECRET_BYTES, "secret", 0);
+	int err = make(&r->secret, SECRET_BYTES, "secret", 0);
 
-	if (e == 0)
-		e = map(&p, &r->secret, SECRET_BYTES, true, true);
-	if (e < 0)
-		return e;
+	if (err == 0)
+		err = map(&p, &r->secret, SECRET_BYTES, true, true);
+	if (err < 0)
+		return err;
 	randombytes_buf(p, SECRET_BYTES);
 	region_unmap(p, pages(SECRET_BYTES)); /* the supervisor has no use for it */
 	return 0;
@@ -61,12 +61,12 @@ make_cross(struct regions *r)
 {
 	uint8_t seed[16];
 	void *p;
-	int e = make(&r->cross, cross_region_size(), "cross", 0);
+	int err = make(&r->cross, cross_region_size(), "cross", 0);
 
-	if (e == 0)
-		e = map(&p, &r->cross, cross_region_size(), true, false);
-	if (e < 0)
-		return e;
+	if (err == 0)
+		err = map(&p, &r->cross, cross_region_size(), true, false);
+	if (err < 0)
+		return err;
 	randombytes_buf(seed, sizeof seed);
 	/* To initialise and to recover: the supervisor takes no lock, so it needs no name. */
 	return cross_attach(&r->cross_map, p, UINT32_MAX, seed);
@@ -75,22 +75,22 @@ make_cross(struct regions *r)
 static int
 make_ports(struct regions *r)
 {
-	int e = make(&r->ports, PORT_MAP_SIZE, "ports", 0);
+	int err = make(&r->ports, PORT_MAP_SIZE, "ports", 0);
 
-	return e < 0 ? e : map(&r->ports_map, &r->ports, PORT_MAP_SIZE, true, false);
+	return err < 0 ? err : map(&r->ports_map, &r->ports, PORT_MAP_SIZE, true, false);
 }
 
 static int
 make_shard_only(struct regions *r, unsigned i)
 {
-	int e = make(&r->shard[i], shard_region_size(r->slot_max), "shard", i);
+	int err = make(&r->shard[i], shard_region_size(r->slot_max), "shard", i);
 
-	if (e == 0)
-		e = make(&r->keys[i], shard_keys_size(r->slot_max), "keys", i);
-	if (e == 0)
-		e = map(&r->shard_map[i], &r->shard[i], shard_region_size(r->slot_max), false, false);
-	if (e < 0)
-		return e;
+	if (err == 0)
+		err = make(&r->keys[i], shard_keys_size(r->slot_max), "keys", i);
+	if (err == 0)
+		err = map(&r->shard_map[i], &r->shard[i], shard_region_size(r->slot_max), false, false);
+	if (err < 0)
+		return err;
 	close(r->keys[i].ro); /* only the owner maps keys */
 	r->keys[i].ro = -1;
 	r->epoll[i] = epoll_create1(EPOLL_CLOEXEC);
@@ -100,38 +100,38 @@ make_shard_only(struct regions *r, unsigned i)
 static int
 make_shard(struct regions *r, unsigned i)
 {
-	int e = make_shard_only(r, i);
+	int err = make_shard_only(r, i);
 
-	if (e == 0)
-		e = make(&r->stat_worker[i], STAT_SIZE, "stat-worker", i);
-	if (e == 0)
-		e = map(&r->worker_map[i], &r->stat_worker[i], STAT_SIZE, false, false);
-	return e;
+	if (err == 0)
+		err = make(&r->stat_worker[i], STAT_SIZE, "stat-worker", i);
+	if (err == 0)
+		err = map(&r->worker_map[i], &r->stat_worker[i], STAT_SIZE, false, false);
+	return err;
 }
 
 int
 regions_make(struct regions *r, unsigned shards, uint32_t slot_max)
 {
-	int e;
+	int err;
 
 	memset(r, 0, sizeof *r);
 	r->shards = shards;
 	r->slot_max = slot_max;
-	if ((e = make_secret(r)) < 0 || (e = make_cross(r)) < 0 || (e = make_ports(r)) < 0)
-		return e;
+	if ((err = make_secret(r)) < 0 || (err = make_cross(r)) < 0 || (err = make_ports(r)) < 0)
+		return err;
 	for (unsigned i = 0; i < shards; i++)
-		if ((e = make_shard(r, i)) < 0)
-			return e;
-	if ((e = make(&r->stat_authd, STAT_SIZE, "stat-auth", 0)) < 0 ||
-	    (e = make(&r->stat_admin, STAT_SIZE, "stat-admin", 0)) < 0 ||
-	    (e = make(&r->stat_super, STAT_SIZE, "stat-super", 0)) < 0 ||
-	    (e = map(&r->authd_map, &r->stat_authd, STAT_SIZE, false, false)) < 0 ||
-	    (e = map(&r->admin_map, &r->stat_admin, STAT_SIZE, false, false)) < 0)
-		return e;
+		if ((err = make_shard(r, i)) < 0)
+			return err;
+	if ((err = make(&r->stat_authd, STAT_SIZE, "stat-auth", 0)) < 0 ||
+	    (err = make(&r->stat_admin, STAT_SIZE, "stat-admin", 0)) < 0 ||
+	    (err = make(&r->stat_super, STAT_SIZE, "stat-super", 0)) < 0 ||
+	    (err = map(&r->authd_map, &r->stat_authd, STAT_SIZE, false, false)) < 0 ||
+	    (err = map(&r->admin_map, &r->stat_admin, STAT_SIZE, false, false)) < 0)
+		return err;
 	for (unsigned i = 0; i < MSG_TLSDS_MAX; i++)
-		if ((e = make(&r->stat_tlsd[i], STAT_SIZE, "stat-tls", i)) < 0 ||
-		    (e = map(&r->tlsd_map[i], &r->stat_tlsd[i], STAT_SIZE, false, false)) < 0)
-			return e;
+		if ((err = make(&r->stat_tlsd[i], STAT_SIZE, "stat-tls", i)) < 0 ||
+		    (err = map(&r->tlsd_map[i], &r->stat_tlsd[i], STAT_SIZE, false, false)) < 0)
+			return err;
 	return map(&r->super_map, &r->stat_super, STAT_SIZE, true, false);
 }
 
@@ -141,16 +141,16 @@ resume_shard(struct regions *r, unsigned i, bool probe)
 	static const uint8_t no_seed[16];
 	struct shard s;
 	void *keys;
-	int e;
+	int err;
 
-	if ((e = map(&r->shard_map[i], &r->shard[i], shard_region_size(r->slot_max), false, false)) < 0 ||
-	    (e = map(&r->worker_map[i], &r->stat_worker[i], STAT_SIZE, false, false)) < 0)
-		return e;
-	e = shard_attach(&s, i, r->shard_map[i], NULL, r->slot_max, false, no_seed);
-	if (e == -EINVAL)
-		e = 0; /* damaged, not of another layout: its worker's business */
-	if (e < 0 || !probe)
-		return e;
+	if ((err = map(&r->shard_map[i], &r->shard[i], shard_region_size(r->slot_max), false, false)) < 0 ||
+	    (err = map(&r->worker_map[i], &r->stat_worker[i], STAT_SIZE, false, false)) < 0)
+		return err;
+	err = shard_attach(&s, i, r->shard_map[i], NULL, r->slot_max, false, no_seed);
+	if (err == -EINVAL)
+		err = 0; /* damaged, not of another layout: its worker's business */
+	if (err < 0 || !probe)
+		return err;
 	keys = region_map(r->keys[i].rw, pages(shard_keys_size(r->slot_max)), false, true);
 	return keys == NULL ? -errno : shard_keys_check(keys);
 }
@@ -159,37 +159,37 @@ int
 regions_resume(struct regions *r, bool probe, const char **what)
 {
 	void *cross, *secret;
-	int e;
+	int err;
 
 	*what = "secret";
-	if (probe && (e = map(&secret, &r->secret, SECRET_BYTES, false, true)) < 0)
-		return e;
+	if (probe && (err = map(&secret, &r->secret, SECRET_BYTES, false, true)) < 0)
+		return err;
 	*what = "cross-shard";
-	if ((e = map(&cross, &r->cross, cross_region_size(), true, false)) < 0 ||
-	    (e = cross_attach(&r->cross_map, cross, UINT32_MAX, NULL)) < 0)
-		return e;
+	if ((err = map(&cross, &r->cross, cross_region_size(), true, false)) < 0 ||
+	    (err = cross_attach(&r->cross_map, cross, UINT32_MAX, NULL)) < 0)
+		return err;
 	*what = "ports";
 	/* A build without this region had none: the ledger fills it. */
-	e = r->ports.rw >= 0 ? map(&r->ports_map, &r->ports, PORT_MAP_SIZE, true, false)
-	    : probe          ? 0
-			     : make_ports(r);
-	if (e < 0)
-		return e;
+	err = r->ports.rw >= 0 ? map(&r->ports_map, &r->ports, PORT_MAP_SIZE, true, false)
+	    : probe            ? 0
+			       : make_ports(r);
+	if (err < 0)
+		return err;
 	*what = "shard";
 	for (unsigned i = 0; i < r->shards; i++)
-		if ((e = resume_shard(r, i, probe)) < 0)
-			return e;
+		if ((err = resume_shard(r, i, probe)) < 0)
+			return err;
 	*what = "counter";
 	for (unsigned i = 0; i < MSG_TLSDS_MAX; i++) {
 		/* A build without turnpike-tls processes had none. */
-		if (r->stat_tlsd[i].rw < 0 && (e = make(&r->stat_tlsd[i], STAT_SIZE, "stat-tls", i)) < 0)
-			return e;
-		if ((e = map(&r->tlsd_map[i], &r->stat_tlsd[i], STAT_SIZE, false, false)) < 0)
-			return e;
+		if (r->stat_tlsd[i].rw < 0 && (err = make(&r->stat_tlsd[i], STAT_SIZE, "stat-tls", i)) < 0)
+			return err;
+		if ((err = map(&r->tlsd_map[i], &r->stat_tlsd[i], STAT_SIZE, false, false)) < 0)
+			return err;
 	}
-	if ((e = map(&r->authd_map, &r->stat_authd, STAT_SIZE, false, false)) < 0 ||
-	    (e = map(&r->admin_map, &r->stat_admin, STAT_SIZE, false, false)) < 0)
-		return e;
+	if ((err = map(&r->authd_map, &r->stat_authd, STAT_SIZE, false, false)) < 0 ||
+	    (err = map(&r->admin_map, &r->stat_admin, STAT_SIZE, false, false)) < 0)
+		return err;
 	return map(&r->super_map, &r->stat_super, STAT_SIZE, true, false);
 }
 
@@ -197,10 +197,10 @@ int
 regions_cold(struct regions *r, unsigned shard)
 {
 	struct regions fresh = { .shards = r->shards, .slot_max = r->slot_max };
-	int e = make_shard_only(&fresh, shard);
+	int err = make_shard_only(&fresh, shard);
 
-	if (e < 0)
-		return e;
+	if (err < 0)
+		return err;
 	int was[] = { r->shard[shard].rw, r->shard[shard].ro, r->keys[shard].rw, r->epoll[shard] };
 	region_unmap(r->shard_map[shard], pages(shard_region_size(r->slot_max)));
 	r->shard[shard] = fresh.shard[shard];

@@ -192,19 +192,19 @@ static int
 bind_new(struct super *s, const struct conf *c, int *http, char *why, size_t len)
 {
 	struct opened done = { .granted = SIZE_MAX };
-	int e = 0;
+	int err = 0;
 
-	for (unsigned row = 0; row < c->listener_count && e == 0; row++)
-		e = listener_open(s->ledger, &s->win, c, row, &done, why, len);
-	if (e == 0 && http_moved(&s->conf, c))
-		e = super_http(c, http, why, len);
-	for (unsigned row = 0; row < CONF_LISTENERS_MAX && e < 0; row++) {
+	for (unsigned row = 0; row < c->listener_count && err == 0; row++)
+		err = listener_open(s->ledger, &s->win, c, row, &done, why, len);
+	if (err == 0 && http_moved(&s->conf, c))
+		err = super_http(c, http, why, len);
+	for (unsigned row = 0; row < CONF_LISTENERS_MAX && err < 0; row++) {
 		if (done.datagram[row])
 			listener_close(s->ledger, &s->win, row, false);
 		if (done.stream[row])
 			listener_close(s->ledger, &s->win, row, true);
 	}
-	return e;
+	return err;
 }
 
 int
@@ -441,13 +441,13 @@ static void
 conf_event(void *arg, int fd, uint32_t events)
 {
 	struct super *s = arg;
-	int e = conf_run_read(&s->conf_run);
+	int err = conf_run_read(&s->conf_run);
 
 	(void)fd;
-	if (e == 0 && (events & (EPOLLHUP | EPOLLERR)))
-		e = -EPIPE;
-	if (e != 0)
-		finish(s, e);
+	if (err == 0 && (events & (EPOLLHUP | EPOLLERR)))
+		err = -EPIPE;
+	if (err != 0)
+		finish(s, err);
 	super_rearm(s);
 }
 
@@ -455,17 +455,17 @@ conf_event(void *arg, int fd, uint32_t events)
 static int
 compile(struct super *s, enum look what, bool keep_stderr)
 {
-	int e = what == LOOK_FILES ? conf_run_files(&s->conf_run, s->o, s->binary[ROLE_CONF], s->conf_fd)
-				   : conf_run_start(&s->conf_run, s->o, s->binary[ROLE_CONF],
-					 s->conf.generation + 1, s->foreground, keep_stderr);
+	int err = what == LOOK_FILES ? conf_run_files(&s->conf_run, s->o, s->binary[ROLE_CONF], s->conf_fd)
+				     : conf_run_start(&s->conf_run, s->o, s->binary[ROLE_CONF],
+					   s->conf.generation + 1, s->foreground, keep_stderr);
 
-	if (e == 0)
-		e = loop_add(s->loop, s->conf_run.fd, EPOLLIN, conf_event, s);
-	if (e < 0)
+	if (err == 0)
+		err = loop_add(s->loop, s->conf_run.fd, EPOLLIN, conf_event, s);
+	if (err < 0)
 		conf_run_end(&s->conf_run);
 	s->reload_deadline = clock_ms() + ANSWER_MS;
-	s->reloading = e == 0;
-	return e;
+	s->reloading = err == 0;
+	return err;
 }
 
 void

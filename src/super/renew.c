@@ -14,7 +14,7 @@
 static int
 renew_listeners(const struct super *s, unsigned shard)
 {
-	int base = window_base(&s->win, shard), end = base + (int)s->win.span, e = 0;
+	int base = window_base(&s->win, shard), end = base + (int)s->win.span, err = 0;
 
 	if (end > (int)s->ledger->fd_max)
 		end = (int)s->ledger->fd_max;
@@ -27,9 +27,9 @@ renew_listeners(const struct super *s, unsigned shard)
 		    !s->conf.listeners[x->row].retired)
 			r = listener_renew(s->ledger, &s->conf, fd);
 		if (r < 0)
-			e = r;
+			err = r;
 	}
-	return e;
+	return err;
 }
 
 void
@@ -39,17 +39,17 @@ super_renew_shards(struct super *s, unsigned i)
 
 	stand_by_end(s);
 	for (uint32_t shard = c->first_shard; shard < c->first_shard + c->shard_count; shard++) {
-		int e;
+		int err;
 
 		/* first: a supervisor that dies here leaves a worker that fills it */
 		s->renewed[shard] = true;
 		CRASH_POINT("super:renew");
-		e = regions_epoll(&s->regions, shard);
-		if (e == 0)
-			e = renew_listeners(s, shard);
-		if (e < 0)
+		err = regions_epoll(&s->regions, shard);
+		if (err == 0)
+			err = renew_listeners(s, shard);
+		if (err < 0)
 			log_errx("shard %u: sockets or events of the worker that died stay in use: %s",
-			    shard, strerror(-e));
+			    shard, strerror(-err));
 	}
 	log_info("worker %u: its shards have other listeners and another epoll", c->index);
 }

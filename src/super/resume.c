@@ -36,20 +36,20 @@ static int
 take_conf(struct super *s, char *why, size_t len)
 {
 	const struct conf *p = MAP_FAILED;
-	int e = -EPROTO;
+	int err = -EPROTO;
 
 	if (s->upgrade.conf_size == sizeof *p)
 		p = mmap(NULL, sizeof *p, PROT_READ, MAP_SHARED, s->conf_fd, 0);
 	if (p != MAP_FAILED) {
-		e = conf_validate(p, sizeof *p);
-		if (e == 0)
+		err = conf_validate(p, sizeof *p);
+		if (err == 0)
 			s->conf = *p;
 		munmap((void *)(uintptr_t)p, sizeof *p);
 	}
-	if (e < 0)
-		e = super_conf_again(s, why, len);
+	if (err < 0)
+		err = super_conf_again(s, why, len);
 	s->ledger->conf_generation = s->conf.generation;
-	return e;
+	return err;
 }
 
 /* Which programs are ours: those on disk, or, on the way back, those that were kept. */
@@ -74,35 +74,35 @@ static int
 take_all(struct super *s, int state_fd, char *why, size_t len)
 {
 	const char *what = "";
-	int e;
+	int err;
 
 	if (take_programs(s) < 0) {
 		snprintf(why, len, "a program is missing in %s", s->o->libexec_dir);
 		return -ENOENT;
 	}
-	if (s->upgrade.other_stats && (e = regions_carry_stats(&s->regions, state_fd)) < 0) {
-		snprintf(why, len, "counters: %s", strerror(-e));
-		return e;
+	if (s->upgrade.other_stats && (err = regions_carry_stats(&s->regions, state_fd)) < 0) {
+		snprintf(why, len, "counters: %s", strerror(-err));
+		return err;
 	}
-	if ((e = regions_resume(&s->regions, false, &what)) < 0) {
-		snprintf(why, len, "the %s region cannot be used: %s", what, strerror(-e));
-		return e;
+	if ((err = regions_resume(&s->regions, false, &what)) < 0) {
+		snprintf(why, len, "the %s region cannot be used: %s", what, strerror(-err));
+		return err;
 	}
-	if ((e = pool_ports(&s->pool, s->regions.ports_map)) < 0 || (e = take_conf(s, why, len)) < 0)
-		return e;
+	if ((err = pool_ports(&s->pool, s->regions.ports_map)) < 0 || (err = take_conf(s, why, len)) < 0)
+		return err;
 	for (unsigned i = 0; s->tlsd_count == 0 && i < s->regions.shards; i++)
 		for (unsigned k = 0; k < s->conf.tls_processes; k++)
-			if ((e = ipc_pair(s->tlsd_pair[i][k])) < 0)
-				return e;
+			if ((err = ipc_pair(s->tlsd_pair[i][k])) < 0)
+				return err;
 	if (s->tlsd_count == 0)
 		s->tlsd_count = (uint32_t)s->conf.tls_processes;
 	if (caps_reduce() < 0) {
 		snprintf(why, len, "cannot give up capabilities");
 		return -EPERM;
 	}
-	if ((e = super_watch(s)) < 0)
+	if ((err = super_watch(s)) < 0)
 		snprintf(why, len, "no memory or descriptors");
-	return e;
+	return err;
 }
 
 static void
@@ -150,25 +150,25 @@ int
 super_resume(struct super *s, int state_fd, const char *failed)
 {
 	char why[WHY_MAX] = "no memory";
-	int e = -ENOMEM, again;
+	int err = -ENOMEM, again;
 
 	s->ledger = ledger_new(&s->ledger_rw, &s->ledger_ro);
 	if (s->ledger != NULL) {
 		children_init(&s->children, s->ledger, &super_children_ops, s);
 		pool_init(&s->pool, s->ledger, &s->win, super_pool_send, s);
-		e = carry_load(s, state_fd, why, sizeof why);
+		err = carry_load(s, state_fd, why, sizeof why);
 		s->pool.win = s->win;
 		held_each(s, true, close_on_exec, NULL);
 		close_on_exec(NULL, state_fd);
 	}
-	if (e == 0) {
+	if (err == 0) {
 		text_copy(s->upgrade.failed, sizeof s->upgrade.failed, failed != NULL ? failed : "");
 		log_sink_fd(s->log_write);
-		e = take_all(s, state_fd, why, sizeof why);
-		if (e < 0 && (again = carry_save(s)) >= 0)
+		err = take_all(s, state_fd, why, sizeof why);
+		if (err < 0 && (again = carry_save(s)) >= 0)
 			state_fd = again; /* descriptors may be others by now */
 	}
-	if (e < 0) {
+	if (err < 0) {
 		if (failed == NULL && s->ledger != NULL)
 			super_go_back(s, state_fd, why);
 		log_errx("upgrade: %s", why);
@@ -313,23 +313,23 @@ super_probe(const struct super_options *o, const struct super_program *programs,
 	struct super *s = calloc(1, sizeof *s);
 	char why[WHY_MAX] = "no memory", path[PATH_MAX];
 	const char *what = "";
-	int e = -ENOMEM;
+	int err = -ENOMEM;
 
 	if (s != NULL && (s->ledger = ledger_new(&s->ledger_rw, &s->ledger_ro)) != NULL) {
 		s->o = o;
 		children_init(&s->children, s->ledger, &super_children_ops, s);
 		pool_init(&s->pool, s->ledger, &s->win, super_pool_send, s);
-		e = carry_load(s, state_fd, why, sizeof why);
+		err = carry_load(s, state_fd, why, sizeof why);
 	}
-	if (e == 0 && (e = regions_resume(&s->regions, true, &what)) < 0)
+	if (err == 0 && (err = regions_resume(&s->regions, true, &what)) < 0)
 		snprintf(why, sizeof why, "the %s region does not fit version " PACKAGE_VERSION ": %s",
-		    what, strerror(-e));
-	for (unsigned i = 0; e == 0 && i < n; i++) {
+		    what, strerror(-err));
+	for (unsigned i = 0; err == 0 && i < n; i++) {
 		snprintf(path, sizeof path, "%s/%s", o->libexec_dir, programs[i].binary);
 		if (access(path, X_OK) < 0) {
-			e = -ENOENT;
+			err = -ENOENT;
 			snprintf(why, sizeof why, "%.300s is not an executable program", path);
 		}
 	}
-	return answer(e == 0 ? "ok\n" : why) < 0 || e < 0 ? EXIT_INTERNAL : 0;
+	return answer(err == 0 ? "ok\n" : why) < 0 || err < 0 ? EXIT_INTERNAL : 0;
 }

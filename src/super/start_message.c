@@ -113,7 +113,7 @@ super_send(struct super *s, unsigned i, const void *msg, int fd)
 {
 	struct child *c = &s->children.c[i];
 	union msg m;
-	int e;
+	int err;
 
 	if (c->control < 0)
 		return -EPIPE;
@@ -127,13 +127,13 @@ super_send(struct super *s, unsigned i, const void *msg, int fd)
 	m.h.generation = s->ledger->child[i].generation;
 	if (c->out_head != NULL)
 		return enqueue(s, i, &m, fd);
-	e = ipc_send(c->control, &m, fd);
-	if (e != -EAGAIN)
-		return e;
-	e = enqueue(s, i, &m, fd);
-	if (e == 0)
+	err = ipc_send(c->control, &m, fd);
+	if (err != -EAGAIN)
+		return err;
+	err = enqueue(s, i, &m, fd);
+	if (err == 0)
 		(void)loop_mod(s->loop, c->control, EPOLLIN | EPOLLOUT);
-	return e;
+	return err;
 }
 
 static void

@@ -135,15 +135,15 @@ static int
 take_conf(struct super *s)
 {
 	const struct conf *p = mmap(NULL, sizeof *p, PROT_READ, MAP_SHARED, s->conf_fd, 0);
-	int e;
+	int err;
 
 	if (p == MAP_FAILED)
 		return -errno;
-	e = conf_validate(p, sizeof *p);
-	if (e == 0)
+	err = conf_validate(p, sizeof *p);
+	if (err == 0)
 		s->conf = *p;
 	munmap((void *)(uintptr_t)p, sizeof *p);
-	return e;
+	return err;
 }
 
 static void
@@ -238,29 +238,29 @@ super_adopt(struct super *s)
 {
 	const char *what = "supervisor";
 	tp_ms now = clock_ms();
-	int e = 0;
+	int err = 0;
 
 	if (is_sound(s) && (s->ledger = ledger_map(s->ledger_rw)) != NULL &&
 	    ledger_is_sound(s->ledger, s->win.shards)) {
 		log_sink_fd(s->log_write);
 		ledger_repair(s->ledger);
 		forget_sockets(s);
-		e = close_strays(s);
+		err = close_strays(s);
 	} else {
-		e = -EPROTO;
+		err = -EPROTO;
 	}
-	if (e == 0 && (e = take_conf(s)) == 0)
-		e = regions_resume(&s->regions, false, &what);
-	if (e == 0) {
+	if (err == 0 && (err = take_conf(s)) == 0)
+		err = regions_resume(&s->regions, false, &what);
+	if (err == 0) {
 		pool_adopt(&s->pool, s->ledger, super_pool_send, s);
-		e = pool_ports(&s->pool, s->regions.ports_map);
+		err = pool_ports(&s->pool, s->regions.ports_map);
 	}
-	if (e == 0)
-		e = super_watch(s);
-	if (e < 0) {
+	if (err == 0)
+		err = super_watch(s);
+	if (err < 0) {
 		log_errx(
 		    "supervisor: the state of the one that ended cannot be used (%s: %s): the daemon ends",
-		    what, strerror(-e));
+		    what, strerror(-err));
 		return EXIT_INTERNAL;
 	}
 	log_level_set((enum log_level)s->conf.log_level);

@@ -264,7 +264,7 @@ make_state(struct super *s, uint64_t files)
 	    : workers > processors()     ? workers
 					 : processors();
 	uint32_t slots;
-	int e;
+	int err;
 
 	if (c->workers == 0 && workers > shards)
 		workers = shards;
@@ -281,9 +281,9 @@ make_state(struct super *s, uint64_t files)
 		return EXIT_INTERNAL;
 	}
 	slots = s->win.span < SLOTS_MIN ? SLOTS_MIN : s->win.span < SLOTS_MAX ? s->win.span : SLOTS_MAX;
-	e = regions_make(&s->regions, shards, slots);
-	if (e < 0) {
-		log_errx("shared memory: %s", strerror(-e));
+	err = regions_make(&s->regions, shards, slots);
+	if (err < 0) {
+		log_errx("shared memory: %s", strerror(-err));
 		return EXIT_INTERNAL;
 	}
 	s->ledger->boot_ms = clock_ms();
@@ -307,7 +307,7 @@ super_pool_send(void *arg, unsigned shard, const void *msg, int fd)
 static int
 make_channels(struct super *s)
 {
-	int log[2], on = 1, e;
+	int log[2], on = 1, err;
 
 	if (socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, log) < 0)
 		return -errno;
@@ -317,13 +317,13 @@ make_channels(struct super *s)
 	s->log_read = log[0];
 	s->log_write = log[1];
 	for (unsigned i = 0; i < s->regions.shards; i++)
-		if ((e = ipc_pair(s->authd_pair[i])) < 0)
-			return e;
+		if ((err = ipc_pair(s->authd_pair[i])) < 0)
+			return err;
 	s->tlsd_count = (uint32_t)s->conf.tls_processes;
 	for (unsigned i = 0; i < s->regions.shards; i++)
 		for (unsigned k = 0; k < s->tlsd_count; k++)
-			if ((e = ipc_pair(s->tlsd_pair[i][k])) < 0)
-				return e;
+			if ((err = ipc_pair(s->tlsd_pair[i][k])) < 0)
+				return err;
 	return ipc_pair(s->authd_pair[SHARDS_MAX]);
 }
 

@@ -143,7 +143,7 @@ static void
 change_over(struct super *s)
 {
 	char why[WHY_MAX];
-	int fd = carry_save(s), e;
+	int fd = carry_save(s), err;
 
 	if (fd < 0) {
 		refuse(s, "no memory for the state");
@@ -151,20 +151,20 @@ change_over(struct super *s)
 	}
 	log_info("upgrade: %s can take over", s->exe_path);
 	super_reply(s, s->upgrade.who, 0, true, "%s can take over, and does", s->exe_path);
-	e = become(s, -1, fd, NULL);
+	err = become(s, -1, fd, NULL);
 	close(fd);
-	snprintf(why, sizeof why, "%.200s cannot be executed: %s", s->exe_path, strerror(-e));
+	snprintf(why, sizeof why, "%.200s cannot be executed: %s", s->exe_path, strerror(-err));
 	refuse(s, why);
 }
 
 void
 super_go_back(struct super *s, int state_fd, const char *why)
 {
-	int e;
+	int err;
 
 	log_errx("upgrade: %s: going back to the version before", why);
-	e = s->upgrade.back_exe < 0 ? -ENOENT : become(s, s->upgrade.back_exe, state_fd, why);
-	log_errx("upgrade: cannot go back: %s", strerror(-e));
+	err = s->upgrade.back_exe < 0 ? -ENOENT : become(s, s->upgrade.back_exe, state_fd, why);
+	log_errx("upgrade: cannot go back: %s", strerror(-err));
 }
 
 /* ---- the probe --------------------------------------------------------------------------------------- */

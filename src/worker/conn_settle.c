@@ -26,10 +26,10 @@ settle(struct lane *l, struct conn *c)
 {
 	const struct conn_rec *r = conn_now(c);
 	uint64_t received, written;
-	int rc = sock_stream_counts(c->fd, &received, &written);
+	int err = sock_stream_counts(c->fd, &received, &written);
 
-	if (rc < 0)
-		return rc;
+	if (err < 0)
+		return err;
 	CRASH_POINT("settle:counted");
 	if (received < c->in_recv || written < c->out_sent || written > r->out_head)
 		return -EPROTO;
@@ -47,16 +47,16 @@ settle(struct lane *l, struct conn *c)
 static void
 adopt_stream(struct worker *w, struct lane *l, struct conn *c)
 {
-	int rc = -EBADF;
+	int err = -EBADF;
 
 	if (!has_fd(l, c))
 		c->fd = -1; /* not ours to close */
 	else
-		rc = settle(l, c);
-	if (rc == -EPROTO || rc == -EBADF)
-		log_errx("shard %u: a connection cannot be taken over: %s", l->shard.index, strerror(-rc));
-	if (rc < 0) {
-		conn_mark_end(w, l, c, rc == -ENOTCONN ? END_GONE : END_LOST);
+		err = settle(l, c);
+	if (err == -EPROTO || err == -EBADF)
+		log_errx("shard %u: a connection cannot be taken over: %s", l->shard.index, strerror(-err));
+	if (err < 0) {
+		conn_mark_end(w, l, c, err == -ENOTCONN ? END_GONE : END_LOST);
 		return;
 	}
 	stream_arm(w, l, c);

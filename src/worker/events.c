@@ -31,7 +31,7 @@ events_open(struct worker *w)
 	struct itimerspec every = { .it_interval.tv_nsec = TICK_MS * 1000000,
 		.it_value.tv_nsec = TICK_MS * 1000000 };
 	struct events *e = &w->events;
-	int rc;
+	int err;
 
 	e->outer = epoll_create1(EPOLL_CLOEXEC);
 	e->tick = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
@@ -39,30 +39,30 @@ events_open(struct worker *w)
 		return -errno;
 	w->outbox.sock = w->control;
 	w->outbox.outer = e->outer;
-	if ((rc = watch(w, w->control, OUTER_CONTROL)) < 0 || (rc = watch(w, w->authd, OUTER_AUTHD)) < 0)
-		return rc;
+	if ((err = watch(w, w->control, OUTER_CONTROL)) < 0 || (err = watch(w, w->authd, OUTER_AUTHD)) < 0)
+		return err;
 	for (unsigned i = 0; i < w->lane_count; i++)
 		for (unsigned k = 0; k < w->start.tlsd_count; k++)
-			if ((rc = watch(
+			if ((err = watch(
 				 w, w->lane[i].told.tlsd_fd[k], OUTER_TLSD + i * MSG_TLSDS_MAX + k)) < 0)
-				return rc;
+				return err;
 	return watch(w, e->tick, OUTER_TICK);
 }
 
 int
 events_shard(struct worker *w, struct lane *l)
 {
-	int rc;
+	int err;
 
 	for (unsigned row = 0; row < CONF_LISTENERS_MAX; row++) {
 		if (l->listener[row] < 0)
 			continue;
-		rc = lane_watch(l, l->listener[row], EPOLLIN, tag_make(TAG_LISTENER, row, 0, 0));
-		if (rc < 0 || (rc = w->engine->listener(l->listener[row])) < 0)
-			return rc;
+		err = lane_watch(l, l->listener[row], EPOLLIN, tag_make(TAG_LISTENER, row, 0, 0));
+		if (err < 0 || (err = w->engine->listener(l->listener[row])) < 0)
+			return err;
 	}
-	if ((rc = accept_listen(w, l, true)) < 0)
-		return rc;
+	if ((err = accept_listen(w, l, true)) < 0)
+		return err;
 	return watch(w, l->told.epoll_fd, OUTER_SHARD + (uint64_t)(l - w->lane));
 }
 

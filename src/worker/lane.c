@@ -32,11 +32,11 @@ int
 lane_watch(const struct lane *l, int fd, uint32_t events, uint64_t tag)
 {
 	struct epoll_event ev = { .events = events, .data.u64 = tag };
-	int rc = epoll_ctl(l->told.epoll_fd, EPOLL_CTL_ADD, fd, &ev);
+	int err = epoll_ctl(l->told.epoll_fd, EPOLL_CTL_ADD, fd, &ev);
 
-	if (rc < 0 && errno == EEXIST)
-		rc = epoll_ctl(l->told.epoll_fd, EPOLL_CTL_MOD, fd, &ev);
-	return rc < 0 ? -errno : 0;
+	if (err < 0 && errno == EEXIST)
+		err = epoll_ctl(l->told.epoll_fd, EPOLL_CTL_MOD, fd, &ev);
+	return err < 0 ? -errno : 0;
 }
 
 int

@@ -45,11 +45,11 @@ relays_open(struct worker *w, struct lane *l, struct session_ref ref)
 			continue;
 		if (!lane_window(l, fd))
 			return false;
-		int rc = open_one(w, l, fd, tag_make(TAG_RELAY, i, ref.slot, ref.gen));
-		if (rc < 0) {
+		int err = open_one(w, l, fd, tag_make(TAG_RELAY, i, ref.slot, ref.gen));
+		if (err < 0) {
 			log_limited(&w->log[WL_OTHER], 10, LOG_L_ERROR,
 			    "shard %u: relay port %u cannot be opened: %s", l->shard.index,
-			    x->relay[i].port, strerror(-rc));
+			    x->relay[i].port, strerror(-err));
 			return false;
 		}
 		*lane_habit(l, fd) = 0;

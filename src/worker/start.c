@@ -259,12 +259,12 @@ map_shard(struct worker *w, struct lane *l)
 static void
 map_all(struct worker *w)
 {
-	int rc;
+	int err;
 
 	w->keys.secret = map(w, w->start.secret_fd, SECRET_BYTES, false, true, "secret");
 	void *cross = map(w, w->start.cross_fd, cross_region_size(), true, false, "cross region");
-	if ((rc = cross_attach(&w->cross, cross, w->index, NULL)) < 0)
-		refuse(w, "cross region", rc);
+	if ((err = cross_attach(&w->cross, cross, w->index, NULL)) < 0)
+		refuse(w, "cross region", err);
 	w->ports = map(w, w->start.ports_fd, PORT_MAP_SIZE, false, false, "ports region");
 	for (unsigned i = 0; i < w->lane_count; i++)
 		map_shard(w, &w->lane[i]);
@@ -282,8 +282,8 @@ map_all(struct worker *w)
 	    w->udp.up == NULL)
 		refuse(w, "memory", -ENOMEM);
 	policy_drain(w, w->start.draining);
-	if ((rc = policy_take(w, w->start.conf_fd)) < 0)
-		refuse(w, "configuration", rc);
+	if ((err = policy_take(w, w->start.conf_fd)) < 0)
+		refuse(w, "configuration", err);
 }
 
 static void

@@ -114,7 +114,7 @@ stream_arm(struct worker *w, struct lane *l, struct conn *c)
 	uint32_t events = (in ? EPOLLIN | EPOLLRDHUP : 0u) | (left > 0 ? EPOLLOUT : 0u);
 	uint64_t tag = tag_make(TAG_STREAM, 0, conn_slot(&l->shard, c), c->gen);
 	uint8_t want = (uint8_t)(ARMED_THERE | (in ? ARMED_IN : 0) | (left > 0 ? ARMED_OUT : 0));
-	int rc;
+	int err;
 
 	if (atomic_load_explicit(&c->state, memory_order_relaxed) != CONN_OPEN)
 		want = 0; /* turnpike-tls's, until it is done */
@@ -125,11 +125,11 @@ stream_arm(struct worker *w, struct lane *l, struct conn *c)
 		c->armed = 0;
 		return;
 	}
-	rc = (c->armed & ARMED_THERE) != 0 ? lane_rewatch(l, c->fd, events, tag)
-					   : lane_watch(l, c->fd, events, tag);
-	if (rc < 0)
+	err = (c->armed & ARMED_THERE) != 0 ? lane_rewatch(l, c->fd, events, tag)
+					    : lane_watch(l, c->fd, events, tag);
+	if (err < 0)
 		log_limited(&w->log[WL_OTHER], 10, LOG_L_ERROR,
-		    "shard %u: a connection cannot be watched: %s", l->shard.index, strerror(-rc));
+		    "shard %u: a connection cannot be watched: %s", l->shard.index, strerror(-err));
 	else
 		c->armed = want;
 }

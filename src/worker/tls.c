@@ -204,14 +204,14 @@ open_record(struct conn_tx *t, size_t len, struct seal_in *in)
 	const uint8_t *p = ring_at(&t->l->shard, &r->in, r->in_parsed);
 	struct seal_pos pos = pos_of(r), after;
 	uint8_t *at = tx_room(t, TX_PLAIN, len);
-	int rc;
+	int err;
 
 	/* A KeyUpdate is answered: room for that must be there before it is acted on. */
 	if (at == NULL || !tx_fits(t->l, t->c, TX_OUT, sealed_len(conn_seal(t->l, t->c), 5)))
 		return -ENOBUFS;
-	rc = seal_open(conn_seal(t->l, t->c), &pos, &t->w->seal, p, len, at, len, in, &after);
-	if (rc < 0)
-		return rc;
+	err = seal_open(conn_seal(t->l, t->c), &pos, &t->w->seal, p, len, at, len, in, &after);
+	if (err < 0)
+		return err;
 	CRASH_POINT("sealed:opened");
 	t->next->in_parsed += len;
 	pos_set(t->next, &after);

@@ -55,11 +55,11 @@ bad(struct worker *w, const char *name)
 static void
 new_conf(struct worker *w, int fd)
 {
-	int rc = policy_take(w, fd);
+	int err = policy_take(w, fd);
 
-	if (rc < 0) {
+	if (err < 0) {
 		bad(w, "CONF");
-		log_warnx("configuration: refused, the old one stays: %s", strerror(-rc));
+		log_warnx("configuration: refused, the old one stays: %s", strerror(-err));
 	}
 }
 
@@ -153,14 +153,14 @@ control_readable(struct worker *w)
 	int fd;
 
 	for (unsigned i = 0; i < MESSAGES_MAX && !w->events.stop; i++) {
-		int rc = ipc_recv(w->control, ROLE_SUPER, ROLE_WORKER, &m, &fd);
-		if (rc == 0)
+		int err = ipc_recv(w->control, ROLE_SUPER, ROLE_WORKER, &m, &fd);
+		if (err == 0)
 			return;
-		if (rc == -EPROTO) {
+		if (err == -EPROTO) {
 			bad(w, "of the supervisor");
 			continue;
 		}
-		if (rc < 0) {
+		if (err < 0) {
 			/* the supervisor is gone: its regions may not be used any more */
 			w->events.stop = true;
 			return;

@@ -246,9 +246,9 @@ policy_take(struct worker *w, int conf_fd)
 	const struct conf *c = mmap(NULL, size, PROT_READ, MAP_SHARED, conf_fd, 0);
 	if (c == MAP_FAILED)
 		return -errno;
-	int rc = conf_validate(c, size);
-	if (rc == 0)
+	int err = conf_validate(c, size);
+	if (err == 0)
 		take(w, c);
 	munmap((void *)(uintptr_t)c, size);
-	return rc;
+	return err;
 }
