@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * ctl: the control protocol, turnpike-admin, metrics, log targets.
+ * admin.h: the control protocol, turnpike-admin, metrics, log targets.
  *
  * turnpike-admin maps every region read-only and answers from them; what changes something it hands to
  * the supervisor.  It is the only process that writes logs.  Errors: 0 or -errno.

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * auth: the order of checks for one request, the nonce, the key cache, REST names.
+ * auth.h: the order of checks for one request, the nonce, the key cache, REST names.
  *
  * Sans-IO.  Long-term credentials of RFC 8489 9.2 with nonce cookie (9.2.1), PASSWORD-ALGORITHMS and
  * USERHASH.  A worker holds no user database: a request whose key is not cached is sent, whole, to the

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * keep: turnpike-auth.  Answers "whose request is this, and by which key?" from static users and TURN
+ * authd.h: turnpike-auth.  Answers "whose request is this, and by which key?" from static users and TURN
  * REST secrets.  The only process that holds them; it never faces the network.  Errors: 0 or -errno.
  */
 #ifndef TP_AUTHD_H

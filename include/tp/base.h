@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * base: addresses, prefixes, byte cursors, time units, the log.
+ * base.h: addresses, prefixes, byte cursors, time units, the log.
  *
  * Everything else stands on this room; it knows nothing of the others.
  * Errors: 0 or -errno.

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * child: what all processes that turnpiked starts have in common: from the first message to READY, rights
- * that are given up, the tick, the end.
+ * child.h: what all processes that turnpiked starts have in common: from the first message to READY,
+ * rights that are given up, the tick, the end.
  */
 #ifndef TP_CHILD_H
 #define TP_CHILD_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * conf: the option table, the YAML reader, the check, the dump.
+ * conf.h: the option table, the YAML reader, the check, the dump.
  *
  * `turnpike-conf` compiles YAML into flat structs without pointers and hands them over as sealed memfds:
  * CONF (no secrets; every process may map it), USERS (turnpike-auth only), CERTS (turnpike-tls processes

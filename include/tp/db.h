@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * db: databases of users and secrets in coturn's schema, and the HTTP callback.
+ * db.h: databases of users and secrets in coturn's schema, and the HTTP callback.
  *
  * Used by turnpike-auth alone.  Each database has threads of its own, because name resolution and some
  * client libraries block: the caller puts a question into a queue and takes the answer from another one,

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * doctor: is this host fit for this configuration?  Facts are read first (host_facts.c, from /proc), then
- * judged by functions of these facts alone (judge*.c).  Runs in turnpikectl, with the rights of its user.
- * Errors: 0 or -errno.
+ * doctor.h: is this host fit for this configuration?  Facts are read first (host_facts.c, from /proc),
+ * then judged by functions of these facts alone (judge*.c).  Runs in turnpikectl, with the rights of its
+ * user.  Errors: 0 or -errno.
  */
 #ifndef TP_DOCTOR_H
 #define TP_DOCTOR_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * io: sockets, batches, the event loop of the small processes, messages with descriptors.
+ * io.h: sockets, batches, the event loop of the small processes, messages with descriptors.
  * Errors: 0 or -errno.
  */
 #ifndef TP_IO_H

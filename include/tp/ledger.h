@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The ledger (room shm): what the supervisor publishes of itself, read-only for turnpike-admin (status,
- * verify): the table of processes, and which descriptor number is what.
+ * ledger.h: the ledger (room shm): what the supervisor publishes of itself, read-only for turnpike-admin
+ * (status, verify): the table of processes, and which descriptor number is what.
  */
 #ifndef TP_LEDGER_H
 #define TP_LEDGER_H

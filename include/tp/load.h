@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * load: the load generator and prober of turnpike-load.
+ * load.h: the load generator and prober of turnpike-load.
  *
  * It speaks to any TURN server as a client and is the peer as well, in one process, so that every
  * packet's fate is known.  It shares only the codec with the server: its socket code is its own, because

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Messages between processes (room io): fixed records over SOCK_SEQPACKET, at most one descriptor each.
- * Native byte order: same machine, and both ends are of one build (an upgrade replaces all children).
- * Hostile until proven otherwise: length and type are checked by ipc_recv(), contents by the receiver.
+ * msg.h: messages between processes (room io): fixed records over SOCK_SEQPACKET, at most one descriptor
+ * each.  Native byte order: same machine, and both ends are of one build (an upgrade replaces all
+ * children).  Hostile until proven otherwise: length and type are checked by ipc_recv(), contents by the
+ * receiver.
  */
 #ifndef TP_MSG_H
 #define TP_MSG_H

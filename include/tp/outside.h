@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * outside: by which address the Internet sees this host.  It waits for answers from the network, so
+ * outside.h: by which address the Internet sees this host.  It waits for answers from the network, so
  * turnpike-conf alone calls it.  0 or -errno; then `why` says what failed, in words for the operator.
  */
 #ifndef TP_OUTSIDE_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * seal: the record layer of TLS 1.2, TLS 1.3 and DTLS 1.2, for sessions whose handshake OpenSSL made in
+ * seal.h: the record layer of TLS 1.2, TLS 1.3 and DTLS 1.2, for sessions whose handshake OpenSSL made in
  * another process.  RFC 5246, 5288, 6347, 7905, 8446.  AEAD only; no handshake, no renegotiation, no
  * tickets.
  *

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * shm: shared regions, lock words, seqlocks, counters.
+ * shm.h: shared regions, lock words, seqlocks, counters.
  *
  * A region is a sealed memfd.  Its one writer has a read-write descriptor; all other processes have a
  * read-only re-open of it.  In a region there are no pointers and no pthread objects; all zero is a valid

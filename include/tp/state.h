@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * state: sessions, permissions, channels, quotas, reservation tokens; tables in shared memory.
+ * state.h: sessions, permissions, channels, quotas, reservation tokens; tables in shared memory.
  *
  *   SHARD[i]  owner: the worker of shard i, the only writer, no lock.  turnpike-admin and supervisor read.
  *   KEYS[i]   owner: the same worker.  No other process maps it.

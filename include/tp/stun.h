@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * stun: the codec.  Messages, attributes, integrity, framing.  RFC 8489, RFC 8656 (ChannelData).
+ * stun.h: the codec.  Messages, attributes, integrity, framing.  RFC 8489, RFC 8656 (ChannelData).
  *
  * Sans-IO: no kernel, no clock, no heap, no log, no globals.  Bytes are borrowed for the call.
  * Errors: 0 or a negative enum stun_fault; never a STUN error code (that is the caller's decision).

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * super: the supervisor.  Binds, spawns, reaps, recovers, reloads.  Holds every socket and region; reads
+ * super.h: the supervisor.  Binds, spawns, reaps, recovers, reloads.  Holds every socket and region; reads
  * not one byte that came from the network and parses no configuration.  Gets its children as a table.
  * Errors: 0 or -errno.
  */

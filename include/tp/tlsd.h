@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * turnpike-tls: TLS and DTLS handshakes with OpenSSL, and the export of what they agreed on.
+ * tlsd.h: TLS and DTLS handshakes with OpenSSL, and the export of what they agreed on.
  *
  * turnpike-tls is told by the supervisor like turnpike-auth: START (conf_fd, certs_fd, stat_fd, peer_fd[]
  * by shard), GO, answered by READY; later CONF, then CERTS (contexts are made with the last CONF; the old
@@ -11,18 +11,18 @@
  * turnpike-tls processes the worker chooses by a hash of the client's address, so that all datagrams of a
  * client come to one.
  *
- * 	W -> U  HS_STREAM + fd			W -> U  HS_DATAGRAM hello = 1
- * 	   |						   |
- * 	   v	      records, one at a time		   v	   <-- HS_DATAGRAM hello = 0
- * 	 HALF-OPEN -- flights written by turnpike-tls	 HALF-OPEN --> HS_REPLY, also again after a timeout
- * 	   |  |							 |  |
- * 	   |  +--- error, deadline, cap, HS_CANCEL --------------+  |     alert (if due), HS_FAIL, forgotten
- * 	   |							    |
- * 	   v	finished: SSL object freed, our copy of fd closed   v
- * 	 UNTAKEN --> HS_DONE, again every 0.5 s, for 60 s at most; no HS_FAIL from here
- * 	   |
- * 	   v	<-- HS_ACK (or HS_CANCEL)
- * 	 forgotten
+ *	W -> U  HS_STREAM + fd			W -> U  HS_DATAGRAM hello = 1
+ *	   |						   |
+ *	   v	      records, one at a time		   v	   <-- HS_DATAGRAM hello = 0
+ *	 HALF-OPEN -- flights written by turnpike-tls	 HALF-OPEN --> HS_REPLY, also again after a timeout
+ *	   |  |							 |  |
+ *	   |  +--- error, deadline, cap, HS_CANCEL --------------+  |     alert (if due), HS_FAIL, forgotten
+ *	   |							    |
+ *	   v	finished: SSL object freed, our copy of fd closed   v
+ *	 UNTAKEN --> HS_DONE, again every 0.5 s, for 60 s at most; no HS_FAIL from here
+ *	   |
+ *	   v	<-- HS_ACK (or HS_CANCEL)
+ *	 forgotten
  *
  * Rules for the worker
  * - HS_STREAM: `who` with request, shard, row, client; number 0, dtls 0.  The descriptor is a duplicate

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * turn: the TURN core, RFC 8656.  One file per method, the data path, the one place that builds error
+ * turn.h: the TURN core, RFC 8656.  One file per method, the data path, the one place that builds error
  * answers.
  *
  * Sans-IO: bytes, time and randomness come in, effects go out as values.  State lives in shared memory

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * worker: the life of a worker.  Adopts its shards, moves datagrams between sockets and the TURN core,
+ * worker.h: the life of a worker.  Adopts its shards, moves datagrams between sockets and the TURN core,
  * carries out what the core says.  Opens, binds and connects nothing: every descriptor comes from the
  * supervisor.
  */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the files of base share among themselves. */
+/* base_int.h: what the files of base share among themselves. */
 #ifndef TP_BASE_INT_H
 #define TP_BASE_INT_H
 

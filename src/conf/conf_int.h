@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the files of conf share among themselves. */
+/* conf_int.h: what the files of conf share among themselves. */
 #ifndef TP_CONF_INT_H
 #define TP_CONF_INT_H
 

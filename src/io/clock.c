@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * clock: the two clocks.
- */
+/* clock.c: the two clocks. */
 #include "config.h"
 
 #include <time.h>

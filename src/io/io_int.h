@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * What the files of room io share: the insides of the arena and of the ring.
- */
+/* io_int.h: what the files of room io share: the insides of the arena and of the ring. */
 #ifndef TP_IO_INT_H
 #define TP_IO_INT_H
 

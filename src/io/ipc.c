@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * ipc: messages between processes over SOCK_SEQPACKET, at most one descriptor each.
+ * ipc.c: messages between processes over SOCK_SEQPACKET, at most one descriptor each.
  *
  * Whatever does not fit the table is refused as a whole, and descriptors that came with it are closed: a
  * child that was taken over must not be able to fill the receiver's descriptor table or to be

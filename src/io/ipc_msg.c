@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * msg: what the table of messages says: sizes, names, permitted senders and receivers.
- */
+/* ipc_msg.c: what the table of messages says: sizes, names, permitted senders and receivers. */
 #include "config.h"
 
 #include "tp/io.h"

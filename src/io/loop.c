@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * loop: descriptors, timers and signals as callbacks, for the processes that are not the data path.
+ * loop.c: descriptors, timers and signals as callbacks, for the processes that are not the data path.
  *
  * A watch that is removed while its event waits in the current batch is only marked; its memory is freed
  * when the batch is done, so nothing is ever called for a descriptor that loop_del() has seen.

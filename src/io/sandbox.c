@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * sandbox: what a child gives up before it serves: user, core dumps, files.  (System calls:
+ * sandbox.c: what a child gives up before it serves: user, core dumps, files.  (System calls:
  * syscall_filter.c.)
  */
 #include "config.h"

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * sock: the sockets that the supervisor binds, and the filter that keeps an unused one silent.
- */
+/* sock.c: the sockets that the supervisor binds, and the filter that keeps an unused one silent. */
 #include "config.h"
 
 #include <errno.h>

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * syscall_filter: the rows of syscalls.def that one role has, as a seccomp program.
- */
+/* syscall_filter.c: the rows of syscalls.def that one role has, as a seccomp program. */
 #include "config.h"
 
 #include <errno.h>

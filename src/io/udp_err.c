@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * udp_err: the error queue of a UDP socket, and what the kernel dropped before it.
- */
+/* udp_err.c: the error queue of a UDP socket, and what the kernel dropped before it. */
 #include "config.h"
 
 #include <errno.h>

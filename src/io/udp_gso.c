@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * udp_gso: the engine that lets the kernel merge and split.
+ * udp_gso.c: the engine that lets the kernel merge and split.
  *
  * Receive: UDP_GRO hands over up to 64 KiB of one flow's equally long datagrams at once; the caller goes
  * through them by udp_pkt.seg.  Send: a run of equally long datagrams of one flow, wherever they lie in

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * udp_ring: datagrams that wait to be sent, and putting them in order: by socket, or by socket and
+ * udp_ring.c: datagrams that wait to be sent, and putting them in order: by socket, or by socket and
  * destination.
  *
  * A flush takes the sockets one after the other, in the order of their first datagram, and each one's

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * udp_rx: the arena that datagrams are received into, and receiving.
- */
+/* udp_rx.c: the arena that datagrams are received into, and receiving. */
 #include "config.h"
 
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * udp_tx: sending the ring.  A message of a call is one datagram, or with GSO a run of them for one
+ * udp_tx.c: sending the ring.  A message of a call is one datagram, or with GSO a run of them for one
  * destination.
  *
  * A send can fail for a reason that is not its own: a socket with an error queue reports each ICMP error

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* cpu: user and system time of other processes, from /proc. */
+/* cpu.c: user and system time of other processes, from /proc. */
 #include "config.h"
 
 #include <dirent.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* hist: a histogram of 32 linear buckets in each octave; no value is kept, none is out of range. */
+/* hist.c: a histogram of 32 linear buckets in each octave; no value is kept, none is out of range. */
 #include "config.h"
 
 #include "load_int.h"

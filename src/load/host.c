@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * host: what this machine's UDP stack does with no server in the way: the price of sending and receiving
+ * host.c: what this machine's UDP stack does with no server in the way: the price of sending and receiving
  * a datagram by each kind of call.  Loopback, one socket each, CPU time of the calling thread.  On
  * loopback a sender also pays for the receiver's half of the stack up to the socket's queue.
  */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * hostport: many sockets at once: what all cores send together, one sender against 1..N receivers on one
+ * hostport.c: many sockets at once: what all cores send together, one sender against 1..N receivers on one
  * port, and how evenly SO_REUSEPORT spreads flows.
  */
 #include "config.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * hostqueue: how evenly the kernel's own receive queues are used: the backlog of each processor while
+ * hostqueue.c: how evenly the kernel's own receive queues are used: the backlog of each processor while
  * packets flow, and the receive queues of network devices since boot.
  */
 #include "config.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* load_account: which sequence numbers arrived, exactly, however late or often. */
+/* load_account.c: which sequence numbers arrived, exactly, however late or often. */
 #include "config.h"
 
 #include <stdlib.h>

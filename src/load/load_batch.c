@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * load_batch: the sockets' side of the load: runs leave with UDP_SEGMENT, several messages in one
+ * load_batch.c: the sockets' side of the load: runs leave with UDP_SEGMENT, several messages in one
  * sendmmsg; what comes in is read with UDP_GRO and recvmmsg.  The generator must cost less than the
  * server it measures.
  */

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* load_conn: what the transports with a connection share: its life, the handshake, what comes in sealed. */
+/*
+ * load_conn.c: what the transports with a connection share: its life, the handshake, what comes in sealed.
+ */
 #include "config.h"
 
 #include <errno.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* load_control: a flow's requests, one at a time, retransmitted until answered (RFC 8489 6.2.1). */
+/* load_control.c: a flow's requests, one at a time, retransmitted until answered (RFC 8489 6.2.1). */
 #include "config.h"
 
 #include <stdio.h>

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* load_dtls: the client's side over DTLS: one connected socket and one association a flow, one packet a
- * record. */
+/*
+ * load_dtls.c: the client's side over DTLS: one connected socket and one association a flow, one packet a
+ * record.
+ */
 #include "config.h"
 
 #include <errno.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the files of this room share: flows, their accounts, one worker thread. */
+/* load_int.h: what the files of this room share: flows, their accounts, one worker thread. */
 #ifndef TP_LOAD_INT_H
 #define TP_LOAD_INT_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* load_options: the command line. */
+/* load_options.c: the command line. */
 #include "config.h"
 
 #include <errno.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* load_report: what happened, as text or as one JSON object made of the same numbers. */
+/* load_report.c: what happened, as text or as one JSON object made of the same numbers. */
 #include "config.h"
 
 #include <jansson.h>

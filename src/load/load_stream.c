@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* load_stream: the client's side over TCP and TLS: one connection a flow, frames cut out of the stream
- * (RFC 8656 12.5). */
+/*
+ * load_stream.c: the client's side over TCP and TLS: one connection a flow, frames cut out of the stream
+ * (RFC 8656 12.5).
+ */
 #include "config.h"
 
 #include <errno.h>

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* load_thread: one thread with its flows: set-up, steps of traffic, end.  Nothing is shared with other
- * workers. */
+/*
+ * load_thread.c: one thread with its flows: set-up, steps of traffic, end.  Nothing is shared with other
+ * workers.
+ */
 #include "config.h"
 
 #include <errno.h>

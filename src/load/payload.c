@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* payload: stamps every datagram so that nothing can happen to it unnoticed. */
+/* payload.c: stamps every datagram so that nothing can happen to it unnoticed. */
 #include "config.h"
 
 #include "load_int.h"

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* peer: sink, source and echo at the far end of every flow; it knows which relayed address belongs to
- * which flow. */
+/*
+ * peer.c: sink, source and echo at the far end of every flow; it knows which relayed address belongs to
+ * which flow.
+ */
 #include "config.h"
 
 #include <errno.h>

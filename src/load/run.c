@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* run: starts the workers, leads them through the phases, samples CPU times at the edges of each step. */
+/*
+ * run.c: starts the workers, leads them through the phases, samples CPU times at the edges of each step.
+ */
 #include "config.h"
 
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * secure: TLS and DTLS of one connection, without its socket: bytes of the network go in by secure_in()
+ * secure.c: TLS and DTLS of one connection, without its socket: bytes of the network go in by secure_in()
  * and come out by a function of the owner, so nothing here ever waits.
  */
 #include "config.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* udp: the client's side over UDP: one connected socket a flow, so each flow has its own 5-tuple. */
+/* udp.c: the client's side over UDP: one connected socket a flow, so each flow has its own 5-tuple. */
 #include "config.h"
 
 #include <errno.h>

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * turnpike-admin: logs, control socket, metrics.  Started by turnpiked.
- */
+/* turnpike-admin.c: logs, control socket, metrics.  Started by turnpiked. */
 #include "config.h"
 
 #include <sys/prctl.h>

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * turnpike-auth: holds users and secrets.  Started by turnpiked.
- */
+/* turnpike-auth.c: holds users and secrets.  Started by turnpiked. */
 #include "config.h"
 
 #include <sys/prctl.h>

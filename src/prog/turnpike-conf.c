@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * turnpike-conf: reads and checks a configuration, for a person (--check, --dump), for the build
+ * turnpike-conf.c: reads and checks a configuration, for a person (--check, --dump), for the build
  * (--sample, --man, --options-help) or for the supervisor (--fd N), then ends.
  */
 #include "config.h"

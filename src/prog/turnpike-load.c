@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* turnpike-load: load generator and prober for TURN servers. */
+/* turnpike-load.c: load generator and prober for TURN servers. */
 #include "config.h"
 
 #include "tp/load.h"

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * turnpike-tls: TLS and DTLS handshakes.  Started by turnpiked.
- */
+/* turnpike-tls.c: TLS and DTLS handshakes.  Started by turnpiked. */
 #include "config.h"
 
 #include <sys/prctl.h>

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * turnpike-worker: relays.  Started by turnpiked.
- */
+/* turnpike-worker.c: relays.  Started by turnpiked. */
 #include "config.h"
 
 #include <sys/prctl.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * turnpikectl: sends one command to turnpike-admin and prints its answer.  Exit code 0 done, 1 refused, 2
- * usage, 3 not running.  doctor is worked on here, with what turnpike-admin tells about the daemon.
+ * turnpikectl.c: sends one command to turnpike-admin and prints its answer.  Exit code 0 done, 1 refused,
+ * 2 usage, 3 not running.  doctor is worked on here, with what turnpike-admin tells about the daemon.
  */
 #include "config.h"
 

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * turnpiked: the daemon's command line and the table of its children.
- */
+/* turnpiked.c: the daemon's command line and the table of its children. */
 #include "config.h"
 
 #include <errno.h>

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* One AEAD operation on one record, by the library that is fastest at it; the working memory of
- * libcrypto. */
+/*
+ * aead.c: one AEAD operation on one record, by the library that is fastest at it; the working memory of
+ * libcrypto.
+ */
 #include "config.h"
 
 #include <openssl/crypto.h>

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What authenticated content means: alerts, KeyUpdate, renegotiation, and the names of faults. */
+/*
+ * content.c: what authenticated content means: alerts, KeyUpdate, renegotiation, and the names of faults.
+ */
 #include "config.h"
 
 #include "seal_int.h"

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Key schedules: what turns exported secrets into record keys, and a TLS 1.3 key into the next one. */
+/*
+ * keys.c: key schedules: what turns exported secrets into record keys, and a TLS 1.3 key into the next
+ * one.
+ */
 #include "config.h"
 
 #include <openssl/core_names.h>

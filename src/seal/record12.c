@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Record protection of TLS 1.2 and DTLS 1.2 (RFC 5246 6.2.3.3, RFC 5288, RFC 7905): same nonce, same
- * additional data, another header. */
+/*
+ * record12.c: record protection of TLS 1.2 and DTLS 1.2 (RFC 5246 6.2.3.3, RFC 5288, RFC 7905): same
+ * nonce, same additional data, another header.
+ */
 #include "config.h"
 
 #include "seal_int.h"

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* DTLS 1.2 records: heads of a datagram, the replay window, numbers that are stored before use, the
- * final flight. */
+/*
+ * record_dtls.c: DTLS 1.2 records: heads of a datagram, the replay window, numbers that are stored before
+ * use, the final flight.
+ */
 #include "config.h"
 
 #include <stdatomic.h>

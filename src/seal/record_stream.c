@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* TLS 1.2 and 1.3 records on a byte stream.  State goes in as a value and comes out as one; nothing is
- * changed. */
+/*
+ * record_stream.c: TLS 1.2 and 1.3 records on a byte stream.  State goes in as a value and comes out as
+ * one; nothing is changed.
+ */
 #include "config.h"
 
 #include "seal_int.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the files of room seal share. */
+/* seal_int.h: what the files of room seal share. */
 #ifndef TP_SEAL_INT_H
 #define TP_SEAL_INT_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the files of stun share among themselves. */
+/* stun_int.h: what the files of stun share among themselves. */
 #ifndef TP_STUN_INT_H
 #define TP_STUN_INT_H
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What the files of room super share.  Everything that must outlive a binary upgrade is in plain arrays:
- * the ledger, struct pool, struct regions, struct children.
+ * super_int.h: what the files of room super share.  Everything that must outlive a binary upgrade is in
+ * plain arrays: the ledger, struct pool, struct regions, struct children.
  */
 #ifndef TP_SUPER_INT_H
 #define TP_SUPER_INT_H

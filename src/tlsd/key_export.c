@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Watches an OpenSSL handshake through public interfaces and exports the finished session for room seal. */
+/*
+ * key_export.c: watches an OpenSSL handshake through public interfaces and exports the finished session
+ * for room seal.
+ */
 #include "config.h"
 
 #include <errno.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the files of turn share among themselves. */
+/* turn_int.h: what the files of turn share among themselves. */
 #ifndef TP_TURN_INT_H
 #define TP_TURN_INT_H
 

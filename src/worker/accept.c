@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * accept: the beginning and the end of connections.
+ * accept.c: the beginning and the end of connections.
  *
- * 	accept4() -> STREAM to the supervisor -> STREAM_AT: its number -> dup3() there -> slot, epoll -> read
+ *	accept4() -> STREAM to the supervisor -> STREAM_AT: its number -> dup3() there -> slot, epoll -> read
  *
  * Nothing is read before the supervisor holds it, so no death of ours loses a byte.  At most ACCEPTS_MAX
  * stand in between; more wait in the listener's queue.

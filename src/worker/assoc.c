@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * assoc: how DTLS associations begin, which are connections without a descriptor.
+ * assoc.c: how DTLS associations begin, which are connections without a descriptor.
  *
- * 	HS_DONE -> slot and keys, published -> in the index -> the last flight -> HS_ACK
+ *	HS_DONE -> slot and keys, published -> in the index -> the last flight -> HS_ACK
  *
  * turnpike-tls keeps a handshake until then, so a client that only begins one costs nothing here, and a
  * new handshake on a live 5-tuple takes the old one's place only when it is complete.

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * assoc_index: DTLS associations by client.  The index is this process's own: a successor makes it from
+ * assoc_index.c: DTLS associations by client.  The index is this process's own: a successor makes it from
  * the slots.
  */
 #include "config.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * batch: its beginning and its end.  Datagrams received and answers made since the beginning lie in the
+ * batch.c: its beginning and its end.  Datagrams received and answers made since the beginning lie in the
  * arena until then.
  */
 #include "config.h"

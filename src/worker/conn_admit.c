@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * conn_admit: how a connection begins: its slot, its client, its limits; and when its time is over.
- */
+/* conn_admit.c: how a connection begins: its slot, its client, its limits; and when its time is over. */
 #include "config.h"
 
 #include <unistd.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * conn_end: the one place where connections end.
+ * conn_end.c: the one place where connections end.
  *
  *	goodbye -> out of the tables -> its allocation -> its slot -> its descriptor
  */

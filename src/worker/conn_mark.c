@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * conn_mark: connections that the event loop must look at: to flush, to parse, to end, to resume.
+ * conn_mark.c: connections that the event loop must look at: to flush, to parse, to end, to resume.
  *
  * An entry names its connection by slot and generation, so one that has ended since is passed over.
  */

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * conn_resume: stalled connections go on, in the order in which they were stalled.
- */
+/* conn_resume.c: stalled connections go on, in the order in which they were stalled. */
 #include "config.h"
 
 #include "worker_int.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * conn_settle: connections of a predecessor.  What it had received and sent is what the kernel says,
+ * conn_settle.c: connections of a predecessor.  What it had received and sent is what the kernel says,
  * whatever it came to note down; then the connection goes on from its committed record.
  */
 #include "config.h"

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * conn_tx: changes of a stream's record and its rings.
+ * conn_tx.c: changes of a stream's record and its rings.
  *
  * A shard has a fixed number of rings.  Each step of the way from the first byte to the answer may use up
  * less of them than the one before it, so a connection that holds a ring of one step finds a ring for the
  * next; and connections without an allocation never get those that are kept for sessions:
  *
- * 	free, in eighths	  0      1      2      3      4      5      8
- * 	session: OUT		  | any
- * 	session: PLAIN			 | more
- * 	session: IN				| more
- * 	others: OUT				       | more
- * 	others: PLAIN				              | more
- * 	others: IN					             | more
+ *	free, in eighths	  0      1      2      3      4      5      8
+ *	session: OUT		  | any
+ *	session: PLAIN			 | more
+ *	session: IN				| more
+ *	others: OUT				       | more
+ *	others: PLAIN				              | more
+ *	others: IN					             | more
  */
 #include "config.h"
 

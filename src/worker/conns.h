@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Connections of clients: streams (TCP, TLS) and DTLS associations.
+ * conns.h: connections of clients: streams (TCP, TLS) and DTLS associations.
  *
  * Calls go one way.  A function that finds that a connection must end marks it (conn_mark_end()) and
  * returns; the event loop ends it when the event in hand is over.  A function that finds no room, no ring

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * core_act: what the core says is carried out: sockets are opened and closed, requests wait for a key or
+ * core_act.c: what the core says is carried out: sockets are opened and closed, requests wait for a key or
  * a socket.
  */
 #include "config.h"

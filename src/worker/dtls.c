@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * dtls: datagrams of DTLS listeners, record by record.
+ * dtls.c: datagrams of DTLS listeners, record by record.
  *
- * 	a hello        dtls_hello.c
- * 	a handshake    to turnpike-tls, if its 5-tuple returned a cookie
- * 	a session      not seen before -> opened in place -> marked -> core
+ *	a hello        dtls_hello.c
+ *	a handshake    to turnpike-tls, if its 5-tuple returned a cookie
+ *	a session      not seen before -> opened in place -> marked -> core
  *
  * Outward a number is taken, and stored, before anything is sealed with it.  What is in the hands of a
  * worker that dies is lost, as datagrams are; nothing is ever sent twice under one number or accepted

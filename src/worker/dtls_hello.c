@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * dtls_hello: DTLS hellos, and which strangers proved their address with one.
+ * dtls_hello.c: DTLS hellos, and which strangers proved their address with one.
  *
- * 	first hello, its fragment at 0      answered with a cookie; nothing of it is kept
- * 	second hello, with its cookie       marked as proved, and passed on to a turnpike-tls, fragment by fragment
- * 	a fragment of it without the cookie passed on if its 5-tuple is marked; else it waits in a small ring, where fragments
- * 	                                    that came in another order, or that share a cookie, find each other
+ *	first hello, its fragment at 0      answered with a cookie; nothing of it is kept
+ *	second hello, with its cookie       marked as proved, and passed on to a turnpike-tls, fragment by fragment
+ *	a fragment of it without the cookie passed on if its 5-tuple is marked; else it waits in a small ring, where fragments
+ *	                                    that came in another order, or that share a cookie, find each other
  *
  * The ring is all that strangers have here, and its size does not depend on them.  Marks are in CROSS: a
  * successor, or another owner of the shard, knows them.  There are two: of the 5-tuple, whose datagrams

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * events: the loop.  The worker's own epoll holds its shards' epolls (which outlive it), its two message
+ * events.c: the loop.  The worker's own epoll holds its shards' epolls (which outlive it), its two message
  * sockets and its tick.  A shard that is ready gives one batch, then the others have their turn.
  */
 #include "config.h"

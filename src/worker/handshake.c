@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * handshake: turnpike-tls processes make handshakes.  A connection that begins with TLS is handed over
+ * handshake.c: turnpike-tls processes make handshakes.  A connection that begins with TLS is handed over
  * unread; its keys and the last flight come back.  They are published before a byte of the flight is
  * sent, and only then acknowledged: until then turnpike-tls repeats them, to a successor as well.
  */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * idle_socket: relay sockets between two sessions.
+ * idle_socket.c: relay sockets between two sessions.
  *
  * A socket whose session has ended need not be closed and another made, which costs ten system calls in
  * two processes.  A shared program drops whatever comes for it, and it lies here, bound and silent, until

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * lane: finding a lane and what is in it; the shard's epoll.
- */
+/* lane.c: finding a lane and what is in it; the shard's epoll. */
 #include "config.h"
 
 #include <errno.h>

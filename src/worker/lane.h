@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A lane is what the owner of a shard keeps beside it in its own memory: what each descriptor of the
- * window is, which relay sockets are idle, where DTLS associations are found.
+ * lane.h: a lane is what the owner of a shard keeps beside it in its own memory: what each descriptor of
+ * the window is, which relay sockets are idle, where DTLS associations are found.
  */
 #ifndef TP_WORKER_LANE_H
 #define TP_WORKER_LANE_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * lane_tune: which engine a worker uses and which processor it runs on; chosen once, before the sandbox.
+ * lane_tune.c: which engine a worker uses and which processor it runs on; chosen once, before the sandbox.
  */
 #include "config.h"
 

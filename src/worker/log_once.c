@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * log_once: a line once a minute for each user, source and reason, so that one noisy client does not hide
- * the others.
+ * log_once.c: a line once a minute for each user, source and reason, so that one noisy client does not
+ * hide the others.
  *
  * A table of a fixed size.  Where a set of it is full, the entry that ends first gives way: a flood of
  * made-up sources costs repeated lines of others at most, and those are limited by their class

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * outbox: messages to the supervisor.  They leave once per round: each alone would wake the supervisor,
+ * outbox.c: messages to the supervisor.  They leave once per round: each alone would wake the supervisor,
  * which takes this processor as often as not.
  */
 #include "config.h"

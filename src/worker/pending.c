@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * pending: requests that wait for a key of turnpike-auth or a socket of the supervisor.
+ * pending.c: requests that wait for a key of turnpike-auth or a socket of the supervisor.
  *
  * A fixed ring: at most one request of a 5-tuple, two seconds each.  All have the same span, so the order
  * of arrival is the order of expiry.  A retransmission of what waits is swallowed (its answer comes), but

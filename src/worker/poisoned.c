@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * poisoned: sources that workers died of.  The list is short: one entry per source, the oldest makes room.
+ * poisoned.c: sources that workers died of.  The list is short: one entry per source, the oldest makes
+ * room.
  */
 #include "config.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * proxy: headers of the PROXY protocol, version 1 and 2, as HAProxy's proxy-protocol.txt has them.
+ * proxy.c: headers of the PROXY protocol, version 1 and 2, as HAProxy's proxy-protocol.txt has them.
  * Byte-exact: whatever is not exactly one is refused.
  */
 #include "config.h"

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Relay sockets in the worker: in a session, idle between two sessions, or in the pool for the next one.
+ * relay_sockets.h: relay sockets in the worker: in a session, idle between two sessions, or in the pool
+ * for the next one.
  */
 #ifndef TP_WORKER_RELAY_SOCKETS_H
 #define TP_WORKER_RELAY_SOCKETS_H

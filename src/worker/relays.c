@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * relays: the worker's side of relay sockets.
+ * relays.c: the worker's side of relay sockets.
  *
  * A socket has the supervisor's number in every process.  It comes with a filter that drops everything
  * and is in no epoll; a session that takes it adds it to the shard's epoll and then takes the filter off,

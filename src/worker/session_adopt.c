@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * session_adopt: relay sockets of the sessions that a predecessor left.
- */
+/* session_adopt.c: relay sockets of the sessions that a predecessor left. */
 #include "config.h"
 
 #include <fcntl.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * start: from the first message to READY.
+ * start.c: from the first message to READY.
  *
  *	START SHARD* LISTENER* POOL* STREAMS* GO   everything is told and checked
  *	map                               regions, configuration

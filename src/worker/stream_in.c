@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * stream_in: from a connection to the core, byte-exact and exactly once.
+ * stream_in.c: from a connection to the core, byte-exact and exactly once.
  *
- * 	recv() into the ring -> in_recv -> frames -> core -> commit {parsed, answer} -> send
+ *	recv() into the ring -> in_recv -> frames -> core -> commit {parsed, answer} -> send
  *
  * The kernel's counters tell a successor what recv() and send() did that their stores did not; everything
  * else is in the committed record.  A request that needs a key or a socket stays at the front, unused,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * stream_out: to clients over TCP and TLS.  Everything goes into the ring and is committed before the
+ * stream_out.c: to clients over TCP and TLS.  Everything goes into the ring and is committed before the
  * kernel gets it; what a batch has for one client leaves with one send().
  */
 #include "config.h"

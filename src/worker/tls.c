@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * tls: TLS records of a connection, in the order that room seal asks for.
+ * tls.c: TLS records of a connection, in the order that room seal asks for.
  *
- * 	in:   record in the ring `in` -> opened into the ring `plain` -> commit {in_parsed, plain_head, position}
- * 	out:  sealed into the ring `out` -> commit {out_head, position} -> send()
+ *	in:   record in the ring `in` -> opened into the ring `plain` -> commit {in_parsed, plain_head, position}
+ *	out:  sealed into the ring `out` -> commit {out_head, position} -> send()
  *
  * The ciphertext is intact until its content is committed; nothing leaves before the number that it was
  * sealed with is.

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * tlsd_box: messages to turnpike-tls processes.  They leave when the round is over, with one call: each
+ * tlsd_box.c: messages to turnpike-tls processes.  They leave when the round is over, with one call: each
  * alone would wake a turnpike-tls, which takes this processor as often as not.
  */
 #include "config.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * udp_in: datagrams of clients and peers.
+ * udp_in.c: datagrams of clients and peers.
  *
  *	receive a batch -> for each: core -> effects -> ring      then one flush
  *

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * udp_out: datagrams on their way out, and the counters of what went and came.
- */
+/* udp_out.c: datagrams on their way out, and the counters of what went and came. */
 #include "config.h"
 
 #include <errno.h>

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * worker: its life.
- */
+/* worker.c: its life. */
 #include "config.h"
 
 #include <stdlib.h>

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * worker_control: messages of the supervisor and turnpike-auth, and what is said to the supervisor.
- */
+/* worker_control.c: messages of the supervisor and turnpike-auth, and what is said to the supervisor. */
 #include "config.h"
 
 #include <errno.h>

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The worker, and what its files share.  Each floor calls those below it only:
+ * worker_int.h: the worker, and what its files share.  Each floor calls those below it only:
  *
- * 	worker  start
- * 	events				the loop: what is ready, in turn; the end of a round
- * 	worker_control  accept  conn_settle  session_adopt  handshake  conn_end	    messages, beginnings and ends
- * 	udp_in  batch  stream_in  assoc			datagrams, bytes and handshakes in
- * 	dtls  dtls_hello  core_act					the core and what it says
- * 	pending  conn_admit  stream_out  tls  assoc_index
- * 	relays  idle_socket  relay_state  tlsd_box  conn_tx  conn_mark
- * 	lane  outbox  udp_out  poisoned  worklog  worker_policy  worker_keys  lane_tune  proxy
+ *	worker  start
+ *	events				the loop: what is ready, in turn; the end of a round
+ *	worker_control  accept  conn_settle  session_adopt  handshake  conn_end	    messages, beginnings and ends
+ *	udp_in  batch  stream_in  assoc			datagrams, bytes and handshakes in
+ *	dtls  dtls_hello  core_act					the core and what it says
+ *	pending  conn_admit  stream_out  tls  assoc_index
+ *	relays  idle_socket  relay_state  tlsd_box  conn_tx  conn_mark
+ *	lane  outbox  udp_out  poisoned  worklog  worker_policy  worker_keys  lane_tune  proxy
  *
  * tests/lint/circles.sh holds the room to it.
  */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * worker_keys: keys of nonces and DTLS cookies, which change with the time and are the same in every
+ * worker_keys.c: keys of nonces and DTLS cookies, which change with the time and are the same in every
  * worker.
  */
 #include "config.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * worker_policy: from the compiled configuration to what the core asks.
+ * worker_policy.c: from the compiled configuration to what the core asks.
  *
  * Two buffers: a reload builds the other one and then changes the pointer, so the core never sees half of
  * one.

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * worklog: one line for what an operator wants to know about a session, with the same as fields.  What a
+ * worklog.c: one line for what an operator wants to know about a session, with the same as fields.  What a
  * stranger can cause is said once a minute for each user, source and reason, and limited in all; names
  * are escaped; no key, password or token is ever printed.
  */

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * bench_path: what the TURN core itself costs per packet, without a single system call.  N allocations
+ * bench_path.c: what the TURN core itself costs per packet, without a single system call.  N allocations
  * with a channel and a permission each, in the regions that a worker has; their flows interleaved (R =
  * 1).
  *
- * 	bench_path [N [ROUNDS [up|down|send|data]]]
- * 	valgrind --tool=callgrind --toggle-collect=turn_client_input bench_path 1000 100 up
+ *	bench_path [N [ROUNDS [up|down|send|data]]]
+ *	valgrind --tool=callgrind --toggle-collect=turn_client_input bench_path 1000 100 up
  */
 #include "config.h"
 

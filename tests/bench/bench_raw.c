@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * bench_raw: what one raw socket for all interleaved flows would save (it is not in the product:
+ * bench_raw.c: what one raw socket for all interleaved flows would save (it is not in the product:
  * doc/performance.md, 9).
  *
- * 	bench_raw [PAYLOAD [TURNS]]		as root, or in a user and network namespace of its own
+ *	bench_raw [PAYLOAD [TURNS]]		as root, or in a user and network namespace of its own
  *
  * No server and no load: batches of 64 datagrams, each of another of 64, 200 or 1,000 sockets and to
  * another peer on loopback, go out by turns in three ways, so that whatever else the machine does meets
  * all of them:
  *
- * 	own	sendto on each socket, as the engines do
- * 	udp	one sendmmsg on a raw UDP socket: the kernel makes the IP header, a control message chooses the source address
- * 	ip	one sendmmsg on a raw IP socket: the IP header is made here, and with it any source address
+ *	own	sendto on each socket, as the engines do
+ *	udp	one sendmmsg on a raw UDP socket: the kernel makes the IP header, a control message chooses the source address
+ *	ip	one sendmmsg on a raw IP socket: the IP header is made here, and with it any source address
  *
  * CPU time of the thread per datagram, median and 10th percentile over all batches, with the receiver's
  * part up to its socket (whose buffer is full: nothing is copied or checked there).  Last, what the mere

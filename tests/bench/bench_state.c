@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * bench_state [sessions]: one shard with a million sessions: memory, look-up, open and close, adoption.
+ * bench_state.c: bench_state [sessions]: one shard with a million sessions: memory, look-up, open and
+ * close, adoption.
  */
 #include "config.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the codec costs, in ns per call.  Not a test: numbers for PERFORMANCE.md. */
+/* bench_stun.c: what the codec costs, in ns per call.  Not a test: numbers for PERFORMANCE.md. */
 #include "config.h"
 
 #include <stdio.h>

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Processor time of a handshake: in a real turnpike-tls (messages, cookie, export and all), beside a
- * libssl server in memory that is made, used and freed.  Not a test: numbers for doc/performance.md.  Run
- * in the build directory; `bench_tlsd bare`: the latter only, for secure.py; a number: so many of each
- * kind, and those with ECDSA only. */
+/*
+ * bench_tlsd.c: processor time of a handshake: in a real turnpike-tls (messages, cookie, export and all),
+ * beside a libssl server in memory that is made, used and freed.  Not a test: numbers for
+ * doc/performance.md.  Run in the build directory; `bench_tlsd bare`: the latter only, for secure.py; a
+ * number: so many of each kind, and those with ECDSA only.
+ */
 #include "config.h"
 
 #include <openssl/err.h>

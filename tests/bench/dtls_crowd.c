@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * dtls_crowd: very many DTLS clients in one process, for benchmarks and tests on loopback.
+ * dtls_crowd.c: very many DTLS clients in one process, for benchmarks and tests on loopback.
  *
- * 	dtls_crowd hold ADDRESS:PORT N		N handshakes and one Binding each; then, for each line on stdin, one Binding
- * 						more over each session; at the end of stdin close_notify to all
- * 	dtls_crowd hellos ADDRESS:PORT N	N hellos without a cookie, each from another source and with another random
- * 	dtls_crowd halves ADDRESS:PORT N	N handshakes that end with the hello that returns the cookie: then silence
+ *	dtls_crowd hold ADDRESS:PORT N		N handshakes and one Binding each; then, for each line on stdin, one Binding
+ *						more over each session; at the end of stdin close_notify to all
+ *	dtls_crowd hellos ADDRESS:PORT N	N hellos without a cookie, each from another source and with another random
+ *	dtls_crowd halves ADDRESS:PORT N	N handshakes that end with the hello that returns the cookie: then silence
  *
  * A client is an address of 127.16.0.0/12 and one of PORTS ports: a wildcard socket of each port, the
  * address by IP_PKTINFO, so a hundred thousand need eight descriptors.  libssl makes the handshake; its

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * forwarder: the floor for a relay.  The same sockets and calls as the server (one unconnected listener
+ * forwarder.c: the floor for a relay.  The same sockets and calls as the server (one unconnected listener
  * read with recvmmsg, one unconnected relay socket for each flow read with recv, answers collected into
  * one sendmmsg on the listener) and no TURN at all: 4 bytes off on the way up, 4 bytes on on the way
  * down.
  *
- * 	forwarder [--gso | --connected | --raw] ADDRESS:PORT
+ *	forwarder [--gso | --connected | --raw] ADDRESS:PORT
  *
  * --gso: the kernel merges and splits.  --connected: each relay socket is connected to its flow's peer.
  * --raw: what goes up leaves through one raw socket for all flows (IPv4, needs CAP_NET_RAW), headers and

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * crash_state: deaths of workers between any two stores of shared state.
+ * crash_state.c: deaths of workers between any two stores of shared state.
  *
  *   crash_state [script | points | kills | evil]      all of them by default
  *

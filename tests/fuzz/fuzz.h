@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What every fuzzer has: the entry point that engines and replay.c call, and a check that stays. */
+/*
+ * fuzz.h: what every fuzzer has: the entry point that engines and replay.c call, and a check that stays.
+ */
 #ifndef FUZZ_H
 #define FUZZ_H
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The configuration reader on arbitrary text: what it accepts is valid and is read back the same from
- * its dump. */
+/*
+ * fuzz_conf.c: the configuration reader on arbitrary text: what it accepts is valid and is read back the
+ * same from its dump.
+ */
 #include "config.h"
 
 #include <stdio.h>

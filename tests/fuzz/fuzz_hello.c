@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* ClientHellos of strangers, in fragments: never read outside, never believed without a cookie of ours;
- * with one they pass, however they are cut and put together. */
+/*
+ * fuzz_hello.c: ClientHellos of strangers, in fragments: never read outside, never believed without a
+ * cookie of ours; with one they pass, however they are cut and put together.
+ */
 #include "config.h"
 
 #include <sodium.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The record layer on arbitrary bytes.  Byte 0: protocol and suite; byte 1, bit 0: the rest is what came
- * from the wire (a stream, or a datagram), otherwise it is a list of {type, length 2, content} that the
- * peer seals, so that what stands behind the tag is reached too; bit 1: sealed records are damaged on the
- * way.
+ * fuzz_seal.c: the record layer on arbitrary bytes.  Byte 0: protocol and suite; byte 1, bit 0: the rest
+ * is what came from the wire (a stream, or a datagram), otherwise it is a list of {type, length 2,
+ * content} that the peer seals, so that what stands behind the tag is reached too; bit 1: sealed records
+ * are damaged on the way.
  */
 #include "config.h"
 

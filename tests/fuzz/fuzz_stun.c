@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The codec on arbitrary bytes: as a datagram, as ChannelData, as the start of a stream. */
+/* fuzz_stun.c: the codec on arbitrary bytes: as a datagram, as ChannelData, as the start of a stream. */
 #include "config.h"
 
 #include <stdlib.h>

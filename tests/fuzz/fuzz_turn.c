@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The whole TURN core with state: bytes become a run of inputs in virtual time, from four clients on two
- * shards, many of them with valid credentials, and of a peer.  At the end the state and the books about
- * sockets must hold.
+ * fuzz_turn.c: the whole TURN core with state: bytes become a run of inputs in virtual time, from four
+ * clients on two shards, many of them with valid credentials, and of a peer.  At the end the state and the
+ * books about sockets must hold.
  *
  * A step is: operation, client, then what it needs.  Running out of bytes ends the run.
  */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * main() of a fuzzer without an engine: every file of the directories given goes through it once.
- * Options (an engine's) are ignored.  Finding no file at all is a failure.
+ * replay.c: main() of a fuzzer without an engine: every file of the directories given goes through it
+ * once.  Options (an engine's) are ignored.  Finding no file at all is a failure.
  */
 #include "config.h"
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+/* tlsd_rig.c: the supervisor, the worker and the clients of a real turnpike-tls. */
 #include "config.h"
 
 #include <err.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A real turnpike-tls, and a program that plays its supervisor and its worker 0. */
+/* tlsd_rig.h: a real turnpike-tls, and a program that plays its supervisor and its worker 0. */
 #ifndef TP_TEST_TLSD_RIG_H
 #define TP_TEST_TLSD_RIG_H
 

@@ -1,5 +1,5 @@
 # lint
-lints = %D%/layers.sh %D%/sansio.sh %D%/size.sh %D%/spdx.sh %D%/docs.sh %D%/hotpath.sh %D%/circles.sh %D%/protos.sh
+lints = %D%/layers.sh %D%/sansio.sh %D%/size.sh %D%/spdx.sh %D%/heads.sh %D%/docs.sh %D%/hotpath.sh %D%/circles.sh %D%/protos.sh
 TESTS += $(lints)
 EXTRA_DIST += $(lints) %D%/size.allow %D%/circles.allow %D%/protos.allow
 TESTS += %D%/ctl_man.sh

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* client: a TURN client of a scenario: what it knows, and the requests it makes from a line of words. */
+/*
+ * client.h: a TURN client of a scenario: what it knows, and the requests it makes from a line of words.
+ */
 #ifndef CLIENT_H
 #define CLIENT_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* script: a scenario while it is played. */
+/* script.h: a scenario while it is played. */
 #ifndef SCRIPT_H
 #define SCRIPT_H
 

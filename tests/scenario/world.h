@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * world: everything around the TURN core, in one process and in virtual time: two shards with a worker's
+ * world.h: everything around the TURN core, in one process and in virtual time: two shards with a worker's
  * state each, turnpike-auth, a supervisor that makes relay sockets (numbers only), and the books about
  * those.
  */

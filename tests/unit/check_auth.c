@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* check_auth: unit tests of the room auth (the order of checks has scenarios: tests/scenario). */
+/* check_auth.c: unit tests of the room auth (the order of checks has scenarios: tests/scenario). */
 #include "config.h"
 
 #include <stdlib.h>

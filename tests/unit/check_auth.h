@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The suites of check_auth. */
+/* check_auth.h: the suites of check_auth. */
 #ifndef CHECK_AUTH_H
 #define CHECK_AUTH_H
 

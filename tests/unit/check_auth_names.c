@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* REST names and the key cache. */
+/* check_auth_names.c: REST names and the key cache. */
 #include "config.h"
 
 #include <stdlib.h>

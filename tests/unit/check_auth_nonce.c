@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The stateless nonce: form, age, and everything that its MAC must cover. */
+/* check_auth_nonce.c: the stateless nonce: form, age, and everything that its MAC must cover. */
 #include "config.h"
 
 #include "check_auth.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Unit tests of base: one suite per file. */
+/* check_base.c: unit tests of base: one suite per file. */
 #include "config.h"
 
 #include <stdlib.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+/* check_base.h: the suites of check_base. */
 #ifndef CHECK_BASE_H
 #define CHECK_BASE_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* addr.c: what is accepted, what is refused, and that printing and parsing agree. */
+/* check_base_addr.c: addr.c: what is accepted, what is refused, and that printing and parsing agree. */
 #include "config.h"
 
 #include <arpa/inet.h>

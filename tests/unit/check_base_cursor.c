@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The cursors of base.h: nothing beyond the end, the error sticks. */
+/* check_base_cursor.c: the cursors of base.h: nothing beyond the end, the error sticks. */
 #include "config.h"
 
 #include "check_base.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* log.c: the form on stderr, the datagram, what happens without a reader. */
+/* check_base_log.c: log.c: the form on stderr, the datagram, what happens without a reader. */
 #include "config.h"
 
 #include <errno.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* text.c */
+/* check_base_text.c: text.c */
 #include "config.h"
 
 #include <errno.h>

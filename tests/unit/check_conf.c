@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Unit tests of conf: the runner and its helpers. */
+/* check_conf.c: unit tests of conf: the runner and its helpers. */
 #include "config.h"
 
 #include <dirent.h>

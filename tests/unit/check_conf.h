@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the unit tests of conf share. */
+/* check_conf.h: what the unit tests of conf share. */
 #ifndef TP_CHECK_CONF_H
 #define TP_CHECK_CONF_H
 

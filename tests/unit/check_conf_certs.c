@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Unit tests of conf/certs.c: pairs that fit, everything that does not, what the CERTS region holds. */
+/*
+ * check_conf_certs.c: unit tests of conf/certs.c: pairs that fit, everything that does not, what the CERTS
+ * region holds.
+ */
 #include "config.h"
 
 #include <openssl/pem.h>

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Unit tests of conf/dump.c, diff.c, validate.c: what is printed is read as the same; what differs is
- * named. */
+/*
+ * check_conf_dump.c: unit tests of conf/dump.c, diff.c, validate.c: what is printed is read as the same;
+ * what differs is named.
+ */
 #include "config.h"
 
 #include <stdio.h>

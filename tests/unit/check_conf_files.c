@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Unit tests of conf/files.c, creds.c, firstrun.c: includes, paths, secrets, users, the documented
- * example. */
+/*
+ * check_conf_files.c: unit tests of conf/files.c, creds.c, firstrun.c: includes, paths, secrets, users,
+ * the documented example.
+ */
 #include "config.h"
 
 #include <stdio.h>

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Unit tests of conf/lists.c and resolve.c: listeners, relay addresses, peer rules, what the host adds. */
+/*
+ * check_conf_lists.c: unit tests of conf/lists.c and resolve.c: listeners, relay addresses, peer rules,
+ * what the host adds.
+ */
 #include "config.h"
 
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Unit tests of conf/options.c: each type at its edges, from and to text. */
+/* check_conf_options.c: unit tests of conf/options.c: each type at its edges, from and to text. */
 #include "config.h"
 
 #include <stdio.h>

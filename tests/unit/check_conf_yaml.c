@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Unit tests of conf/yaml.c, load.c, suggest.c: strict YAML, unknown keys, --set, places in messages. */
+/*
+ * check_conf_yaml.c: unit tests of conf/yaml.c, load.c, suggest.c: strict YAML, unknown keys, --set,
+ * places in messages.
+ */
 #include "config.h"
 
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Unit tests of doctor: facts from a /proc made here, and what is made of facts. */
+/* check_doctor.c: unit tests of doctor: facts from a /proc made here, and what is made of facts. */
 #include "config.h"
 
 #include <check.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Unit tests of io: one suite per file. */
+/* check_io.c: unit tests of io: one suite per file. */
 #include "config.h"
 
 #include <stdlib.h>

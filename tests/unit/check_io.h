@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+/* check_io.h: what the unit tests of io share. */
 #ifndef CHECK_IO_H
 #define CHECK_IO_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* ipc.c, ipc_msg.c: what is let through, and what happens to descriptors that are not. */
+/* check_io_ipc.c: ipc.c, ipc_msg.c: what is let through, and what happens to descriptors that are not. */
 #include "config.h"
 
 #include <dirent.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* loop.c: order, removal inside callbacks, timers, signals. */
+/* check_io_loop.c: loop.c: order, removal inside callbacks, timers, signals. */
 #include "config.h"
 
 #include <errno.h>

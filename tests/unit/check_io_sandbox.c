@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* sandbox.c: what is left works, what is gone kills. */
+/* check_io_sandbox.c: sandbox.c: what is left works, what is gone kills. */
 #include "config.h"
 
 #include <errno.h>

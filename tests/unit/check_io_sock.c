@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* sock.c: the options of what is bound, the filter. */
+/* check_io_sock.c: sock.c: the options of what is bound, the filter. */
 #include "config.h"
 
 #include <errno.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* udp_*.c: every engine through the same tests. */
+/* check_io_udp.c: udp_*.c: every engine through the same tests. */
 #include "config.h"
 
 #include <errno.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The accounts of turnpike-load: payload, sequence numbers, histogram. */
+/* check_load.c: the accounts of turnpike-load: payload, sequence numbers, histogram. */
 #include "config.h"
 
 #include <check.h>

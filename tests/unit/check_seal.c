@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+/* check_seal.c: the runner of the unit tests of seal. */
 #include "config.h"
 
 #include <check.h>

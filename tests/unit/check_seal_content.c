@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Authenticated content that must be refused or understood, and limits: two ends of our own say what
- * libssl would not. */
+/*
+ * check_seal_content.c: authenticated content that must be refused or understood, and limits: two ends of
+ * our own say what libssl would not.
+ */
 #include "config.h"
 
 #include <check.h>

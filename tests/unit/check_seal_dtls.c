@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* DTLS 1.2 against libssl in both roles; datagrams, replay window, the lost final flight. */
+/*
+ * check_seal_dtls.c: DTLS 1.2 against libssl in both roles; datagrams, replay window, the lost final
+ * flight.
+ */
 #include "config.h"
 
 #include <check.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The rules of tp/seal.h under kill -9: a child owns the session in shared memory and echoes; it is
- * killed at random and succeeded by another one; the libssl client must not notice.  Rings stand in for
- * the kernel's sockets.
+ * check_seal_killed.c: the rules of tp/seal.h under kill -9: a child owns the session in shared memory and
+ * echoes; it is killed at random and succeeded by another one; the libssl client must not notice.  Rings
+ * stand in for the kernel's sockets.
  */
 #include "config.h"
 

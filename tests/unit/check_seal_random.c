@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Differential: random traffic of every kind between seal and libssl, with damaged copies in between. */
+/*
+ * check_seal_random.c: differential: random traffic of every kind between seal and libssl, with damaged
+ * copies in between.
+ */
 #include "config.h"
 
 #include <check.h>

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* TLS 1.2 and 1.3 streams, record for record against libssl in both roles; bad input; the order of
- * commits. */
+/*
+ * check_seal_stream.c: TLS 1.2 and 1.3 streams, record for record against libssl in both roles; bad input;
+ * the order of commits.
+ */
 #include "config.h"
 
 #include <check.h>

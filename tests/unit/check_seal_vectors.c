@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Published vectors: RFC 8448 (TLS 1.3 keys and records), NIST CAVP for SP 800-135 (TLS 1.2 key blocks). */
+/*
+ * check_seal_vectors.c: published vectors: RFC 8448 (TLS 1.3 keys and records), NIST CAVP for SP 800-135
+ * (TLS 1.2 key blocks).
+ */
 #include "config.h"
 
 #include <check.h>

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * check_shm: sealed regions, lock words between processes, counters, derived secrets.
- */
+/* check_shm.c: sealed regions, lock words between processes, counters, derived secrets. */
 #include "config.h"
 
 #include <check.h>

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * check_state: the fixture and the runner of room state.
- */
+/* check_state.c: the fixture and the runner of room state. */
 #include "config.h"
 
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * check_state_conn: connections and rings: what is committed stays, what is not never was; adoption;
+ * check_state_conn.c: connections and rings: what is committed stays, what is not never was; adoption;
  * counts by prefix.
  */
 #include "config.h"

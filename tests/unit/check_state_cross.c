@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * Quotas, tokens, refusal of forged redo records, what the audit notices.
- */
+/* check_state_cross.c: quotas, tokens, refusal of forged redo records, what the audit notices. */
 #include "config.h"
 
 #include <errno.h>

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * Permissions and channels: inline, in chains, both families, to the second.
- */
+/* check_state_perm.c: permissions and channels: inline, in chains, both families, to the second. */
 #include "config.h"
 
 #include <errno.h>

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * Rates and bandwidth in virtual time.
- */
+/* check_state_rate.c: rates and bandwidth in virtual time. */
 #include "config.h"
 
 #include "check_state.h"

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * Slots, index, adoption, reading from another process.
- */
+/* check_state_session.c: slots, index, adoption, reading from another process. */
 #include "config.h"
 
 #include <errno.h>

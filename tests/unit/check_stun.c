@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Unit tests of stun: one suite per file. */
+/* check_stun.c: unit tests of stun: one suite per file. */
 #include "config.h"
 
 #include <stdlib.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+/* check_stun.h: what the unit tests of stun share. */
 #ifndef CHECK_STUN_H
 #define CHECK_STUN_H
 

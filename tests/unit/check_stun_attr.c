@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* attr.c: each getter with every length, and with contents that are allowed and not. */
+/*
+ * check_stun_attr.c: attr.c: each getter with every length, and with contents that are allowed and not.
+ */
 #include "config.h"
 
 #include "check_stun.h"

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* build.c: bytes on the wire, padding, running out of room, and that what is built parses back equal. */
+/*
+ * check_stun_build.c: build.c: bytes on the wire, padding, running out of room, and that what is built
+ * parses back equal.
+ */
 #include "config.h"
 
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* frame.c: kinds by the first byte, lengths on a stream, ChannelData. */
+/* check_stun_frame.c: frame.c: kinds by the first byte, lengths on a stream, ChannelData. */
 #include "config.h"
 
 #include "check_stun.h"

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* stun_msg.c: what is refused, what is hidden, and that nothing beyond the end is read. */
+/*
+ * check_stun_msg.c: stun_msg.c: what is refused, what is hidden, and that nothing beyond the end is read.
+ */
 #include "config.h"
 
 #include "check_stun.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* sign.c against libcrypto's one-shot HMAC and a bit-by-bit CRC. */
+/* check_stun_sign.c: sign.c against libcrypto's one-shot HMAC and a bit-by-bit CRC. */
 #include "config.h"
 
 #include <openssl/evp.h>

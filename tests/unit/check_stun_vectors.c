@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The test vectors of RFC 5769 and RFC 8489 appendix B.
+ * check_stun_vectors.c: the test vectors of RFC 5769 and RFC 8489 appendix B.
  *
  * B.1 as printed cannot be parsed: its length field says 156 where 136 bytes follow the header (the
  * header was counted), and its HMAC was made over that header.  So the printed bytes are tested for being

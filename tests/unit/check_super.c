@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+/* check_super.c: unit tests of super. */
 #include "config.h"
 
 #include <sodium.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+/* check_super.h: the suites of check_super. */
 #ifndef CHECK_SUPER_H
 #define CHECK_SUPER_H
 

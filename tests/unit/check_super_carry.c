@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What one image of the supervisor hands to the next: everything comes back, strangers are told apart. */
+/*
+ * check_super_carry.c: what one image of the supervisor hands to the next: everything comes back,
+ * strangers are told apart.
+ */
 #include "config.h"
 
 #include <errno.h>

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The table of children with a spawn that starts nothing: states, generations, back-off, deadlines. */
+/*
+ * check_super_children.c: the table of children with a spawn that starts nothing: states, generations,
+ * back-off, deadlines.
+ */
 #include "config.h"
 
 #include <errno.h>

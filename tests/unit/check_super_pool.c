@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The pool on real sockets of a loopback address of this process and messages that are written down. */
+/*
+ * check_super_pool.c: the pool on real sockets of a loopback address of this process and messages that are
+ * written down.
+ */
 #include "config.h"
 
 #include <stdlib.h>

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Rows across reloads, the lock of the runtime directory, what a spawned process gets, the holder of a
- * port. */
+/*
+ * check_super_start.c: rows across reloads, the lock of the runtime directory, what a spawned process
+ * gets, the holder of a port.
+ */
 #include "config.h"
 
 #include <errno.h>

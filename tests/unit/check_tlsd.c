@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A real turnpike-tls between libssl clients and room seal: handshakes, their takeover, and everything
- * that a stranger, a worker or a death can do to them. */
+/*
+ * check_tlsd.c: a real turnpike-tls between libssl clients and room seal: handshakes, their takeover, and
+ * everything that a stranger, a worker or a death can do to them.
+ */
 #include "config.h"
 
 #include <arpa/inet.h>

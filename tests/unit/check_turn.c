@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* check_turn: unit tests of the room turn. */
+/* check_turn.c: unit tests of the room turn. */
 #include "config.h"
 
 #include <stdlib.h>

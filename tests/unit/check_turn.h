@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The suites of check_turn. */
+/* check_turn.h: the suites of check_turn. */
 #ifndef CHECK_TURN_H
 #define CHECK_TURN_H
 

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Which peers may be reached: every class of address by name, every disguise of an IPv4 address. */
+/*
+ * check_turn_policy.c: which peers may be reached: every class of address by name, every disguise of an
+ * IPv4 address.
+ */
 #include "config.h"
 
 #include <stdio.h>

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The worker as a process: relaying, a violent death and its successor, messages, how it ends. */
+/*
+ * check_worker.c: the worker as a process: relaying, a violent death and its successor, messages, how it
+ * ends.
+ */
 #include "config.h"
 
 #include <errno.h>

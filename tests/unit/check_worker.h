@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A supervisor and turnpike-auth for one worker, and a client; all in the test's process. */
+/*
+ * check_worker.h: a supervisor and turnpike-auth for one worker, and a client; all in the test's process.
+ */
 #ifndef CHECK_WORKER_H
 #define CHECK_WORKER_H
 

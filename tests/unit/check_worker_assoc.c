@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* DTLS associations of a worker, with the test as its turnpike-tls and as the clients: published once,
- * replaced, many, left to a successor, ended when their numbers are used up. */
+/*
+ * check_worker_assoc.c: DTLS associations of a worker, with the test as its turnpike-tls and as the
+ * clients: published once, replaced, many, left to a successor, ended when their numbers are used up.
+ */
 #include "config.h"
 
 #include <string.h>

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * policy_print SEED COUNT: random rule sets and addresses with the verdict of peer_judge(), a line each,
- * for policy_oracle.py.
+ * policy_print.c: policy_print SEED COUNT: random rule sets and addresses with the verdict of
+ * peer_judge(), a line each, for policy_oracle.py.
  *
- * 	S deny=.. allow=.. private=.. own=ADDR,LOW,HIGH host=.. listener=ADDR,PORT relay=ADDR,EXTERNAL|-,LOW,HIGH
- * 	A ADDRESS PORT ok|no
+ *	S deny=.. allow=.. private=.. own=ADDR,LOW,HIGH host=.. listener=ADDR,PORT relay=ADDR,EXTERNAL|-,LOW,HIGH
+ *	A ADDRESS PORT ok|no
  */
 #include "config.h"
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+/* seal_link.c: a connection between seal and libssl. */
 #include "config.h"
 
 #include <check.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A libssl client and server in memory, one of which hands its session to room seal. */
+/* seal_link.h: a libssl client and server in memory, one of which hands its session to room seal. */
 #ifndef TP_TEST_SEAL_LINK_H
 #define TP_TEST_SEAL_LINK_H
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+/* seal_suites.h: the cipher suites that the unit tests of seal go through. */
 #ifndef TP_TEST_SEAL_SUITES_H
 #define TP_TEST_SEAL_SUITES_H
 

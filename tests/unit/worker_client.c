@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The test's client and peers. */
+/* worker_client.c: the test's client and peers. */
 #include "config.h"
 
 #include <sodium.h>

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The test's supervisor: regions, sockets, one worker at a time; and turnpike-auth that knows one user. */
+/*
+ * worker_super.c: the test's supervisor: regions, sockets, one worker at a time; and turnpike-auth that
+ * knows one user.
+ */
 #include "config.h"
 
 #include <errno.h>
