@@ -36,6 +36,11 @@
 typedef uint64_t tp_ms; /* instant or span, milliseconds, monotonic */
 #define TP_SEC_UP(ms) ((uint32_t)(((ms) + 999u) / 1000u))
 
+/* Of a daemon.  Part of shared layouts and messages. */
+#define SHARDS_MAX    128
+#define LISTENERS_MAX 256 /* what a row of the ledger and a tag of the worker can name */
+#define RELAYS_MAX    32
+
 /*
  * How a client reaches us.  One bit each, so that a listener's set of transports fits a byte; the numbers
  * are part of shared layouts and messages.

@@ -16,14 +16,11 @@
 
 #include "tp/base.h"
 
-#define CONF_LISTENERS_MAX  256 /* what a row of the ledger and a tag of the worker can name */
-#define CONF_RELAYS_MAX     32
 #define CONF_RULES_MAX      1024 /* per list */
 #define CONF_OWN_MAX        64
 #define CONF_HOST_ADDRS_MAX 256
 #define CONF_WARNINGS_MAX   8
 #define CONF_WARNING_LEN    256
-#define CONF_SHARDS_MAX     128
 #define CONF_CERTS_MAX      32
 #define CONF_SECRET_FILES   64 /* that are watched */
 #define CONF_PATH_MAX       256
@@ -134,8 +131,8 @@ struct conf {
 	uint32_t password_algorithms; /* enum conf_algs */
 
 	uint32_t listener_count, relay_count;
-	struct conf_listener listeners[CONF_LISTENERS_MAX];
-	struct conf_relay relays[CONF_RELAYS_MAX];
+	struct conf_listener listeners[LISTENERS_MAX];
+	struct conf_relay relays[RELAYS_MAX];
 	struct conf_ports relay_ports;
 	char external_stun[128]; /* NAME, NAME:PORT, address or [address]:port; empty: none */
 	uint64_t external_interval;

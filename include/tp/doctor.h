@@ -79,7 +79,7 @@ struct doctor_daemon { /* what turnpike-admin says */
 	pid_t pid;
 	uint32_t workers, shards;
 	uint64_t sessions, listener_drops;
-	struct doctor_worker worker[CONF_SHARDS_MAX];
+	struct doctor_worker worker[SHARDS_MAX];
 };
 struct doctor_case {
 	const struct conf *conf;

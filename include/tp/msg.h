@@ -27,7 +27,6 @@ struct msg_head {
 	uint32_t generation; /* of the sending or addressed process: late messages are told by it */
 };
 
-#define MSG_SHARDS_MAX      128
 #define MSG_STUN_MAX        2048 /* a request that is passed to turnpike-auth */
 #define MSG_TEXT_MAX        1024
 #define MSG_TLSDS_MAX       16
@@ -51,16 +50,16 @@ struct msg_start {
 	    stat_fd /* its own, read-write */;
 	/* worker, turnpike-admin: SEQPACKET to turnpike-auth.  turnpike-auth gets -1 and peer_fd[] */
 	int32_t authd_fd;
-	int32_t peer_fd[MSG_SHARDS_MAX +
-	    1];             /* turnpike-auth: its ends, by worker index; turnpike-admin's is last.
+	int32_t
+	    peer_fd[SHARDS_MAX + 1]; /* turnpike-auth: its ends, by worker index; turnpike-admin's is last.
 						 * turnpike-tls: its ends, by shard */
-	int32_t control_fd; /* turnpike-admin: listening control socket */
-	int32_t http_fd;    /* turnpike-admin: listening metrics socket */
-	int32_t log_fd;     /* turnpike-admin: receiving end of the log */
+	int32_t control_fd;          /* turnpike-admin: listening control socket */
+	int32_t http_fd;             /* turnpike-admin: listening metrics socket */
+	int32_t log_fd;              /* turnpike-admin: receiving end of the log */
 	/* turnpike-admin: the supervisor's own STAT region (children table: see ledger_fd) */
 	int32_t super_stat_fd;
-	int32_t ledger_fd; /* turnpike-admin: struct ledger of tp/ledger.h, read-only */
-	int32_t worker_stat_fd[MSG_SHARDS_MAX]; /* turnpike-admin: read-only, by worker index */
+	int32_t ledger_fd;                  /* turnpike-admin: struct ledger of tp/ledger.h, read-only */
+	int32_t worker_stat_fd[SHARDS_MAX]; /* turnpike-admin: read-only, by worker index */
 	int32_t authd_stat_fd, admin_stat_fd;
 	uint64_t boot_ms; /* CLOCK_MONOTONIC at the daemon's first start */
 	uint8_t foreground, drop_privileges;

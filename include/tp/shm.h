@@ -246,7 +246,7 @@ void stat_words(struct stats *s, const char *fmt, ...) TP_PRINTF(2, 3);
 
 /* ---- secret.c -------------------------------------------------------------------------------- */
 
-#define SECRET_BYTES  32
+#define SECRET_BYTES 32
 /* ---- port_map.c --------------------------------------------------------------------------- */
 
 /*
@@ -255,10 +255,9 @@ void stat_words(struct stats *s, const char *fmt, ...) TP_PRINTF(2, 3);
  * after bind(2) and cleared before close(2), so another program that takes the port next is never
  * reached.
  */
-#define PORT_MAP_ROWS 32
 struct port_map {
-	_Atomic uint32_t open[PORT_MAP_ROWS]; /* bits that are set, by row */
-	_Alignas(64) _Atomic uint64_t bit[PORT_MAP_ROWS][65536 / 64];
+	_Atomic uint32_t open[RELAYS_MAX]; /* bits that are set, by row */
+	_Alignas(64) _Atomic uint64_t bit[RELAYS_MAX][65536 / 64];
 };
 #define PORT_MAP_SIZE sizeof(struct port_map)
 static inline bool

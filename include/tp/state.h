@@ -18,7 +18,6 @@
 #define STATE_LAYOUT_SHARD 3
 #define STATE_LAYOUT_KEYS  3
 #define STATE_LAYOUT_CROSS 2
-#define SHARDS_MAX         128
 #define SLOT_NONE          UINT32_MAX
 
 /* ---- session.c ------------------------------------------------------------------------------ */

@@ -14,9 +14,7 @@
 
 #include "tp/auth.h"
 
-#define TURN_RELAYS_MAX    32
-#define TURN_LISTENERS_MAX 256
-#define TURN_RULES_MAX     1024
+#define TURN_RULES_MAX 1024
 
 /* ---- policy.c: which peers may be reached ----------------------------------------------------------- */
 
@@ -44,7 +42,7 @@ struct peer_policy {
 	uint32_t host_count;
 	struct addr host[256]; /* addresses of this host, externals included, port 0 */
 	uint32_t listener_count;
-	struct addr listener[TURN_LISTENERS_MAX + 1]; /* listeners and metrics: never a peer */
+	struct addr listener[LISTENERS_MAX + 1]; /* listeners and metrics: never a peer */
 	/* Of databases: denied_peer_ip, its exceptions allowed_peer_ip, and the databases' own
 	 * addresses with their ports. */
 	struct turn_ranges follow_deny, follow_allow;
@@ -75,7 +73,7 @@ struct turn_policy {
 	uint64_t generation;          /* of the configuration */
 	const struct port_map *ports; /* by row: the ports that are relay sockets right now */
 	uint32_t relay_count;
-	struct turn_relay_row relay[TURN_RELAYS_MAX];
+	struct turn_relay_row relay[RELAYS_MAX];
 	uint8_t default_family; /* ADDR_V4, ADDR_V6, 0: the client's */
 	bool strict_family;
 	/* users come from databases too: no question before a nonce has proved the client */
@@ -84,10 +82,10 @@ struct turn_policy {
 	struct cross_limits quota;
 	struct bandwidth bandwidth;
 	uint32_t permissions_max, channels_max;
-	uint32_t challenges, bindings;    /* per second and prefix; 0: no limit */
-	bool retired[TURN_LISTENERS_MAX]; /* listeners that are not configured any more: no new sessions */
-	bool draining;                    /* new allocations: 300 with one of the alternates, else 508 */
-	bool memory_short;                /* the same: the memory of the control group is nearly used up */
+	uint32_t challenges, bindings; /* per second and prefix; 0: no limit */
+	bool retired[LISTENERS_MAX];   /* listeners that are not configured any more: no new sessions */
+	bool draining;                 /* new allocations: 300 with one of the alternates, else 508 */
+	bool memory_short;             /* the same: the memory of the control group is nearly used up */
 	struct addr alternate; /* while draining or memory_short, before the list; ADDR_NONE: none */
 	uint32_t alternate_count;
 	struct turn_alternate alternates[TURN_ALTERNATES_MAX]; /* while draining or full */
@@ -127,7 +125,7 @@ struct turn_pool {
 	struct {
 		uint16_t count;
 		struct relay_ref sock[TURN_POOL_DEPTH];
-	} row[TURN_RELAYS_MAX];
+	} row[RELAYS_MAX];
 };
 /* The answer to NEED_RELAY. */
 struct turn_offer {

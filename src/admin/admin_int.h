@@ -23,7 +23,7 @@ enum { CENSUS_V4, CENSUS_V6, CENSUS_DUAL, CENSUS_FAMILIES };
 struct census {
 	tp_ms when; /* 0: never */
 	uint64_t total, by[CENSUS_TRANSPORTS][CENSUS_FAMILIES];
-	uint32_t relay[CONF_RELAYS_MAX]; /* sockets that allocations have, by row of conf.relays */
+	uint32_t relay[RELAYS_MAX]; /* sockets that allocations have, by row of conf.relays */
 	uint64_t shard[SHARDS_MAX];
 };
 extern const char *const census_transports[CENSUS_TRANSPORTS], *const census_families[CENSUS_FAMILIES];
@@ -41,15 +41,14 @@ struct view {
 	const struct conf *conf;
 	size_t conf_size;
 	const struct ledger *ledger;
-	const struct stats *super, *authd, *worker[MSG_SHARDS_MAX], *tlsd[MSG_TLSDS_MAX];
+	const struct stats *super, *authd, *worker[SHARDS_MAX], *tlsd[MSG_TLSDS_MAX];
 	struct stats *admin;            /* its own, the only one it writes */
 	struct shard shard[SHARDS_MAX]; /* [i].region NULL: not told yet */
 	unsigned shard_count;
 	struct cross cross;
 	void *cross_region;
 	struct census census;
-	uint64_t packets[MSG_SHARDS_MAX],
-	    rate[MSG_SHARDS_MAX]; /* by worker: at the last tick, per second */
+	uint64_t packets[SHARDS_MAX], rate[SHARDS_MAX]; /* by worker: at the last tick, per second */
 	tp_ms rate_when;
 	const struct target *target;
 	int host_fd[HOST_FILES]; /* of host_counts.c */
@@ -87,7 +86,7 @@ struct port_use {
 	uint16_t low, high;
 	uint32_t used, prepared, free;
 };
-unsigned view_ports(struct view *v, tp_ms now, struct port_use out[CONF_RELAYS_MAX]);
+unsigned view_ports(struct view *v, tp_ms now, struct port_use out[RELAYS_MAX]);
 uint64_t view_shard_packets(const struct view *v, unsigned shard);
 
 /* ---- log_intake.c ---------------------------------------------------------------------------- */

@@ -153,7 +153,7 @@ refused_data(const struct view *v)
 	for (unsigned r = REASON_LIMIT_USER; r <= REASON_MEMORY_LIMIT; r++) {
 		uint64_t n = refused_by(v->authd, r);
 
-		for (unsigned i = 0; i < MSG_SHARDS_MAX; i++)
+		for (unsigned i = 0; i < SHARDS_MAX; i++)
 			n += refused_by(v->worker[i], r);
 		json_object_set_new(o, reason_rows[r].word, json_integer((json_int_t)n));
 	}

@@ -48,7 +48,7 @@ child_data(const struct view *v, const struct ledger_child *c, const struct cens
 	}
 	json_object_set_new(o, "shards", shards);
 	json_object_set_new(o, "sessions", json_integer((json_int_t)sessions));
-	if (c->index < MSG_SHARDS_MAX && v->worker[c->index] != NULL) {
+	if (c->index < SHARDS_MAX && v->worker[c->index] != NULL) {
 		const struct stats *s = v->worker[c->index];
 		char engine[sizeof s->engine + 1] = "";
 
@@ -59,7 +59,7 @@ child_data(const struct view *v, const struct ledger_child *c, const struct cens
 		json_object_set_new(o, "numa_node", s->node > 0 ? json_integer(s->node - 1) : json_null());
 	}
 	json_object_set_new(o, "packets_per_second",
-	    json_integer(c->index < MSG_SHARDS_MAX ? (json_int_t)v->rate[c->index] : 0));
+	    json_integer(c->index < SHARDS_MAX ? (json_int_t)v->rate[c->index] : 0));
 	return o;
 }
 
@@ -169,7 +169,7 @@ status_data(struct view *v, tp_ms now)
 
 	for (unsigned i = 0; i < l->child_count; i++)
 		json_array_append_new(processes, child_data(v, &l->child[i], census, now));
-	for (unsigned i = 0; i < MSG_SHARDS_MAX; i++)
+	for (unsigned i = 0; i < SHARDS_MAX; i++)
 		rate += v->rate[i];
 	o = json_pack("{s:s, s:i, s:I, s:b, s:b, s:I, s:I}", "version", PACKAGE_VERSION, "pid", (int)l->pid,
 	    "uptime_seconds", (json_int_t)(now > l->boot_ms ? (now - l->boot_ms) / 1000 : 0), "ready",
@@ -277,7 +277,7 @@ sum(const struct view *v, size_t offset)
 	const struct stats *others[] = { v->super, v->authd, v->admin };
 	uint64_t n = 0;
 
-	for (unsigned i = 0; i < MSG_SHARDS_MAX; i++)
+	for (unsigned i = 0; i < SHARDS_MAX; i++)
 		n += of_one(v->worker[i], offset);
 	for (unsigned i = 0; i < MSG_TLSDS_MAX; i++)
 		n += of_one(v->tlsd[i], offset);

@@ -112,7 +112,7 @@ all_samples(const struct page *p, unsigned row)
 	const struct view *v = p->v;
 	const struct stat_row *r = &stat_rows[row];
 
-	each_sample(p, v->worker, MSG_SHARDS_MAX, "process=\"worker\",", "index", row);
+	each_sample(p, v->worker, SHARDS_MAX, "process=\"worker\",", "index", row);
 	each_sample(p, v->tlsd, MSG_TLSDS_MAX, "process=\"tls\",", "index", row);
 	if (has_run(v->super))
 		sample(p, r, v->super, row, "process=\"supervisor\",index=\"0\"");
@@ -128,7 +128,7 @@ row_samples(const struct page *p, unsigned row)
 
 	switch (scope_of(row)) {
 	case SCOPE_WORKERS:
-		each_sample(p, v->worker, MSG_SHARDS_MAX, "", "worker", row);
+		each_sample(p, v->worker, SHARDS_MAX, "", "worker", row);
 		break;
 	case SCOPE_TLSDS:
 		each_sample(p, v->tlsd, MSG_TLSDS_MAX, "", "tls", row);
@@ -173,7 +173,7 @@ write_drops(const struct page *p)
 
 	page_family(p, "drops", "counter",
 	    "Datagrams that went no further, by reason; turnpike-metrics(7) explains each");
-	for (unsigned i = 0; i < MSG_SHARDS_MAX; i++)
+	for (unsigned i = 0; i < SHARDS_MAX; i++)
 		for (unsigned d = DROP_NONE + 1; has_run(v->worker[i]) && d < DROPS; d++)
 			fprintf(p->f, NAME "drops_total{worker=\"%u\",reason=\"%s\"} %llu\n", i,
 			    drop_rows[d].label, (unsigned long long)view_read(&v->worker[i]->drop[d]));
@@ -213,7 +213,7 @@ static void
 write_batches(const struct page *p, const struct stat_hist *h)
 {
 	page_family(p, h->metric, "histogram", h->help);
-	for (unsigned i = 0; i < MSG_SHARDS_MAX; i++)
+	for (unsigned i = 0; i < SHARDS_MAX; i++)
 		if (has_run(p->v->worker[i]))
 			write_batches_of(p, h, i);
 }

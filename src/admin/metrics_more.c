@@ -17,7 +17,7 @@ sum_of(const struct view *v, unsigned counter)
 {
 	uint64_t n = 0;
 
-	for (unsigned i = 0; i < MSG_SHARDS_MAX; i++)
+	for (unsigned i = 0; i < SHARDS_MAX; i++)
 		if (v->worker[i] != NULL && v->worker[i]->magic == STAT_MAGIC)
 			n += view_read(&v->worker[i]->counter[counter]);
 	for (unsigned i = 0; i < MSG_TLSDS_MAX; i++)
@@ -66,7 +66,7 @@ page_spreads(const struct page *p)
 void
 page_ports(const struct page *p, tp_ms now)
 {
-	struct port_use use[CONF_RELAYS_MAX];
+	struct port_use use[RELAYS_MAX];
 	unsigned n = view_ports(p->v, now, use);
 	char address[ADDR_STRLEN];
 
@@ -89,7 +89,7 @@ stats_of_child(const struct view *v, const struct ledger_child *c)
 {
 	switch (c->role) {
 	case ROLE_WORKER:
-		return c->index < MSG_SHARDS_MAX ? v->worker[c->index] : NULL;
+		return c->index < SHARDS_MAX ? v->worker[c->index] : NULL;
 	case ROLE_TLSD:
 		return c->index < MSG_TLSDS_MAX ? v->tlsd[c->index] : NULL;
 	case ROLE_AUTHD:

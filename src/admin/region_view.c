@@ -37,7 +37,7 @@ view_start(struct view *v, const struct msg_start *s, struct stats *own)
 		return errno != 0 ? -errno : -EINVAL;
 	v->super = map_stat(s->super_stat_fd);
 	v->authd = map_stat(s->authd_stat_fd);
-	for (unsigned i = 0; i < MSG_SHARDS_MAX; i++)
+	for (unsigned i = 0; i < SHARDS_MAX; i++)
 		v->worker[i] = map_stat(s->worker_stat_fd[i]);
 	for (unsigned i = 0; i < s->tlsd_count && i < MSG_TLSDS_MAX; i++)
 		v->tlsd[i] = map_stat(s->tlsd_stat_fd[i]);
@@ -166,8 +166,7 @@ view_census(struct view *v, tp_ms now, tp_ms age)
 				c->shard[i]++;
 				c->by[census_transport(x.transport)][census_family(&x)]++;
 				for (unsigned k = 0; k < 2; k++)
-					if (x.relay[k].family != ADDR_NONE &&
-					    x.relay[k].row < CONF_RELAYS_MAX)
+					if (x.relay[k].family != ADDR_NONE && x.relay[k].row < RELAYS_MAX)
 						c->relay[x.relay[k].row]++;
 			}
 	}
@@ -176,16 +175,16 @@ view_census(struct view *v, tp_ms now, tp_ms age)
 
 /* The supervisor's table says which ports are bound; which of them serve, the sessions say. */
 unsigned
-view_ports(struct view *v, tp_ms now, struct port_use out[CONF_RELAYS_MAX])
+view_ports(struct view *v, tp_ms now, struct port_use out[RELAYS_MAX])
 {
 	const struct census *c = view_census(v, now, 1000);
-	uint32_t bound[CONF_RELAYS_MAX] = { 0 };
+	uint32_t bound[RELAYS_MAX] = { 0 };
 	unsigned n = 0;
 
 	for (uint32_t fd = 0; fd < v->ledger->fd_max && fd < LEDGER_FDS; fd++) {
 		struct ledger_fd e = *(const volatile struct ledger_fd *)&v->ledger->fd[fd];
 
-		if ((e.kind == LEDGER_POOL || e.kind == LEDGER_RESERVED) && e.row < CONF_RELAYS_MAX)
+		if ((e.kind == LEDGER_POOL || e.kind == LEDGER_RESERVED) && e.row < RELAYS_MAX)
 			bound[e.row]++;
 	}
 	for (unsigned i = 0; v->conf != NULL && i < v->conf->relay_count; i++) {
@@ -220,7 +219,7 @@ view_tick(struct view *v, tp_ms now)
 {
 	tp_ms span = now - v->rate_when;
 
-	for (unsigned i = 0; i < MSG_SHARDS_MAX; i++) {
+	for (unsigned i = 0; i < SHARDS_MAX; i++) {
 		const struct stats *s = v->worker[i];
 		uint64_t n;
 

@@ -52,7 +52,7 @@ total(const struct view *v, unsigned counter)
 {
 	uint64_t n = 0;
 
-	for (unsigned i = 0; i < MSG_SHARDS_MAX; i++)
+	for (unsigned i = 0; i < SHARDS_MAX; i++)
 		if (v->worker[i] != NULL && v->worker[i]->magic == STAT_MAGIC)
 			n += view_read(&v->worker[i]->counter[counter]);
 	return n;
@@ -66,7 +66,7 @@ drops_figures(const struct view *v, uint64_t *sum)
 	for (unsigned d = DROP_NONE + 1; d < DROPS; d++) {
 		uint64_t n = 0;
 
-		for (unsigned i = 0; i < MSG_SHARDS_MAX; i++)
+		for (unsigned i = 0; i < SHARDS_MAX; i++)
 			if (v->worker[i] != NULL && v->worker[i]->magic == STAT_MAGIC)
 				n += view_read(&v->worker[i]->drop[d]);
 		json_object_set_new(o, drop_rows[d].label, json_integer((json_int_t)n));
@@ -123,7 +123,7 @@ process_figures(const struct view *v, const struct ledger_child *c, const struct
 	    (json_int_t)(runs ? view_read(&s->counter[STAT_MEMORY]) : 0));
 	uint64_t sessions = 0;
 
-	if (c->role != ROLE_WORKER || c->index >= MSG_SHARDS_MAX)
+	if (c->role != ROLE_WORKER || c->index >= SHARDS_MAX)
 		return o;
 	for (uint32_t i = c->first_shard; i < SHARDS_MAX && i - c->first_shard < c->shard_count; i++)
 		sessions += census->shard[i];
@@ -135,7 +135,7 @@ process_figures(const struct view *v, const struct ledger_child *c, const struct
 json_t *
 ports_data(struct view *v, tp_ms now)
 {
-	struct port_use use[CONF_RELAYS_MAX];
+	struct port_use use[RELAYS_MAX];
 	unsigned n = view_ports(v, now, use);
 	json_t *list = json_array();
 	char text[ADDR_STRLEN];

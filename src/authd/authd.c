@@ -35,9 +35,9 @@ struct authd {
 	struct lookup *lookup; /* NULL: no databases are configured */
 	struct lookup_limits limits;
 	struct conf_followed *followed;
-	bool told, untold[MSG_SHARDS_MAX]; /* workers that are to be told of it */
+	bool told, untold[SHARDS_MAX]; /* workers that are to be told of it */
 	uint32_t admin_generation;
-	struct peer peer[MSG_SHARDS_MAX + 1];
+	struct peer peer[SHARDS_MAX + 1];
 	struct log_class bad, dropped;
 };
 
@@ -227,7 +227,7 @@ tell_workers(struct authd *k, bool all)
 		    &k->dropped, 1, LOG_L_WARN, "what databases say cannot be told: %s", strerror(-memfd));
 		return;
 	}
-	for (unsigned i = 0; i < MSG_SHARDS_MAX; i++)
+	for (unsigned i = 0; i < SHARDS_MAX; i++)
 		if (all || k->untold[i])
 			tell_worker(k, i, memfd);
 	close(memfd);
@@ -241,7 +241,7 @@ answer_operator(
 		.request = request,
 		.code = err < 0,
 		.more = more };
-	int fd = k->proc.start.peer_fd[MSG_SHARDS_MAX];
+	int fd = k->proc.start.peer_fd[SHARDS_MAX];
 
 	text_copy(a.text, sizeof a.text, text);
 	/* A list that is longer than the queue loses its rest, never its end: that is sent when there
@@ -394,7 +394,7 @@ on_lookup_tick(void *arg)
 		lookup_tick(k->lookup);
 	if (operator_sweep(k->proc.stat, clock_unix()))
 		tell_workers(k, true);
-	for (unsigned i = 0; i < MSG_SHARDS_MAX; i++)
+	for (unsigned i = 0; i < SHARDS_MAX; i++)
 		any = any || k->untold[i];
 	if (any)
 		tell_workers(k, false);
@@ -430,17 +430,17 @@ on_go(void *arg)
 {
 	struct authd *k = arg;
 
-	for (unsigned i = 0; i <= MSG_SHARDS_MAX; i++) {
+	for (unsigned i = 0; i <= SHARDS_MAX; i++) {
 		struct peer *p = &k->peer[i];
 		int fd = k->proc.start.peer_fd[i];
 
-		*p = (struct peer){ .k = k, .worker = i, .admin = i == MSG_SHARDS_MAX };
+		*p = (struct peer){ .k = k, .worker = i, .admin = i == SHARDS_MAX };
 		if (fd >= 0 && loop_add(k->proc.loop, fd, EPOLLIN, on_peer, p) < 0)
 			log_warnx("start: cannot watch peer %u", i);
 	}
 	on_tick(k);
 	/* A predecessor may have died with a question unanswered. */
-	for (unsigned i = 0; i < MSG_SHARDS_MAX; i++)
+	for (unsigned i = 0; i < SHARDS_MAX; i++)
 		k->untold[i] = k->proc.start.peer_fd[i] >= 0;
 	on_lookup_tick(k);
 }

@@ -260,7 +260,7 @@ take_index(struct child_proc *c, int argc, char **argv)
 		return false;
 	n = strtoul(argv[1], &end, 10);
 	c->index = (unsigned)n;
-	return *end == '\0' && n < MSG_SHARDS_MAX;
+	return *end == '\0' && n < SHARDS_MAX;
 }
 
 int

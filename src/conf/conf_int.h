@@ -113,8 +113,8 @@ struct load {
 	struct arena *arena;
 	struct source *sources;
 	const struct node *seen[OPTION_COUNT]; /* where each option was set */
-	const struct node *relay_at[CONF_RELAYS_MAX];
-	struct listener_wish wish[CONF_LISTENERS_MAX];
+	const struct node *relay_at[RELAYS_MAX];
+	struct listener_wish wish[LISTENERS_MAX];
 	unsigned wish_count;
 	struct cert_entry cert[CONF_CERTS_MAX];
 	const struct node *cert_at[CONF_CERTS_MAX];

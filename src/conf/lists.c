@@ -199,8 +199,8 @@ read_listener(struct load *l, const struct node *n)
 		transports_read(l, part[2], &w.transports);
 	if (part[3] != NULL)
 		read_proxies(l, part[3], &w);
-	if (l->wish_count == CONF_LISTENERS_MAX)
-		load_error(l, n, "listeners: too many: at most %u are allowed", CONF_LISTENERS_MAX);
+	if (l->wish_count == LISTENERS_MAX)
+		load_error(l, n, "listeners: too many: at most %u are allowed", LISTENERS_MAX);
 	else
 		l->wish[l->wish_count++] = w;
 }
@@ -314,8 +314,8 @@ read_relay(struct load *l, const struct node *n)
 			    load_place(l, l->relay_at[i]));
 			return;
 		}
-	if (c->relay_count == CONF_RELAYS_MAX) {
-		load_error(l, n, "relay.addresses: too many: at most %u are allowed", CONF_RELAYS_MAX);
+	if (c->relay_count == RELAYS_MAX) {
+		load_error(l, n, "relay.addresses: too many: at most %u are allowed", RELAYS_MAX);
 		return;
 	}
 	l->relay_at[c->relay_count] = n;

@@ -130,12 +130,12 @@ add_listener(struct load *l, const struct listener_wish *w, const struct addr *a
 	struct conf_listener *n;
 	const char *name, *slash;
 
-	if (c->listener_count == CONF_LISTENERS_MAX) {
+	if (c->listener_count == LISTENERS_MAX) {
 		if (!l->listeners_full)
 			load_warn(l, w->at,
 			    "listeners: this host has too many addresses for \"*\": the first %u are served; name the "
 			    "addresses",
-			    CONF_LISTENERS_MAX);
+			    LISTENERS_MAX);
 		l->listeners_full = true;
 		return;
 	}

@@ -104,7 +104,7 @@ rules_are_valid(const struct conf_rules *r)
 static bool
 lists_are_valid(const struct conf *c)
 {
-	if (c->listener_count > CONF_LISTENERS_MAX || c->relay_count > CONF_RELAYS_MAX ||
+	if (c->listener_count > LISTENERS_MAX || c->relay_count > RELAYS_MAX ||
 	    c->peer_own_count > CONF_OWN_MAX || c->host_addr_count > CONF_HOST_ADDRS_MAX ||
 	    c->certificate_count > CONF_CERTS_MAX || c->alternate_count > CONF_ALTERNATES_MAX ||
 	    c->warning_count > CONF_WARNINGS_MAX || c->secret_file_count > CONF_SECRET_FILES)

@@ -23,7 +23,7 @@ port_map_set(struct port_map *m, unsigned row, unsigned port, bool open)
 void
 port_map_become(struct port_map *m, const struct port_map *is)
 {
-	for (unsigned row = 0; row < PORT_MAP_ROWS; row++) {
+	for (unsigned row = 0; row < RELAYS_MAX; row++) {
 		for (unsigned i = 0; i < TP_COUNT(m->bit[row]); i++) {
 			uint64_t word = atomic_load_explicit(&is->bit[row][i], memory_order_relaxed);
 

@@ -253,14 +253,14 @@ suspected(struct super *s, const struct carry_suspect *c)
 static void
 row_of(struct super *s, unsigned type, const struct carry_row *c)
 {
-	if (type == CARRY_LISTENER && c->row < CONF_LISTENERS_MAX) {
+	if (type == CARRY_LISTENER && c->row < LISTENERS_MAX) {
 		s->conf.listeners[c->row] = (struct conf_listener){
 			.addr = c->addr, .retired = c->retired != 0, .transports = (uint8_t)c->transports
 		};
 		if (s->conf.listener_count <= c->row)
 			s->conf.listener_count = c->row + 1;
 	}
-	if (type == CARRY_RELAY && c->row < CONF_RELAYS_MAX) {
+	if (type == CARRY_RELAY && c->row < RELAYS_MAX) {
 		s->conf.relays[c->row] = (struct conf_relay){ .addr = c->addr,
 			.port_min = c->port_min,
 			.port_max = c->port_max,

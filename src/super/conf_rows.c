@@ -73,7 +73,7 @@ keep_those_of(struct conf_listener *out, uint32_t n, struct conf *is, unsigned o
 static int
 keep_listeners(const struct conf *was, struct conf *is)
 {
-	struct conf_listener out[CONF_LISTENERS_MAX];
+	struct conf_listener out[LISTENERS_MAX];
 	uint32_t n = was->listener_count;
 
 	memcpy(out, was->listeners, sizeof out);
@@ -87,7 +87,7 @@ keep_listeners(const struct conf *was, struct conf *is)
 		if (is->listeners[i].retired)
 			continue;
 		uint32_t k = free_row(out, n);
-		if (k == CONF_LISTENERS_MAX)
+		if (k == LISTENERS_MAX)
 			return -ENOSPC;
 		assign(out, k, &is->listeners[i]);
 		if (k == n)
@@ -102,9 +102,9 @@ keep_listeners(const struct conf *was, struct conf *is)
 static int
 free_relay(const struct conf_relay *out, uint32_t *n, const struct port_map *ports)
 {
-	if (*n < CONF_RELAYS_MAX)
+	if (*n < RELAYS_MAX)
 		return (int)(*n)++;
-	for (unsigned k = 0; k < CONF_RELAYS_MAX; k++)
+	for (unsigned k = 0; k < RELAYS_MAX; k++)
 		if (out[k].retired && port_map_open(ports, k) == 0)
 			return (int)k;
 	return -ENOSPC;
@@ -113,8 +113,8 @@ free_relay(const struct conf_relay *out, uint32_t *n, const struct port_map *por
 static int
 keep_relays(const struct conf *was, struct conf *is, const struct port_map *ports)
 {
-	struct conf_relay out[CONF_RELAYS_MAX];
-	bool placed[CONF_RELAYS_MAX] = { false };
+	struct conf_relay out[RELAYS_MAX];
+	bool placed[RELAYS_MAX] = { false };
 	uint32_t n = was->relay_count;
 
 	memcpy(out, was->relays, sizeof out);

@@ -122,7 +122,7 @@ message(struct super *s, unsigned i, const union msg *m, int fd, bool dead)
 	bool ok = false;
 
 	if (m->h.type == MSG_STREAM && (fd >= 0 || s->in_hand.again) && m->h.generation == c->generation &&
-	    owns(c, m->msg_stream.shard) && m->msg_stream.row < CONF_LISTENERS_MAX) {
+	    owns(c, m->msg_stream.shard) && m->msg_stream.row < LISTENERS_MAX) {
 		take_stream(s, i, &m->msg_stream, fd, dead);
 		return;
 	}

@@ -75,14 +75,13 @@ pool_ports(struct pool *p, struct port_map *ports)
 	const struct ledger *l = p->ledger;
 	struct port_map *is = calloc(1, sizeof *is);
 
-	_Static_assert(PORT_MAP_ROWS == CONF_RELAYS_MAX, "rows of both");
 	p->ports = ports;
 	if (is == NULL)
 		return -ENOMEM;
 	for (uint32_t fd = p->win.first; fd < l->fd_max; fd++) {
 		const struct ledger_fd *e = &l->fd[fd];
 		if ((e->kind == LEDGER_POOL || e->kind == LEDGER_OFFERED || e->kind == LEDGER_RESERVED) &&
-		    e->row < PORT_MAP_ROWS)
+		    e->row < RELAYS_MAX)
 			port_map_set(is, e->row, e->port, true);
 	}
 	port_map_become(ports, is);

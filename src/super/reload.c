@@ -198,7 +198,7 @@ bind_new(struct super *s, const struct conf *c, int *http, char *why, size_t len
 		err = listener_open(s->ledger, &s->win, c, row, &done, why, len);
 	if (err == 0 && http_moved(&s->conf, c))
 		err = super_http(c, http, why, len);
-	for (unsigned row = 0; row < CONF_LISTENERS_MAX && err < 0; row++) {
+	for (unsigned row = 0; row < LISTENERS_MAX && err < 0; row++) {
 		if (done.datagram[row])
 			listener_close(s->ledger, &s->win, row, false);
 		if (done.stream[row])

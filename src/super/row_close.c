@@ -21,13 +21,13 @@ has_retired(const struct conf *c)
 
 /* Transports by row that something refers to it by. */
 static void
-find_used(const struct shard *h, uint8_t used[CONF_LISTENERS_MAX])
+find_used(const struct shard *h, uint8_t used[LISTENERS_MAX])
 {
 	uint32_t high = shard_high(h);
 	struct session x;
 
 	for (uint32_t slot = 0; slot < high; slot++)
-		if (session_read(h, slot, &x) && x.listener < CONF_LISTENERS_MAX)
+		if (session_read(h, slot, &x) && x.listener < LISTENERS_MAX)
 			used[x.listener] |= x.transport;
 	high = conn_high(h);
 	for (uint32_t slot = 0; slot < high; slot++) {
@@ -35,7 +35,7 @@ find_used(const struct shard *h, uint8_t used[CONF_LISTENERS_MAX])
 		uint16_t row = k->listener;
 
 		if (atomic_load_explicit(&k->state, memory_order_acquire) != CONN_FREE &&
-		    row < CONF_LISTENERS_MAX)
+		    row < LISTENERS_MAX)
 			used[row] |= k->transport;
 	}
 }
@@ -65,7 +65,7 @@ publish(struct super *s)
 void
 super_rows_step(struct super *s, tp_ms now)
 {
-	uint8_t used[CONF_LISTENERS_MAX] = { 0 };
+	uint8_t used[LISTENERS_MAX] = { 0 };
 	bool closed = false;
 	struct shard shards[SHARDS_MAX];
 	unsigned n;

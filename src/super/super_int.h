@@ -192,7 +192,7 @@ struct pool {
 	struct windows win;
 	uint64_t receive_buffer;
 	uint32_t rows, next_id, wait_next;
-	struct pool_row row[CONF_RELAYS_MAX];
+	struct pool_row row[RELAYS_MAX];
 	struct pool_wait wait[POOL_WAITS]; /* a ring by arrival: wait_next is the oldest */
 	struct pool_reserved reserved[POOL_RESERVED];
 	pool_send_h *send;
@@ -253,7 +253,7 @@ unsigned regions_shards(const struct regions *r, struct shard out[SHARDS_MAX]);
 #define WHY_MAX 400
 /* What one call or several have opened, by row: to be undone. */
 struct opened {
-	bool datagram[CONF_LISTENERS_MAX], stream[CONF_LISTENERS_MAX];
+	bool datagram[LISTENERS_MAX], stream[LISTENERS_MAX];
 	size_t granted /* smallest receive buffer */;
 };
 /* One socket per shard and kind (UDP, TCP) that row `row` needs and has not.  A retired row needs none. */
@@ -456,7 +456,7 @@ struct super {
 	tp_ms external_due, rows_due, memory_due;
 	struct memory_limit memory; /* each supervisor opens its own */
 	/* enum conf_closed: what the last look found a retired one to be */
-	uint8_t row_next[CONF_LISTENERS_MAX];
+	uint8_t row_next[LISTENERS_MAX];
 	struct stand_by stand_by[SHARDS_MAX];
 	unsigned timer, tick_timer;
 	tp_ms dog_last;                 /* WATCHDOG=1 last sent */

@@ -275,7 +275,7 @@ on_go(void *arg)
 {
 	struct tlsd *u = arg;
 
-	for (unsigned i = 0; i < MSG_SHARDS_MAX; i++) {
+	for (unsigned i = 0; i < SHARDS_MAX; i++) {
 		int fd = u->proc.start.peer_fd[i];
 
 		u->peer[i] = (struct peer){ .u = u, .shard = i };

@@ -163,7 +163,7 @@ struct tlsd {
 	bool begins;  /* those that wait are looked at when this round ends */
 	bool swollen; /* there were many handshakes at a time */
 	tp_ms stop_at;
-	struct peer peer[MSG_SHARDS_MAX];
+	struct peer peer[SHARDS_MAX];
 	struct log_class bad, dropped, internal;
 };
 

@@ -44,7 +44,7 @@ void
 toworker_flush(struct tlsd *u)
 {
 	u->gathered = 0;
-	for (unsigned i = 0; i < MSG_SHARDS_MAX; i++)
+	for (unsigned i = 0; i < SHARDS_MAX; i++)
 		if (u->peer[i].out.count > 0)
 			flush_one(&u->peer[i]);
 }
@@ -63,7 +63,7 @@ toworker(struct tlsd *u, unsigned shard, const void *msg)
 	struct msgs_out *o = &p->out;
 	size_t len = msg_size(h->type), step = (len + 15) & ~(size_t)15;
 
-	assert(shard < MSG_SHARDS_MAX && step <= MSG_OUT_STEP);
+	assert(shard < SHARDS_MAX && step <= MSG_OUT_STEP);
 	if (o->bytes == NULL)
 		o->bytes = calloc(GATHER, MSG_OUT_STEP);
 	if (o->bytes == NULL) {

@@ -22,7 +22,7 @@
 int
 accept_listen(struct worker *w, struct lane *l, bool on)
 {
-	for (unsigned row = 0; row < CONF_LISTENERS_MAX; row++) {
+	for (unsigned row = 0; row < LISTENERS_MAX; row++) {
 		const struct conf_listener *c = &w->rows[row];
 		bool serve = on && !c->retired && (c->transports & TRANSPORT_STREAMS) != 0;
 		if (l->stream[row] < 0)
@@ -121,7 +121,7 @@ accept_one(struct worker *w, struct lane *l, unsigned row)
 void
 accept_ready(struct worker *w, struct lane *l, unsigned row)
 {
-	if (row >= CONF_LISTENERS_MAX || l->stream[row] < 0) {
+	if (row >= LISTENERS_MAX || l->stream[row] < 0) {
 		stat_drop(w->stat, DROP_STALE_EVENT);
 		return;
 	}

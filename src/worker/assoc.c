@@ -24,8 +24,7 @@ _Static_assert(
 void
 assoc_reply(struct worker *w, struct lane *l, const struct msg_hs_reply *m)
 {
-	if (m->who.shard != l->shard.index || m->len > sizeof m->datagram ||
-	    m->who.row >= CONF_LISTENERS_MAX) {
+	if (m->who.shard != l->shard.index || m->len > sizeof m->datagram || m->who.row >= LISTENERS_MAX) {
 		stat_add(w->stat, STAT_MSG_BAD, 1);
 		return;
 	}
@@ -94,8 +93,7 @@ assoc_done(struct worker *w, struct lane *l, const struct msg_hs_done *m)
 {
 	struct seal_session s;
 
-	if (m->who.shard != l->shard.index || m->who.row >= CONF_LISTENERS_MAX ||
-	    l->listener[m->who.row] < 0)
+	if (m->who.shard != l->shard.index || m->who.row >= LISTENERS_MAX || l->listener[m->who.row] < 0)
 		return; /* not ours any more: its client starts again */
 	memcpy(&s, m->session, sizeof s);
 	uint32_t tag = session_prefetch(&l->shard, &m->who.client, TRANSPORT_DTLS, (uint16_t)m->who.row);
@@ -135,7 +133,7 @@ assoc_adopt(struct lane *l, struct conn *c)
 	const struct seal *k = conn_seal(l, c);
 
 	if (conn_key(&l->shard, c)->gen != c->gen || !seal_valid(k) || k->proto != SEAL_DTLS12 ||
-	    c->listener >= CONF_LISTENERS_MAX || l->listener[c->listener] < 0 || !assoc_reserve(l))
+	    c->listener >= LISTENERS_MAX || l->listener[c->listener] < 0 || !assoc_reserve(l))
 		return false;
 	assoc_add(l, c);
 	CRASH_POINT("assoc:adopted");

@@ -54,7 +54,7 @@ events_shard(struct worker *w, struct lane *l)
 {
 	int err;
 
-	for (unsigned row = 0; row < CONF_LISTENERS_MAX; row++) {
+	for (unsigned row = 0; row < LISTENERS_MAX; row++) {
 		if (l->listener[row] < 0)
 			continue;
 		err = lane_watch(l, l->listener[row], EPOLLIN, tag_make(TAG_LISTENER, row, 0, 0));
@@ -148,7 +148,7 @@ look_at_listeners(struct worker *w)
 	uint64_t drops = 0, backlog = 0, refused = 0, waiting = 0, d, b;
 
 	for (unsigned i = 0; i < w->lane_count; i++)
-		for (unsigned row = 0; row < CONF_LISTENERS_MAX; row++) {
+		for (unsigned row = 0; row < LISTENERS_MAX; row++) {
 			const struct lane *l = &w->lane[i];
 			if (l->listener[row] >= 0 && udp_pressure(l->listener[row], &d, &b) == 0) {
 				drops += d;
@@ -169,7 +169,7 @@ look_at_listeners(struct worker *w)
 static bool
 worker_seals(const struct worker *w)
 {
-	for (unsigned row = 0; row < CONF_LISTENERS_MAX; row++)
+	for (unsigned row = 0; row < LISTENERS_MAX; row++)
 		if ((w->rows[row].transports & (TRANSPORT_TLS | TRANSPORT_DTLS)) != 0)
 			return true;
 	return false;

@@ -126,7 +126,7 @@ rest_draw(struct worker *w, struct lane *l, unsigned row)
 void
 rest_expire(struct worker *w, struct lane *l)
 {
-	for (unsigned row = 0; row < TURN_RELAYS_MAX; row++) {
+	for (unsigned row = 0; row < RELAYS_MAX; row++) {
 		struct rest *r = &l->rest[row];
 		for (unsigned n = 0;
 		     n < EXPIRE_STEP && r->count > 0 && at(r, 0)->since + REST_MS <= w->turn.now; n++) {

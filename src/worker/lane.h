@@ -112,14 +112,14 @@ struct lane {
 	uint8_t *use;   /* enum fd_use by number - fd_base */
 	uint8_t *habit; /* by number - fd_base: wake-ups of a relay socket that brought one datagram */
 	struct lane_sock *sock; /* by number - fd_base */
-	struct rest rest[TURN_RELAYS_MAX];
-	int listener[CONF_LISTENERS_MAX]; /* by row, -1 */
-	uint32_t cursor;                  /* of the sweep */
+	struct rest rest[RELAYS_MAX];
+	int listener[LISTENERS_MAX]; /* by row, -1 */
+	uint32_t cursor;             /* of the sweep */
 	struct turn_pool pool;
-	uint32_t asked[TURN_RELAYS_MAX];    /* sockets on their way to the pool */
-	tp_ms quiet_until[TURN_RELAYS_MAX]; /* no WANT before: recalled, or refused */
-	int stream[CONF_LISTENERS_MAX];     /* TCP listener by row, -1 */
-	uint32_t conn_cursor;               /* of the sweep */
+	uint32_t asked[RELAYS_MAX];    /* sockets on their way to the pool */
+	tp_ms quiet_until[RELAYS_MAX]; /* no WANT before: recalled, or refused */
+	int stream[LISTENERS_MAX];     /* TCP listener by row, -1 */
+	uint32_t conn_cursor;          /* of the sweep */
 	struct assoc_table assoc;
 	struct tlsd_box box[MSG_TLSDS_MAX];
 	struct msg_stream_sock *streams; /* inherited */

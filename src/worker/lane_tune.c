@@ -14,7 +14,7 @@ static int
 some_listener(const struct worker *w)
 {
 	for (unsigned i = 0; i < w->lane_count; i++)
-		for (unsigned row = 0; row < CONF_LISTENERS_MAX; row++)
+		for (unsigned row = 0; row < LISTENERS_MAX; row++)
 			if (w->lane[i].listener[row] >= 0)
 				return w->lane[i].listener[row];
 	return -1;

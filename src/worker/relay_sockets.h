@@ -12,10 +12,10 @@
 
 /* Marks of the pools, by row of the relay table. */
 struct relay_pools {
-	uint32_t depth[TURN_RELAYS_MAX];    /* of the pools */
-	uint32_t rest_max[TURN_RELAYS_MAX]; /* so many sockets rest at most; 0 none */
-	tp_ms last_wish;                    /* when pools were topped up */
-	uint64_t dice;                      /* which idle socket is next; never 0 */
+	uint32_t depth[RELAYS_MAX];    /* of the pools */
+	uint32_t rest_max[RELAYS_MAX]; /* so many sockets rest at most; 0 none */
+	tp_ms last_wish;               /* when pools were topped up */
+	uint64_t dice;                 /* which idle socket is next; never 0 */
 };
 
 /* ---- relay_state.c --------------------------------------------------------------------------- */

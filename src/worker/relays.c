@@ -88,7 +88,7 @@ relays_close(struct worker *w, struct lane *l, int fd)
 static bool
 place(struct lane *l, const struct msg_socket *m, int fd)
 {
-	if (!lane_window(l, m->fd) || *lane_use(l, m->fd) != FD_NONE || m->row >= TURN_RELAYS_MAX ||
+	if (!lane_window(l, m->fd) || *lane_use(l, m->fd) != FD_NONE || m->row >= RELAYS_MAX ||
 	    (m->family != ADDR_V4 && m->family != ADDR_V6)) {
 		close(fd);
 		return false;

@@ -70,7 +70,7 @@ told_shard(struct worker *w, const struct msg_shard *m)
 	l->sock = calloc((size_t)m->fd_span, sizeof *l->sock);
 	if (l->use == NULL || l->habit == NULL || l->sock == NULL)
 		refuse(w, "memory", -ENOMEM);
-	for (unsigned i = 0; i < CONF_LISTENERS_MAX; i++)
+	for (unsigned i = 0; i < LISTENERS_MAX; i++)
 		l->listener[i] = l->stream[i] = -1;
 }
 
@@ -81,7 +81,7 @@ told_listener(struct worker *w, const struct msg_listener *m)
 	int type = 0;
 	socklen_t len = sizeof type;
 
-	if (l == NULL || m->row >= CONF_LISTENERS_MAX)
+	if (l == NULL || m->row >= LISTENERS_MAX)
 		refuse(w, "LISTENER does not fit", -EPROTO);
 	if (getsockopt(m->fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0)
 		refuse(w, "listener", -errno);
@@ -110,7 +110,7 @@ told_pool(struct worker *w, const struct msg_pool *m)
 	}
 	for (uint32_t i = 0; i < m->count; i++) {
 		const struct msg_pool_sock *s = &m->sock[i];
-		if (!lane_window(l, s->fd) || *lane_use(l, s->fd) != FD_NONE || s->row >= TURN_RELAYS_MAX ||
+		if (!lane_window(l, s->fd) || *lane_use(l, s->fd) != FD_NONE || s->row >= RELAYS_MAX ||
 		    (s->family != ADDR_V4 && s->family != ADDR_V6))
 			refuse(w, "POOL names a wrong socket", -EPROTO);
 		*lane_use(l, s->fd) = FD_INHERITED;
@@ -137,8 +137,7 @@ told_streams(struct worker *w, const struct msg_streams *m)
 	}
 	for (uint32_t i = 0; i < m->count; i++) {
 		const struct msg_stream_sock *s = &m->sock[i];
-		if (!lane_window(l, s->fd) || *lane_use(l, s->fd) != FD_NONE ||
-		    s->row >= CONF_LISTENERS_MAX)
+		if (!lane_window(l, s->fd) || *lane_use(l, s->fd) != FD_NONE || s->row >= LISTENERS_MAX)
 			refuse(w, "STREAMS names a wrong socket", -EPROTO);
 		*lane_use(l, s->fd) = FD_STREAM_LEFT;
 		l->streams[l->stream_count++] = *s;
@@ -275,7 +274,7 @@ map_all(struct worker *w)
 	w->arena = udp_arena_new(RELAY_BYTES);
 	w->udp.down = udp_ring_new(RING_MAX);
 	w->udp.up = udp_ring_new(RING_MAX);
-	w->rows = calloc(CONF_LISTENERS_MAX, sizeof *w->rows);
+	w->rows = calloc(LISTENERS_MAX, sizeof *w->rows);
 	w->once = log_once_new();
 	if (w->rows == NULL || w->once == NULL || w->plain == NULL || w->policy[0] == NULL ||
 	    w->policy[1] == NULL || w->pending == NULL || w->arena == NULL || w->udp.down == NULL ||

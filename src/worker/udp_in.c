@@ -135,7 +135,7 @@ client_batch(struct worker *w, struct lane *l, unsigned row, unsigned n)
 void
 udp_listener(struct worker *w, struct lane *l, unsigned row, uint32_t events)
 {
-	if (row >= CONF_LISTENERS_MAX || l->listener[row] < 0) {
+	if (row >= LISTENERS_MAX || l->listener[row] < 0) {
 		stat_drop(w->stat, DROP_STALE_EVENT);
 		return;
 	}

@@ -40,7 +40,7 @@ void
 udp_to_client(struct worker *w, struct lane *l, unsigned row, const struct addr *to, const uint8_t *p,
     size_t len, bool brief)
 {
-	int fd = row < CONF_LISTENERS_MAX ? l->listener[row] : -1;
+	int fd = row < LISTENERS_MAX ? l->listener[row] : -1;
 
 	if (fd < 0) {
 		stat_drop(w->stat, DROP_SEND_ERROR);

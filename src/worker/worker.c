@@ -16,7 +16,7 @@ worker_free(struct worker *w)
 		free(w->lane[i].use);
 		free(w->lane[i].habit);
 		free(w->lane[i].sock);
-		for (unsigned row = 0; row < TURN_RELAYS_MAX; row++)
+		for (unsigned row = 0; row < RELAYS_MAX; row++)
 			free(w->lane[i].rest[row].ring);
 		free(w->lane[i].inherited);
 		free(w->lane[i].streams);

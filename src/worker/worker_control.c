@@ -117,7 +117,7 @@ handle(struct worker *w, const union msg *m, int fd)
 		no_relay(w, &m->msg_relay_none);
 		break;
 	case MSG_RECALL:
-		if (m->msg_recall.row < TURN_RELAYS_MAX)
+		if (m->msg_recall.row < RELAYS_MAX)
 			relays_recall(w, m->msg_recall.row, m->msg_recall.keep);
 		else
 			bad(w, "RECALL");

@@ -94,8 +94,6 @@ alternates(struct turn_policy *p, const struct conf *c)
 static void
 policy_build(struct turn_policy *p, const struct conf *c)
 {
-	_Static_assert(
-	    TURN_RELAYS_MAX == CONF_RELAYS_MAX && TURN_LISTENERS_MAX == CONF_LISTENERS_MAX, "rows of both");
 	auth(&p->auth, c);
 	peers(&p->peers, c);
 	p->generation = c->generation;
@@ -179,7 +177,7 @@ close_socket(struct lane *l, int *fd)
 static void
 close_rows(struct worker *w)
 {
-	for (unsigned row = 0; row < CONF_LISTENERS_MAX; row++)
+	for (unsigned row = 0; row < LISTENERS_MAX; row++)
 		for (unsigned k = 0; w->rows[row].closed && k < w->lane_count; k++) {
 			close_socket(&w->lane[k], &w->lane[k].listener[row]);
 			close_socket(&w->lane[k], &w->lane[k].stream[row]);
@@ -206,13 +204,13 @@ take(struct worker *w, const struct conf *c)
 	w->handshake_seconds = (uint32_t)(3 * c->handshake_timeout / 1000) + HANDSHAKE_GRACE;
 	memcpy(w->rows, c->listeners, sizeof c->listeners);
 	close_rows(w);
-	for (unsigned i = 0; i < TURN_RELAYS_MAX; i++)
+	for (unsigned i = 0; i < RELAYS_MAX; i++)
 		w->pools.depth[i] = i < p->relay_count && !c->relays[i].retired && !c->relays[i].absent
 		    ? policy_depth(&p->relay[i], w->start.shard_count)
 		    : 0;
 	/* A row that is no longer configured serves no new allocation; ports of the others may have
 	 * changed. */
-	for (unsigned i = 0; i < TURN_RELAYS_MAX; i++) {
+	for (unsigned i = 0; i < RELAYS_MAX; i++) {
 		w->pools.rest_max[i] = w->pools.depth[i] == 0 || w->start.filter_fd < 0
 		    ? 0
 		    : rest_depth(&p->relay[i], w->start.shard_count, w->lane[0].told.fd_span);

@@ -204,7 +204,7 @@ rig_start(struct rig *r)
 		child(r, pair[1]);
 	close(pair[1]);
 	r->control = pair[0];
-	for (unsigned i = 0; i <= MSG_SHARDS_MAX; i++)
+	for (unsigned i = 0; i <= SHARDS_MAX; i++)
 		s.peer_fd[i] = i == 0 ? FD_LINK : -1;
 	s.conf_fd = FD_CONF;
 	s.certs_fd = FD_CERTS;

@@ -332,7 +332,7 @@ conf(struct script *s, char *key)
 		for (unsigned i = 0; i < WORLD_SHARDS; i++)
 			world_fill_pool(s->w, i, (unsigned)atoi(v));
 	else if (strcmp(key, "retire") == 0)
-		world_retire(s->w, (unsigned)atoi(v) % TURN_RELAYS_MAX);
+		world_retire(s->w, (unsigned)atoi(v) % RELAYS_MAX);
 	else if (strcmp(key, "unix") == 0)
 		s->w->t[0].unix_now = s->w->t[1].unix_now = s->w->unix_now = atoll(v);
 	else if (!conf_number(s, key, strtoul(v, NULL, 0)))

@@ -445,7 +445,7 @@ world_audit(struct world *w)
 	for (unsigned i = 0; i < w->reserved_n; i++)
 		ready += w->reserved[i].fd >= 0;
 	for (unsigned i = 0; i < WORLD_SHARDS; i++)
-		for (unsigned r = 0; r < TURN_RELAYS_MAX; r++)
+		for (unsigned r = 0; r < RELAYS_MAX; r++)
 			for (unsigned k = 0; k < w->pool[i].row[r].count; k++, ready++)
 				if (w->fate[w->pool[i].row[r].sock[k].fd] != FD_READY)
 					fault(w, "a pool socket that is not ready");

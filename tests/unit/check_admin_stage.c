@@ -255,7 +255,7 @@ start_authd(void)
 	play.authd_control = pair[0];
 	m.users_fd = play_users_fd("wonderland");
 	m.peer_fd[0] = play.worker[1];
-	m.peer_fd[MSG_SHARDS_MAX] = play.ctl_authd[1];
+	m.peer_fd[SHARDS_MAX] = play.ctl_authd[1];
 	play.authd = spawn("turnpike-auth", pair[1], play.log[1]);
 	close(pair[1]);
 	play_send_ok(play.authd_control, &m, -1);

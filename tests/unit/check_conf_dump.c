@@ -242,8 +242,8 @@ START_TEST(validate)
 	ck_assert_int_lt(conf_validate(&c, sizeof c - 1), 0);
 	SPOILED(magic, 1);
 	SPOILED(layout, CONF_LAYOUT + 1);
-	SPOILED(listener_count, CONF_LISTENERS_MAX + 1);
-	SPOILED(relay_count, CONF_RELAYS_MAX + 1);
+	SPOILED(listener_count, LISTENERS_MAX + 1);
+	SPOILED(relay_count, RELAYS_MAX + 1);
 	SPOILED(peer_own_count, CONF_OWN_MAX + 1);
 	SPOILED(alternate_count, CONF_ALTERNATES_MAX + 1);
 	SPOILED(host_addr_count, CONF_HOST_ADDRS_MAX + 1);

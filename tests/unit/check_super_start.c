@@ -76,7 +76,7 @@ START_TEST(test_relay_rows)
 	memset(&ports, 0, sizeof ports);
 	was.relay_count = 1;
 	was.relays[0] = behind(5);
-	for (unsigned i = 1; i < CONF_RELAYS_MAX; i++) {
+	for (unsigned i = 1; i < RELAYS_MAX; i++) {
 		memset(&is, 0, sizeof is);
 		is.relay_count = 1;
 		is.relays[0] = behind((uint8_t)(i % 2 != 0 ? 0 : 5 + i)); /* removed, and changed */
@@ -87,11 +87,11 @@ START_TEST(test_relay_rows)
 	}
 	/* Every second one was the same row: 1 + 1 + 15. */
 	ck_assert_uint_eq(was.relay_count, 17);
-	for (unsigned i = 17; i < CONF_RELAYS_MAX; i++)
+	for (unsigned i = 17; i < RELAYS_MAX; i++)
 		was.relays[i] = behind((uint8_t)(100 + i)), was.relays[i].retired = 1;
-	was.relay_count = CONF_RELAYS_MAX;
+	was.relay_count = RELAYS_MAX;
 	/* The table is full: a former row is taken that has no socket any more, or none. */
-	for (unsigned i = 0; i < CONF_RELAYS_MAX; i++)
+	for (unsigned i = 0; i < RELAYS_MAX; i++)
 		port_map_set(&ports, i, 50000 + i, i != 20);
 	memset(&is, 0, sizeof is);
 	is.relay_count = 1;
