@@ -178,6 +178,8 @@ int job_credential(struct job *j, const struct msg_cred_answer *a);
 int job_database(struct job *j, const struct msg_db_answer *a);
 /* A sentence as the answer, in JSON { "error": ... } when code is not CTL_OK. */
 int job_say(struct job *j, enum ctl_code code, const char *fmt, ...) TP_PRINTF(3, 4);
+/* `who` was asked (err: 0 or -errno), and its answer comes under this number. */
+int job_asked(struct job *j, const char *who, int err, uint32_t request);
 /* Ends a job with its data: JSON as it is, else written by `text`. Takes the reference. */
 int job_data(struct job *j, enum ctl_code code, json_t *data, void (*text)(FILE *f, const json_t *data));
 

@@ -69,11 +69,7 @@ ask(struct job *j, struct msg_db_ask *m)
 
 	m->h.type = MSG_DB_ASK;
 	err = j->ops->ask_database(j->ops->arg, m);
-	if (err < 0)
-		return job_say(j, CTL_REFUSED, "turnpike-auth cannot be asked: %s", strerror(-err));
-	j->request = m->request;
-	j->lines = json_array();
-	return JOB_WAITS;
+	return job_asked(j, "turnpike-auth", err, m->request);
 }
 
 struct change_row {

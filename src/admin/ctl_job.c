@@ -115,6 +115,16 @@ text_lines(FILE *f, const json_t *data)
 
 /* ---- what the supervisor does ------------------------------------------------------------------------ */
 
+int
+job_asked(struct job *j, const char *who, int err, uint32_t request)
+{
+	if (err < 0)
+		return job_say(j, CTL_REFUSED, "%s cannot be asked: %s", who, strerror(-err));
+	j->request = request;
+	j->lines = json_array();
+	return JOB_WAITS;
+}
+
 static int
 ask_super(struct job *j, struct msg_command *m)
 {
@@ -122,11 +132,7 @@ ask_super(struct job *j, struct msg_command *m)
 
 	m->h.type = MSG_COMMAND;
 	err = j->ops->ask_super(j->ops->arg, m);
-	if (err < 0)
-		return job_say(j, CTL_REFUSED, "the supervisor cannot be asked: %s", strerror(-err));
-	j->request = m->request;
-	j->lines = json_array();
-	return JOB_WAITS;
+	return job_asked(j, "the supervisor", err, m->request);
 }
 
 int

@@ -48,6 +48,19 @@ hs_gauges(struct tlsd *u)
 	gauge(u->proc.stat, STAT_HS_UNTAKEN, u->table.line[HS_UNTAKEN].count);
 }
 
+BIO_METHOD *
+hs_bio_method(const char *name, int (*read)(BIO *b, char *buf, int len),
+    int (*write)(BIO *b, const char *buf, int len), long (*ctrl)(BIO *b, int cmd, long num, void *ptr))
+{
+	BIO_METHOD *m = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, name);
+
+	if (m != NULL && BIO_meth_set_read(m, read) == 1 && BIO_meth_set_write(m, write) == 1 &&
+	    BIO_meth_set_ctrl(m, ctrl) == 1)
+		return m;
+	BIO_meth_free(m);
+	return NULL;
+}
+
 /* ---- beginning --------------------------------------------------------------------------------- */
 
 static void

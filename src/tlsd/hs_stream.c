@@ -149,13 +149,7 @@ on_ctrl(BIO *b, int cmd, long num, void *ptr)
 BIO_METHOD *
 stream_bio_method(void)
 {
-	BIO_METHOD *m = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "connection");
-
-	if (m != NULL && BIO_meth_set_read(m, on_read) == 1 && BIO_meth_set_write(m, on_write) == 1 &&
-	    BIO_meth_set_ctrl(m, on_ctrl) == 1)
-		return m;
-	BIO_meth_free(m);
-	return NULL;
+	return hs_bio_method("connection", on_read, on_write, on_ctrl);
 }
 
 /* ---- steps ------------------------------------------------------------------------------------- */

@@ -170,6 +170,8 @@ struct tlsd {
 /* ---- hs_stream.c, hs_dgram.c: what came in --------------------------------------------------- */
 
 /* NULL: no memory. */
+BIO_METHOD *hs_bio_method(const char *name, int (*read)(BIO *b, char *buf, int len),
+    int (*write)(BIO *b, const char *buf, int len), long (*ctrl)(BIO *b, int cmd, long num, void *ptr));
 BIO_METHOD *stream_bio_method(void);
 BIO_METHOD *dgram_bio_method(void);
 /* Begins or waits.  Takes fd. */

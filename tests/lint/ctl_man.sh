@@ -7,14 +7,7 @@ set -eu
 man=$top_srcdir/man/turnpikectl.8
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
+. "$top_srcdir/tests/lint/man_sections"
 
 "$top_builddir/src/prog/turnpikectl" --dump-man >"$tmp/commands"
-awk -v dir="$tmp" '
-/^\.\\" begin / { print; file = dir "/" $3; while ((getline line < file) > 0) print line; skip = 1 }
-/^\.\\" end / { skip = 0 }
-!skip { print }' "$man" >"$tmp/man"
-if [ "${1:-}" = --update ]; then
-	cp "$tmp/man" "$man"
-	exit 0
-fi
-diff -u "$man" "$tmp/man"
+man_sections "$man" "$tmp" "${1:-}"

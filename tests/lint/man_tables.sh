@@ -8,17 +8,10 @@ export top_srcdir
 man=$top_srcdir/man/turnpike-tables.7
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
+. "$top_srcdir/tests/lint/man_sections"
 
 for part in metrics drops errors reasons; do
 	"$PYTHON3" "$top_srcdir/tests/lint/tables.py" $part >"$tmp/$part"
 	[ -s "$tmp/$part" ] || { echo "no rows for $part"; exit 1; }
 done
-awk -v dir="$tmp" '
-/^\.\\" begin / { print; file = dir "/" $3; while ((getline line < file) > 0) print line; skip = 1 }
-/^\.\\" end / { skip = 0 }
-!skip { print }' "$man" >"$tmp/man"
-if [ "${1:-}" = --update ]; then
-	cp "$tmp/man" "$man"
-	exit 0
-fi
-diff -u "$man" "$tmp/man"
+man_sections "$man" "$tmp" "${1:-}"
