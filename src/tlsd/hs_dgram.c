@@ -10,7 +10,6 @@
 #include "config.h"
 
 #include <openssl/err.h>
-#include <sodium.h>
 #include <sys/time.h>
 
 #include "tlsd_int.h"
@@ -82,44 +81,7 @@ dgram_bio_method(void)
 	return hs_bio_method("datagrams", on_read, on_write, on_ctrl);
 }
 
-/* ---- cookies ------------------------------------------------------------------------------------ */
-
-int
-hs_cookie_make(SSL *ssl, unsigned char *cookie, unsigned int *len)
-{
-	const struct hs *h = hs_of(ssl);
-
-	memcpy(cookie, h->cookie, SEAL_COOKIE_LEN);
-	*len = SEAL_COOKIE_LEN;
-	return 1;
-}
-
-int
-hs_cookie_check(SSL *ssl, const unsigned char *cookie, unsigned int len)
-{
-	const struct hs *h = hs_of(ssl);
-
-	return len == SEAL_COOKIE_LEN && sodium_memcmp(cookie, h->cookie, len) == 0;
-}
-
 /* ---- steps ------------------------------------------------------------------------------------- */
-
-void
-dgram_reply(struct hs *h)
-{
-	struct flight *f = &h->u->out;
-	struct msg_hs_reply m = {
-		.h = { .type = MSG_HS_REPLY, .generation = h->u->proc.start.h.generation }, .who = h->who
-	};
-	uint32_t at = 0;
-
-	for (uint32_t i = 0; i < f->pieces; at += f->piece[i++]) {
-		m.len = f->piece[i];
-		memcpy(m.datagram, f->p + at, m.len);
-		toworker(h->u, h->who.shard, &m);
-	}
-	flight_reset(f);
-}
 
 static void
 set_timer(struct hs *h)
@@ -143,7 +105,7 @@ feed(struct hs *h, const uint8_t *p, size_t n)
 		return;
 	CRASH_POINT("tls:fed");
 	h->in = NULL;
-	dgram_reply(h);
+	flight_reply(h);
 	set_timer(h);
 }
 
@@ -315,6 +277,6 @@ dgram_timeout(struct hs *h)
 		hs_fail(h, HS_R_TIMEOUT);
 		return;
 	}
-	dgram_reply(h);
+	flight_reply(h);
 	set_timer(h);
 }

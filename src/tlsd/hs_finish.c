@@ -27,14 +27,6 @@ static const enum stat_counter fail_row[HS_REASONS] = {
 	[HS_R_UNTRUSTED] = STAT_HS_FAIL_ALERT,
 };
 
-struct hs *
-hs_of(const SSL *ssl)
-{
-	struct tlsd_tap *tap = SSL_get_app_data(ssl);
-
-	return (struct hs *)(void *)((char *)tap - offsetof(struct hs, tap));
-}
-
 static void
 gauge(struct stats *s, enum stat_counter c, uint64_t v)
 {
@@ -99,7 +91,7 @@ hs_new(struct tlsd *u, const struct hs_who *who, bool dtls, int fd, enum hs_stat
 		tell_failed(u, who, HS_R_INTERNAL);
 		return NULL;
 	}
-	tlsd_hurry(u);
+	u->changed(u);
 	return h;
 }
 
@@ -147,23 +139,6 @@ let_go(struct hs *h)
 	flight_fini(&h->out);
 }
 
-static void
-on_room(void *arg)
-{
-	struct tlsd *u = arg;
-
-	u->begins = false;
-	tlsd_start_waiting(u);
-}
-
-/* One handshake less: what waits may begin, though not at this depth of calls. */
-static void
-room(struct tlsd *u)
-{
-	if (!u->begins && u->table.next != NULL && u->table.line[HS_HALF].count < u->total)
-		u->begins = loop_after(u->proc.loop, 0, on_room, u) != 0;
-}
-
 void
 hs_free(struct hs *h)
 {
@@ -178,7 +153,7 @@ hs_free(struct hs *h)
 	sodium_memzero(h, sizeof *h);
 	free(h);
 	hs_gauges(u);
-	room(u);
+	u->changed(u);
 }
 
 void
@@ -186,9 +161,9 @@ hs_fail(struct hs *h, enum hs_reason why)
 {
 	/* The alert, as far as the client takes it now. */
 	if (h->dtls && h->ssl != NULL)
-		dgram_reply(h);
+		flight_reply(h);
 	else if (!h->dtls && !h->closed)
-		(void)stream_flush(h);
+		(void)flight_flush(h);
 	flight_reset(&h->u->out);
 	tell_failed(h->u, &h->who, why);
 	hs_free(h);
@@ -338,7 +313,7 @@ hs_finish(struct hs *h)
 	flight_reset(&u->out);
 	let_go(h);
 	table_untaken(&u->table, h, u->per_prefix);
-	room(u);
+	u->changed(u);
 	h->until = clock_ms() + UNTAKEN_MS;
 	hs_gauges(u);
 	CRASH_POINT("tls:finished");

@@ -72,7 +72,7 @@ look(struct hs *h)
 		return false;
 	u->ahead_len = u->ahead_at = 0;
 	/* A flight must be on its way before its answer is waited for. */
-	if (stream_flush(h) < 0) {
+	if (flight_flush(h) < 0) {
 		h->closed = true;
 		return false;
 	}
@@ -154,27 +154,6 @@ stream_bio_method(void)
 
 /* ---- steps ------------------------------------------------------------------------------------- */
 
-int
-stream_flush(struct hs *h)
-{
-	uint32_t sent = 0;
-	int err = 0;
-
-	if (h->out.len == 0)
-		return 0;
-	while (sent < h->out.len && err == 0) {
-		ssize_t n = send(h->fd, h->out.p + sent, h->out.len - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
-
-		if (n >= 0)
-			sent += (uint32_t)n;
-		else if (errno != EINTR)
-			err = -errno;
-	}
-	memmove(h->out.p, h->out.p + sent, h->out.len - sent);
-	h->out.len -= sent;
-	return err == -EAGAIN ? 0 : err;
-}
-
 static void
 step(struct hs *h)
 {
@@ -190,7 +169,7 @@ step(struct hs *h)
 	if (hs_judge(h, ret))
 		return;
 	CRASH_POINT("tls:stepped");
-	if (stream_flush(h) < 0) {
+	if (flight_flush(h) < 0) {
 		hs_fail(h, HS_R_CLOSED);
 		return;
 	}

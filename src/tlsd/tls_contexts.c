@@ -12,6 +12,7 @@
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
+#include <sodium.h>
 #include <stdlib.h>
 
 #include "tlsd_int.h"
@@ -203,6 +204,25 @@ set_groups(SSL_CTX *ctx, bool dtls)
 	return ok || SSL_CTX_set1_groups_list(ctx, GROUPS) == 1;
 }
 
+/* The worker made the cookie and checked it: OpenSSL is to find what the hello has. */
+static int
+on_cookie_make(SSL *ssl, unsigned char *cookie, unsigned int *len)
+{
+	const struct hs *h = hs_of(ssl);
+
+	memcpy(cookie, h->cookie, SEAL_COOKIE_LEN);
+	*len = SEAL_COOKIE_LEN;
+	return 1;
+}
+
+static int
+on_cookie_check(SSL *ssl, const unsigned char *cookie, unsigned int len)
+{
+	const struct hs *h = hs_of(ssl);
+
+	return len == SEAL_COOKIE_LEN && sodium_memcmp(cookie, h->cookie, len) == 0;
+}
+
 static SSL_CTX *
 make_ctx(struct cert_set *s, bool dtls, enum conf_tls least)
 {
@@ -222,8 +242,8 @@ make_ctx(struct cert_set *s, bool dtls, enum conf_tls least)
 	SSL_CTX_set_tlsext_servername_callback(ctx, on_name);
 	SSL_CTX_set_tlsext_servername_arg(ctx, s);
 	SSL_CTX_set_alpn_select_cb(ctx, on_alpn, NULL);
-	SSL_CTX_set_cookie_generate_cb(ctx, hs_cookie_make);
-	SSL_CTX_set_cookie_verify_cb(ctx, hs_cookie_check);
+	SSL_CTX_set_cookie_generate_cb(ctx, on_cookie_make);
+	SSL_CTX_set_cookie_verify_cb(ctx, on_cookie_check);
 	return ctx;
 }
 

@@ -178,8 +178,8 @@ sweep_half(struct tlsd *u, tp_ms now)
 	}
 }
 
-void
-tlsd_start_waiting(struct tlsd *u)
+static void
+start_waiting(struct tlsd *u)
 {
 	struct hs *h;
 
@@ -198,7 +198,7 @@ sweep_waiting(struct tlsd *u, tp_ms now)
 
 	while ((h = u->table.line[HS_WAITING].oldest) != NULL && now >= h->until)
 		hs_fail(h, HS_R_TIMEOUT);
-	tlsd_start_waiting(u);
+	start_waiting(u);
 }
 
 static void
@@ -243,9 +243,21 @@ on_tick(void *arg)
 	u->tick = loop_after(u->proc.loop, u->fast ? TICK_BUSY_MS : TICK_IDLE_MS, on_tick, u);
 }
 
-void
-tlsd_hurry(struct tlsd *u)
+static void
+on_room(void *arg)
 {
+	struct tlsd *u = arg;
+
+	u->begins = false;
+	start_waiting(u);
+}
+
+/* What waits may begin when there is one less, though not at this depth of calls. */
+static void
+changed(struct tlsd *u)
+{
+	if (!u->begins && u->table.next != NULL && u->table.line[HS_HALF].count < u->total)
+		u->begins = loop_after(u->proc.loop, 0, on_room, u) != 0;
 	if (u->fast)
 		return;
 	u->fast = true;
@@ -361,6 +373,7 @@ tlsd_main(int argc, char **argv)
 	if ((code = child_begin(&u->proc, &role, u, argc, argv)) != 0)
 		return code;
 	table_init(&u->table);
+	u->changed = changed;
 	u->stream_bio = stream_bio_method();
 	u->dgram_bio = dgram_bio_method();
 	if (u->stream_bio == NULL || u->dgram_bio == NULL)

@@ -1,6 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * tlsd_int.h: what the files of the room share.
+ * tlsd_int.h: what the files of the room share.  Each floor calls those below it only:
+ *
+ *	tlsd			the process: messages, time
+ *	hs_dgram  hs_stream	what came in
+ *	hs_finish  hello_part	beginnings and ends
+ *	hs_flight  hs_table  tls_contexts  key_export
+ *	worker_box
  */
 #ifndef TP_TLSD_INT_H
 #define TP_TLSD_INT_H
@@ -20,7 +26,6 @@
 
 /* What CERTS held, as contexts.  Counted: each handshake keeps the set that it began with. */
 struct cert_set;
-/* hs_cookie_*: what a context asks about a DTLS hello (hs_dgram.c). */
 int cert_set_new(struct cert_set **out, const struct certs *c, enum conf_tls least);
 struct cert_set *cert_set_take(struct cert_set *s);
 void cert_set_give(struct cert_set *s); /* NULL allowed */
@@ -43,6 +48,11 @@ struct flight {
 bool flight_add(struct flight *f, const uint8_t *p, size_t n); /* false: too much */
 void flight_reset(struct flight *f);                           /* keeps the memory */
 void flight_fini(struct flight *f);
+struct hs;
+/* DTLS: what is in u->out goes to the client through the worker. */
+void flight_reply(struct hs *h);
+/* Stream: what the handshake wrote and the socket takes.  0, or -errno. */
+int flight_flush(struct hs *h);
 
 struct tlsd;
 struct prefix;
@@ -92,6 +102,15 @@ struct hs {
 	size_t hello_len;
 	struct msg_hs_done *done; /* untaken */
 };
+
+/* Of an SSL object, by its app data. */
+static inline struct hs *
+hs_of(const SSL *ssl)
+{
+	struct tlsd_tap *tap = SSL_get_app_data(ssl);
+
+	return (struct hs *)(void *)((char *)tap - offsetof(struct hs, tap));
+}
 
 /* ---- hs_table.c: which handshakes there are, and the caps -------------------------------------------- */
 
@@ -158,6 +177,8 @@ struct tlsd {
 	uint64_t per_prefix, total;
 	tp_ms timeout;
 	enum conf_tls least;
+	/* A handshake has come or gone: the tick, and what waits for room (tlsd.c). */
+	void (*changed)(struct tlsd *u);
 	unsigned tick; /* timer */
 	bool fast, stopping;
 	bool begins;  /* those that wait are looked at when this round ends */
@@ -178,15 +199,9 @@ BIO_METHOD *dgram_bio_method(void);
 void stream_start(struct tlsd *u, const struct hs_who *who, int fd);
 /* h has waited, and there is room.  h may be gone afterwards. */
 void stream_begin(struct hs *h);
-/* What the handshake wrote and the socket takes.  0, or -errno. */
-int stream_flush(struct hs *h);
 void dgram_take(struct tlsd *u, const struct msg_hs_datagram *m);
 void dgram_begin(struct hs *h); /* as stream_begin() */
 void dgram_timeout(struct hs *h);
-/* What is in u->out goes to the client through the worker. */
-void dgram_reply(struct hs *h);
-int hs_cookie_make(SSL *ssl, unsigned char *cookie, unsigned int *len);
-int hs_cookie_check(SSL *ssl, const unsigned char *cookie, unsigned int len);
 
 /* ---- hs_finish.c: beginnings and ends ------------------------------------------------------------- */
 
@@ -195,8 +210,6 @@ struct hs *hs_new(struct tlsd *u, const struct hs_who *who, bool dtls, int fd, e
 /* Its SSL object and tap.  False: it cannot be, and is over (answered by HS_FAIL). */
 bool hs_begin(struct hs *h);
 void hs_free(struct hs *h);
-/* Of an SSL object, by its app data. */
-struct hs *hs_of(const SSL *ssl);
 void hs_fail(struct hs *h, enum hs_reason why);
 /* The same for what SSL_do_handshake() returned; false: it wants to go on. */
 bool hs_judge(struct hs *h, int ret);
@@ -209,10 +222,5 @@ void hs_cancel(struct tlsd *u, const struct hs_who *who);
 /* To the owner of this shard, without a descriptor; at the end of the round at the latest. */
 void toworker(struct tlsd *u, unsigned shard, const void *msg);
 void toworker_flush(struct tlsd *u);
-
-/* tlsd.c: there is something to be timed. */
-void tlsd_hurry(struct tlsd *u);
-/* Begins what waits, as far as there is room. */
-void tlsd_start_waiting(struct tlsd *u);
 
 #endif
