@@ -395,7 +395,9 @@ void conf_dump_sample(FILE *f); /* etc/turnpike.yaml */
 void conf_dump_man(FILE *f);    /* the options section of turnpike.yaml(5), roff */
 void conf_dump_help(FILE *f);   /* for turnpiked --help: paths, defaults, one line each */
 
-/* hostaddr.c: every address that this host has now, port 0; *more: and others beyond
+/* ---- hostaddr.c -------------------------------------------------------------------------------- */
+
+/* Every address that this host has now, port 0; *more: and others beyond
  * CONF_HOST_ADDRS_MAX.  0 or -errno. */
 int conf_host_addrs(struct addr out[CONF_HOST_ADDRS_MAX], uint32_t *count, bool *more);
 bool conf_host_has(const struct addr *list, uint32_t n, const struct addr *a); /* whatever the port */
@@ -440,8 +442,14 @@ struct conf_request {
  * when there was one.  users->secret_count and user_count may both be 0: the caller decides.
  */
 int conf_load(const struct conf_request *rq, struct conf *conf, struct users **users, size_t *users_len);
+
+/* ---- readable.c -------------------------------------------------------------------------------- */
+
 /* Root's power over others' files is given up: a check reads as a start does.  Once, before conf_load(). */
 void conf_rights_reduce(void);
+
+/* ---- firstrun.c -------------------------------------------------------------------------------- */
+
 /*
  * For a start without any credential: DIR/secret (32 random bytes as base64url, mode 0600, made when it
  * is not there) becomes the only secret of *users; DIR is made when it is missing.  check_only: says what

@@ -103,7 +103,9 @@ void doctor_judge_net(struct doctor_report *r, const struct doctor_case *c);
 void doctor_certificates(struct doctor_report *r, const struct doctor_case *c);
 void doctor_addresses(struct doctor_report *r, const struct doctor_case *c);
 
-/* check_ports.c: reports each port that a start could not have: another process than the daemon of
+/* ---- check_ports.c ----------------------------------------------------------------------------- */
+
+/* Reports each port that a start could not have: another process than the daemon of
  * runtime_dir has it, or it needs rights.  How many. */
 unsigned doctor_ports_taken(
     const struct conf *c, const char *runtime_dir, conf_report_h *report, void *arg);

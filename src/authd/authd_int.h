@@ -49,8 +49,6 @@ int lookup_new(struct lookup **k, struct child_proc *proc, struct authd_db **use
 bool lookup_ask(struct lookup *k, unsigned peer, const struct msg_key_ask *m, struct auth_grant *g);
 void lookup_tick(struct lookup *k); /* ten times a second or so */
 /* Fills realm (when empty) and from.  -ENOENT: no database of that name. */
-/* True when the address is a new one. */
-bool lookup_note_server(struct lookup *k, const struct addr *a);
 int lookup_write(struct lookup *k, const char *database, struct db_write *w, const char *from);
 
 /* ---- followed.c: what workers are told ------------------------------------------------------- */
@@ -58,7 +56,9 @@ int lookup_write(struct lookup *k, const char *database, struct db_write *w, con
 struct stats;
 void followed_build(
     const struct lookup *k, const struct stats *stat, struct conf_followed *f); /* k may be NULL */
-int followed_memfd(const struct conf_followed *f);                              /* sealed; -errno */
+/* True when the address is a new one. */
+bool followed_note_server(struct lookup *k, const struct addr *a);
+int followed_memfd(const struct conf_followed *f); /* sealed; -errno */
 
 /* ---- operator.c: what turnpikectl asks ------------------------------------------------------- */
 

@@ -87,7 +87,7 @@ followed_memfd(const struct conf_followed *f)
 }
 
 bool
-lookup_note_server(struct lookup *k, const struct addr *a)
+followed_note_server(struct lookup *k, const struct addr *a)
 {
 	if (a->family == ADDR_NONE)
 		return false;

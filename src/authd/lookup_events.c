@@ -104,7 +104,7 @@ on_state(struct lookup *k, const struct db_event *e)
 	else
 		log_warnx("database %s: down: %s", db_set_name(k->set, e->database),
 		    e->text[0] != '\0' ? e->text : "no answer");
-	if (lookup_note_server(k, &e->server))
+	if (followed_note_server(k, &e->server))
 		k->told(k->arg, NULL);
 }
 

@@ -71,6 +71,8 @@ int sql_change(const struct sql *q, const struct db_write *w, db_row_h *row, voi
 /* Makes the tables of `to` and copies every row of `from`; *rows is added to. */
 int sql_copy(const struct sql *from, const struct sql *to, const struct db_write *w, uint64_t *rows,
     uint64_t deadline, struct db_error *e);
+/* ---- db_key.c: keys in coturn's forms, and the wake-up of a database's thread ------------------ */
+
 /* Waits for `kick` alone: for databases that tell no changes. */
 int db_wait_plain(int kick, int ms);
 /* hexadecimal MD5 of name:realm:password. */
@@ -79,6 +81,8 @@ void db_key_sha256(uint8_t out[32], const char *name, size_t name_len, const cha
     const char *password, size_t len);
 void db_key_md5(uint8_t out[16], const char *name, size_t name_len, const char *realm, const char *password,
     size_t len);
+/* Empties an eventfd. */
+void db_kick_take(int fd);
 
 /* ---- db_pairs.c -------------------------------------------------------------------------------------- */
 
@@ -107,8 +111,5 @@ int link_fd(const struct redis_link *k);
 int link_write(struct redis_link *k, const char *bytes, size_t len, uint64_t deadline, struct db_error *e);
 /* Some; the number, or -errno.  -EAGAIN when the deadline is over and nothing came. */
 int link_read(struct redis_link *k, char *bytes, size_t size, uint64_t deadline, struct db_error *e);
-
-/* Empties an eventfd. */
-void db_kick_take(int fd);
 
 #endif

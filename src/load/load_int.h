@@ -172,9 +172,6 @@ struct client_way {
 	bool (*pending)(const struct flow *f); /* accepted packets that are not with the kernel yet */
 };
 extern const struct client_way transport_udp, transport_stream, transport_dtls;
-/* A UDP socket connected to the server, in w->ep.  0 or -errno. */
-int udp_socket(struct worker *w, struct flow *f, bool gro);
-unsigned udp_reads(const struct worker *w); /* buffers of one rx_read() */
 
 struct conn { /* of load_stream.c and load_dtls.c */
 	struct worker *w;
@@ -186,6 +183,12 @@ struct conn { /* of load_stream.c and load_dtls.c */
 	size_t in_len, in_cap, out_at, out_len, out_cap;
 };
 #define STREAM_READ 65536
+
+/* ---- udp.c ------------------------------------------------------------------------------------- */
+
+/* A UDP socket connected to the server, in w->ep.  0 or -errno. */
+int udp_socket(struct worker *w, struct flow *f, bool gro);
+unsigned udp_reads(const struct worker *w); /* buffers of one rx_read() */
 
 /* ---- load_conn.c: the connection of a flow, whatever it goes over ---------------------------- */
 
