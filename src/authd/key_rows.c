@@ -33,6 +33,7 @@ key_rows_id(const struct key_rows *t, const char *realm, const void *name, size_
 	size_t realm_len = strnlen(realm, DB_REALM_MAX - 1);
 	uint64_t id;
 
+	assert(len < DB_NAME_MAX);
 	memcpy(text, realm, realm_len);
 	text[realm_len] = 0;
 	memcpy(text + realm_len + 1, name, len);
@@ -51,6 +52,8 @@ key_rows_find(struct key_rows *t, unsigned database, uint64_t id)
 {
 	struct key_row *set = set_of(t, database, id);
 
+	if (id == 0)
+		return NULL;
 	for (unsigned i = 0; i < KEY_ROW_WAYS; i++) {
 		struct key_row *r = &set[i];
 

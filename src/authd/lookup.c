@@ -249,12 +249,13 @@ lookup_ask(struct lookup *k, unsigned peer, const struct msg_key_ask *m, struct 
 		authd_judge(*k->users, NULL, m->message, m->len, clock_unix(), g, NULL);
 		return true;
 	}
-	id = key_rows_id(k->rows, who.realm, who.name, who.name_len);
+	/* A name that no column holds is asked for nowhere; it may still be one of a secret. */
+	id = who.name_len < DB_NAME_MAX ? key_rows_id(k->rows, who.realm, who.name, who.name_len) : 0;
 	known(k, &more, id, false);
 	authd_judge(*k->users, &more, m->message, m->len, clock_unix(), g, NULL);
 	if (g->verdict == GRANT_OK)
 		return true;
-	ask = to_ask(k, id, now);
+	ask = id != 0 ? to_ask(k, id, now) : 0;
 	follow = who.rest ? to_follow(k, now) : 0;
 	if (ask == 0 && follow == 0)
 		return true;

@@ -105,6 +105,15 @@ class Case:
         self.assertFalse(self.may("*", "pass-0"))
         self.assertFalse(self.may("%", "pass-0"))
 
+    def test_06_a_name_longer_than_a_column(self):
+        """STUN allows 763 bytes, a column has 511: such a name is no user of a database, and may be a secret's."""
+        restarts = self.d.children("auth")
+        for size in (511, 512, 513, 640, 763):
+            self.assertIs(self.may("n" * size, "x"), False, size)
+            name, password = tc.rest_credentials("a-database-secret-0123456789abcdef", "u" * (size - 11))
+            self.assertTrue(daemon.until(lambda: self.may(name, password), 10), size)
+        self.assertEqual(self.d.children("auth"), restarts)
+
     def test_02_static_beside(self):
         self.assertTrue(self.may("static", "a-static-password"))
         name, password = tc.rest_credentials("a-static-secret-of-the-test-0123456789", "u")
