@@ -110,6 +110,7 @@ const struct key_entry *key_cache_find(
     struct key_cache *kc, uint64_t id, tp_ms now, uint64_t conf_generation);
 const struct key_entry *key_cache_put(
     struct key_cache *kc, uint64_t id, const struct auth_grant *g, uint64_t user, uint64_t name, tp_ms now);
+void key_cache_forget(struct key_cache *kc, uint64_t name); /* as in struct session */
 void key_cache_clear(struct key_cache *kc);
 
 /* ---- check.c ------------------------------------------------------------------------------------ */
@@ -170,6 +171,9 @@ int auth_check(const struct auth_in *in, const struct stun_msg *m, struct auth_w
  * most 128). */
 uint64_t auth_user_hash(
     const struct cross *c, const void *realm, size_t realm_len, const void *stable, size_t len);
+/* What session.name is for the whole name; bounds likewise. */
+uint64_t auth_name_hash(
+    const struct cross *c, const void *realm, size_t realm_len, const void *name, size_t len);
 /* Adds REALM, NONCE (fresh) and, when `algorithms`, PASSWORD-ALGORITHMS to a 401 or 438. */
 void auth_challenge(struct stun_out *o, const struct auth_policy *p, const struct nonce_keys *k,
     const struct addr *client, uint8_t transport, tp_ms now, bool algorithms);

@@ -126,7 +126,7 @@ struct conf {
 	uint32_t database_count;
 	struct conf_database databases[CONF_DATABASES_MAX];
 	uint64_t database_cache, database_negative_cache, lookups_per_prefix;
-	bool databases_ready, reload_ready;
+	bool databases_ready, reload_ready, end_removed_users;
 	uint64_t nonce_lifetime;
 	uint32_t password_algorithms; /* enum conf_algs */
 

@@ -296,6 +296,14 @@ struct msg_followed {
 	struct msg_head h;
 	uint64_t size;
 }; /* + sealed memfd: struct conf_followed */
+/* A key in the caches of workers may be another one now.  name_len 0: all of them.  gone: the user is in no
+ * database any more, and its sessions end. */
+struct msg_forget {
+	struct msg_head h;
+	uint16_t name_len;
+	uint8_t gone, zero[5];
+	char name[512];
+};
 /* turnpikectl user, secret, deny.  what: enum db_change of tp/db.h, or one of the list in shared memory. */
 enum msg_db_what { DB_ASK_CHANGE, DB_ASK_DENY, DB_ASK_UNDENY, DB_ASK_DENIED };
 struct msg_db_ask {

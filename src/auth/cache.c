@@ -80,6 +80,15 @@ key_cache_put(
 }
 
 void
+key_cache_forget(struct key_cache *kc, uint64_t name)
+{
+	for (unsigned s = 0; s < KEY_CACHE_SETS; s++)
+		for (unsigned i = 0; i < KEY_CACHE_WAYS; i++)
+			if (kc->e[s][i].id != 0 && kc->e[s][i].name == name)
+				sodium_memzero(&kc->e[s][i], sizeof kc->e[s][i]);
+}
+
+void
 key_cache_clear(struct key_cache *kc)
 {
 	sodium_memzero(kc, sizeof *kc);

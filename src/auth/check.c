@@ -106,10 +106,16 @@ hash_user(const struct auth_in *in, const void *stable, size_t len)
 	return auth_user_hash(in->cross, in->policy->realm, in->policy->realm_len, stable, len);
 }
 
+uint64_t
+auth_name_hash(const struct cross *c, const void *realm, size_t realm_len, const void *name, size_t len)
+{
+	return hash_parts(c, realm, realm_len, name, len, 'n');
+}
+
 static uint64_t
 hash_name(const struct auth_in *in, const void *name, size_t len)
 {
-	return hash_parts(in->cross, in->policy->realm, in->policy->realm_len, name, len, 'n');
+	return auth_name_hash(in->cross, in->policy->realm, in->policy->realm_len, name, len);
 }
 
 static uint64_t

@@ -36,6 +36,7 @@ struct authd {
 	struct lookup_limits limits;
 	struct conf_followed *followed;
 	bool told, untold[SHARDS_MAX]; /* workers that are to be told of it */
+	bool forgotten[SHARDS_MAX];    /* workers that have the oldest message FORGET */
 	uint32_t admin_generation;
 	struct peer peer[SHARDS_MAX + 1];
 	struct log_class bad, dropped;
@@ -68,8 +69,8 @@ static void
 take_conf(void *arg, const struct conf *c)
 {
 	*(struct wanted *)arg = (struct wanted){ c->generation,
-		{ c->database_cache, c->database_negative_cache, c->lookups_per_prefix,
-		    c->log_anonymize } };
+		{ c->database_cache, c->database_negative_cache, c->lookups_per_prefix, c->log_anonymize,
+		    c->end_removed_users } };
 }
 
 static bool
@@ -233,6 +234,34 @@ tell_workers(struct authd *k, bool all)
 	close(memfd);
 }
 
+/* The oldest of what workers are to forget goes when each has it.  One whose queue is full gets it at the
+ * next tick. */
+static bool
+tell_forget(struct authd *k, const struct msg_forget *m)
+{
+	bool all = true;
+
+	for (unsigned i = 0; i < SHARDS_MAX; i++) {
+		int fd = k->proc.start.peer_fd[i];
+
+		if (!k->forgotten[i])
+			k->forgotten[i] = fd < 0 || ipc_send(fd, m, -1) != -EAGAIN;
+		all = all && k->forgotten[i];
+	}
+	if (all)
+		memset(k->forgotten, 0, sizeof k->forgotten);
+	return all;
+}
+
+static void
+tell_forgets(struct authd *k)
+{
+	const struct msg_forget *m;
+
+	while ((m = lookup_forget_next(k->lookup)) != NULL && tell_forget(k, m))
+		lookup_forget_done(k->lookup);
+}
+
 static void
 answer_operator(
     struct authd *k, uint32_t request, uint32_t generation, bool more, int err, const char *text)
@@ -390,8 +419,10 @@ on_lookup_tick(void *arg)
 	struct authd *k = arg;
 	bool any = false;
 
-	if (k->lookup != NULL)
+	if (k->lookup != NULL) {
 		lookup_tick(k->lookup);
+		tell_forgets(k);
+	}
 	if (operator_sweep(k->proc.stat, clock_unix()))
 		tell_workers(k, true);
 	for (unsigned i = 0; i < SHARDS_MAX; i++)

@@ -35,7 +35,8 @@ void authd_confine_open(struct child_proc *proc, const struct users *u);
 struct lookup;
 struct lookup_limits {
 	uint64_t cache_ms, negative_ms, lookups_per_prefix;
-	bool anonymous; /* log.anonymize_addresses */
+	bool anonymous;   /* log.anonymize_addresses */
+	bool end_removed; /* auth.end_removed_users */
 };
 /* The answer to a request that was parked. */
 typedef void lookup_answer_h(
@@ -50,6 +51,13 @@ bool lookup_ask(struct lookup *k, unsigned peer, const struct msg_key_ask *m, st
 void lookup_tick(struct lookup *k); /* ten times a second or so */
 /* Fills realm (when empty) and from.  -ENOENT: no database of that name. */
 int lookup_write(struct lookup *k, const char *database, struct db_write *w, const char *from);
+
+/* ---- forget.c: users who are changed or removed ------------------------------------------------- */
+
+/* What workers are to forget, oldest first; NULL: nothing. */
+struct msg_forget;
+const struct msg_forget *lookup_forget_next(const struct lookup *k);
+void lookup_forget_done(struct lookup *k);
 
 /* ---- followed.c: what workers are told ------------------------------------------------------- */
 

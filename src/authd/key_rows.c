@@ -86,12 +86,20 @@ key_rows_put(struct key_rows *t, unsigned database, uint64_t id)
 			(set[i].absent == r->absent && t->clock - set[i].used > t->clock - r->used)))
 			r = &set[i];
 	}
+	if (r->id != id || r->database != (uint8_t)database)
+		key_rows_name(t, r)->len = 0;
 	sodium_memzero(r, sizeof *r);
 	r->id = id;
 	r->database = (uint8_t)database;
 	r->epoch = t->epoch[database];
 	r->used = ++t->clock;
 	return r;
+}
+
+struct key_name *
+key_rows_name(struct key_rows *t, const struct key_row *r)
+{
+	return &t->name[0][0] + (r - &t->row[0][0]);
 }
 
 void
@@ -101,6 +109,8 @@ key_rows_forget(struct key_rows *t, unsigned database, uint64_t id)
 
 	if (id == 0)
 		t->epoch[database]++;
+	else if (r != NULL && key_rows_name(t, r)->len > 0)
+		r->until = r->asked = 0; /* forget_sweep() asks whether it is gone */
 	else if (r != NULL)
 		sodium_memzero(r, sizeof *r);
 }

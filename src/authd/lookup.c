@@ -268,6 +268,7 @@ lookup_tick(struct lookup *k)
 {
 	tp_ms now = clock_ms();
 
+	forget_sweep(k);
 	for (unsigned i = 0; i < k->used; i++)
 		if (k->parked[i] != NULL && now >= k->parked[i]->deadline) {
 			k->parked[i]->failed |= k->parked[i]->asked | k->parked[i]->follows;
@@ -287,6 +288,10 @@ lookup_write(struct lookup *k, const char *database, struct db_write *w, const c
 	}
 	if (at < 0 || (w->what == DB_IMPORT && source < 0))
 		return -ENOENT;
+	if (w->what == DB_USER_LIST || w->what == DB_SECRET_LIST)
+		k->lists |= 1u << w->id % 32;
+	else
+		k->lists &= ~(1u << w->id % 32);
 	w->from = (uint8_t)(source < 0 ? 0 : source);
 	text_copy(w->realm, sizeof w->realm, w->realm[0] != '\0' ? w->realm : (*k->users)->users->realm);
 	return db_set_write(k->set, (unsigned)at, w);

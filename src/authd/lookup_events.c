@@ -31,9 +31,14 @@ static void
 on_answer(struct lookup *k, const struct db_event *e)
 {
 	struct stat_database *s = &k->proc->stat->database[e->database];
-	struct key_row *r = key_rows_put(k->rows, e->database, e->id);
 	tp_ms now = clock_ms();
+	struct key_row *r;
 
+	if (!forget_compare(k, e)) {
+		go_on(k, e->database, e->id, true);
+		return;
+	}
+	r = key_rows_put(k->rows, e->database, e->id);
 	r->asked = now;
 	r->absent = e->type == DB_EV_ABSENT;
 	if (r->absent) {
@@ -44,6 +49,7 @@ on_answer(struct lookup *k, const struct db_event *e)
 		r->found = e->found;
 		r->until = now + (e->found.ttl != 0 ? e->found.ttl * UINT64_C(1000) : k->limits->cache_ms);
 	}
+	forget_name(k, r);
 	/* At least as long as it takes to judge those that wait for it. */
 	if (r->until < now + JUDGE_MS)
 		r->until = now + JUDGE_MS;
@@ -81,6 +87,8 @@ on_facts(struct lookup *k, struct db_event *e)
 	s->bad = b->facts->bad;
 	if (!same)
 		k->told(k->arg, NULL);
+	if (was != NULL && memcmp(was->secret, b->facts->secret, sizeof was->secret) != 0)
+		(void)forget_put(k, "", 0, false);
 	for (unsigned i = 0, n = k->used; i < n; i++) {
 		if (k->parked[i] == NULL || (k->parked[i]->follows & 1u << e->database) == 0)
 			continue;
@@ -108,6 +116,17 @@ on_state(struct lookup *k, const struct db_event *e)
 		k->told(k->arg, NULL);
 }
 
+/* Announced by the database, or changed by the operator.  "": everything. */
+static void
+on_changed(struct lookup *k, unsigned d, const char *name)
+{
+	size_t len = strlen(name);
+
+	key_rows_forget(
+	    k->rows, d, len == 0 ? 0 : key_rows_id(k->rows, (*k->users)->users->realm, name, len));
+	(void)forget_put(k, name, len, false);
+}
+
 static void
 on_event(struct lookup *k, struct db_event *e)
 {
@@ -126,10 +145,12 @@ on_event(struct lookup *k, struct db_event *e)
 		on_state(k, e);
 		break;
 	case DB_EV_CHANGED:
-		key_rows_forget(k->rows, e->database,
-		    e->text[0] == '\0'
-			? 0
-			: key_rows_id(k->rows, (*k->users)->users->realm, e->text, strlen(e->text)));
+		on_changed(k, e->database, e->text);
+		break;
+	case DB_EV_DONE:
+		if (e->err == 0 && (k->lists & 1u << e->id % 32) == 0)
+			on_changed(k, e->database, "");
+		k->told(k->arg, e);
 		break;
 	default:
 		k->told(k->arg, e);

@@ -20,16 +20,22 @@ struct key_row {
 	bool absent;
 	struct db_found found;
 };
+struct key_name {
+	uint16_t len; /* 0: not kept */
+	char text[DB_NAME_MAX];
+};
 struct key_rows {
 	uint8_t key[16];
 	uint32_t clock, epoch[USERS_DATABASES_MAX];
 	struct key_row row[KEY_ROW_SETS][KEY_ROW_WAYS];
+	struct key_name name[KEY_ROW_SETS][KEY_ROW_WAYS]; /* with auth.end_removed_users, else untouched */
 };
 struct key_rows *key_rows_new(void);
 uint64_t key_rows_id(const struct key_rows *t, const char *realm, const void *name, size_t len);
 struct key_row *key_rows_find(struct key_rows *t, unsigned database, uint64_t id); /* NULL */
 struct key_row *key_rows_put(
-    struct key_rows *t, unsigned database, uint64_t id);                  /* zeroed but for its id */
+    struct key_rows *t, unsigned database, uint64_t id); /* zeroed but for its id */
+struct key_name *key_rows_name(struct key_rows *t, const struct key_row *r);
 void key_rows_forget(struct key_rows *t, unsigned database, uint64_t id); /* id 0: all of this
  * database are to be asked for again, and hold while it is down */
 
@@ -47,6 +53,23 @@ struct lookup_rate {
 /* May this prefix cause another question?  *tell: it may not, and a minute has passed since it was told so. */
 bool lookup_rate_take(
     struct lookup_rate *r, const struct addr *client, uint64_t rate, tp_ms now, bool *tell);
+
+/* ---- forget.c: keys of users who are changed or gone ------------------------------------------------ */
+
+#define FORGET_MAX 64
+struct forget {
+	struct msg_forget queue[FORGET_MAX];
+	unsigned first, count;
+	unsigned swept; /* the row that is looked at next */
+};
+struct lookup;
+/* len 0: all.  False: there is no room for it, which can only be when the user is gone. */
+bool forget_put(struct lookup *k, const void *name, size_t len, bool gone);
+/* A database has said something about a name that it had: before the row is replaced.  False: not now. */
+bool forget_compare(struct lookup *k, const struct db_event *e);
+/* Keeps the name for forget_sweep(). */
+void forget_name(struct lookup *k, const struct key_row *r);
+void forget_sweep(struct lookup *k); /* at each tick */
 
 /* ---- lookup.c, lookup_events.c --------------------------------------------------------------- */
 
@@ -73,13 +96,15 @@ struct lookup {
 	struct db_set *set;
 	struct key_rows *rows;
 	struct lookup_rate rate;
+	struct forget forget;
 	const struct lookup_limits *limits;
 	struct lookup_db db[USERS_DATABASES_MAX];
 	struct addr addr[FOLLOWED_ADDRS_MAX]; /* of databases: never peers */
 	unsigned addr_count;
 	uint64_t id[PARKED_MAX]; /* of the name that parked[i] waits for; 0: free */
 	struct parked *parked[PARKED_MAX];
-	unsigned used; /* places of parked[] that were ever in use */
+	uint32_t lists; /* by bit: id % 32 of an operator's question changes nothing */
+	unsigned used;  /* places of parked[] that were ever in use */
 	lookup_answer_h *answer;
 	lookup_rows_h *told;
 	void *arg;

@@ -11,8 +11,9 @@
 
 /* ---- from the supervisor -------------------------------------------------------------------------- */
 
+/* by_name: `who` is the hash of the whole name, else of its stable part. */
 static uint32_t
-close_user(struct worker *w, uint64_t user)
+close_who(struct worker *w, uint64_t who, bool by_name, enum reason why)
 {
 	uint32_t count = 0;
 
@@ -22,12 +23,17 @@ close_user(struct worker *w, uint64_t user)
 		for (uint32_t slot = 0; slot < high; slot++) {
 			struct session *x = &l->shard.slots[slot];
 			if (atomic_load_explicit(&x->state, memory_order_acquire) == SESSION_LIVE &&
-			    x->user == user)
-				count += core_close(
-				    w, l, (struct session_ref){ slot, x->gen }, REASON_END_OPERATOR);
+			    (by_name ? x->name : x->user) == who)
+				count += core_close(w, l, (struct session_ref){ slot, x->gen }, why);
 		}
 	}
 	return count;
+}
+
+static uint32_t
+close_user(struct worker *w, uint64_t user)
+{
+	return close_who(w, user, false, REASON_END_OPERATOR);
 }
 
 static void
@@ -76,6 +82,27 @@ new_followed(struct worker *w, int fd)
 	followed_unmap(was);
 	for (uint32_t i = 0; i < w->policy[0]->auth.denied_count; i++)
 		(void)close_user(w, w->policy[0]->auth.denied[i].user);
+}
+
+/* The next request of this user, or of all, is a question to turnpike-auth again. */
+static void
+forget(struct worker *w, const struct msg_forget *m)
+{
+	const struct auth_policy *p = &w->policy[0]->auth;
+	uint64_t name;
+
+	if (m->name_len > sizeof m->name) {
+		bad(w, "FORGET");
+		return;
+	}
+	if (m->name_len == 0) {
+		key_cache_clear(w->turn.cache);
+		return;
+	}
+	name = auth_name_hash(w->turn.cross, p->realm, p->realm_len, m->name, m->name_len);
+	key_cache_forget(w->turn.cache, name);
+	if (m->gone)
+		(void)close_who(w, name, true, REASON_END_REMOVED);
 }
 
 /* A relay socket, at its number now: for a request that waits, or for the pool. */
@@ -191,6 +218,10 @@ control_authd(struct worker *w)
 			break;
 		if (m.h.type == MSG_FOLLOWED) {
 			new_followed(w, fd);
+			continue;
+		}
+		if (m.h.type == MSG_FORGET) {
+			forget(w, &m.msg_forget);
 			continue;
 		}
 		ready = pending_answer(w, &m.msg_key_answer);

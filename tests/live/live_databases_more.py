@@ -235,6 +235,114 @@ class Flood(unittest.TestCase):
         self.assertEqual(len(said), 1, d.text())
 
 
+class Removing:
+    """A user who is removed: refused soon, and its sessions end where auth.end_removed_users says so."""
+    more = "database_cache: 2s\n  end_removed_users: true"
+    within = 20
+
+    def live(self, user):
+        return len(json.loads(self.d.ctl("sessions", "user=" + user, as_json=True)[1])["sessions"])
+
+    def begin_sessions(self):
+        self.up()
+        clients = {}
+        for key, user, password in (("gone", "alice", "pass-0"), ("other", "o'brien", "pass-1"),
+                                    ("rest", *tc.rest_credentials("a-database-secret-0123456789abcdef", "alice"))):
+            clients[key] = self.client(user, password)
+            clients[key].allocate()
+        return clients
+
+    def test_removed(self):
+        c = self.begin_sessions()
+        self.s.delete_user("alice")
+        # Its REST namesake is another user.
+        self.assertTrue(daemon.until(lambda: self.live("alice") == 1, self.within), self.d.text()[-2000:])
+        self.assertFalse(self.may("alice", "pass-0"))
+        c["rest"].refresh()
+        c["other"].refresh()
+        with self.assertRaises(tc.TurnError) as e:
+            c["gone"].refresh()
+        self.assertIn(e.exception.code, (401, 437))
+        self.assertIn("its user was removed from the database", self.d.text())
+
+    def test_changed(self):
+        """Another password ends nothing, and the old one is refused."""
+        c = self.client("two words", "pass-7")
+        c.allocate()
+        self.s.delete_user("two words")
+        self.s.add_user("two words", "another")
+        self.assertTrue(daemon.until(lambda: self.may("two words", "another"), self.within))
+        self.assertTrue(daemon.until(lambda: self.may("two words", "pass-7") is False, self.within))
+
+    def test_database_down(self):
+        """A database that does not answer ends no session."""
+        c = self.client("o'brien", "pass-1")
+        c.allocate()
+        self.s.kill()
+        try:
+            self.down()
+            time.sleep(5)
+            c.refresh()
+        finally:
+            self.s.thaw() if self.s.type == "sqlite" else self.s.start()
+        self.up()
+        time.sleep(5)
+        c.refresh()
+
+
+def only(*names):
+    """The tests of base.Case are those of live_databases.py."""
+    return {n: None for n in dir(base.Case) if n.startswith("test_") and n not in names}
+
+
+class RemovedSqlite(Removing, type("Quiet", (base.Case,), only()), unittest.TestCase):
+    server_class = db.Sqlite
+
+
+@unittest.skipUnless(db.Maria.is_there(), "MariaDB is not installed")
+class RemovedMaria(Removing, type("Quiet", (base.Case,), only()), unittest.TestCase):
+    server_class = db.Maria
+
+
+@unittest.skipUnless(db.Redis.is_there(), "Redis is not installed")
+class RemovedRedis(Removing, type("Quiet", (base.Case,), only()), unittest.TestCase):
+    """Keys are cached for longer than a test waits: only the event of the key can tell."""
+    server_class = db.Redis
+    more = "database_cache: 1h\n  end_removed_users: true"
+
+
+@unittest.skipUnless(db.Postgres.is_there(), "PostgreSQL is not installed")
+class RemovedPostgres(Removing, type("Quiet", (base.Case,), only()), unittest.TestCase):
+    server_class = db.Postgres
+
+
+class Kept(type("Quiet", (base.Case,), only()), unittest.TestCase):
+    """By default sessions stay; what turnpikectl changes is known at once, on a database that announces nothing."""
+    server_class = db.Sqlite
+    more = "database_cache: 1h"
+
+    def ctl(self, *args, text=None):
+        r = subprocess.run([self.d.turnpikectl, "--runtime-dir", self.d.runtime, *args], input=text, text=True,
+                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
+        return r.returncode, r.stdout
+
+    def test_deleted_by_the_operator(self):
+        self.up()
+        c = self.client("alice", "pass-0")
+        c.allocate()
+        self.assertTrue(self.may("alice", "pass-0"))
+        self.assertEqual(self.ctl("user", "delete", "alice", "--database", "main")[0], 0)
+        self.assertTrue(daemon.until(lambda: self.may("alice", "pass-0") is False, 5))
+        c.refresh()
+
+    def test_secret_deleted(self):
+        self.up()
+        name, password = tc.rest_credentials("a-database-secret-0123456789abcdef", "u")
+        self.assertTrue(daemon.until(lambda: self.may(name, password)))
+        self.assertEqual(self.ctl("secret", "delete", "a-database-secret-0123456789abcdef", "--database", "main")[0], 0)
+        self.assertTrue(daemon.until(lambda: self.may(name, password) is False, 10))
+
+
 if __name__ == "__main__":
     daemon.isolate()
     unittest.main(verbosity=2)

@@ -13,7 +13,8 @@
 /* Everything away from its default. */
 static const char full[] =
     "auth: { realm: 'Ä b: #x', strict_expiry: true, nonce_lifetime: 90s, rest_names: timestamp-last,\n"
-    "  password_algorithms: sha256, database_cache: 2m, database_negative_cache: 6s, databases_ready: true }\n"
+    "  password_algorithms: sha256, database_cache: 2m, database_negative_cache: 6s, databases_ready: true,\n"
+    "  end_removed_users: true }\n"
     "listeners: [ { address: 127.0.0.1, port: 1 }, { address: '::1', port: 65535 }, { address: '*', port: 3479 } ]\n"
     "relay:\n"
     "  addresses: [ { address: 127.0.0.1, external: 127.0.0.9 }, { address: '::1', ports: 2000-2001 }, { address: 192.0.2.10, ports: 2500-3000 } ]\n"
