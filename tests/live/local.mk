@@ -36,6 +36,7 @@ TP_LIVE += %D%/live_reasons.py
 TP_LIVE += %D%/live_metrics.py
 TP_LIVE += %D%/live_databases.py
 TP_LIVE += %D%/live_databases_more.py
+TP_LIVE += %D%/live_databases_load.py
 TP_LIVE += %D%/live_commands.py
 TP_LIVE += %D%/live_rings.py
 TP_LIVE += %D%/live_corpus.py
