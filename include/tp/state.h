@@ -20,7 +20,7 @@
 #define STATE_LAYOUT_CROSS 2
 #define SLOT_NONE          UINT32_MAX
 
-/* ---- session.c ------------------------------------------------------------------------------ */
+/* ---- shard.c, adopt.c, session.c, index.c: one shard and its sessions --------------------------- */
 
 /* TAKING: it takes the place of another session of its client, which cross_open() is about to free;
  * certain already. */
@@ -210,7 +210,7 @@ typedef void session_over_h(void *arg, struct session *x);
 uint32_t session_sweep(
     struct shard *s, uint32_t cursor, uint32_t n, tp_ms now, session_over_h *over, void *arg);
 
-/* ---- perm.c: permissions and channels of one session ------------------------------------------ */
+/* ---- perm.c, chan.c, peers.c: permissions and channels of one session --------------------------- */
 
 #define PERMISSION_LIFETIME 300 /* seconds, RFC 8656 9 */
 #define CHANNEL_LIFETIME    600 /* seconds, RFC 8656 12 */
@@ -250,7 +250,7 @@ typedef void peer_each_h(void *arg, const struct addr *peer, uint16_t channel, u
 void session_each_peer(
     const struct shard *s, const struct session *x, tp_ms now, peer_each_h *cb, void *arg);
 
-/* ---- conn.c: client connections over TCP, TLS and DTLS --------------------------------------- */
+/* ---- conn.c, shard.c: client connections over TCP, TLS and DTLS ---------------------------------- */
 
 /*
  * A connection is a slot in SHARD; what only a stream needs lies on other pages, so that DTLS
@@ -417,7 +417,7 @@ ring_room(const struct ring_ref *r, uint64_t pos)
 bool ring_reserve(
     struct shard *s, struct ring_ref *r, uint64_t tail, uint64_t head, size_t want, uint32_t *old);
 
-/* ---- cross.c: what crosses shards ------------------------------------------------------------- */
+/* ---- cross.c, conn.c, token.c, rate.c, bandwidth.c, recover.c: what crosses shards --------------- */
 
 struct cross {
 	void *region;

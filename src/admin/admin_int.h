@@ -28,6 +28,8 @@ struct census {
 };
 extern const char *const census_transports[CENSUS_TRANSPORTS], *const census_families[CENSUS_FAMILIES];
 
+/* ---- host_counts.c ------------------------------------------------------------------------------- */
+
 /* Counters of the host, from files of /proc that are opened before turnpike-admin changes its user. */
 #define HOST_FILES 3
 struct host_counts {
@@ -35,6 +37,8 @@ struct host_counts {
 };
 void host_counts_open(int fd[HOST_FILES]);
 bool host_counts_read(const int fd[HOST_FILES], struct host_counts *c); /* false: not one could be read */
+
+/* ---- region_view.c ------------------------------------------------------------------------------- */
 
 struct view {
 	struct msg_start start;
@@ -110,7 +114,7 @@ void intake_learn(struct intake *in);
  * there. */
 int intake_next(struct intake *in, struct log_rec *r);
 
-/* ---- metrics.c, metrics_more.c, http.c ------------------------------------------------------- */
+/* ---- metrics.c, metrics_more.c, status_page.c, http.c -------------------------------------------- */
 
 #define METRICS_TYPE         "application/openmetrics-text; version=1.0.0; charset=utf-8"
 #define METRICS_TYPE_CLASSIC "text/plain; version=0.0.4; charset=utf-8"
@@ -141,7 +145,7 @@ int http_start(struct http **h, struct loop *l, struct view *v, int fd);
 void http_stop(struct http *h);
 extern const bool http_is_built;
 
-/* ---- ctl_socket.c: connections; cmd*.c: commands --------------------------------------------- */
+/* ---- ctl_socket.c: connections ------------------------------------------------------------------- */
 
 struct control;
 struct control_ops {                                        /* what commands need of the process */
@@ -155,6 +159,8 @@ void control_free(struct control *c);
 void control_reply(struct control *c, const struct msg_reply *r);
 void control_credential(struct control *c, const struct msg_cred_answer *a);
 void control_database(struct control *c, const struct msg_db_answer *a);
+
+/* ---- ctl_job.c: commands, and what they share ---------------------------------------------------- */
 
 /* One request while it is worked on. */
 struct job {
@@ -174,14 +180,26 @@ struct job {
 #define JOB_WAITS (-1)
 int job_run(struct job *j, enum ctl_command c);
 int job_reply(struct job *j, const struct msg_reply *r); /* as job_run */
-int job_credential(struct job *j, const struct msg_cred_answer *a);
-int job_database(struct job *j, const struct msg_db_answer *a);
 /* A sentence as the answer, in JSON { "error": ... } when code is not CTL_OK. */
 int job_say(struct job *j, enum ctl_code code, const char *fmt, ...) TP_PRINTF(3, 4);
 /* `who` was asked (err: 0 or -errno), and its answer comes under this number. */
 int job_asked(struct job *j, const char *who, int err, uint32_t request);
 /* Ends a job with its data: JSON as it is, else written by `text`. Takes the reference. */
 int job_data(struct job *j, enum ctl_code code, json_t *data, void (*text)(FILE *f, const json_t *data));
+
+/* "shard.slot.gen", as in every log line of a session. */
+#define SESSION_ID_LEN 40
+struct session_id {
+	uint32_t shard, slot, gen;
+};
+void session_id_print(const struct session_id *id, char out[SESSION_ID_LEN]);
+int session_id_parse(struct session_id *id, const char *text); /* -EINVAL */
+/* The value of "key=value" when the word has that key; NULL. */
+const char *word_value(const char *word, const char *key);
+/* Decimal number up to `most`; -EINVAL. */
+int word_number(const char *text, uint64_t most, uint64_t *out);
+
+/* ---- cmd_status.c, cmd_sessions.c, cmd_limits.c, cmd_verify.c, cmd_doctor.c, status_page.c ------- */
 
 int cmd_status(struct job *j);
 int cmd_sessions(struct job *j);
@@ -195,6 +213,7 @@ json_t *warnings_data(const struct view *v, const struct ledger *l);
 json_t *ports_data(struct view *v, tp_ms now);
 json_t *status_data(struct view *v, tp_ms now);
 json_t *counters_data(const struct view *v, bool all);
+
 /* ---- database_view.c ------------------------------------------------------------------------- */
 
 json_t *databases_data(const struct view *v, tp_ms now);
@@ -202,22 +221,14 @@ void databases_text(FILE *f, const json_t *list);
 void databases_metrics(const struct page *p);
 bool databases_are_up(const struct view *v);
 
+/* ---- cmd_credentials.c, cmd_database.c ----------------------------------------------------------- */
+
 int cmd_credentials(struct job *j);
+int job_credential(struct job *j, const struct msg_cred_answer *a);
+int job_database(struct job *j, const struct msg_db_answer *a);
 int cmd_user(struct job *j);
 int cmd_secret(struct job *j);
 int cmd_deny(struct job *j);
 int cmd_undeny(struct job *j);
-
-/* "shard.slot.gen", as in every log line of a session. */
-#define SESSION_ID_LEN 40
-struct session_id {
-	uint32_t shard, slot, gen;
-};
-void session_id_print(const struct session_id *id, char out[SESSION_ID_LEN]);
-int session_id_parse(struct session_id *id, const char *text); /* -EINVAL */
-/* The value of "key=value" when the word has that key; NULL. */
-const char *word_value(const char *word, const char *key);
-/* Decimal number up to `most`; -EINVAL. */
-int word_number(const char *text, uint64_t most, uint64_t *out);
 
 #endif

@@ -238,8 +238,6 @@ struct regions {
 int regions_make(struct regions *r, unsigned shards, uint32_t slot_max);
 /* Maps what another image made.  0 or -errno; *what says which.  `probe`: the key regions' heads, too. */
 int regions_resume(struct regions *r, bool probe, const char **what);
-/* Fresh STAT regions with the old ones' values, by name: for a build with other counters. */
-int regions_carry_stats(struct regions *r, int state_fd);
 /* Other, empty regions and another epoll for a shard that cannot be recovered. */
 int regions_cold(struct regions *r, unsigned shard);
 const struct stats *regions_stat(const struct regions *r, unsigned role, unsigned index);
@@ -247,6 +245,11 @@ const struct stats *regions_stat(const struct regions *r, unsigned role, unsigne
 int regions_epoll(struct regions *r, unsigned shard);
 /* Read-only views of every shard that its worker has initialised; how many. */
 unsigned regions_shards(const struct regions *r, struct shard out[SHARDS_MAX]);
+
+/* ---- carry_stats.c ------------------------------------------------------------------------------- */
+
+/* Fresh STAT regions with the old ones' values, by name: for a build with other counters. */
+int regions_carry_stats(struct regions *r, int state_fd);
 
 /* ---- listeners.c ----------------------------------------------------------------------------- */
 
@@ -512,7 +515,8 @@ struct super {
 	struct in_hand in_hand;
 };
 
-/* held.c: loops over tbl/descriptors.def */
+/* ---- held.c: loops over tbl/descriptors.def -------------------------------------------------------- */
+
 #define HELD_KEEP_MAX (SHARDS_MAX * 6 + SHARDS_MAX * MSG_TLSDS_MAX + 64)
 typedef void held_h(void *arg, int fd);
 void held_each(const struct super *s, bool carried, held_h *cb,
@@ -522,7 +526,8 @@ unsigned held_keep(
     const struct super *s, const struct ledger_child *c, int keep[HELD_KEEP_MAX], struct msg_start *m);
 unsigned held_keep_probe(const struct super *s, int keep[HELD_KEEP_MAX]);
 
-/* children's messages: start_message.c */
+/* ---- start_message.c ------------------------------------------------------------------------------ */
+
 int super_send(struct super *s, unsigned i, const void *msg, int fd); /* queues when the socket is full */
 void super_flush(struct super *s, unsigned i);
 void super_out_clear(struct child *c);
@@ -531,33 +536,49 @@ void super_tell_start(struct super *s, unsigned i); /* START ... GO */
 int super_tell_stand_by(struct super *s, const struct stand_by *b);
 void super_tell_rest(struct super *s, unsigned i);
 void super_tell_conf(struct super *s); /* CONF and USERS to all processes */
-/* launch.c */
+
+/* ---- launch.c ------------------------------------------------------------------------------------- */
+
 int super_spawn(void *arg, unsigned i);
-/* A process for this row, which is told nothing: its pid or -errno.  *born is its pid before it runs; NULL. */
+/* A process for this row, told nothing: its pid or -errno.  *born (may be NULL) is its pid before it runs. */
 int super_launch(struct super *s, const struct ledger_child *c, int *control, int32_t *born);
 int super_kill(void *arg, unsigned i);
-/* dispatch.c */
+
+/* ---- dispatch.c ----------------------------------------------------------------------------------- */
+
 void super_control_event(void *arg, int fd, uint32_t events);
 void super_drain_control(struct super *s, unsigned i, bool dead);
 void super_in_hand_again(struct super *s); /* a message that a supervisor died with */
-/* child_death.c */
+
+/* ---- child_death.c -------------------------------------------------------------------------------- */
+
 void super_reap(struct super *s);
 void super_print_log(
     const struct super *s); /* records that were not written: warnings and errors, to stderr */
 void super_heartbeats(struct super *s, tp_ms now);
 void super_locks_step(struct super *s);          /* lock words of processes that do not run */
 void super_punctual(struct super *s, tp_ms now); /* before anything is judged by its time */
-/* poison.c */
+
+/* ---- poison.c ------------------------------------------------------------------------------------- */
+
 void super_poison_death(
     struct super *s, unsigned i, int status); /* before its row says that it has ended */
 void super_poison_ready(struct super *s, unsigned i);
 bool super_died_of_its_work(const struct child *c, int status);
-/* renew.c: after a death that was not a SIGKILL from outside */
-void super_renew_shards(struct super *s, unsigned i);
-/* row_close.c: retired listeners that nothing refers to */
-void super_rows_step(struct super *s, tp_ms now);
 void super_poison_tell(struct super *s, unsigned i);
-/* reload.c */
+
+/* ---- renew.c -------------------------------------------------------------------------------------- */
+
+/* After a death that was not a SIGKILL from outside */
+void super_renew_shards(struct super *s, unsigned i);
+
+/* ---- row_close.c ---------------------------------------------------------------------------------- */
+
+/* Retired listeners that nothing refers to */
+void super_rows_step(struct super *s, tp_ms now);
+
+/* ---- reload.c ------------------------------------------------------------------------------------- */
+
 void super_reload(struct super *s, struct requester who);
 void super_reload_step(struct super *s, tp_ms now); /* its deadline */
 void super_reload_cancel(struct super *s, const char *why);
@@ -569,27 +590,38 @@ int super_conf_again(
 void super_conf_look(struct super *s, enum look what);
 int super_conf_publish(struct super *s, const struct conf *c); /* its descriptor */
 void super_close_old(struct super *s); /* TCP listeners that are not configured any more */
-/* successor.c */
+
+/* ---- successor.c ---------------------------------------------------------------------------------- */
+
 /* Goes on where a supervisor died.  Exit code, 0. */
 int super_adopt(struct super *s);
-/* cert_watch.c */
+
+/* ---- cert_watch.c --------------------------------------------------------------------------------- */
+
 void super_watch_step(
     struct super *s, tp_ms now); /* certificates: files that changed, ends that come near */
 /* What turnpike-conf has seen: the path and the number of what is there, 0: nothing has changed. */
 void super_watch_found(struct super *s, const char *path, uint32_t mix);
 unsigned expiry_stage(int64_t left, int64_t first); /* grows with each warning that is due; 0 none */
-/* external_watch.c: external addresses that are names, or `auto` */
+
+/* ---- external_watch.c ----------------------------------------------------------------------------- */
+
+/* External addresses that are names, or `auto` */
 void super_external_step(struct super *s, tp_ms now);
 void external_keep(
     const struct conf *was, struct conf *is); /* what was known and could not be found again */
 void external_take(struct super *s, const struct conf *found); /* after super_conf_look() */
-/* addresses.c */
+
+/* ---- addresses.c ---------------------------------------------------------------------------------- */
+
 void super_addresses_watch(struct super *s); /* once there is a loop */
 /* Says of each relay row whether this host has its address now; how many have changed, with a line of
  * the log each. */
 unsigned super_addresses_mark(struct conf *c);
 void super_addresses_step(struct super *s, tp_ms now);
-/* roll.c */
+
+/* ---- roll.c --------------------------------------------------------------------------------------- */
+
 void super_roll(struct super *s, enum roll_mode mode, unsigned workers, struct requester who);
 void super_roll_step(struct super *s);
 void super_roll_cancel(struct super *s, const char *why);
@@ -599,7 +631,9 @@ void super_roll_again(struct super *s); /* after a supervisor's death */
 void super_roll_force(struct super *s); /* all at once, now; it ends what runs */
 unsigned super_roll_workers(
     const struct super *s); /* how many there will be when all that was asked for is done */
-/* stand_by.c */
+
+/* ---- stand_by.c ----------------------------------------------------------------------------------- */
+
 /* For worker `index` of another split, or of this one; false: there is none. */
 bool stand_by_start(struct super *s, unsigned index, uint32_t first_shard, uint32_t shard_count);
 bool stand_by_exists(const struct super *s);
@@ -609,24 +643,34 @@ int stand_by_take(struct super *s, unsigned i);
 void stand_by_end(struct super *s);
 bool stand_by_reaped(struct super *s, pid_t pid);
 void stand_by_deadline(struct super *s, tp_ms now);
-/* super_control.c */
+
+/* ---- super_control.c ------------------------------------------------------------------------------ */
+
 void super_command(struct super *s, unsigned i, const struct msg_command *m);
 void super_reply(struct super *s, struct requester who, unsigned code, bool more, const char *fmt, ...)
     TP_PRINTF(5, 6);
 void super_closed(struct super *s, const struct msg_closed *m);
 void super_closings(struct super *s, tp_ms now);
-/* stop.c */
+
+/* ---- stop.c --------------------------------------------------------------------------------------- */
+
 void super_stop(struct super *s); /* SIGTERM */
 void super_drain(struct super *s, bool on, tp_ms span);
 void super_tell_drain(struct super *s);            /* to every worker */
 uint32_t super_drain_flags(const struct super *s); /* enum msg_drain_flags */
-void super_memory_step(struct super *s, tp_ms now);
-void super_memory_tell(const struct super *s);
-void super_stop_again(struct super *s); /* after a supervisor's death */
-void super_stop_step(struct super *s);  /* a child has ended, or time passed */
+void super_stop_again(struct super *s);            /* after a supervisor's death */
+void super_stop_step(struct super *s);             /* a child has ended, or time passed */
 void super_drain_step(struct super *s, tp_ms now);
 void super_cleanup(struct super *s);
-/* upgrade.c: the old image */
+
+/* ---- memory_limit.c ------------------------------------------------------------------------------- */
+
+void super_memory_step(struct super *s, tp_ms now);
+void super_memory_tell(const struct super *s);
+
+/* ---- upgrade.c ------------------------------------------------------------------------------------ */
+
+/* The old image */
 void super_exe(struct super *s); /* remembers where this program is */
 void super_upgrade(struct super *s, struct requester who);
 void super_upgrade_again(struct super *s); /* after a supervisor's death: from its beginning */
@@ -634,10 +678,15 @@ void super_upgrade_cancel(struct super *s, const char *why);
 void super_upgrade_step(struct super *s);
 bool super_upgrade_reaped(struct super *s, pid_t pid, int status);  /* was it the probe? */
 void super_go_back(struct super *s, int state_fd, const char *why); /* does not return when it succeeds */
-/* resume.c: the new image */
+
+/* ---- resume.c ------------------------------------------------------------------------------------- */
+
+/* The new image */
 void super_resume_step(struct super *s);
 int super_resume(struct super *s, int state_fd, const char *failed); /* exit code, 0 */
-/* super.c */
+
+/* ---- super.c -------------------------------------------------------------------------------------- */
+
 /* Everything that needs capabilities is done. */
 void super_prepared(struct super *s);
 void super_signals_again(struct super *s); /* those that came when no supervisor was there */
@@ -652,10 +701,16 @@ void super_rearm(struct super *s); /* timers follow children_due() */
 void super_check_ready(struct super *s);
 void super_tlsds(
     struct super *s, bool start); /* rows for them when a listener needs them, and starts those */
+
+/* ---- summary.c ------------------------------------------------------------------------------------ */
+
 void super_summary(struct super *s);
 /* Warns of buffers smaller than configured, with the sysctl to set; true: all as wanted. */
 bool super_buffers(const struct super *s); /* summary.c */
-int super_bind(struct super *s);           /* exit code, 0: first start */
+
+/* ---- bind.c --------------------------------------------------------------------------------------- */
+
+int super_bind(struct super *s); /* exit code, 0: first start */
 int super_http(const struct conf *c, int *fd, char *why, size_t len);
 
 #endif

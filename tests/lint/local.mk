@@ -1,7 +1,7 @@
 # lint
 lints = %D%/layers.sh %D%/sansio.sh %D%/size.sh %D%/spdx.sh %D%/heads.sh %D%/docs.sh %D%/hotpath.sh %D%/circles.sh %D%/protos.sh
 TESTS += $(lints)
-EXTRA_DIST += $(lints) %D%/size.allow %D%/circles.allow %D%/protos.allow
+EXTRA_DIST += $(lints) %D%/size.allow %D%/circles.allow
 TESTS += %D%/ctl_man.sh
 EXTRA_DIST += %D%/ctl_man.sh %D%/man_sections
 TESTS += %D%/man_tables.sh %D%/mandoc.sh
