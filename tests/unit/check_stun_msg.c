@@ -358,6 +358,26 @@ START_TEST(names)
 }
 END_TEST
 
+/* Each has a name of its own. */
+START_TEST(every_name)
+{
+	static const uint16_t methods[] = { STUN_BINDING, STUN_ALLOCATE, STUN_REFRESH, STUN_SEND, STUN_DATA,
+		STUN_CREATE_PERMISSION, STUN_CHANNEL_BIND, STUN_CONNECT, STUN_CONNECTION_BIND,
+		STUN_CONNECTION_ATTEMPT };
+
+	for (unsigned i = 0; i < TP_COUNT(methods); i++) {
+		ck_assert_str_ne(stun_method_name(methods[i]), "unknown");
+		for (unsigned k = 0; k < i; k++)
+			ck_assert_str_ne(stun_method_name(methods[i]), stun_method_name(methods[k]));
+	}
+	for (int f = STUN_F_TYPE; f <= STUN_F_SHORT; f++) {
+		ck_assert_str_ne(stun_fault_name(f), "unknown");
+		for (int k = STUN_F_TYPE; k < f; k++)
+			ck_assert_str_ne(stun_fault_name(f), stun_fault_name(k));
+	}
+}
+END_TEST
+
 Suite *
 suite_msg(void)
 {
@@ -379,6 +399,7 @@ suite_msg(void)
 	tcase_add_test(t, fingerprint_faults);
 	tcase_add_test(t, unknown_attributes);
 	tcase_add_test(t, names);
+	tcase_add_test(t, every_name);
 	suite_add_tcase(s, t);
 	return s;
 }

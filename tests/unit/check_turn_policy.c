@@ -354,6 +354,44 @@ START_TEST(transition_forms_open_with_care)
 }
 END_TEST
 
+/* denied_peer_ip, allowed_peer_ip, and the databases' own addresses. */
+START_TEST(databases)
+{
+	struct addr_range deny[] = { { addr_of("203.0.113.0"), addr_of("203.0.113.99") },
+		{ addr_of("2a00:1::1"), addr_of("2a00:1::ff") } };
+	struct addr_range allow[] = { { addr_of("203.0.113.7"), addr_of("203.0.113.7") } };
+	struct addr own[] = { addr_of("192.0.2.5:5432") }, here = addr_of("192.0.2.5:1"),
+		    there = addr_of("192.0.2.6:1");
+
+	clear();
+	p.peers.follow_deny = (struct turn_ranges){ TP_COUNT(deny), deny };
+	p.peers.follow_allow = (struct turn_ranges){ TP_COUNT(allow), allow };
+	p.peers.database = own;
+	p.peers.database_count = TP_COUNT(own);
+	rule(&p.peers.allow_private, "192.0.2.0/24");
+	ck_assert_int_eq(judge("203.0.113.0"), PEER_DATABASE);
+	ck_assert_int_eq(judge("203.0.113.99"), PEER_DATABASE);
+	ck_assert_int_eq(judge("::ffff:203.0.113.50"), PEER_DATABASE);
+	ck_assert_int_eq(judge("2a00:1::80"), PEER_DATABASE);
+	ck_assert_int_eq(judge("203.0.113.7"), judge("203.0.113.100"));
+	ck_assert_int_eq(judge("2a00:1::100"), PEER_OK);
+	ck_assert_int_eq(judge("192.0.2.5:5432"), PEER_DATABASE);
+	ck_assert_int_eq(judge("192.0.2.5:5433"), PEER_OK);
+	ck_assert(peer_port_matters(&p, &here));
+	ck_assert(!peer_port_matters(&p, &there));
+}
+END_TEST
+
+START_TEST(verdicts_have_names)
+{
+	for (enum peer_verdict v = PEER_OK; v <= PEER_DATABASE; v++) {
+		ck_assert_str_ne(peer_verdict_text(v), "unknown");
+		for (enum peer_verdict k = PEER_OK; k < v; k++)
+			ck_assert_str_ne(peer_verdict_text(v), peer_verdict_text(k));
+	}
+}
+END_TEST
+
 Suite *
 suite_policy(void)
 {
@@ -368,6 +406,8 @@ suite_policy(void)
 	tcase_add_test(c, own_host);
 	tcase_add_test(c, own_relay_ports);
 	tcase_add_test(c, transition_forms_open_with_care);
+	tcase_add_test(c, databases);
+	tcase_add_test(c, verdicts_have_names);
 	suite_add_tcase(s, c);
 	return s;
 }
