@@ -15,11 +15,12 @@
 
 #include "tlsd_int.h"
 
-#define TICK_IDLE_MS  1000
-#define TICK_BUSY_MS  50
-#define PEER_BURST    32 /* messages of one worker before the others get their turn */
-#define STILL_MS      4000
-#define STILL_DTLS_MS 1000 /* where more wait than there is room for */
+#define TICK_IDLE_MS 1000
+#define TICK_BUSY_MS 50
+#define PEER_BURST   32 /* messages of one worker before the others get their turn */
+#define STILL_MS     4000
+#define STILL_DTLS_MS                                                                                      \
+	1000 /* a client of DTLS repeats what was not answered after so long (RFC 6347 4.2.4.1) */
 #define STOP_MS       1500 /* the supervisor kills after 2000 */
 #define REGION_MAX    ((size_t)1 << 26)
 #define EXIT_INTERNAL 70
@@ -163,7 +164,7 @@ sweep_half(struct tlsd *u, tp_ms now)
 {
 	uint32_t waiting = u->table.line[HS_WAITING].count;
 	tp_ms still = u->timeout / 2 < STILL_MS ? u->timeout / 2 : STILL_MS;
-	tp_ms still_dtls = waiting > u->total && still > STILL_DTLS_MS ? STILL_DTLS_MS : still;
+	tp_ms still_dtls = still < STILL_DTLS_MS ? still : STILL_DTLS_MS;
 	struct hs *next;
 
 	for (struct hs *h = u->table.line[HS_HALF].oldest; h != NULL; h = next) {
