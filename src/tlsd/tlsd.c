@@ -164,7 +164,9 @@ sweep_half(struct tlsd *u, tp_ms now)
 {
 	uint32_t waiting = u->table.line[HS_WAITING].count;
 	tp_ms still = u->timeout / 2 < STILL_MS ? u->timeout / 2 : STILL_MS;
-	tp_ms still_dtls = still < STILL_DTLS_MS ? still : STILL_DTLS_MS;
+	/* Where one prefix alone has no room, only that prefix waits, and its clients may be slow together. */
+	bool all_wait = u->table.line[HS_HALF].count >= u->total;
+	tp_ms still_dtls = all_wait && still > STILL_DTLS_MS ? STILL_DTLS_MS : still;
 	struct hs *next;
 
 	for (struct hs *h = u->table.line[HS_HALF].oldest; h != NULL; h = next) {
