@@ -187,24 +187,38 @@ tell_shard(struct super *s, unsigned i, unsigned shard, bool owner)
 	(void)super_send(s, i, &m, -1);
 }
 
+static struct msg_listener
+listener_message(const struct ledger_fd *e, unsigned shard, int fd)
+{
+	return (struct msg_listener){ .h.type = MSG_LISTENER,
+		.shard = shard,
+		.row = e->row,
+		.fd = fd,
+		.transport = e->stream ? TRANSPORT_TCP : TRANSPORT_UDP };
+}
+
+static int
+window_end(const struct super *s, unsigned shard)
+{
+	int end = window_base(&s->win, shard) + (int)s->win.span;
+
+	return end > (int)s->ledger->fd_max ? (int)s->ledger->fd_max : end;
+}
+
+/* `again`: to a stand-by, which was told of the listeners that there were. */
 static void
-tell_sockets(struct super *s, unsigned i, unsigned shard)
+tell_sockets(struct super *s, unsigned i, unsigned shard, bool again)
 {
 	struct msg_pool p = { .h.type = MSG_POOL, .shard = shard };
 	struct msg_streams t = { .h.type = MSG_STREAMS, .shard = shard };
-	int base = window_base(&s->win, shard), end = base + (int)s->win.span;
+	int end = window_end(s, shard);
 
-	if (end > (int)s->ledger->fd_max)
-		end = (int)s->ledger->fd_max;
-	for (int fd = base; fd < end; fd++) {
+	for (int fd = window_base(&s->win, shard); fd < end; fd++) {
 		const struct ledger_fd *e = &s->ledger->fd[fd];
 		if (e->kind == LEDGER_LISTENER) {
-			struct msg_listener m = { .h.type = MSG_LISTENER,
-				.shard = shard,
-				.row = e->row,
-				.fd = fd,
-				.transport = e->stream ? TRANSPORT_TCP : TRANSPORT_UDP };
-			(void)super_send(s, i, &m, -1);
+			struct msg_listener m = listener_message(e, shard, fd);
+			if (!again || ledger_has_changed(fd))
+				(void)super_send(s, i, &m, -1);
 		} else if (e->kind == LEDGER_STREAM) {
 			t.sock[t.count++] = (struct msg_stream_sock){ .fd = fd, .row = e->row };
 			if (t.count == MSG_POOL_MAX) {
@@ -251,7 +265,7 @@ super_tell_start(struct super *s, unsigned i)
 			tell_shard(s, i, k, false);
 	for (unsigned k = 0; k < c->shard_count; k++) {
 		tell_shard(s, i, c->first_shard + k, true);
-		tell_sockets(s, i, c->first_shard + k);
+		tell_sockets(s, i, c->first_shard + k, false);
 	}
 	go(s, i);
 }
@@ -264,6 +278,20 @@ tell_one(const struct stand_by *b, void *msg)
 
 	h->generation = b->generation;
 	return ipc_send(b->control, msg, -1);
+}
+
+/* Its engine is chosen by them. */
+static int
+tell_listeners(const struct super *s, const struct stand_by *b, unsigned shard)
+{
+	int end = window_end(s, shard), err = 0;
+
+	for (int fd = window_base(&s->win, shard); fd < end && err == 0; fd++) {
+		struct msg_listener m = listener_message(&s->ledger->fd[fd], shard, fd);
+		if (s->ledger->fd[fd].kind == LEDGER_LISTENER)
+			err = tell_one(b, &m);
+	}
+	return err;
 }
 
 int
@@ -282,6 +310,8 @@ super_tell_stand_by(struct super *s, const struct stand_by *b)
 	for (unsigned k = 0; k < b->shard_count && err == 0; k++) {
 		struct msg_shard shard = shard_message(s, b->first_shard + k, true);
 		err = tell_one(b, &shard);
+		if (err == 0)
+			err = tell_listeners(s, b, b->first_shard + k);
 	}
 	return err == 0 ? tell_one(b, &p) : err;
 }
@@ -290,11 +320,9 @@ super_tell_stand_by(struct super *s, const struct stand_by *b)
 static void
 tell_changes(struct super *s, unsigned i, unsigned shard)
 {
-	int base = window_base(&s->win, shard), end = base + (int)s->win.span;
+	int end = window_end(s, shard);
 
-	if (end > (int)s->ledger->fd_max)
-		end = (int)s->ledger->fd_max;
-	for (int fd = base; fd < end; fd++) {
+	for (int fd = window_base(&s->win, shard); fd < end; fd++) {
 		struct msg_held held = { .h.type = MSG_HELD, .fd = fd };
 		struct msg_not_held not = { .h.type = MSG_NOT_HELD, .fd = fd };
 		if (!ledger_has_changed(fd))
@@ -313,7 +341,7 @@ super_tell_rest(struct super *s, unsigned i)
 	for (unsigned k = 0; k < c->shard_count; k++)
 		tell_changes(s, i, c->first_shard + k);
 	for (unsigned k = 0; k < c->shard_count; k++)
-		tell_sockets(s, i, c->first_shard + k);
+		tell_sockets(s, i, c->first_shard + k, true);
 	go(s, i);
 }
 

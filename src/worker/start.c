@@ -9,7 +9,7 @@
  *
  * A stand-by waits for its predecessor's end after the third of these:
  *
- *	START SHARD* PREPARE              answered by PREPARED
+ *	START (SHARD LISTENER*)* PREPARE  answered by PREPARED
  *	HELD* NOT_HELD* LISTENER* POOL* STREAMS* GO
  *
  * Whatever is wrong ends the process: the supervisor tries again, with back-off, and shows the last words.
@@ -144,16 +144,28 @@ told_streams(struct worker *w, const struct msg_streams *m)
 	}
 }
 
-/* A descriptor of one of its windows, under its number. */
+static void
+forget_listener(struct lane *l, int fd)
+{
+	for (unsigned row = 0; row < LISTENERS_MAX; row++) {
+		l->listener[row] = l->listener[row] == fd ? -1 : l->listener[row];
+		l->stream[row] = l->stream[row] == fd ? -1 : l->stream[row];
+	}
+	*lane_use(l, fd) = FD_NONE;
+}
+
+/* A descriptor of one of its windows, under its number.  What it is will be told. */
 static void
 told_held(struct worker *w, int number, int fd)
 {
-	bool ours = false;
+	struct lane *l = NULL;
 
 	for (unsigned i = 0; i < w->lane_count; i++)
-		ours |= lane_window(&w->lane[i], number);
-	if (!ours)
+		if (lane_window(&w->lane[i], number))
+			l = &w->lane[i];
+	if (l == NULL)
 		refuse(w, "HELD names a wrong descriptor", -EPROTO);
+	forget_listener(l, number);
 	if (fd < 0)
 		close(number);
 	else if (fd != number && (dup3(fd, number, O_CLOEXEC) < 0 || close(fd) < 0))
@@ -359,6 +371,21 @@ prepare(struct worker *w)
 	child_confine(&w->proc, -1);
 }
 
+/* Its counters are its predecessor's from now on; what it chose when it was prepared is its own. */
+static void
+take_over(struct worker *w)
+{
+	char engine[sizeof w->stat->engine];
+	int32_t cpu = w->stat->cpu;
+	uint32_t node = w->stat->node;
+
+	memcpy(engine, w->stat->engine, sizeof engine);
+	child_take_over(&w->proc);
+	memcpy(w->stat->engine, engine, sizeof engine);
+	w->stat->cpu = cpu;
+	w->stat->node = node;
+}
+
 static void
 stand_by(struct worker *w)
 {
@@ -367,7 +394,7 @@ stand_by(struct worker *w)
 	CRASH_POINT("start:prepared");
 	if (!child_told(&w->proc))
 		refuse(w, "PREPARE twice", -EPROTO);
-	child_take_over(&w->proc);
+	take_over(w);
 	CRASH_POINT("start:taken");
 	batch_now(w);
 }

@@ -91,6 +91,7 @@ class StandBy(unittest.TestCase):
     def test_what_comes_and_goes_meanwhile(self):
         """No worker is left with a socket that the supervisor has closed: one that is started afterwards has the same."""
         d = self.start()
+        engine = {x["engine"] for x in d.status()["processes"] if x["process"] == "worker"}
         for _ in range(20):
             self.come(d)
         for n in range(ROUNDS):
@@ -100,6 +101,7 @@ class StandBy(unittest.TestCase):
                 time.sleep(self.rnd.uniform(0, 0.003))
             self.replaced(d)
         self.relays(d)
+        self.assertEqual({x["engine"] for x in d.status()["processes"] if x["process"] == "worker"}, engine)
         time.sleep(1)                   # what workers gave back is closed
         before = self.windows(d)
         kill_all(list(d.children("worker")))
