@@ -117,10 +117,9 @@ super_asked(struct super *s, int signo)
 }
 
 static void
-super_signal(struct super *s, int signo)
+carry_out(struct super *s, int signo)
 {
-	if (!super_asked(s, signo)) /* the terminal's, to every process: the waiting process passes it on */
-		return;
+	CRASH_POINT("super:asked");
 	switch (signo) {
 	case SIGHUP:
 		super_reload(s, (struct requester){ .used = false });
@@ -138,11 +137,24 @@ super_signal(struct super *s, int signo)
 	}
 }
 
+/* What a supervisor dies with is done by the next one.  Done twice it does no harm; a second SIGTERM would. */
+static void
+super_signal(struct super *s, int signo)
+{
+	s->signal = signo == SIGHUP || signo == SIGUSR2 ? signo : 0;
+	/* Else it is the terminal's, to every process: the waiting process passes it on. */
+	if (super_asked(s, signo))
+		carry_out(s, signo);
+	s->signal = 0;
+}
+
 void
 super_signals_again(struct super *s)
 {
 	static const int signos[] = { SIGHUP, SIGUSR1, SIGUSR2, SIGTERM, SIGINT };
 
+	if (s->signal != 0)
+		carry_out(s, s->signal);
 	for (unsigned i = 0; i < TP_COUNT(signos); i++)
 		super_signal(s, signos[i]);
 }

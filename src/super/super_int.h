@@ -445,6 +445,7 @@ struct super {
 	bool memory_short;        /* new allocations are refused: memory_limit.c */
 	bool recount;             /* a shard has started cold: CROSS is counted again when no worker runs */
 	struct in_hand in_hand;
+	int signal; /* SIGHUP or SIGUSR2 that is not carried out, 0 none */
 };
 
 /* ---- held.c: loops over tbl/descriptors.def -------------------------------------------------------- */

@@ -182,6 +182,20 @@ class Deaths(unittest.TestCase):
                     c.refresh(600)
             self.assertEqual(d.status()["sessions"], len(clients))
 
+    @unittest.skipUnless(marked.built(), "no programs with crash points")
+    def test_a_signal_is_not_lost(self):
+        """The supervisor dies when it has taken a SIGHUP and has begun nothing: the next one reloads."""
+        with daemon.Daemon(start=False) as d:
+            marked.give(d, supervisor=True)
+            d.start()
+            for n in range(1, 6):
+                d.orders.arm("super:asked")
+                d.process.send_signal(signal.SIGHUP)
+                self.assertTrue(until(d.orders.dead))
+                d.orders.clear()
+                self.assertTrue(until(lambda: d.counter("config_reloads", result="success") >= n), d.text()[-2000:])
+                self.sound(d)
+
     def provoke(self, d, name, n):
         with tc.Client(d.server, "alice", "wonderland") as c:
             c.allocate()
